@@ -1,0 +1,109 @@
+#include "model/ir/schema.h"
+
+#include <charconv>
+#include <cstdlib>
+#include <unordered_map>
+
+#include "model/ir/infer.h"
+
+// One declaration per operator and inference function of the table; repeated declarations of a shared function are harmless.
+namespace slipway::ops {
+#define SLIPWAY_OP(D, N, I, O, F, A) Status D##N(const OpContext&);
+#include "model/ops/operators.inc"
+#undef SLIPWAY_OP
+}  // namespace slipway::ops
+namespace slipway::ir {
+#define SLIPWAY_OP(D, N, I, O, F, A) Status Infer##F(InferContext&);
+#include "model/ops/operators.inc"
+#undef SLIPWAY_OP
+
+namespace {
+
+struct Bounds {
+  int min, max;
+};
+
+constexpr const char* kDomainOnnx = "";
+constexpr const char* kDomainSlipway = kSlipwayDomain;
+
+// Parses "name:type[=default][!] ..."; the table is ours, so a mistake in it is a failed test, not an error path.
+std::vector<AttributeSchema> ParseAttributes(std::string_view text) {
+  std::vector<AttributeSchema> out;
+  while (!text.empty()) {
+    auto space = text.find(' ');
+    std::string_view item = text.substr(0, space);
+    text = space == std::string_view::npos ? std::string_view() : text.substr(space + 1);
+    if (item.empty()) continue;
+    AttributeSchema a;
+    if (item.back() == '!') {
+      a.required = true;
+      item.remove_suffix(1);
+    }
+    std::string_view initial;
+    bool has_default = false;
+    if (auto equals = item.find('='); equals != std::string_view::npos) {
+      initial = item.substr(equals + 1);
+      item = item.substr(0, equals);
+      has_default = true;
+    }
+    auto colon = item.find(':');
+    a.name = item.substr(0, colon);
+    std::string_view type = item.substr(colon + 1);
+    if (type == "int") a.kind = AttributeKind::kInt;
+    if (type == "float") a.kind = AttributeKind::kFloat;
+    if (type == "string") a.kind = AttributeKind::kString;
+    if (type == "ints") a.kind = AttributeKind::kInts;
+    if (type == "floats") a.kind = AttributeKind::kFloats;
+    if (type == "strings") a.kind = AttributeKind::kStrings;
+    if (has_default) {
+      if (a.kind == AttributeKind::kInt) a.default_value = int64_t{std::strtoll(std::string(initial).c_str(), nullptr, 10)};
+      if (a.kind == AttributeKind::kFloat) a.default_value = std::strtof(std::string(initial).c_str(), nullptr);
+      if (a.kind == AttributeKind::kString) a.default_value = std::string(initial);
+    }
+    out.push_back(std::move(a));
+  }
+  return out;
+}
+
+struct Table {
+  std::vector<OpSchema> ops;
+  std::unordered_map<std::string, const OpSchema*> by_name;
+
+  Table() {
+    auto add = [&](const char* domain, const char* name, Bounds in, Bounds out, InferFunction infer,
+                   ops::Kernel kernel, const char* attributes) {
+      ops.push_back({domain, name, in.min, in.max, out.min, out.max, ParseAttributes(attributes), infer, kernel});
+    };
+#define SLIPWAY_BOUNDS(a, b) Bounds{a, b}
+#define SLIPWAY_OP(D, N, I, O, F, A) \
+  add(kDomain##D, #N, SLIPWAY_BOUNDS I, SLIPWAY_BOUNDS O, &Infer##F, &ops::D##N, A);
+#include "model/ops/operators.inc"
+#undef SLIPWAY_OP
+#undef SLIPWAY_BOUNDS
+    for (const OpSchema& op : ops) by_name[op.domain + ":" + op.name] = &op;
+  }
+};
+
+const Table& TheTable() {
+  static const Table table;
+  return table;
+}
+
+}  // namespace
+
+const AttributeSchema* OpSchema::FindAttribute(std::string_view name) const {
+  for (const AttributeSchema& a : attributes) {
+    if (a.name == name) return &a;
+  }
+  return nullptr;
+}
+
+const OpSchema* FindOp(std::string_view domain, std::string_view name) {
+  const Table& table = TheTable();
+  auto it = table.by_name.find(std::string(domain) + ":" + std::string(name));
+  return it == table.by_name.end() ? nullptr : it->second;
+}
+
+std::span<const OpSchema> AllOps() { return TheTable().ops; }
+
+}  // namespace slipway::ir

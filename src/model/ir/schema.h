@@ -1,0 +1,42 @@
+#pragma once
+// The operator table as the IR sees it, built from model/ops/operators.inc.
+
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/status.h"
+#include "model/ir/graph.h"
+#include "model/ops/kernel.h"
+
+namespace slipway::ir {
+
+class InferContext;
+using InferFunction = Status (*)(InferContext&);
+
+enum class AttributeKind : uint8_t { kInt, kFloat, kString, kInts, kFloats, kStrings };
+
+struct AttributeSchema {
+  std::string name;
+  AttributeKind kind;
+  bool required = false;
+  std::optional<AttributeValue> default_value;
+};
+
+struct OpSchema {
+  std::string domain, name;
+  int min_inputs, max_inputs;    // max -1: no bound
+  int min_outputs, max_outputs;
+  std::vector<AttributeSchema> attributes;
+  InferFunction infer;
+  ops::Kernel kernel;
+
+  const AttributeSchema* FindAttribute(std::string_view name) const;
+};
+
+// Null when unknown. Pointers are valid for ever.
+const OpSchema* FindOp(std::string_view domain, std::string_view name);
+std::span<const OpSchema> AllOps();
+
+}  // namespace slipway::ir

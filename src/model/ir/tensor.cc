@@ -1,0 +1,101 @@
+#include "model/ir/tensor.h"
+
+#include <cstring>
+
+#include "base/aligned.h"
+
+namespace slipway::ir {
+namespace {
+
+Result<size_t> SizeOf(DType dtype, const Dims& dims) {
+  auto bytes = CheckedBytes(dtype, dims);
+  if (!bytes) {
+    return InvalidArgument("a tensor of " + std::string(DTypeName(dtype)) + dims.ToString() +
+                           " has no valid size; its dimensions must be non-negative and its bytes fit in 63 bits");
+  }
+  return static_cast<size_t>(*bytes);
+}
+
+template <typename To, typename From>
+void Convert(const Tensor& t, std::vector<To>& out) {
+  out.reserve(static_cast<size_t>(t.count()));
+  for (int64_t i = 0; i < t.count(); ++i) {
+    From v;
+    std::memcpy(&v, t.bytes().data() + static_cast<size_t>(i) * sizeof(From), sizeof(From));
+    out.push_back(static_cast<To>(v));
+  }
+}
+
+template <typename To>
+std::vector<To> ConvertAll(const Tensor& t) {
+  std::vector<To> out;
+  switch (t.dtype()) {
+    case DType::kFloat32: Convert<To, float>(t, out); break;
+    case DType::kFloat64: Convert<To, double>(t, out); break;
+    case DType::kInt8: Convert<To, int8_t>(t, out); break;
+    case DType::kUInt8: case DType::kBool: Convert<To, uint8_t>(t, out); break;
+    case DType::kInt16: Convert<To, int16_t>(t, out); break;
+    case DType::kUInt16: Convert<To, uint16_t>(t, out); break;
+    case DType::kInt32: Convert<To, int32_t>(t, out); break;
+    case DType::kUInt32: Convert<To, uint32_t>(t, out); break;
+    case DType::kInt64: Convert<To, int64_t>(t, out); break;
+    case DType::kUInt64: Convert<To, uint64_t>(t, out); break;
+    default: break;
+  }
+  return out;
+}
+
+}  // namespace
+
+Result<Tensor> Tensor::Wrap(DType dtype, const Dims& dims, std::span<const uint8_t> bytes,
+                            std::shared_ptr<const void> owner) {
+  SLIPWAY_ASSIGN_OR_RETURN(size_t size, SizeOf(dtype, dims));
+  if (size != bytes.size()) {
+    return InvalidArgument("a tensor of " + std::string(DTypeName(dtype)) + dims.ToString() + " needs " +
+                           std::to_string(size) + " bytes but " + std::to_string(bytes.size()) + " are given");
+  }
+  Tensor t;
+  t.dtype_ = dtype;
+  t.dims_ = dims;
+  t.data_ = bytes.data();
+  t.bytes_ = size;
+  t.owner_ = std::move(owner);
+  return t;
+}
+
+Result<Tensor> Tensor::Allocate(DType dtype, const Dims& dims) {
+  SLIPWAY_ASSIGN_OR_RETURN(size_t size, SizeOf(dtype, dims));
+  auto buffer = std::make_shared<AlignedBuffer>(size);
+  if (buffer->size() != size) {
+    return ResourceExhausted("no memory for a tensor of " + std::string(DTypeName(dtype)) + dims.ToString() +
+                             " (" + std::to_string(size) + " bytes)");
+  }
+  Tensor t;
+  t.dtype_ = dtype;
+  t.dims_ = dims;
+  t.data_ = buffer->data();
+  t.bytes_ = size;
+  t.mutable_ = true;
+  t.owner_ = std::move(buffer);
+  return t;
+}
+
+Tensor Tensor::Aligned() const {
+  size_t element = static_cast<size_t>(std::max(8, DTypeBits(dtype_))) / 8;
+  if (reinterpret_cast<uintptr_t>(data_) % element == 0) return *this;
+  auto copy = Allocate(dtype_, dims_);
+  if (!copy.ok()) return *this;
+  std::memcpy(copy->mutable_data(), data_, bytes_);
+  return std::move(*copy);
+}
+
+Tensor Tensor::Reshaped(const Dims& dims) const {
+  Tensor t = *this;
+  if (dims.count() == count()) t.dims_ = dims;
+  return t;
+}
+
+std::vector<int64_t> Tensor::ToInts() const { return ConvertAll<int64_t>(*this); }
+std::vector<double> Tensor::ToDoubles() const { return ConvertAll<double>(*this); }
+
+}  // namespace slipway::ir
