@@ -1,0 +1,86 @@
+#pragma once
+// A package in memory: what the compiler fills in and writes, and what the runtime gets after validation.
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/dim.h"
+#include "base/dtype.h"
+#include "base/hash.h"
+#include "base/mapped_file.h"
+#include "base/status.h"
+#include "engine/format/layout.h"
+
+namespace slipway::format {
+
+inline constexpr uint32_t kFormatVersion = 1;
+inline constexpr size_t kSegmentAlignment = 64;
+
+enum class TensorKind : uint8_t { kInput = 0, kOutput = 1, kArena = 2, kConstant = 3 };
+
+struct PackageTensor {
+  std::string name;
+  DType dtype = DType::kUndefined;
+  Layout layout = Layout::kPlain;  // inputs and outputs are always plain
+  TensorKind kind = TensorKind::kArena;
+  SymShape shape;                       // logical order; rank <= kMaxRank
+  std::span<const uint8_t> data;        // constants
+  uint64_t offset = 0;                  // arena offset when the plan is static
+  int alias = -1;                       // shares the storage of this tensor (which is no alias itself)
+};
+
+struct PackageStep {
+  int backend = 0;
+  std::string name, op, kernel;
+  std::vector<uint8_t> blob;
+  std::vector<int> inputs, outputs;  // -1 = absent
+  uint64_t workspace = 0, workspace_offset = 0;
+  int64_t macs = 0;
+  std::vector<std::string> sources;
+};
+
+struct PackageBackend {
+  std::string name;
+  uint32_t abi = 0;
+  std::string version;
+};
+
+struct PackageData {
+  std::string name, arch = "any";
+  uint64_t required_features = 0;
+  std::vector<PackageBackend> backends;
+  std::vector<PackageTensor> tensors;
+  std::vector<PackageStep> steps;
+  std::vector<int> inputs, outputs;
+  std::map<std::string, std::pair<int64_t, int64_t>> symbols;  // name -> [min, max]
+  bool static_plan = false;
+  uint64_t arena_size = 0;
+  std::map<std::string, std::string> provenance;
+  // Keeps what `data` of constants points into alive.
+  std::vector<std::shared_ptr<const void>> owners;
+};
+
+// Identical constants are stored once. Errors: as WriteFile.
+Status WritePackage(const PackageData& package, const std::string& path);
+Result<std::vector<uint8_t>> SerializePackage(const PackageData& package);
+
+// Maps and validates everything that running depends on: the FlatBuffer, every index, range, alias, alignment, shape and size, that steps are in
+// order (an input is a constant, a package input or the output of an earlier step), offsets inside the arena. Constants stay mapped. DataLoss names
+// the field at fault; Unsupported when the file is of a newer format.
+Result<PackageData> ReadPackage(const std::string& path);
+Result<PackageData> ParsePackage(std::span<const uint8_t> bytes, std::shared_ptr<const void> owner);
+
+struct SegmentReport {
+  uint64_t offset, size;
+  bool ok;
+};
+// The SHA-256 of every segment and of the program. DataLoss when one differs.
+Status VerifyHashes(const std::string& path, std::vector<SegmentReport>* report = nullptr);
+
+}  // namespace slipway::format
