@@ -11,6 +11,8 @@
 #include <thread>
 #include <vector>
 
+#include "base/parallel.h"
+
 namespace slipway {
 
 struct ThreadPoolOptions {
@@ -19,28 +21,18 @@ struct ThreadPoolOptions {
   int spin_iterations = 2000;  // busy-wait rounds before a worker sleeps; 0 = sleep at once
 };
 
-class ThreadPool {
+class ThreadPool final : public Parallel {
  public:
   explicit ThreadPool(ThreadPoolOptions options = {});
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
-  int threads() const { return static_cast<int>(workers_.size()) + 1; }
+  int threads() const override { return static_cast<int>(workers_.size()) + 1; }
 
-  // Calls f(begin, end) on disjoint ranges that cover [0, count), in chunks of at least `grain` (> 0); returns when all are
-  // done. The split depends only on count, grain and threads(). One loop at a time: calls from several threads queue.
-  // f must not throw and must not call ParallelFor of the same pool.
-  template <typename F>
-  void ParallelFor(int64_t count, int64_t grain, F&& f) {
-    auto thunk = [](void* context, int64_t begin, int64_t end) {
-      (*static_cast<std::remove_reference_t<F>*>(context))(begin, end);
-    };
-    Run(count, grain, thunk, const_cast<void*>(static_cast<const void*>(&f)));
-  }
-
-  using Body = void (*)(void* context, int64_t begin, int64_t end);
-  void Run(int64_t count, int64_t grain, Body body, void* context);
+  // Parallel::ParallelFor on these threads. The split depends only on count, grain and threads(). One loop at a time: calls from
+  // several threads queue.
+  void Run(int64_t count, int64_t grain, Body body, void* context) override;
 
  private:
   void Worker(int index);

@@ -6,7 +6,7 @@
 #include <string_view>
 
 #include "base/status.h"
-#include "base/thread_pool.h"
+#include "base/parallel.h"
 #include "model/ops/attributes.h"
 #include "model/ops/tensor_view.h"
 
@@ -16,7 +16,7 @@ struct OpContext {
   std::span<const TensorView> inputs;   // as many as the node has; absent optional ones have present() == false
   std::span<const TensorView> outputs;  // likewise; `dims` hold the inferred extent
   const Attributes* attributes = nullptr;
-  ThreadPool* pool = nullptr;  // may be null: run on the calling thread
+  Parallel* pool = nullptr;  // may be null: run on the calling thread
 
   bool Has(size_t i) const { return i < inputs.size() && inputs[i].present(); }
 };
