@@ -1,8 +1,10 @@
 #!/usr/bin/python3
 """Writes eleven well-known ImageNet topologies as ONNX files with random weights, for agreement and speed tests.
 
-Weights come from a fixed seed and BatchNorm statistics are made realistic, so that every machine with the same
-torch writes the same networks. Needs Debian's python3-torch, python3-torchvision and python3-onnx.
+Weights come from a fixed seed. BatchNorm statistics are measured on a few made-up pictures: with arbitrary statistics
+the signal of the deeper networks dies out before the classifier, whose bias alone then decides the output, and two
+runtimes "agree" whatever they do in between. For the same reason a head that starts as zeros (ViT) gets random
+weights. Needs Debian's python3-torch, python3-torchvision and python3-onnx.
 
 usage: export_topologies.py OUT_DIR [NAME ...]
 """
@@ -32,11 +34,31 @@ def build(name):
 
     torch.manual_seed(0)
     model = getattr(torchvision.models, name)(weights=None).eval()
-    for module in model.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.running_mean.normal_(0, 0.1)
-            module.running_var.uniform_(0.5, 1.5)
+    norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, torch.nn.Linear) and not module.weight.any():
+                module.weight.normal_(0, 0.02)
+        for norm in norms:
+            norm.momentum = None  # one pass decides the statistics
+            norm.reset_running_stats()
+            norm.train()
+        if norms:
+            model(pictures(4))
+        for norm in norms:
+            norm.eval()
     return model, torch.randn(1, 3, 224, 224)
+
+
+def pictures(count):
+    """Noise at several scales, so that pictures differ from each other also after averaging over the plane."""
+    import torch
+
+    image = torch.randn(count, 3, 224, 224) * 0.5
+    for size in (1, 4, 16, 56):
+        noise = torch.randn(count, 3, size, size)
+        image += torch.nn.functional.interpolate(noise, size=(224, 224), mode="nearest") * 0.5
+    return image
 
 
 def export(name, path):
