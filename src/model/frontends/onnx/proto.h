@@ -1,0 +1,82 @@
+#pragma once
+// The messages of onnx.proto3 that Slipway reads, as views into the file's bytes. Unknown fields are skipped; tensors and sub-graphs stay unread
+// until somebody asks. https://github.com/onnx/onnx/blob/main/onnx/onnx.proto3
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/status.h"
+#include "model/frontends/onnx/tensor_proto.h"
+
+namespace slipway::onnx {
+
+using Bytes = std::span<const uint8_t>;
+
+// AttributeProto.AttributeType.
+enum class AttributeType : uint8_t {
+  kUndefined = 0, kFloat = 1, kInt = 2, kString = 3, kTensor = 4, kGraph = 5, kFloats = 6, kInts = 7, kStrings = 8,
+  kTensors = 9, kGraphs = 10, kSparseTensor = 11, kSparseTensors = 12, kTypeProto = 13, kTypeProtos = 14,
+};
+
+struct AttributeProto {
+  std::string_view name, reference;  // reference: ref_attr_name, inside functions only
+  AttributeType type = AttributeType::kUndefined;
+  float f = 0;
+  int64_t i = 0;
+  std::string_view s;
+  Bytes t;  // TensorProto
+  std::vector<float> floats;
+  std::vector<int64_t> ints;
+  std::vector<std::string_view> strings;
+};
+
+struct NodeProto {
+  std::string_view name, op_type, domain, overload;
+  std::vector<std::string_view> inputs, outputs;
+  std::vector<AttributeProto> attributes;
+};
+
+struct DimProto {
+  std::optional<int64_t> value;
+  std::string_view param;
+};
+
+struct ValueInfoProto {
+  std::string_view name;
+  enum class Kind : uint8_t { kNone, kTensor, kSequence, kMap, kOptional, kSparse, kOther } kind = Kind::kNone;
+  int64_t elem_type = 0;
+  std::optional<std::vector<DimProto>> shape;
+};
+
+using StringPair = std::pair<std::string_view, std::string_view>;
+
+struct GraphProto {
+  std::string_view name, doc;
+  std::vector<NodeProto> nodes;
+  std::vector<TensorProto> initializers;
+  std::vector<std::string_view> sparse_initializers;  // names
+  std::vector<ValueInfoProto> inputs, outputs, value_info;
+};
+
+struct ModelProto {
+  int64_t ir_version = 0, model_version = 0;
+  std::string_view producer_name, producer_version, domain, doc;
+  std::vector<std::pair<std::string_view, int64_t>> opsets;  // domain, version
+  std::vector<StringPair> metadata;
+  std::vector<StringPair> functions;  // domain, name
+  GraphProto graph;
+};
+
+struct ParseLimits {
+  size_t nodes = 1'000'000;
+  size_t values = 4'000'000;  // inputs, outputs, initialisers and value_info together
+};
+
+// Errors: InvalidArgument "is not an ONNX model" with what it looks like instead, DataLoss when it is cut off, ResourceExhausted for a limit.
+Result<ModelProto> ParseModel(Bytes file, const ParseLimits& limits);
+
+}  // namespace slipway::onnx
