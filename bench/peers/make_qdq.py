@@ -25,7 +25,12 @@ class Rewriter:
         self.model = model
         self.graph = model.graph
         self.initializers = {tensor.name: tensor for tensor in self.graph.initializer}
-        self.constants = {node.output[0] for node in self.graph.node if node.op_type == "Constant"}
+        constants = {node.output[0] for node in self.graph.node if node.op_type == "Constant"}
+        # Shapes travel through Concat and Gather as int64: only float32 values may be quantized.
+        inferred = onnx.shape_inference.infer_shapes(model).graph
+        floats = {value.name for value in [*inferred.value_info, *inferred.input, *inferred.output]
+                  if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT}
+        self.quantizable = floats - constants - set(self.initializers)
         self.nodes, self.added = [], []
         self.activations, self.weights = {}, {}
         for name, scale, zero in (SIGNED, UNSIGNED):
@@ -110,7 +115,7 @@ class Rewriter:
                 self.weighted(node)
             elif node.op_type in PASSING or node.op_type == "MatMul":
                 for i, name in enumerate(node.input):
-                    if name not in self.initializers and name not in self.constants:
+                    if name in self.quantizable:
                         node.input[i] = self.activation(name)
             self.nodes.append(node)
         for output in self.graph.output:
