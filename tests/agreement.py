@@ -6,7 +6,10 @@ Models: .cache/models/*.onnx (scripts/models; the int8 files only when named), e
 most the tolerance times the output's range (largest minus smallest value of ONNX Runtime's output); integer and bool
 outputs must be equal. "Signal" is how far another input moves the output, as a share of the same range. A model with a dynamic first dimension runs with batch 1 and batch 2.
 
-usage: agreement.py [--platform P] [--tolerance 1e-4] [--json] [--seed N] [MODEL.onnx ...]
+--locate makes every float value inside a failing model an output as well and names the first node, in the model's
+order, whose result differs; a fault that only fusion brings about then disappears, which is also said.
+
+usage: agreement.py [--platform P] [--tolerance 1e-4] [--json] [--seed N] [--locate] [MODEL.onnx ...]
 
 Exit code: 0 all agree, 1 something disagrees or fails, 2 wrong usage, 3 ONNX Runtime or Slipway is not there.
 """
@@ -226,6 +229,39 @@ def check_model(options, runtime, model):
     return row
 
 
+def locate(options, runtime, model):
+    """One line on the first node of the model whose result differs between the two."""
+    import onnx
+
+    proto = onnx.load(model)
+    types = {v.name: v for v in onnx.shape_inference.infer_shapes(proto).graph.value_info}
+    present = {output.name for output in proto.graph.output}
+    inner = [(node, name) for node in proto.graph.node for name in node.output
+             if name in types and name not in present and node.op_type not in ("Constant", "Identity")
+             and types[name].type.tensor_type.elem_type == onnx.TensorProto.FLOAT]
+    for _, name in inner:
+        proto.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
+    with tempfile.TemporaryDirectory() as work:
+        probed, theirs, ours = (os.path.join(work, name) for name in ("probed.onnx", "ort", "slipway"))
+        onnx.save(proto, probed)
+        loaded = runtime.ask(op="load", id="probed", model=probed, threads=2, optimize="disabled")
+        inputs = {}
+        for name, values in make_inputs(loaded["inputs"], 1, options.seed).items():
+            inputs[name] = os.path.join(work, "in_" + file_name(name))
+            np.save(inputs[name], values)
+        runtime.ask(op="run", id="probed", inputs=inputs, output_dir=theirs)
+        runtime.ask(op="unload", id="probed")
+        run_slipway(options, probed, inputs, ours)
+        for node, name in inner:
+            path = os.path.join(ours, file_name(name))
+            if not os.path.exists(path):
+                return f"value {name} of {node.op_type} node '{node.name}' was not written"
+            _, fault = compare(np.load(os.path.join(theirs, file_name(name))), np.load(path), options.tolerance)
+            if fault:
+                return f"first at {node.op_type} node '{node.name}', value {name}: {fault}"
+    return f"all {len(inner)} inner values agree when they are outputs: look at fusions, plan and in-place reuse"
+
+
 def default_models():
     found = [path for path in sorted(glob.glob(os.path.join(ROOT, ".cache", "models", "*.onnx")))
              if not path.endswith("_int8.onnx")]
@@ -244,6 +280,7 @@ def main():
     parser.add_argument("--slipway", default=os.path.join(ROOT, "build", "release", "slipway"))
     parser.add_argument("--ort-optimize", default="all", choices=("all", "extended", "basic", "disabled"))
     parser.add_argument("--references-only", action="store_true", help="only fill the cache of references")
+    parser.add_argument("--locate", action="store_true", help="name the first node that differs in a failing model")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     options.slipway = os.path.abspath(options.slipway)
@@ -269,6 +306,11 @@ def main():
                 print(os.path.relpath(model, ROOT), flush=True)
                 continue
             rows.append(check_model(options, runtime, model))
+            if options.locate and rows[-1]["status"] == "fails":
+                try:
+                    rows[-1]["reason"] += "; " + locate(options, runtime, model)
+                except Failure as failure:
+                    rows[-1]["reason"] += f"; not located: {failure}"
             if not options.json:
                 row = rows[-1]
                 print(f"{row['status']:7} {row['worst']:8.1e}  signal {row['signal']:5.2f} {row['seconds']:7.1f} s  "
