@@ -206,6 +206,13 @@ void Graph::Rename(Value* value, std::string_view name) {
   value_names_[value->name_] = value;
 }
 
+void Graph::Rename(Node* node, std::string_view name) {
+  if (node->name_ == name) return;
+  node_names_.erase(node->name_);
+  node->name_ = UniqueNodeName(name);
+  node_names_[node->name_] = node;
+}
+
 Status Graph::SortTopologically() {
   // Kahn's algorithm with the old position as priority, so that an already sorted graph keeps its order.
   std::unordered_map<const Node*, int> position, missing;

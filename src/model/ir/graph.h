@@ -159,6 +159,7 @@ class Graph {
   void SetConstant(Value* value, Tensor tensor);
   void MoveBefore(Node* node, Node* before);
   void Rename(Value* value, std::string_view name);
+  void Rename(Node* node, std::string_view name);
   // Re-orders the nodes so that producers come first, keeping the order otherwise. InvalidArgument names a cycle.
   Status SortTopologically();
 
