@@ -1,0 +1,36 @@
+// The backends that this build contains: one line each.
+
+#include "engine/runtime/registry.h"
+
+#if SLIPWAY_HAS_REFERENCE
+#include "engine/backends/reference/run/backend.h"
+#endif
+#if SLIPWAY_HAS_NULL
+#include "engine/backends/null/run/backend.h"
+#endif
+#if SLIPWAY_HAS_X86
+#include "engine/backends/x86/run/backend.h"
+#endif
+#if SLIPWAY_HAS_ONEDNN
+#include "engine/backends/onednn/run/backend.h"
+#endif
+
+namespace slipway::runtime {
+
+Status RegisterBuiltinBackends(Registry& registry) {
+#if SLIPWAY_HAS_REFERENCE
+  SLIPWAY_RETURN_IF_ERROR(registry.Add(backends::ReferenceBackend()));
+#endif
+#if SLIPWAY_HAS_NULL
+  SLIPWAY_RETURN_IF_ERROR(registry.Add(backends::NullBackend()));
+#endif
+#if SLIPWAY_HAS_X86
+  SLIPWAY_RETURN_IF_ERROR(registry.Add(backends::X86Backend()));
+#endif
+#if SLIPWAY_HAS_ONEDNN
+  SLIPWAY_RETURN_IF_ERROR(registry.Add(backends::OnednnBackend()));
+#endif
+  return OkStatus();
+}
+
+}  // namespace slipway::runtime

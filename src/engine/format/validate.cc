@@ -1,0 +1,206 @@
+#include "engine/format/validate.h"
+
+#include <optional>
+#include <set>
+
+#include "base/checked.h"
+#include "engine/format/plan.h"
+
+namespace slipway::format {
+namespace {
+
+// More than any device has; keeps sums of sizes far from overflow.
+constexpr uint64_t kMaxBytes = uint64_t{1} << 46;
+
+std::optional<uint64_t> StaticBytes(const PackageTensor& t) {
+  Dims dims;
+  for (const Dim& d : t.shape) {
+    if (!d.known()) return std::nullopt;
+    dims.push_back(d.value());
+  }
+  auto bytes = LayoutBytes(t.dtype, dims, t.layout);
+  return bytes ? std::optional<uint64_t>(static_cast<uint64_t>(*bytes)) : std::nullopt;
+}
+
+bool InRange(int index, size_t size) { return index >= 0 && static_cast<size_t>(index) < size; }
+
+Status CheckAliases(const PackageData& p) {
+  std::vector<int> outputs_of_root(p.tensors.size(), -1);
+  for (size_t i = 0; i < p.tensors.size(); ++i) {
+    const PackageTensor& t = p.tensors[i];
+    auto fail = [&](const std::string& what) { return DataLoss(DescribeTensor(p, i) + ".alias: " + what); };
+    if (t.alias < -1) return fail("negative index " + std::to_string(t.alias));
+    if (t.alias >= 0) {
+      if (!InRange(t.alias, p.tensors.size())) return fail("index " + std::to_string(t.alias) + " is out of range");
+      if (static_cast<size_t>(t.alias) >= i) return fail("must name an earlier tensor");
+      const PackageTensor& root = p.tensors[static_cast<size_t>(t.alias)];
+      if (root.alias >= 0) return fail("names an alias; chains are not allowed");
+      if (t.kind == TensorKind::kInput) return fail("a package input has its own memory");
+      if (t.kind == TensorKind::kConstant && root.kind != TensorKind::kConstant) return fail("a constant may alias a constant only");
+      if (t.kind == TensorKind::kOutput && (root.kind == TensorKind::kInput || root.kind == TensorKind::kConstant)) {
+        return fail("a package output cannot share an input's or a constant's memory; it needs a Copy step");
+      }
+      auto a = StaticBytes(t), b = StaticBytes(root);
+      if (a && b && *a != *b) return fail(std::to_string(*a) + " bytes share the memory of " + std::to_string(*b));
+    }
+    if (t.kind == TensorKind::kOutput) {
+      int& first = outputs_of_root[t.alias < 0 ? i : static_cast<size_t>(t.alias)];
+      if (first >= 0) return fail("two package outputs share memory");
+      first = static_cast<int>(i);
+    }
+  }
+  return OkStatus();
+}
+
+Status CheckInterface(const PackageData& p) {
+  auto check = [&](const std::vector<int>& list, TensorKind kind, const char* field) -> Status {
+    std::set<int> indices;
+    std::set<std::string> names;
+    for (size_t k = 0; k < list.size(); ++k) {
+      std::string where = std::string(field) + "[" + std::to_string(k) + "]";
+      if (!InRange(list[k], p.tensors.size())) return DataLoss(where + ": tensor " + std::to_string(list[k]) + " is out of range");
+      const PackageTensor& t = p.tensors[static_cast<size_t>(list[k])];
+      where += " (" + DescribeTensor(p, static_cast<size_t>(list[k])) + ")";
+      if (t.kind != kind) return DataLoss(where + ": the tensor has another kind");
+      if (t.layout != Layout::kPlain) return DataLoss(where + ".layout: must be plain");
+      if (!indices.insert(list[k]).second) return DataLoss(where + ": listed twice");
+      if (t.name.empty()) return DataLoss(where + ".name: empty");
+      if (!names.insert(t.name).second) return DataLoss(where + ".name: duplicate");
+    }
+    for (size_t i = 0; i < p.tensors.size(); ++i) {
+      if (p.tensors[i].kind == kind && !indices.count(static_cast<int>(i))) {
+        return DataLoss(DescribeTensor(p, i) + ".kind: not listed in " + field);
+      }
+    }
+    return OkStatus();
+  };
+  SLIPWAY_RETURN_IF_ERROR(check(p.inputs, TensorKind::kInput, "inputs"));
+  return check(p.outputs, TensorKind::kOutput, "outputs");
+}
+
+// Every tensor a step reads holds what its producer wrote: packages name no tensor twice as an output, reads come after writes, and a block shared by
+// aliases is not read through an old name once a later step has written over it.
+class OrderCheck {
+ public:
+  explicit OrderCheck(const PackageData& p)
+      : p_(p), producer_(p.tensors.size(), -1), writer_(p.tensors.size(), -1) {}
+
+  Status Run() {
+    for (size_t s = 0; s < p_.steps.size(); ++s) {
+      for (size_t k = 0; k < p_.steps[s].outputs.size(); ++k) SLIPWAY_RETURN_IF_ERROR(Declare(s, k));
+    }
+    for (size_t s = 0; s < p_.steps.size(); ++s) {
+      const PackageStep& step = p_.steps[s];
+      for (size_t k = 0; k < step.inputs.size(); ++k) SLIPWAY_RETURN_IF_ERROR(Read(s, k));
+      for (size_t k = 0; k < step.outputs.size(); ++k) SLIPWAY_RETURN_IF_ERROR(Write(s, k));
+    }
+    for (size_t k = 0; k < p_.outputs.size(); ++k) {
+      SLIPWAY_RETURN_IF_ERROR(Holds(p_.outputs[k], "outputs[" + std::to_string(k) + "]"));
+    }
+    return OkStatus();
+  }
+
+ private:
+  size_t Root(int t) const {
+    int alias = p_.tensors[static_cast<size_t>(t)].alias;
+    return static_cast<size_t>(alias < 0 ? t : alias);
+  }
+  std::string Where(size_t s, const char* list, size_t k) const {
+    return DescribeStep(p_, s) + "." + list + "[" + std::to_string(k) + "]";
+  }
+
+  Status Declare(size_t s, size_t k) {
+    int t = p_.steps[s].outputs[k];
+    if (t == -1) return OkStatus();
+    std::string where = Where(s, "outputs", k);
+    if (!InRange(t, p_.tensors.size())) return DataLoss(where + ": tensor " + std::to_string(t) + " is out of range");
+    where += " (" + DescribeTensor(p_, static_cast<size_t>(t)) + ")";
+    auto writable = [](TensorKind kind) { return kind == TensorKind::kArena || kind == TensorKind::kOutput; };
+    if (!writable(p_.tensors[static_cast<size_t>(t)].kind) || !writable(p_.tensors[Root(t)].kind)) {
+      return DataLoss(where + ": writes to a package input or a constant");
+    }
+    if (producer_[static_cast<size_t>(t)] >= 0) return DataLoss(where + ": has two producers");
+    producer_[static_cast<size_t>(t)] = static_cast<int>(s);
+    return OkStatus();
+  }
+
+  Status Holds(int t, const std::string& where) const {
+    const size_t root = Root(t);
+    const TensorKind kind = p_.tensors[root].kind;
+    if (kind == TensorKind::kInput || kind == TensorKind::kConstant) return OkStatus();
+    const int writer = writer_[root];
+    std::string name = " (" + DescribeTensor(p_, static_cast<size_t>(t)) + ")";
+    if (writer < 0) return DataLoss(where + name + ": read before any step writes it");
+    // A tensor without a producer is a view of whatever its block holds.
+    if (producer_[static_cast<size_t>(t)] >= 0 && writer != t) {
+      return DataLoss(where + name + ": its memory holds " + DescribeTensor(p_, static_cast<size_t>(writer)) + " at this step");
+    }
+    return OkStatus();
+  }
+
+  Status Read(size_t s, size_t k) {
+    int t = p_.steps[s].inputs[k];
+    if (t == -1) return OkStatus();
+    std::string where = Where(s, "inputs", k);
+    if (!InRange(t, p_.tensors.size())) return DataLoss(where + ": tensor " + std::to_string(t) + " is out of range");
+    return Holds(t, where);
+  }
+
+  Status Write(size_t s, size_t k) {
+    int t = p_.steps[s].outputs[k];
+    if (t == -1) return OkStatus();
+    int& writer = writer_[Root(t)];
+    if (writer >= 0 && producer_[static_cast<size_t>(writer)] == static_cast<int>(s)) {
+      return DataLoss(Where(s, "outputs", k) + ": shares memory with another output of the step");
+    }
+    writer = t;
+    return OkStatus();
+  }
+
+  const PackageData& p_;
+  std::vector<int> producer_;  // per tensor: its step
+  std::vector<int> writer_;    // per root: the tensor written last
+};
+
+Status CheckStaticPlan(const PackageData& p) {
+  std::vector<uint64_t> bytes(p.tensors.size()), workspace(p.steps.size());
+  MemoryPlan plan;
+  plan.arena_size = p.arena_size;
+  if (p.arena_size > kMaxBytes) return DataLoss("arena_size: " + std::to_string(p.arena_size) + " bytes");
+  for (size_t i = 0; i < p.tensors.size(); ++i) {
+    auto size = StaticBytes(p.tensors[i]);
+    if (!size) return DataLoss(DescribeTensor(p, i) + ".dims: a static plan needs known dimensions");
+    bytes[i] = *size;
+    plan.tensor_offsets.push_back(p.tensors[i].offset);
+  }
+  for (size_t s = 0; s < p.steps.size(); ++s) {
+    workspace[s] = p.steps[s].workspace;
+    plan.workspace_offsets.push_back(p.steps[s].workspace_offset);
+  }
+  return CheckPlan(p, plan, bytes, workspace);
+}
+
+}  // namespace
+
+std::string DescribeTensor(const PackageData& p, size_t i) {
+  return "tensors[" + std::to_string(i) + "] '" + p.tensors[i].name + "'";
+}
+std::string DescribeStep(const PackageData& p, size_t s) { return "steps[" + std::to_string(s) + "] '" + p.steps[s].name + "'"; }
+
+Status ValidateProgram(const PackageData& package) {
+  SLIPWAY_RETURN_IF_ERROR(CheckAliases(package));
+  SLIPWAY_RETURN_IF_ERROR(CheckInterface(package));
+  for (size_t s = 0; s < package.steps.size(); ++s) {
+    if (package.steps[s].workspace > kMaxBytes) {
+      return DataLoss(DescribeStep(package, s) + ".workspace: " + std::to_string(package.steps[s].workspace) + " bytes");
+    }
+  }
+  for (size_t i = 0; i < package.tensors.size(); ++i) {
+    auto bytes = StaticBytes(package.tensors[i]);
+    if (bytes && *bytes > kMaxBytes) return DataLoss(DescribeTensor(package, i) + ".dims: " + std::to_string(*bytes) + " bytes");
+  }
+  SLIPWAY_RETURN_IF_ERROR(OrderCheck(package).Run());
+  return package.static_plan ? CheckStaticPlan(package) : OkStatus();
+}
+
+}  // namespace slipway::format

@@ -1,0 +1,463 @@
+#include "engine/runtime/session.h"
+
+#include <algorithm>
+#include <chrono>
+#include <map>
+
+#include "base/aligned.h"
+#include "base/checked.h"
+
+namespace slipway::runtime {
+namespace {
+
+constexpr uint64_t kMaxBlock = uint64_t{1} << 46;
+constexpr int kMaxThreads = 1024;
+
+std::string Quoted(std::string_view name) { return "'" + std::string(name) + "'"; }
+
+template <typename Ios>
+std::string NamesOf(const Ios& list, const format::PackageData& data) {
+  std::string names;
+  for (const auto& io : list) names += (names.empty() ? "" : ", ") + data.tensors[static_cast<size_t>(io.tensor)].name;
+  return names.empty() ? "none" : names;
+}
+
+// The symbol when the dimension is one alone: then an input's shape binds it.
+const std::string* PlainSymbol(const Dim& dim, std::string& text, std::vector<std::string>& symbols) {
+  if (dim.known()) return nullptr;
+  symbols = dim.Symbols();
+  text = dim.ToString();
+  return symbols.size() == 1 && symbols[0] == text ? &text : nullptr;
+}
+
+void ParallelFor(void* pool, int64_t count, int64_t grain, void (*body)(void*, int64_t, int64_t), void* context) {
+  static_cast<ThreadPool*>(pool)->Run(count, grain, body, context);
+}
+
+Status BadDim(const std::string& input, size_t dim, const std::string& expected, int64_t given) {
+  return InvalidArgument("input " + Quoted(input) + ", dimension " + std::to_string(dim) + ": expected " + expected + ", given " +
+                         std::to_string(given));
+}
+
+}  // namespace
+
+Block::Block(Block&& other) noexcept : hooks_(other.hooks_), data_(other.data_), capacity_(other.capacity_) {
+  other.data_ = nullptr;
+  other.capacity_ = 0;
+}
+
+void Block::Release() {
+  if (data_) hooks_.allocate ? hooks_.release(hooks_.context, data_) : std::free(data_);
+  data_ = nullptr;
+  capacity_ = 0;
+}
+
+bool Block::Reserve(uint64_t bytes) {
+  bytes = std::max<uint64_t>(bytes, kAlignment);  // an empty tensor has an address too
+  if (bytes <= capacity_) return true;
+  if (bytes > kMaxBlock * 4) return false;
+  Release();
+  bytes = (bytes + kAlignment - 1) / kAlignment * kAlignment;
+  data_ = static_cast<uint8_t*>(hooks_.allocate ? hooks_.allocate(hooks_.context, bytes) : std::aligned_alloc(kAlignment, bytes));
+  if (!data_) return false;
+  capacity_ = bytes;
+  return true;
+}
+
+Session::Session(std::shared_ptr<const Package> package, const SessionOptions& options)
+    : package_(std::move(package)),
+      options_(options),
+      pool_({.threads = options.threads,
+             .pin = options.pin,
+             .spin_iterations = options.spin >= 0 ? options.spin : ThreadPoolOptions().spin_iterations}),
+      arena_(options.memory) {
+  const format::PackageData& data = package_->data();
+  auto add = [&](std::vector<Io>& list, const std::vector<int>& tensors) {
+    list.reserve(tensors.size());
+    for (int t : tensors) {
+      Io io{t, {}, true, Block(options.memory), nullptr};
+      for (const Dim& d : Tensor(t).shape) {
+        io.given = io.given && d.known();
+        io.dims.push_back(d.known() ? d.value() : -1);
+      }
+      list.push_back(std::move(io));
+    }
+  };
+  add(inputs_, data.inputs);
+  add(outputs_, data.outputs);
+  dims_.resize(data.tensors.size());
+  bytes_.resize(data.tensors.size());
+  offsets_.resize(data.tensors.size());
+  profile_.resize(data.steps.size());
+  steps_.resize(data.steps.size());
+  for (size_t s = 0; s < steps_.size(); ++s) {
+    steps_[s].inputs = package_->steps()[s].inputs;
+    steps_[s].outputs = package_->steps()[s].outputs;
+  }
+}
+
+Session::~Session() { ReleaseSteps(); }
+
+Result<std::unique_ptr<Session>> Session::Create(std::shared_ptr<const Package> package, const SessionOptions& options) {
+  if (options.threads < 0 || options.threads > kMaxThreads) {
+    return InvalidArgument("session option threads: " + std::to_string(options.threads) + " is not between 0 (all CPUs) and " +
+                           std::to_string(kMaxThreads));
+  }
+  if (options.spin < -1) return InvalidArgument("session option spin: " + std::to_string(options.spin) + " is below -1 (the default)");
+  std::unique_ptr<Session> session(new Session(std::move(package), options));
+  const bool known = std::all_of(session->inputs_.begin(), session->inputs_.end(), [](const Io& io) { return io.given; });
+  if (known) SLIPWAY_RETURN_IF_ERROR(session->Prepare());
+  return session;
+}
+
+Session::Io* Session::FindIo(std::vector<Io>& list, const format::PackageData& data, std::string_view name) {
+  for (Io& io : list) {
+    if (data.tensors[static_cast<size_t>(io.tensor)].name == name) return &io;
+  }
+  return nullptr;
+}
+
+uint64_t Session::BytesOf(const Io& io) const {
+  // Inputs and outputs are plain, so their bytes follow from their own shape.
+  return static_cast<uint64_t>(CheckedBytes(Tensor(io.tensor).dtype, io.dims).value_or(0));
+}
+
+Status Session::SetShape(std::string_view input, std::span<const int64_t> dims) {
+  const format::PackageData& data = package_->data();
+  Io* io = FindIo(inputs_, data, input);
+  if (!io) return NotFound("no input " + Quoted(input) + "; the inputs are: " + NamesOf(inputs_, data));
+  const format::PackageTensor& tensor = Tensor(io->tensor);
+  if (dims.size() != tensor.shape.size()) {
+    return InvalidArgument("input " + Quoted(input) + ": expected rank " + std::to_string(tensor.shape.size()) + " " +
+                           ToString(tensor.shape) + ", given rank " + std::to_string(dims.size()));
+  }
+  std::string text;
+  std::vector<std::string> symbols;
+  for (size_t d = 0; d < dims.size(); ++d) {
+    const Dim& expected = tensor.shape[d];
+    if (expected.known() && expected.value() != dims[d]) return BadDim(tensor.name, d, expected.ToString(), dims[d]);
+    if (dims[d] < 0) return BadDim(tensor.name, d, expected.ToString() + " >= 0", dims[d]);
+    if (const std::string* symbol = PlainSymbol(expected, text, symbols)) {
+      const auto range = data.symbols.at(*symbol);
+      if (dims[d] < range.first || dims[d] > range.second) {
+        return BadDim(tensor.name, d, *symbol + " from " + std::to_string(range.first) + " to " + std::to_string(range.second), dims[d]);
+      }
+    }
+  }
+  const auto bytes = CheckedBytes(tensor.dtype, dims);
+  if (!bytes || static_cast<uint64_t>(*bytes) > kMaxBlock) {
+    return InvalidArgument("input " + Quoted(input) + ": the shape " + Dims(dims).ToString() + " is too large");
+  }
+  for (auto* list : {&inputs_, &outputs_}) {
+    for (Io& other : *list) other.bound = nullptr;
+  }
+  pointers_valid_ = false;
+  if (io->given && io->dims == Dims(dims)) return OkStatus();
+  io->dims = Dims(dims);
+  io->given = true;
+  prepared_ = false;
+  return OkStatus();
+}
+
+Result<slipway_tensor> Session::View(Io& io) {
+  const uint64_t bytes = BytesOf(io);
+  if (!io.bound) {
+    const uint8_t* before = io.memory.data();
+    if (!io.memory.Reserve(bytes)) {
+      pointers_valid_ = false;
+      return ResourceExhausted("no memory for the " + std::to_string(bytes) + " bytes of " + Quoted(Tensor(io.tensor).name) +
+                               "; free memory or use a smaller batch");
+    }
+    if (io.memory.data() != before) pointers_valid_ = false;
+  }
+  slipway_tensor t = DescribeTensor(Tensor(io.tensor), io.dims, bytes);
+  t.data = io.bound ? io.bound : io.memory.data();
+  return t;
+}
+
+Result<slipway_tensor> Session::Input(std::string_view name) {
+  Io* io = FindIo(inputs_, package_->data(), name);
+  if (!io) return NotFound("no input " + Quoted(name) + "; the inputs are: " + NamesOf(inputs_, package_->data()));
+  if (!io->given) {
+    return InvalidArgument("input " + Quoted(name) + " has the dynamic shape " + ToString(Tensor(io->tensor).shape) + "; set its shape first");
+  }
+  return View(*io);
+}
+
+Result<slipway_tensor> Session::Output(std::string_view name) {
+  Io* io = FindIo(outputs_, package_->data(), name);
+  if (!io) return NotFound("no output " + Quoted(name) + "; the outputs are: " + NamesOf(outputs_, package_->data()));
+  SLIPWAY_RETURN_IF_ERROR(Prepare());
+  return View(*io);
+}
+
+Status Session::Bind(std::string_view name, void* data, size_t bytes) {
+  Io* io = FindIo(inputs_, package_->data(), name);
+  if (!io) {
+    io = FindIo(outputs_, package_->data(), name);
+    if (!io) {
+      return NotFound("no input or output " + Quoted(name) + "; the inputs are: " + NamesOf(inputs_, package_->data()) +
+                      "; the outputs are: " + NamesOf(outputs_, package_->data()));
+    }
+    if (data) SLIPWAY_RETURN_IF_ERROR(Prepare());
+  }
+  if (data) {
+    if (!io->given) {
+      return InvalidArgument("input " + Quoted(name) + " has the dynamic shape " + ToString(Tensor(io->tensor).shape) + "; set its shape first");
+    }
+    if (reinterpret_cast<uintptr_t>(data) % kAlignment != 0) {
+      return InvalidArgument("memory for " + Quoted(name) + ": its address must be a multiple of 64");
+    }
+    if (bytes < BytesOf(*io)) {
+      return InvalidArgument("memory for " + Quoted(name) + ": " + std::to_string(BytesOf(*io)) + " bytes are needed for " +
+                             io->dims.ToString() + ", given " + std::to_string(bytes));
+    }
+  }
+  if (io->bound != data) pointers_valid_ = false;
+  io->bound = data;
+  return OkStatus();
+}
+
+Status Session::ResolveShapes() {
+  const format::PackageData& data = package_->data();
+  struct Binding {
+    int64_t value;
+    std::string input;
+  };
+  std::map<std::string, Binding, std::less<>> bound;
+  std::string text;
+  std::vector<std::string> symbols;
+  for (const Io& io : inputs_) {
+    const format::PackageTensor& tensor = Tensor(io.tensor);
+    if (!io.given) {
+      return InvalidArgument("input " + Quoted(tensor.name) + " has the dynamic shape " + ToString(tensor.shape) + "; set its shape first");
+    }
+    for (size_t d = 0; d < tensor.shape.size(); ++d) {
+      const std::string* symbol = PlainSymbol(tensor.shape[d], text, symbols);
+      if (!symbol) continue;
+      auto [it, inserted] = bound.try_emplace(*symbol, Binding{io.dims[d], tensor.name});
+      if (!inserted && it->second.value != io.dims[d]) {
+        return BadDim(tensor.name, d, *symbol + " = " + std::to_string(it->second.value) + " as in input " + Quoted(it->second.input), io.dims[d]);
+      }
+    }
+  }
+  Dim::Lookup lookup = [&](std::string_view symbol) -> std::optional<int64_t> {
+    auto it = bound.find(symbol);
+    return it == bound.end() ? std::nullopt : std::optional(it->second.value);
+  };
+  auto evaluate = [&](const Dim& dim) -> Result<int64_t> { return dim.known() ? Result<int64_t>(dim.value()) : dim.Evaluate(lookup); };
+  for (const Io& io : inputs_) {
+    const format::PackageTensor& tensor = Tensor(io.tensor);
+    for (size_t d = 0; d < tensor.shape.size(); ++d) {
+      auto value = evaluate(tensor.shape[d]);
+      if (!value.ok()) return value.status().With("input " + Quoted(tensor.name) + ", dimension " + std::to_string(d));
+      if (*value != io.dims[d]) {
+        return BadDim(tensor.name, d, tensor.shape[d].ToString() + " = " + std::to_string(*value), io.dims[d]);
+      }
+    }
+  }
+  uint64_t total = 0;
+  for (size_t i = 0; i < data.tensors.size(); ++i) {
+    const format::PackageTensor& tensor = data.tensors[i];
+    auto where = [&] { return "tensor " + Quoted(tensor.name) + " " + ToString(tensor.shape); };
+    Dims dims;
+    for (const Dim& d : tensor.shape) {
+      auto value = evaluate(d);
+      if (!value.ok()) return value.status().With(where());
+      if (*value < 0) return InvalidArgument(where() + ": the inputs' shapes make the dimension " + d.ToString() + " negative");
+      dims.push_back(*value);
+    }
+    const auto bytes = format::LayoutBytes(tensor.dtype, dims, tensor.layout);
+    if (!bytes || static_cast<uint64_t>(*bytes) > kMaxBlock || (total += static_cast<uint64_t>(*bytes)) > kMaxBlock * 4) {
+      return ResourceExhausted(where() + ": too large with the inputs' shapes");
+    }
+    dims_[i] = dims;
+    bytes_[i] = static_cast<uint64_t>(*bytes);
+    if (tensor.alias >= 0 && bytes_[i] != bytes_[static_cast<size_t>(tensor.alias)]) {
+      return DataLoss(where() + ": shares the memory of " + Quoted(Tensor(tensor.alias).name) + ", which has another size; compile the package again");
+    }
+  }
+  for (Io& io : outputs_) {
+    io.dims = dims_[static_cast<size_t>(io.tensor)];
+    io.given = true;
+  }
+  return OkStatus();
+}
+
+void Session::ReleaseSteps() {
+  for (size_t s = 0; s < steps_.size(); ++s) {
+    const slipway_backend* backend = package_->steps()[s].backend;
+    if (steps_[s].prepared) backend->release(backend->context, steps_[s].bound);
+    steps_[s].prepared = false;
+    steps_[s].bound = nullptr;
+  }
+}
+
+Status Session::PrepareSteps() {
+  ReleaseSteps();
+  const format::PackageData& data = package_->data();
+  for (size_t s = 0; s < steps_.size(); ++s) {
+    const format::PackageStep& step = data.steps[s];
+    const Package::LoadedStep& loaded = package_->steps()[s];
+    BoundStep& bound = steps_[s];
+    auto fill = [&](const std::vector<int>& tensors, std::vector<slipway_tensor>& to) {
+      for (size_t k = 0; k < tensors.size(); ++k) {
+        if (tensors[k] < 0) continue;
+        const auto t = static_cast<size_t>(tensors[k]);
+        std::copy(dims_[t].begin(), dims_[t].end(), to[k].dims);
+        to[k].bytes = bytes_[t];
+        if (!to[k].is_constant) to[k].data = nullptr;
+      }
+    };
+    fill(step.inputs, bound.inputs);
+    fill(step.outputs, bound.outputs);
+    slipway_step view = StepView(step, bound.inputs, bound.outputs);
+    slipway_requirements requirements{sizeof(slipway_requirements), pool_.threads(), 0};
+    slipway_error error{};
+    const int code = loaded.backend->prepare(loaded.backend->context, loaded.program, &view, &requirements, &bound.bound, &error);
+    if (code != 0) return FromBackend(code, error).With(loaded.description);
+    bound.prepared = true;
+    bound.workspace = requirements.workspace_bytes;
+    if (bound.workspace > kMaxBlock) {
+      return ResourceExhausted(loaded.description + ": asks for a workspace of " + std::to_string(bound.workspace) + " bytes");
+    }
+  }
+  return OkStatus();
+}
+
+Status Session::PlanArena() {
+  const format::PackageData& data = package_->data();
+  bool as_compiled = data.static_plan;
+  for (size_t s = 0; s < steps_.size(); ++s) as_compiled = as_compiled && steps_[s].workspace <= data.steps[s].workspace;
+  if (as_compiled) {
+    arena_size_ = data.arena_size;
+    for (size_t i = 0; i < data.tensors.size(); ++i) offsets_[i] = data.tensors[i].offset;
+    for (size_t s = 0; s < steps_.size(); ++s) steps_[s].workspace_offset = data.steps[s].workspace_offset;
+  } else {
+    std::vector<uint64_t> workspace;
+    for (const BoundStep& s : steps_) workspace.push_back(s.workspace);
+    format::MemoryPlan plan = format::PlanMemory(data, bytes_, workspace);
+    arena_size_ = plan.arena_size;
+    offsets_ = std::move(plan.tensor_offsets);
+    for (size_t s = 0; s < steps_.size(); ++s) steps_[s].workspace_offset = plan.workspace_offsets[s];
+  }
+  if (!arena_.Reserve(arena_size_)) {
+    return ResourceExhausted("no memory for the " + std::to_string(arena_size_) + " bytes of activations of package " +
+                             Quoted(data.name) + "; free memory or use smaller inputs");
+  }
+  return OkStatus();
+}
+
+Status Session::Prepare() {
+  if (prepared_) return OkStatus();
+  pointers_valid_ = false;
+  SLIPWAY_RETURN_IF_ERROR(ResolveShapes());
+  SLIPWAY_RETURN_IF_ERROR(PrepareSteps());
+  SLIPWAY_RETURN_IF_ERROR(PlanArena());
+  prepared_ = true;
+  return OkStatus();
+}
+
+Status Session::FillPointers() {
+  const format::PackageData& data = package_->data();
+  for (auto* list : {&inputs_, &outputs_}) {
+    for (Io& io : *list) {
+      auto view = View(io);
+      if (!view.ok()) return view.status();
+    }
+  }
+  auto pointer = [&](int tensor) -> uint8_t* {
+    const auto owner = static_cast<size_t>(package_->liveness().owner[static_cast<size_t>(tensor)]);
+    const format::TensorKind kind = data.tensors[owner].kind;
+    if (kind == format::TensorKind::kArena) return arena_.data() + offsets_[owner];
+    for (auto* list : {&inputs_, &outputs_}) {
+      for (Io& io : *list) {
+        if (static_cast<size_t>(io.tensor) == owner) return io.bound ? static_cast<uint8_t*>(io.bound) : io.memory.data();
+      }
+    }
+    return nullptr;
+  };
+  for (size_t s = 0; s < steps_.size(); ++s) {
+    auto fill = [&](const std::vector<int>& tensors, std::vector<slipway_tensor>& to) {
+      for (size_t k = 0; k < tensors.size(); ++k) {
+        if (tensors[k] >= 0 && !to[k].is_constant) to[k].data = pointer(tensors[k]);
+      }
+    };
+    fill(data.steps[s].inputs, steps_[s].inputs);
+    fill(data.steps[s].outputs, steps_[s].outputs);
+  }
+  pointers_valid_ = true;
+  return OkStatus();
+}
+
+Status Session::SyncBackend(const slipway_backend* backend) {
+  slipway_error error;
+  error.message[0] = '\0';
+  const int code = backend->sync(backend->context, &error);
+  return code == 0 ? OkStatus() : FromBackend(code, error).With("backend " + Quoted(backend->name));
+}
+
+Status Session::RunSteps() {
+  slipway_execution execution{};
+  execution.struct_size = sizeof(execution);
+  execution.threads = pool_.threads();
+  execution.pool = &pool_;
+  execution.parallel_for = ParallelFor;
+  slipway_error error;
+  error.message[0] = '\0';
+  const slipway_backend* pending = nullptr;  // started work that may not be done yet
+  for (size_t s = 0; s < steps_.size(); ++s) {
+    const Package::LoadedStep& loaded = package_->steps()[s];
+    BoundStep& step = steps_[s];
+    if (pending && pending != loaded.backend) {
+      SLIPWAY_RETURN_IF_ERROR(SyncBackend(pending));
+      pending = nullptr;
+    }
+    execution.workspace = step.workspace ? arena_.data() + step.workspace_offset : nullptr;
+    execution.workspace_bytes = step.workspace;
+    std::chrono::steady_clock::time_point start;
+    if (options_.profile) start = std::chrono::steady_clock::now();
+    const int code = loaded.backend->run(loaded.backend->context, step.bound, step.inputs.data(), step.outputs.data(), &execution, &error);
+    if (code != 0) {
+      if (loaded.backend->sync) (void)SyncBackend(loaded.backend);
+      return FromBackend(code, error).With(loaded.description);
+    }
+    if (loaded.backend->sync) pending = loaded.backend;
+    if (options_.profile) {
+      if (pending) SLIPWAY_RETURN_IF_ERROR(SyncBackend(pending));
+      pending = nullptr;
+      const double ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+      StepProfile& p = profile_[s];
+      p.min_ms = p.runs == 0 ? ms : std::min(p.min_ms, ms);
+      p.total_ms += ms;
+      ++p.runs;
+    }
+  }
+  return pending ? SyncBackend(pending) : OkStatus();
+}
+
+Status Session::Run() {
+  if (running_.exchange(true, std::memory_order_acquire)) {
+    return InvalidArgument("the session is running in another thread; give every thread its own session");
+  }
+  struct Clear {
+    std::atomic<bool>& flag;
+    ~Clear() { flag.store(false, std::memory_order_release); }
+  } clear{running_};
+  SLIPWAY_RETURN_IF_ERROR(Prepare());
+  if (!pointers_valid_) SLIPWAY_RETURN_IF_ERROR(FillPointers());
+  return RunSteps();
+}
+
+void Session::ResetProfile() { std::fill(profile_.begin(), profile_.end(), StepProfile{}); }
+
+uint64_t Session::memory_bytes() const {
+  if (!prepared_) return 0;
+  uint64_t total = arena_size_;
+  for (const auto* list : {&inputs_, &outputs_}) {
+    for (const Io& io : *list) total += BytesOf(io);
+  }
+  return total;
+}
+
+}  // namespace slipway::runtime
