@@ -1,0 +1,149 @@
+// QAdd, QMul, QAveragePool, QRescale and QLookup: the integer contract of operators.inc, bit-exact.
+
+#include <cmath>
+#include <cstring>
+
+#include "model/ops/broadcast.h"
+#include "model/ops/dispatch.h"
+#include "model/ops/quantized.h"
+#include "model/ops/window.h"
+
+namespace slipway::ops {
+namespace {
+
+template <typename F>
+bool DispatchCode(DType t, F&& f) {
+  return Dispatch<uint8_t, int8_t>(t, f);
+}
+
+// f(a, b) -> v for the codes a and b less their zero points.
+template <typename F>
+Status Binary(const OpContext& c, F f) {
+  const TensorView &a = c.inputs[0], &b = c.inputs[1], &y = c.outputs[0];
+  SLIPWAY_ASSIGN_OR_RETURN(const Requantizer to, MakeRequantizer(*c.attributes, y.dtype));
+  SLIPWAY_ASSIGN_OR_RETURN(const int32_t za, ReadZeroPoint(*c.attributes, "a_zero_point", a.dtype));
+  SLIPWAY_ASSIGN_OR_RETURN(const int32_t zb, ReadZeroPoint(*c.attributes, "b_zero_point", b.dtype));
+  bool done = false;
+  DispatchCode(a.dtype, [&]<typename A>() {
+    DispatchCode(b.dtype, [&]<typename B>() {
+      done = Dispatch<uint8_t, int8_t, float>(y.dtype, [&]<typename Y>() {
+        BroadcastBinary<A, B, Y>(c, a, b, y, [=](A va, B vb) { return to.template Convert<Y>(f(va - za, vb - zb)); });
+      });
+    });
+  });
+  return done ? OkStatus() : NoKernel(y.dtype);
+}
+
+template <typename X, typename Y>
+void AveragePool(const OpContext& c, const Window& w, int32_t zero, float multiplier, bool include_pad, const Requantizer& to) {
+  const TensorView &x = c.inputs[0], &y = c.outputs[0];
+  const int64_t plane = w.InCount(), out_plane = w.OutCount();
+  For(c, x.dims[0] * x.dims[1], 1, [&](int64_t begin, int64_t end) {
+    for (int64_t p = begin; p < end; ++p) {
+      const X* px = x.as<const X>() + p * plane;
+      for (int64_t o = 0; o < out_plane; ++o) {
+        const int64_t at[3] = {o / w.out[2] / w.out[1], o / w.out[2] % w.out[1], o % w.out[2]};
+        // Taps k in [lo, hi) of each dimension lie inside the input; those below `padded` inside input plus padding.
+        int64_t start[3], lo[3], hi[3], taps = 1, padded = 1;
+        for (int d = 0; d < 3; ++d) {
+          start[d] = at[d] * w.stride[d] - w.pad_begin[d];
+          auto below = [&](int64_t limit) {  // how many taps start[d] + k * dilation lie below limit
+            const int64_t n = start[d] >= limit ? 0 : (limit - start[d] + w.dilation[d] - 1) / w.dilation[d];
+            return std::min(n, w.kernel[d]);
+          };
+          lo[d] = below(0);
+          hi[d] = std::max(lo[d], below(w.in[d]));
+          taps *= hi[d] - lo[d];
+          padded *= below(w.in[d] + w.pad_end[d]);
+        }
+        uint32_t sum = 0;
+        for (int64_t i = lo[0]; i < hi[0]; ++i) {
+          for (int64_t j = lo[1]; j < hi[1]; ++j) {
+            const X* row = px + ((start[0] + i * w.dilation[0]) * w.in[1] + start[1] + j * w.dilation[1]) * w.in[2];
+            for (int64_t k = lo[2]; k < hi[2]; ++k) {
+              sum += static_cast<uint32_t>(static_cast<int32_t>(row[start[2] + k * w.dilation[2]]) - zero);
+            }
+          }
+        }
+        const int64_t count = include_pad ? padded : taps;
+        const float v = count == 0 ? 0.0f : static_cast<float>(static_cast<int32_t>(sum)) * (multiplier / static_cast<float>(count));
+        y.as<Y>()[p * out_plane + o] = to.Convert<Y>(v);
+      }
+    }
+  });
+}
+
+}  // namespace
+
+Status SlipwayQAdd(const OpContext& c) {
+  const float ma = c.attributes->Float("a_multiplier", 1), mb = c.attributes->Float("b_multiplier", 1);
+  return Binary(c, [=](int32_t a, int32_t b) {
+    return std::fma(static_cast<float>(a), ma, static_cast<float>(b) * mb);
+  });
+}
+
+Status SlipwayQMul(const OpContext& c) {
+  const float m = c.attributes->Float("multiplier", 1);
+  return Binary(c, [=](int32_t a, int32_t b) { return static_cast<float>(a * b) * m; });
+}
+
+Status SlipwayQAveragePool(const OpContext& c) {
+  const TensorView &x = c.inputs[0], &y = c.outputs[0];
+  const Attributes& a = *c.attributes;
+  SLIPWAY_ASSIGN_OR_RETURN(const Requantizer to, MakeRequantizer(a, y.dtype));
+  SLIPWAY_ASSIGN_OR_RETURN(const int32_t zero, ReadZeroPoint(a, "x_zero_point", x.dtype));
+  if (y.count() == 0) return OkStatus();
+  Window w;
+  if (a.Int("global", 0) != 0) {
+    if (x.dims.rank() < 2) return InvalidArgument("expects X of rank 2 or more, got " + x.dims.ToString());
+    w.in[2] = w.kernel[2] = x.dims.count(2, x.dims.rank());
+  } else {
+    SLIPWAY_ASSIGN_OR_RETURN(w, ResolveWindow(a, x.dims, y.dims));
+  }
+  const bool include_pad = a.Int("count_include_pad", 0) != 0;
+  const float multiplier = a.Float("multiplier", 1);
+  bool done = false;
+  DispatchCode(x.dtype, [&]<typename X>() {
+    done = Dispatch<uint8_t, int8_t, float>(
+        y.dtype, [&]<typename Y>() { AveragePool<X, Y>(c, w, zero, multiplier, include_pad, to); });
+  });
+  return done ? OkStatus() : NoKernel(x.dtype);
+}
+
+Status SlipwayQRescale(const OpContext& c) {
+  const TensorView &x = c.inputs[0], &y = c.outputs[0];
+  SLIPWAY_ASSIGN_OR_RETURN(const Requantizer to, MakeRequantizer(*c.attributes, y.dtype));
+  SLIPWAY_ASSIGN_OR_RETURN(const int32_t zero, ReadZeroPoint(*c.attributes, "x_zero_point", x.dtype));
+  const float m = c.attributes->Float("multiplier", 1);
+  bool done = false;
+  DispatchCode(x.dtype, [&]<typename X>() {
+    done = Dispatch<uint8_t, int8_t, float>(y.dtype, [&]<typename Y>() {
+      For(c, x.count(), kElementGrain, [&](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i) {
+          y.as<Y>()[i] = to.template Convert<Y>(static_cast<float>(x.as<const X>()[i] - zero) * m);
+        }
+      });
+    });
+  });
+  return done ? OkStatus() : NoKernel(x.dtype);
+}
+
+Status SlipwayQLookup(const OpContext& c) {
+  const TensorView &x = c.inputs[0], &table = c.inputs[1], &y = c.outputs[0];
+  if (x.dtype != DType::kInt8 && x.dtype != DType::kUInt8) return NoKernel(x.dtype);
+  if (table.count() != 256 || table.dtype != y.dtype) {
+    return InvalidArgument("table must have 256 elements of the output's type, has " + table.dims.ToString() + " of " +
+                           DTypeName(table.dtype));
+  }
+  auto run = [&]<typename T>() {
+    const uint8_t* codes = x.as<const uint8_t>();
+    const T* values = table.as<const T>();
+    For(c, x.count(), kElementGrain, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) y.as<T>()[i] = values[codes[i]];
+    });
+  };
+  if (!DispatchSize(y.dtype, run)) return NoKernel(y.dtype);
+  return OkStatus();
+}
+
+}  // namespace slipway::ops
