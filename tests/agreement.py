@@ -4,7 +4,8 @@
 Models: .cache/models/*.onnx (scripts/models; the int8 files only when named), examples/**/*.onnx and
 ../shared/data/models/**/*.onnx where that folder exists. An output agrees when the largest absolute difference is at
 most the tolerance times the output's range (largest minus smallest value of ONNX Runtime's output); integer and bool
-outputs must be equal. "Signal" is how far another input moves the output, as a share of the same range. A model with a dynamic first dimension runs with batch 1 and batch 2.
+outputs must be equal. "Signal" is how far another input moves the output, as a share of the same range. A model with
+a dynamic first dimension runs with batch 1 and batch 2.
 
 --locate makes every float value inside a failing model an output as well and names the first node, in the model's
 order, whose result differs; a fault that only fusion brings about then disappears, which is also said.
@@ -199,8 +200,8 @@ def run_slipway(options, model, inputs, folder):
 
 
 def check_model(options, runtime, model):
-    row = {"model": os.path.relpath(model, ROOT), "batches": [], "worst": 0.0, "signal": 0.0, "status": "agrees", "reason": "",
-           "seconds": 0.0}
+    row = {"model": os.path.relpath(model, ROOT), "batches": [], "worst": 0.0, "signal": 0.0, "status": "agrees",
+           "reason": "", "seconds": 0.0}
     try:
         folder, signature = reference(runtime, model, sha256(model), options.seed, options.ort_optimize)
         row["signal"] = min(signature["signal"].values())

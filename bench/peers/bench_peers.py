@@ -127,13 +127,14 @@ def slipway_json(options, *arguments):
         raise Failure(f"slipway {arguments[0]} --json printed no JSON") from None
 
 
-def compiled(options, model):
-    """A .slip of the model, so that rounds time running and not compiling; the model itself when compile fails."""
+def compiled(options, model, threads):
+    """A .slip of the model, so that rounds time running and not compiling."""
     folder = os.path.join(ROOT, "out", "bench", "packages")
     os.makedirs(folder, exist_ok=True)
-    package = os.path.join(folder, f"{os.path.splitext(os.path.basename(model))[0]}-{options.platform}.slip")
-    result = subprocess.run([options.slipway, "compile", model, "--platform", options.platform, "-o", package],
-                            capture_output=True, text=True, cwd=ROOT, timeout=options.timeout)
+    package = os.path.join(folder, f"{os.path.splitext(os.path.basename(model))[0]}-{options.platform}-{threads}.slip")
+    result = subprocess.run([options.slipway, "compile", model, "--platform", options.platform, "--threads",
+                             str(threads), "-o", package], capture_output=True, text=True, cwd=ROOT,
+                            timeout=options.timeout)
     if result.returncode != 0:
         lines = (result.stderr.strip() or result.stdout.strip() or "no message").split("\n")
         raise Failure(f"slipway compile exits {result.returncode}: {lines[-1]}")
@@ -157,7 +158,8 @@ def percentile(values, q):
 def time_model(options, ort, model, threads):
     row = {"model": os.path.splitext(os.path.basename(model))[0], "threads": threads, "platform": options.platform,
            "rounds": []}
-    target = model if options.no_compile else compiled(options, model)
+    target = model if options.no_compile else compiled(options, model, threads)
+    chosen = ["--platform", options.platform] if options.no_compile else []
     ort.ask(op="load", id="m", model=model, threads=threads)
     try:
         # The first iterations choose how many a round needs: about `options.seconds` a side.
@@ -170,8 +172,8 @@ def time_model(options, ort, model, threads):
             weather = Weather([os.getpid(), ort.process.pid])
             weather.start()
             theirs = ort.ask(op="bench", id="m", iters=iterations, warmup=warmup)["samples"]
-            last = slipway_json(options, "bench", target, "--platform", options.platform, "--threads", str(threads),
-                                "--iters", str(iterations), "--warmup", str(warmup))
+            last = slipway_json(options, "bench", target, *chosen, "--threads", str(threads),
+                                "--samples", str(iterations), "--warmup", str(warmup), "--no-record")
             ours = last.get("samples_ms") or [last["p50_ms"]]
             row["rounds"].append({"ort_ms": theirs, "slipway_ms": ours, "waited_s": waited,
                                   "others": weather.others()})
