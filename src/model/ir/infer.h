@@ -4,6 +4,7 @@
 
 #include <optional>
 #include <span>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
@@ -16,6 +17,9 @@ namespace slipway::ir {
 class InferContext {
  public:
   virtual ~InferContext() = default;
+  // The operator: one inference function may serve several.
+  virtual std::string_view domain() const = 0;
+  virtual std::string_view op() const = 0;
   virtual const Attributes& attributes() const = 0;
   virtual size_t num_inputs() const = 0;
   virtual size_t num_outputs() const = 0;
@@ -30,19 +34,26 @@ class InferContext {
   virtual void set_elements(size_t i, std::vector<Dim> elements) = 0;
   // A symbol that nobody else has, for a size that only the data decides.
   virtual Dim fresh_symbol() = 0;
-  // A broadcast or contraction pairs a symbolic with another dimension that must agree: recorded, not an error.
+  // A contraction or concatenation pairs two dimensions of which one is symbolic and that must agree: recorded, not an error. A
+  // data-dependent symbol alone on one side becomes the other side from here on.
   virtual void assume_equal(const Dim& a, const Dim& b) = 0;
+  // Every symbol of `d` is one of the graph inputs' (or there is none): its value is known before the graph runs.
+  virtual bool bound(const Dim& d) const = 0;
 };
 
 struct InferOptions {
-  // Known values per input name: symbols in input shapes become these before inference (batch, image size).
+  // Known values per symbol: symbols in input shapes become these before inference (batch, image size). A symbol that no input has, a
+  // negative value, or one outside the symbol's declared range is an InvalidArgument.
   std::unordered_map<std::string, int64_t> symbols;
   // Replace declared types of intermediate values also where inference knows less than the file said.
   bool forget_declared = false;
 };
 
 // Infers every value's type in the graph's order and checks declared types against the inferred ones (a contradiction is an
-// InvalidArgument that names the node; the declared output shape of the file yields to the inferred one).
+// InvalidArgument that names the node; the declared shape of a graph output yields to the inferred one). Of a declared and an inferred
+// dimension the more specific one wins: a number, then an expression over the inputs' symbols, then a data-dependent symbol; except that a
+// declared number yields to an expression over the inputs' symbols (files keep stale numbers when somebody makes their batch dynamic).
+// Nodes of operators outside the table keep their declared types.
 Status InferShapes(Graph& graph, const InferOptions& options = {});
 
 // One node with concrete inputs: the interpreter's and the tests' way in. `inputs` give type and extent of each present input, `constants`

@@ -10,7 +10,15 @@
 //   }
 //
 // `_` is an absent optional input or output; types after ':' and the node name are optional; several outputs are separated by commas; values
-// with characters outside [A-Za-z0-9_./:-] are written %"quoted". Floats print so that they read back exactly.
+// with characters outside [A-Za-z0-9_./:-] are written %"quoted". Floats print so that they read back exactly. Further lines and clauses:
+//
+//     meta "producer" = "pytorch 2.1"                    // graph metadata
+//     range N = [1, 64]                                  // the range of a symbol
+//     %y = Relu(%x) "relu1" from ["conv1", "relu1"]      // names of the imported nodes it stands for
+//     %y = If(%c) "if1" body "then_branch" graph "b" { ... }
+//
+// A list of floats holds at least one '.', 'e', inf or nan; empty lists print as ints[], floats[] or strings[]. Where the operator table knows
+// the attribute, its type decides instead. `//` starts a comment.
 
 #include <memory>
 #include <string>

@@ -1,0 +1,171 @@
+// Inference of matrix products and attention.
+
+#include "model/ir/infer_util.h"
+
+namespace slipway::ir {
+namespace {
+
+// X [..., K] times W [K, N] (or [N, K]); nullopt when a rank is unknown.
+Result<std::optional<SymShape>> LinearOutput(InferContext& c, size_t bias, size_t residual) {
+  std::optional<SymShape> out;
+  SLIPWAY_RETURN_IF_ERROR(RequireMinRank(c, 0, 1, "the input"));
+  SLIPWAY_RETURN_IF_ERROR(RequireRank(c, 1, 2, "the weight"));
+  const SymShape *x = ShapeOf(c, 0), *w = ShapeOf(c, 1);
+  if (!x) return out;
+  Dim n;
+  if (w) {
+    const bool transposed = c.attributes().Int("transW", 0) != 0;
+    const Dim& k = (*w)[transposed ? 1 : 0];
+    if (x->back().known() && k.known() && !(x->back() == k)) {
+      return Bad("the input ", *x, " has ", x->back(), " features but the weight ", *w, transposed ? " (transposed)" : "", " takes ", k);
+    }
+    if (!(x->back() == k)) c.assume_equal(x->back(), k);
+    n = (*w)[transposed ? 0 : 1];
+  } else {
+    n = c.fresh_symbol();
+  }
+  SLIPWAY_RETURN_IF_ERROR(RequireVector(c, bias, n, "bias"));
+  out = *x;
+  out->back() = n;
+  if (const SymShape* r = ShapeOf(c, residual)) {
+    bool good = r->size() == out->size();
+    for (size_t i = 0; good && i < out->size(); ++i) {
+      good = !(*r)[i].known() || !(*out)[i].known() || (*r)[i] == (*out)[i];
+    }
+    if (!good) return Bad("the residual has shape ", *r, " but must have the output's, ", *out);
+  }
+  return out;
+}
+
+}  // namespace
+
+Status InferGemm(InferContext& c) {
+  SLIPWAY_RETURN_IF_ERROR(SameDtype(c, {0, 1, 2}));
+  SLIPWAY_RETURN_IF_ERROR(RequireRank(c, 0, 2, "A"));
+  SLIPWAY_RETURN_IF_ERROR(RequireRank(c, 1, 2, "B"));
+  const SymShape *a = ShapeOf(c, 0), *b = ShapeOf(c, 1);
+  const bool ta = c.attributes().Int("transA", 0) != 0, tb = c.attributes().Int("transB", 0) != 0;
+  if (a && b) {
+    const Dim ka = (*a)[ta ? 0 : 1], kb = (*b)[tb ? 1 : 0];
+    if (ka.known() && kb.known() && !(ka == kb)) {
+      return Bad("A", ta ? "^T" : "", " of ", *a, " and B", tb ? "^T" : "", " of ", *b, " do not multiply: ", ka, " and ", kb, " differ");
+    }
+    if (!(ka == kb)) c.assume_equal(ka, kb);
+  }
+  const Dim m = a ? (*a)[ta ? 1 : 0] : c.fresh_symbol();
+  const Dim n = b ? (*b)[tb ? 0 : 1] : c.fresh_symbol();
+  if (const SymShape* bias = ShapeOf(c, 2)) SLIPWAY_RETURN_IF_ERROR(BroadcastsTo(*bias, {m, n}, "C"));
+  c.set_output(0, c.input(0).dtype, SymShape{m, n});
+  return OkStatus();
+}
+
+Status InferMatMul(InferContext& c) {
+  SLIPWAY_RETURN_IF_ERROR(SameDtype(c, {0, 1}));
+  SLIPWAY_RETURN_IF_ERROR(RequireMinRank(c, 0, 1, "A"));
+  SLIPWAY_RETURN_IF_ERROR(RequireMinRank(c, 1, 1, "B"));
+  const SymShape *pa = ShapeOf(c, 0), *pb = ShapeOf(c, 1);
+  const DType dtype = c.input(0).dtype != DType::kUndefined ? c.input(0).dtype : c.input(1).dtype;
+  if (!pa || !pb) {
+    c.set_output(0, dtype, std::nullopt);
+    return OkStatus();
+  }
+  SymShape a = *pa, b = *pb;
+  const bool vector_a = a.size() == 1, vector_b = b.size() == 1;
+  if (vector_a) a.insert(a.begin(), Dim(1));
+  if (vector_b) b.push_back(Dim(1));
+  const Dim &ka = a.back(), &kb = b[b.size() - 2];
+  if (ka.known() && kb.known() && !(ka == kb)) {
+    return Bad("shapes ", *pa, " and ", *pb, " do not multiply: ", ka, " columns meet ", kb, " rows");
+  }
+  if (!(ka == kb)) c.assume_equal(ka, kb);
+  SLIPWAY_ASSIGN_OR_RETURN(SymShape out, Broadcast(c, SymShape(a.begin(), a.end() - 2), SymShape(b.begin(), b.end() - 2)));
+  if (!vector_a) out.push_back(a[a.size() - 2]);
+  if (!vector_b) out.push_back(b.back());
+  c.set_output(0, dtype, std::move(out));
+  return OkStatus();
+}
+
+Status InferLinear(InferContext& c) {
+  SLIPWAY_RETURN_IF_ERROR(SameDtype(c, {0, 1, 2, 3}));
+  SLIPWAY_RETURN_IF_ERROR(CheckActivation(c));
+  SLIPWAY_ASSIGN_OR_RETURN(auto out, LinearOutput(c, 2, 3));
+  c.set_output(0, c.input(0).dtype, std::move(out));
+  return OkStatus();
+}
+
+Status InferQLinear(InferContext& c) {
+  SLIPWAY_ASSIGN_OR_RETURN(const DType to, QuantizedOutput(c));
+  SLIPWAY_RETURN_IF_ERROR(CheckCodes(c, 0, "x_zero_point"));
+  SLIPWAY_RETURN_IF_ERROR(CheckCodes(c, 4, "z_zero_point"));
+  SLIPWAY_RETURN_IF_ERROR(RequireDtype(c, 1, DType::kInt8, "the weight"));
+  SLIPWAY_RETURN_IF_ERROR(RequireDtype(c, 2, DType::kFloat32, "multiplier"));
+  SLIPWAY_RETURN_IF_ERROR(RequireDtype(c, 3, DType::kInt32, "bias"));
+  SLIPWAY_ASSIGN_OR_RETURN(auto out, LinearOutput(c, 3, 4));
+  c.set_output(0, to, out);
+  const SymShape* m = ShapeOf(c, 2);
+  if (!out || (m && m->size() == 1 && (*m)[0].Is(1))) return OkStatus();
+  return RequireVector(c, 2, out->back(), "multiplier");
+}
+
+Status InferAttention(InferContext& c) {
+  SLIPWAY_RETURN_IF_ERROR(SameDtype(c, {0, 1, 2}));
+  const SymShape *q = ShapeOf(c, 0), *k = ShapeOf(c, 1), *v = ShapeOf(c, 2);
+  const DType dtype = c.input(0).dtype;
+  if (!q || !k || !v) {
+    c.set_output(0, dtype, std::nullopt);
+    return OkStatus();
+  }
+  if (q->size() != k->size() || q->size() != v->size() || (q->size() != 3 && q->size() != 4)) {
+    return Bad("Q ", *q, ", K ", *k, " and V ", *v, " must all have 3 or all have 4 dimensions");
+  }
+  Dim q_heads, kv_heads, q_size, k_size, v_size;  // sizes per head
+  const bool flat = q->size() == 3;
+  const size_t sequence = flat ? 1 : 2;
+  if (flat) {
+    const int64_t nq = c.attributes().Int("q_num_heads", 0), nkv = c.attributes().Int("kv_num_heads", 0);
+    if (nq < 1 || nkv < 1 || nq > kMaxWindow || nkv > kMaxWindow) {
+      return Bad("q_num_heads = ", nq, " and kv_num_heads = ", nkv, " must be positive for 3-D inputs");
+    }
+    q_heads = Dim(nq);
+    kv_heads = Dim(nkv);
+    const auto per_head = [](const Dim& hidden, int64_t heads, std::string_view what) -> Result<Dim> {
+      if (hidden.known() && hidden.value() % heads != 0) return Bad(what, ": ", heads, " heads do not divide ", hidden, " features");
+      return FloorDiv(hidden, Dim(heads));
+    };
+    SLIPWAY_ASSIGN_OR_RETURN(q_size, per_head((*q)[2], nq, "Q"));
+    SLIPWAY_ASSIGN_OR_RETURN(k_size, per_head((*k)[2], nkv, "K"));
+    SLIPWAY_ASSIGN_OR_RETURN(v_size, per_head((*v)[2], nkv, "V"));
+  } else {
+    q_heads = (*q)[1];
+    SLIPWAY_ASSIGN_OR_RETURN(kv_heads, Unify(c, (*k)[1], (*v)[1], "heads of K and V"));
+    q_size = (*q)[3];
+    k_size = (*k)[3];
+    v_size = (*v)[3];
+  }
+  if (q_heads.known() && kv_heads.known() && (kv_heads.value() < 1 || q_heads.value() % kv_heads.value() != 0)) {
+    return Bad("the ", q_heads, " heads of Q must be a multiple of the ", kv_heads, " heads of K and V");
+  }
+  SLIPWAY_RETURN_IF_ERROR(Unify(c, q_size, k_size, "head size of Q and K").status());
+  SLIPWAY_ASSIGN_OR_RETURN(Dim batch, Unify(c, (*q)[0], (*k)[0], "batch of Q and K"));
+  SLIPWAY_ASSIGN_OR_RETURN(batch, Unify(c, batch, (*v)[0], "batch of Q and V"));
+  SLIPWAY_ASSIGN_OR_RETURN(const Dim keys, Unify(c, (*k)[sequence], (*v)[sequence], "sequence length of K and V"));
+  const Dim& queries = (*q)[sequence];
+  if (c.has_input(3)) {
+    const DType mask_type = c.input(3).dtype;
+    if (mask_type != DType::kUndefined && mask_type != DType::kBool && mask_type != dtype) {
+      return Bad("attn_mask has type ", mask_type, " but must be bool or ", dtype);
+    }
+    if (const SymShape* mask = ShapeOf(c, 3)) {
+      if (mask->size() < 2) return Bad("attn_mask ", *mask, " must have 2 to 4 dimensions");
+      SLIPWAY_RETURN_IF_ERROR(BroadcastsTo(*mask, {batch, q_heads, queries, keys}, "attn_mask"));
+    }
+  }
+  if (flat) {
+    c.set_output(0, dtype, SymShape{batch, queries, q_heads * v_size});
+  } else {
+    c.set_output(0, dtype, SymShape{batch, q_heads, queries, v_size});
+  }
+  return OkStatus();
+}
+
+}  // namespace slipway::ir
