@@ -511,11 +511,9 @@ Status Importer::AddOutputs() {
 }
 
 Status Importer::Check() {
-  ir::InferOptions infer;
-  infer.symbols = fixed_symbols_;
-  SLIPWAY_RETURN_IF_ERROR(ir::InferShapes(*graph_, infer));
+  SLIPWAY_RETURN_IF_ERROR(ir::InferShapes(*graph_));
   SLIPWAY_ASSIGN_OR_RETURN(const bool changed, upgrader_.RewriteWithShapes());
-  if (changed) SLIPWAY_RETURN_IF_ERROR(ir::InferShapes(*graph_, infer));
+  if (changed) SLIPWAY_RETURN_IF_ERROR(ir::InferShapes(*graph_));
   return ir::Verify(*graph_);
 }
 

@@ -208,8 +208,11 @@ Status Split(OldNode& n, Upgrader& u) {
 
 Status Dropout(OldNode& n, Upgrader&) {
   if (n.opset >= 12 && n.input(2)) {
+    // In training mode with ratio 0 nothing is dropped: PyTorch exports functional dropout so.
     const Tensor* mode = n.input(2)->constant();
-    if (!mode || mode->ToInts() != std::vector<int64_t>{0}) return Training(n, "dropout is active (training_mode)");
+    const Tensor* ratio = n.input(1) ? n.input(1)->constant() : nullptr;
+    const bool off = (mode && mode->ToInts() == std::vector<int64_t>{0}) || (ratio && ratio->ToDoubles() == std::vector<double>{0});
+    if (!off) return Training(n, "dropout is active (training_mode)");
   }
   if (n.opset < 10 && n.used.size() > 1 && n.used[1]) return Training(n, "its mask output is used");
   n.inputs.resize(1);

@@ -1,0 +1,149 @@
+#include "model/frontends/onnx/downgrade.h"
+
+#include <algorithm>
+
+#include "base/checked.h"
+#include "model/frontends/onnx/expand.h"
+#include "model/ir/schema.h"
+
+namespace slipway::onnx {
+namespace {
+
+using ir::Node;
+using ir::Tensor;
+
+Status Needs(const Node& n, const std::string& what, int opset) {
+  return Unsupported(n.Describe() + ": " + what + " needs opset " + std::to_string(opset) + "; export that");
+}
+
+// Attributes that came after opset 11: below `since` they may only say what the operator does anyway.
+struct NewAttribute {
+  const char* op;
+  const char* name;
+  int since;
+};
+constexpr NewAttribute kNewAttributes[] = {
+    {"ArgMax", "select_last_index", 12},
+    {"ArgMin", "select_last_index", 12},
+    {"AveragePool", "dilations", 19},
+    {"Cast", "round_mode", 24},
+    {"Cast", "saturate", 19},
+    {"Dropout", "seed", 12},
+    {"GatherND", "batch_dims", 12},
+    {"ReduceL1", "noop_with_empty_axes", 18},
+    {"ReduceL2", "noop_with_empty_axes", 18},
+    {"ReduceMax", "noop_with_empty_axes", 18},
+    {"ReduceMean", "noop_with_empty_axes", 18},
+    {"ReduceMin", "noop_with_empty_axes", 18},
+    {"ReduceProd", "noop_with_empty_axes", 18},
+    {"ReduceSum", "noop_with_empty_axes", 13},
+    {"ReduceSumSquare", "noop_with_empty_axes", 18},
+    {"Reshape", "allowzero", 14},
+    {"Resize", "antialias", 18},
+    {"Resize", "axes", 18},
+    {"Resize", "keep_aspect_ratio_policy", 18},
+    {"ScatterND", "reduction", 16},
+    {"Shape", "start", 15},
+};
+
+Status CheckAttributes(const Node& n, int opset, OutNode* out) {
+  for (const NewAttribute& row : kNewAttributes) {
+    const auto* value = n.op() == row.op && opset < row.since ? n.attributes.Find(row.name) : nullptr;
+    if (!value) continue;
+    const auto* schema = n.schema() ? n.schema()->FindAttribute(row.name) : nullptr;
+    bool harmless = schema && schema->default_value && *schema->default_value == *value;
+    if (const auto* ints = std::get_if<std::vector<int64_t>>(value)) {
+      harmless = std::all_of(ints->begin(), ints->end(), [](int64_t v) { return v == 1; });
+    }
+    if (!harmless) return Needs(n, std::string("attribute '") + row.name + "'", row.since);
+    out->attributes.Erase(row.name);
+  }
+  if (n.Is("ScatterND") && opset < 18) {
+    const auto reduction = n.attributes.String("reduction", "none");
+    if (reduction == "max" || reduction == "min") return Needs(n, "this reduction", 18);
+  }
+  if (n.Is("Resize") && opset < 19 && n.attributes.String("coordinate_transformation_mode", "") == "half_pixel_symmetric") {
+    return Needs(n, "half_pixel_symmetric", 19);
+  }
+  if (n.Is("Pad") && opset < 19 && n.attributes.String("mode", "") == "wrap") return Needs(n, "mode wrap", 19);
+  return OkStatus();
+}
+
+// Turns constant integer input `index` into an attribute.
+Status InputToInts(const Node& n, size_t index, const char* attribute, int since, OutNode* out) {
+  if (!n.input(index)) return OkStatus();
+  const Tensor* t = n.constant_input(index);
+  if (!t) return Needs(n, std::string("a computed '") + attribute + "'", since);
+  out->attributes.Set(attribute, t->ToInts());
+  out->inputs.resize(index);
+  return OkStatus();
+}
+
+Status Reduce(const Node& n, int opset, OutNode* out) {
+  if (opset >= (n.Is("ReduceSum") ? 13 : 18)) return OkStatus();
+  const Tensor* axes = n.constant_input(1);
+  if (axes && axes->count() == 0) {  // means all axes, which older opsets say by saying nothing
+    out->inputs.resize(1);
+    return OkStatus();
+  }
+  return InputToInts(n, 1, "axes", n.Is("ReduceSum") ? 13 : 18, out);
+}
+
+Status Split(const Node& n, int opset, OutNode* out) {
+  if (n.input(1)) return opset < 13 ? InputToInts(n, 1, "split", 13, out) : OkStatus();
+  if (opset >= 18) {
+    if (n.attributes.Int("num_outputs", 0) == 0) out->attributes.Set("num_outputs", static_cast<int64_t>(n.outputs().size()));
+    return OkStatus();
+  }
+  // Before 18, leaving sizes out means equal parts; expand.cc has written unequal ones as sizes.
+  out->attributes.Erase("num_outputs");
+  return OkStatus();
+}
+
+void Resize(OutNode* out) {
+  // Opsets 11 and 12 want roi and scales even when they mean nothing.
+  out->inputs.resize(std::max<size_t>(out->inputs.size(), 3), nullptr);
+  for (size_t i = 1; i < 3; ++i) {
+    if (!out->inputs[i]) out->empty_inputs.push_back(i);
+  }
+}
+
+}  // namespace
+
+Result<OutNode> Downgrade(const Node& n, int opset) {
+  if (!n.domain().empty()) {
+    return Unsupported(n.Describe() + " is an integer operator that exists only inside a compiled package; export the model before lowering");
+  }
+  if (n.op() != "QuantizeLinear" && n.op() != "DequantizeLinear" && !ir::FindOp("", n.op())) {
+    return Unsupported(n.Describe() + " is not an operator that Slipway can export");
+  }
+  if (opset < SinceOpset(n.op())) return Needs(n, "the operator", SinceOpset(n.op()));
+  if (!n.subgraphs.empty()) return Unsupported(n.Describe() + ": sub-graphs cannot be exported");
+  OutNode out;
+  out.op = n.op();
+  out.inputs.assign(n.inputs().begin(), n.inputs().end());
+  out.outputs.assign(n.outputs().begin(), n.outputs().end());
+  out.attributes = n.attributes;
+  SLIPWAY_RETURN_IF_ERROR(CheckAttributes(n, opset, &out));
+  Status status;
+  const std::string& op = n.op();
+  if (op == "Squeeze" || op == "Unsqueeze") {
+    if (opset < 13) status = InputToInts(n, 1, "axes", 13, &out);
+  } else if (op.starts_with("Reduce")) {
+    status = Reduce(n, opset, &out);
+  } else if (op == "Split") {
+    status = Split(n, opset, &out);
+  } else if (op == "Resize") {
+    if (opset < 13) Resize(&out);
+  } else if (op == "Dropout") {
+    if (opset < 12) out.inputs.resize(1);
+  } else if ((op == "Softmax" || op == "LogSoftmax") && opset < 13) {
+    out.attributes.Set("axis", n.attributes.Int("axis", -1));  // the default was another
+  }
+  SLIPWAY_RETURN_IF_ERROR(status);
+  while (!out.inputs.empty() && !out.inputs.back() && out.empty_inputs.empty()) out.inputs.pop_back();
+  while (!out.outputs.empty() && !out.outputs.back()) out.outputs.pop_back();
+  return out;
+}
+
+}  // namespace slipway::onnx

@@ -1,0 +1,293 @@
+#include "model/frontends/onnx/export.h"
+
+#include <algorithm>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+
+#include "base/checked.h"
+#include "base/float16.h"
+#include "base/mapped_file.h"
+#include "model/frontends/onnx/downgrade.h"
+#include "model/frontends/onnx/expand.h"
+#include "model/frontends/onnx/tensor_proto.h"
+#include "model/frontends/onnx/wire.h"
+
+namespace slipway::onnx {
+namespace {
+
+using ir::Graph;
+using ir::Node;
+using ir::Value;
+
+constexpr int64_t kLargestFile = (int64_t{1} << 31) - (int64_t{1} << 20);  // protobuf's 2 GiB, with room for the graph
+constexpr size_t kInlineBelow = 1024;                                      // small constants stay in the model file
+
+// The IR version that came with an opset (onnx/docs/Versioning.md).
+int64_t IrVersion(int opset) {
+  if (opset <= 11) return 6;
+  if (opset <= 14) return 7;
+  if (opset <= 18) return 8;
+  if (opset <= 20) return 9;
+  if (opset <= 22) return 10;
+  return opset - 12;
+}
+
+// Attribute ids and types of AttributeProto.
+WireWriter WriteAttribute(const std::string& name, const ir::AttributeValue& value) {
+  WireWriter w;
+  w.Text(1, name);
+  struct Visitor {
+    WireWriter& w;
+    void operator()(int64_t v) { w.Int(3, v); w.Int(20, 2); }
+    void operator()(float v) { w.Float(2, v); w.Int(20, 1); }
+    void operator()(const std::string& v) { w.Text(4, v); w.Int(20, 3); }
+    void operator()(const std::vector<int64_t>& v) { w.PackedInts(8, v); w.Int(20, 7); }
+    void operator()(const std::vector<float>& v) { w.PackedFloats(7, v); w.Int(20, 6); }
+    void operator()(const std::vector<std::string>& v) {
+      for (const std::string& s : v) w.Text(9, s);
+      w.Int(20, 8);
+    }
+  };
+  std::visit(Visitor{w}, value);
+  return w;
+}
+
+// ConstantOfShape's element as the one-element tensor that ONNX wants.
+Result<ir::Tensor> ElementTensor(DType dtype, const Node& node) {
+  SLIPWAY_ASSIGN_OR_RETURN(ir::Tensor t, ir::Tensor::Allocate(dtype, {1}));
+  const int64_t integer = node.attributes.Int("value_int", 0);
+  const double real = node.attributes.Float("value_float", 0);
+  auto put = [&](const auto& value) { std::memcpy(t.mutable_data(), &value, std::min(sizeof(value), t.bytes().size())); };
+  switch (dtype) {
+    case DType::kFloat32: put(static_cast<float>(real)); break;
+    case DType::kFloat64: put(real); break;
+    case DType::kFloat16: put(Float16(real)); break;
+    case DType::kBFloat16: put(BFloat16(real)); break;
+    default:
+      if (IsFloating(dtype)) put(EncodeFloat8(dtype, real));
+      else put(integer);  // little-endian: the low bytes
+  }
+  return t;
+}
+
+class Exporter {
+ public:
+  Exporter(const ExportOptions& options, std::string data_file) : options_(options), data_file_(std::move(data_file)) {}
+
+  Result<WireWriter> Run(const Graph& source);
+  // The constants that go into the data file, in order.
+  const std::vector<const ir::Tensor*>& external() const { return external_; }
+
+ private:
+  Status WriteNode(const Node& node, WireWriter* graph);
+  Status WriteValueInfo(uint32_t id, const Value& value, WireWriter* graph);
+  void WriteConstant(const Value& value, WireWriter* graph);
+  WireWriter Shape(const SymShape& shape);
+
+  const ExportOptions& options_;
+  std::string data_file_;
+  std::unique_ptr<Graph> graph_;
+  std::vector<const ir::Tensor*> external_;
+  int64_t external_bytes_ = 0;
+  int64_t inline_bytes_ = 0;
+  bool use_external_ = false;
+  bool wrote_empty_ = false;
+  std::string empty_name_;
+  std::vector<std::unique_ptr<ir::Tensor>> made_;
+};
+
+WireWriter Exporter::Shape(const SymShape& shape) {
+  WireWriter out;
+  for (const Dim& d : shape) {
+    WireWriter dim;
+    if (d.known()) dim.Int(1, d.value());
+    else dim.Text(2, d.ToString());
+    out.Message(1, dim);
+  }
+  return out;
+}
+
+Status Exporter::WriteValueInfo(uint32_t id, const Value& value, WireWriter* graph) {
+  if (value.dtype() == DType::kUndefined) {
+    return InvalidArgument("the element type of value " + Quote(value.name()) + " is not known; run shape inference before exporting");
+  }
+  WireWriter tensor, type, info;
+  tensor.Int(1, static_cast<int64_t>(value.dtype()));
+  if (value.type().shape) tensor.Message(2, Shape(*value.type().shape));
+  type.Message(1, tensor);
+  info.Text(1, value.name());
+  info.Message(2, type);
+  graph->Message(id, info);
+  return OkStatus();
+}
+
+void Exporter::WriteConstant(const Value& value, WireWriter* graph) {
+  const ir::Tensor& t = *value.constant();
+  if (!use_external_ || t.bytes().size() < kInlineBelow) {
+    graph->Message(5, WriteTensorProto(value.name(), t));
+    inline_bytes_ += static_cast<int64_t>(t.bytes().size());
+    return;
+  }
+  WireWriter out;
+  for (int64_t d : t.dims()) out.Int(1, d);
+  out.Int(2, static_cast<int64_t>(t.dtype()));
+  out.Text(8, value.name());
+  auto entry = [&](const char* key, const std::string& text) {
+    WireWriter pair;
+    pair.Text(1, key);
+    pair.Text(2, text);
+    out.Message(13, pair);
+  };
+  external_bytes_ = RoundUp(external_bytes_, 64);
+  entry("location", data_file_);
+  entry("offset", std::to_string(external_bytes_));
+  entry("length", std::to_string(t.bytes().size()));
+  out.Int(14, 1);
+  external_bytes_ += static_cast<int64_t>(t.bytes().size());
+  external_.push_back(&t);
+  graph->Message(5, out);
+}
+
+Status Exporter::WriteNode(const Node& node, WireWriter* graph) {
+  SLIPWAY_ASSIGN_OR_RETURN(OutNode out, Downgrade(node, options_.opset));
+  WireWriter w;
+  for (size_t i = 0; i < out.inputs.size(); ++i) {
+    const bool empty = std::find(out.empty_inputs.begin(), out.empty_inputs.end(), i) != out.empty_inputs.end();
+    if (empty && !wrote_empty_) {
+      wrote_empty_ = true;
+      empty_name_ = "slipway/empty";
+      while (graph_->FindValue(empty_name_)) empty_name_ += "_";
+      auto tensor = ir::Tensor::Allocate(DType::kFloat32, {0});
+      if (!tensor.ok()) return tensor.status();
+      made_.push_back(std::make_unique<ir::Tensor>(std::move(*tensor)));
+      graph->Message(5, WriteTensorProto(empty_name_, *made_.back()));
+    }
+    w.Text(1, empty ? empty_name_ : out.inputs[i] ? out.inputs[i]->name() : "");
+  }
+  for (const Value* v : out.outputs) w.Text(2, v ? v->name() : "");
+  w.Text(3, node.name());
+  w.Text(4, out.op);
+  if (out.op == "ConstantOfShape") {
+    const auto dtype = static_cast<DType>(node.attributes.Int("dtype", 1));
+    if (!IsKnown(dtype)) return InvalidArgument(node.Describe() + ": its element type is unknown");
+    SLIPWAY_ASSIGN_OR_RETURN(ir::Tensor element, ElementTensor(dtype, node));
+    made_.push_back(std::make_unique<ir::Tensor>(std::move(element)));
+    WireWriter attribute;
+    attribute.Text(1, "value");
+    attribute.Message(5, WriteTensorProto("", *made_.back()));
+    attribute.Int(20, 4);
+    w.Message(5, attribute);
+  } else {
+    for (const auto& [name, value] : out.attributes.entries()) w.Message(5, WriteAttribute(name, value));
+  }
+  graph->Message(1, w);
+  return OkStatus();
+}
+
+Result<WireWriter> Exporter::Run(const Graph& source) {
+  if (options_.opset < ir::kOldestExportOpset || options_.opset > ir::kOpset) {
+    return InvalidArgument("opset " + std::to_string(options_.opset) + " cannot be exported; choose " +
+                           std::to_string(ir::kOldestExportOpset) + " to " + std::to_string(ir::kOpset));
+  }
+  graph_ = source.Clone();
+  SLIPWAY_RETURN_IF_ERROR(ExpandForOpset(graph_.get(), options_.opset));
+  int64_t constant_bytes = 0;
+  for (const auto& v : graph_->values()) {
+    if (v->is_constant()) constant_bytes += static_cast<int64_t>(v->constant()->bytes().size());
+  }
+  use_external_ = constant_bytes > std::min(options_.external_data_threshold, kLargestFile);
+  if (use_external_ && data_file_.empty()) {
+    return ResourceExhausted("the model has " + std::to_string(constant_bytes) + " bytes of weights, too many for one message; export to a file");
+  }
+  WireWriter graph;
+  for (const auto& node : graph_->nodes()) SLIPWAY_RETURN_IF_ERROR(WriteNode(*node, &graph));
+  graph.Text(2, graph_->name);
+  for (const auto& v : graph_->values()) {
+    if (v->is_constant() && v->IsUsed()) WriteConstant(*v, &graph);
+  }
+  if (inline_bytes_ > kLargestFile) return ResourceExhausted("the model has too many small constants for one file");
+  for (const Value* v : graph_->inputs()) SLIPWAY_RETURN_IF_ERROR(WriteValueInfo(11, *v, &graph));
+  for (const Value* v : graph_->outputs()) SLIPWAY_RETURN_IF_ERROR(WriteValueInfo(12, *v, &graph));
+  if (options_.value_info) {
+    for (const auto& v : graph_->values()) {
+      if (v->producer() && !v->is_output() && v->IsUsed() && v->type().known()) {
+        SLIPWAY_RETURN_IF_ERROR(WriteValueInfo(13, *v, &graph));
+      }
+    }
+  }
+  const auto& meta = graph_->metadata;
+  auto get = [&](const char* key) {
+    auto it = meta.find(key);
+    return it == meta.end() ? std::string() : it->second;
+  };
+  WireWriter model;
+  model.Int(1, IrVersion(options_.opset));
+  model.Text(2, "slipway");
+  if (!get("domain").empty()) model.Text(4, get("domain"));
+  if (!get("model_version").empty()) model.Int(5, std::strtoll(get("model_version").c_str(), nullptr, 10));
+  if (!get("doc").empty()) model.Text(6, get("doc"));
+  model.Message(7, graph);
+  WireWriter opset;
+  opset.Text(1, "");
+  opset.Int(2, options_.opset);
+  model.Message(8, opset);
+  constexpr std::string_view kPrefix = "metadata.";
+  for (const auto& [key, value] : meta) {
+    if (!key.starts_with(kPrefix)) continue;
+    WireWriter pair;
+    pair.Text(1, key.substr(kPrefix.size()));
+    pair.Text(2, value);
+    model.Message(14, pair);
+  }
+  return model;
+}
+
+// Streams the tensors, each at a multiple of 64 bytes, into a file that takes its name when whole.
+Status WriteData(const std::string& path, const std::vector<const ir::Tensor*>& tensors) {
+  const std::string temporary = path + ".partial";
+  std::error_code ignored;
+  {
+    std::ofstream out(temporary, std::ios::binary | std::ios::trunc);
+    int64_t position = 0;
+    for (const ir::Tensor* t : tensors) {
+      constexpr char kZeros[64] = {};
+      const int64_t start = RoundUp(position, 64);
+      out.write(kZeros, start - position);
+      out.write(reinterpret_cast<const char*>(t->bytes().data()), static_cast<std::streamsize>(t->bytes().size()));
+      position = start + static_cast<int64_t>(t->bytes().size());
+    }
+    out.close();
+    if (!out) {
+      std::filesystem::remove(temporary, ignored);
+      return Unavailable("cannot write '" + path + "'; check the folder, its permissions and the space on the disk");
+    }
+  }
+  std::error_code error;
+  std::filesystem::rename(temporary, path, error);
+  if (error) {
+    std::filesystem::remove(temporary, ignored);
+    return Unavailable("cannot write '" + path + "': " + error.message());
+  }
+  return OkStatus();
+}
+
+}  // namespace
+
+Status ExportOnnx(const Graph& graph, const std::string& path, const ExportOptions& options) {
+  const std::string data_name = std::filesystem::path(path).filename().string() + ".data";
+  Exporter exporter(options, data_name);
+  SLIPWAY_ASSIGN_OR_RETURN(WireWriter model, exporter.Run(graph));
+  if (!exporter.external().empty()) {
+    SLIPWAY_RETURN_IF_ERROR(WriteData((std::filesystem::path(path).parent_path() / data_name).string(), exporter.external()));
+  }
+  return WriteFile(path, std::span<const uint8_t>(model.Finish()));
+}
+
+Result<std::vector<uint8_t>> ExportOnnxBytes(const Graph& graph, const ExportOptions& options) {
+  Exporter exporter(options, "");
+  SLIPWAY_ASSIGN_OR_RETURN(WireWriter model, exporter.Run(graph));
+  return model.Finish();
+}
+
+}  // namespace slipway::onnx

@@ -1,0 +1,60 @@
+#pragma once
+// Replaces one node by others: used by the exporter's expansions.
+
+#include <string>
+#include <vector>
+
+#include "model/ir/graph.h"
+
+namespace slipway::onnx {
+
+class Rewriter {
+ public:
+  Rewriter(ir::Graph* graph, ir::Node* node) : graph_(graph), node_(node), dtype_(node->output() ? node->output()->dtype() : DType::kUndefined) {}
+
+  // A new node before the old one; its value has the element type of the old output.
+  ir::Value* Op(std::string_view op, std::vector<ir::Value*> inputs, ir::Attributes attributes = {}) {
+    ir::Node* made = graph_->AddNode({.op = std::string(op), .inputs = std::move(inputs), .attributes = std::move(attributes),
+                                      .name = node_->name() + "/" + std::string(op), .outputs = {node_->name() + "/" + std::string(op)}},
+                                     node_);
+    made->sources = node_->sources;
+    made->output()->set_type({dtype_, std::nullopt});
+    return made->output();
+  }
+  ir::Value* Constant(std::string_view hint, ir::Tensor tensor) {
+    return graph_->AddConstant(node_->name() + "/" + std::string(hint), std::move(tensor));
+  }
+  ir::Value* Ints(const std::vector<int64_t>& values) { return Constant("ints", ir::Tensor::Vector<int64_t>(values)); }
+  // A scalar of the old output's element type.
+  ir::Value* Scalar(double value) {
+    if (dtype_ == DType::kFloat64) return Constant("scalar", ir::Tensor::Scalar<double>(value));
+    ir::Value* single = Constant("scalar", ir::Tensor::Scalar<float>(static_cast<float>(value)));
+    if (dtype_ == DType::kFloat32 || dtype_ == DType::kUndefined) return single;
+    return Op("Cast", {single}, {{"to", static_cast<int64_t>(dtype_)}});
+  }
+  // Output i of the old node is now `value`.
+  void Replace(size_t i, ir::Value* value) {
+    ir::Value* old = node_->output(i);
+    if (!old) return;
+    value->set_type(old->type());
+    graph_->ReplaceAllUses(old, value);
+    renames_.push_back({value, old->name()});
+  }
+  // Removes the old node and gives the new values its names.
+  void Finish() {
+    graph_->RemoveNode(node_);
+    for (auto& [value, name] : renames_) graph_->Rename(value, name);
+  }
+  void Finish(ir::Value* only) {
+    Replace(0, only);
+    Finish();
+  }
+
+ private:
+  ir::Graph* graph_;
+  ir::Node* node_;
+  DType dtype_;
+  std::vector<std::pair<ir::Value*, std::string>> renames_;
+};
+
+}  // namespace slipway::onnx
