@@ -1,6 +1,7 @@
 #include "engine/format/plan.h"
 
 #include <algorithm>
+#include <functional>
 #include <map>
 
 #include "base/aligned.h"
@@ -68,6 +69,17 @@ uint64_t Place(std::vector<Block*>& order) {
   return arena;
 }
 
+uint64_t LowerBound(size_t steps, const std::vector<Block>& blocks) {
+  std::vector<int64_t> change(steps + 1, 0);
+  for (const Block& b : blocks) {
+    change[static_cast<size_t>(b.first)] += static_cast<int64_t>(b.size);
+    change[static_cast<size_t>(b.last) + 1] -= static_cast<int64_t>(b.size);
+  }
+  int64_t used = 0, peak = 0;
+  for (int64_t c : change) peak = std::max(peak, used += c);
+  return static_cast<uint64_t>(peak);
+}
+
 }  // namespace
 
 Liveness ComputeLiveness(const PackageData& package) {
@@ -103,17 +115,32 @@ Liveness ComputeLiveness(const PackageData& package) {
 MemoryPlan PlanMemory(const PackageData& package, std::span<const uint64_t> tensor_bytes,
                       std::span<const uint64_t> workspace_bytes) {
   std::vector<Block> blocks = Blocks(package, tensor_bytes, workspace_bytes);
-  std::vector<Block*> order;
-  for (Block& b : blocks) order.push_back(&b);
-  // stable_sort: equal blocks keep the order of tensors and steps, so that every machine makes the same plan.
-  std::stable_sort(order.begin(), order.end(), [](const Block* a, const Block* b) {
-    return a->size != b->size ? a->size > b->size : a->first < b->first;
-  });
   MemoryPlan plan;
-  plan.arena_size = Place(order);
+  plan.arena_size = UINT64_MAX;
+  const uint64_t bound = LowerBound(package.steps.size(), blocks);
+  // Greedy by size is best most of the time; on some graphs another order packs tighter, and all are cheap.
+  auto area = [](const Block& b) { return b.size * static_cast<uint64_t>(b.last - b.first + 1); };
+  const std::function<bool(const Block&, const Block&)> orders[] = {
+      [](const Block& a, const Block& b) { return a.size != b.size ? a.size > b.size : a.first < b.first; },
+      [&](const Block& a, const Block& b) { return area(a) > area(b); },
+      [](const Block& a, const Block& b) { return a.first != b.first ? a.first < b.first : a.size > b.size; },
+  };
+  std::vector<Block> best;
+  for (const auto& before : orders) {
+    std::vector<Block*> order;
+    for (Block& b : blocks) order.push_back(&b);
+    // stable_sort: equal blocks keep the order of tensors and steps, so that every machine makes the same plan.
+    std::stable_sort(order.begin(), order.end(), [&](const Block* a, const Block* b) { return before(*a, *b); });
+    const uint64_t size = Place(order);
+    if (size < plan.arena_size) {
+      plan.arena_size = size;
+      best = blocks;
+    }
+    if (size == bound) break;
+  }
   plan.tensor_offsets.assign(package.tensors.size(), 0);
   plan.workspace_offsets.assign(package.steps.size(), 0);
-  for (const Block& b : blocks) {
+  for (const Block& b : best) {
     if (b.tensor >= 0) plan.tensor_offsets[static_cast<size_t>(b.tensor)] = b.offset;
     if (b.step >= 0) plan.workspace_offsets[static_cast<size_t>(b.step)] = b.offset;
   }
@@ -126,14 +153,7 @@ MemoryPlan PlanMemory(const PackageData& package, std::span<const uint64_t> tens
 
 uint64_t PlanLowerBound(const PackageData& package, std::span<const uint64_t> tensor_bytes,
                         std::span<const uint64_t> workspace_bytes) {
-  std::vector<int64_t> change(package.steps.size() + 1, 0);
-  for (const Block& b : Blocks(package, tensor_bytes, workspace_bytes)) {
-    change[static_cast<size_t>(b.first)] += static_cast<int64_t>(b.size);
-    change[static_cast<size_t>(b.last) + 1] -= static_cast<int64_t>(b.size);
-  }
-  int64_t used = 0, peak = 0;
-  for (int64_t c : change) peak = std::max(peak, used += c);
-  return static_cast<uint64_t>(peak);
+  return LowerBound(package.steps.size(), Blocks(package, tensor_bytes, workspace_bytes));
 }
 
 Status CheckPlan(const PackageData& package, const MemoryPlan& plan, std::span<const uint64_t> tensor_bytes,

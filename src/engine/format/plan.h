@@ -28,7 +28,8 @@ Liveness ComputeLiveness(const PackageData& package);
 
 // `tensor_bytes` and `workspace_bytes` at the concrete shapes; their sum must fit in 62 bits. Tensors live from the step that writes them to the last
 // that reads them (aliases extend their root); a step's workspace lives during that step. Best-fit by decreasing size over the interval graph (as in
-// Pisarchyk & Lee, "Efficient Memory Management for Deep Neural Net Inference", arXiv:2001.03288: greedy by size). Offsets are 64-byte aligned.
+// Pisarchyk & Lee, "Efficient Memory Management for Deep Neural Net Inference", arXiv:2001.03288: greedy by size),
+// the best of three orders. Offsets are 64-byte aligned.
 // Only arena blocks are placed: an alias of a package output lies in the output's memory.
 MemoryPlan PlanMemory(const PackageData& package, std::span<const uint64_t> tensor_bytes,
                       std::span<const uint64_t> workspace_bytes);
