@@ -162,6 +162,23 @@ BuildFunction FindBuild(const format::OpDesc& op) {
   return nullptr;
 }
 
+Result<std::string> ProbeImplementation(const slipway_step& step) {
+  std::string name;
+  SLIPWAY_RETURN_IF_ERROR(Guard([&]() -> Status {
+    Program program;
+    SLIPWAY_ASSIGN_OR_RETURN(program.op, format::DecodeOp({step.blob, step.blob_size}));
+    const BuildFunction build = FindBuild(program.op);
+    if (!build) return Unsupported("onednn has no operator " + program.op.op);
+    SLIPWAY_RETURN_IF_ERROR(CheckTensors(step));
+    Bound bound;
+    Builder builder(program, step, bound, /*probe=*/true);
+    SLIPWAY_RETURN_IF_ERROR(build(builder));
+    name = builder.implementations();
+    return OkStatus();
+  }));
+  return name;
+}
+
 }  // namespace onednn
 
 const slipway_backend* OnednnBackend() {

@@ -9,10 +9,19 @@
 // Allocations in run: none of ours. oneDNN allocates inside dnnl_primitive_execute (its execution context: a hash map of the arguments), a few dozen
 // to hundred bytes a primitive, and GNU OpenMP when a team grows.
 
+#include <string>
+
+#include "base/status.h"
 #include "slipway/backend.h"
 
 namespace slipway::backends {
 
 const slipway_backend* OnednnBackend();
+
+namespace onednn {
+// Which of oneDNN's implementations this CPU would use for a step ("jit_1x1:avx512_core", space-separated when several; "ref..." are plain loops), without
+// making anything. The step is as for prepare; data of constants that only hold weights may be null. Errors as prepare.
+Result<std::string> ProbeImplementation(const slipway_step& step);
+}  // namespace onednn
 
 }  // namespace slipway::backends

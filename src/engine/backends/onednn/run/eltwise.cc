@@ -62,7 +62,7 @@ Result<ops::Activation> AsActivation(Builder& b) {
 
 Status AddEltwise(Builder& b, const MemoryDesc& desc, dnnl::algorithm algorithm, float alpha, float beta) {
   const dnnl::eltwise_forward::primitive_desc pd({dnnl::prop_kind::forward_inference, algorithm, desc, alpha, beta}, Attr(), Engine());
-  b.Add(dnnl::eltwise_forward(pd), pd, {{DNNL_ARG_SRC, b.At(desc, InputAt(0))}, {DNNL_ARG_DST, b.At(desc, OutputAt(0))}});
+  b.Add<dnnl::eltwise_forward>(pd, {{DNNL_ARG_SRC, b.At(desc, InputAt(0))}, {DNNL_ARG_DST, b.At(desc, OutputAt(0))}});
   return OkStatus();
 }
 
@@ -124,9 +124,7 @@ Status BuildBinary(Builder& b) {
     attr.set_post_ops(post_ops);
   }
   const dnnl::binary::primitive_desc pd({algorithm, dy, d1, dy}, attr, Engine());
-  SLIPWAY_RETURN_IF_ERROR(CheckImplementation(pd.impl_info_str()));
-  b.Add(dnnl::binary(pd), pd,
-        {{DNNL_ARG_SRC_0, b.At(dy, InputAt(first))}, {DNNL_ARG_SRC_1, b.At(d1, InputAt(second))}, {DNNL_ARG_DST, b.At(dy, OutputAt(0))}});
+  b.Add<dnnl::binary>(pd, {{DNNL_ARG_SRC_0, b.At(dy, InputAt(first))}, {DNNL_ARG_SRC_1, b.At(d1, InputAt(second))}, {DNNL_ARG_DST, b.At(dy, OutputAt(0))}});
   return OkStatus();
 }
 
@@ -144,7 +142,7 @@ Status BuildSoftmax(Builder& b) {
   if (desc.get_size() > b.input(0).bytes) return InvalidArgument("X of Softmax is smaller than its shape says");
   const dnnl::softmax_v2_forward::primitive_desc pd(
       {dnnl::prop_kind::forward_inference, dnnl::algorithm::softmax_accurate, desc, desc, 1}, Attr(), Engine());
-  b.Add(dnnl::softmax_v2_forward(pd), pd, {{DNNL_ARG_SRC, b.At(desc, InputAt(0))}, {DNNL_ARG_DST, b.At(desc, OutputAt(0))}});
+  b.Add<dnnl::softmax_v2_forward>(pd, {{DNNL_ARG_SRC, b.At(desc, InputAt(0))}, {DNNL_ARG_DST, b.At(desc, OutputAt(0))}});
   return OkStatus();
 }
 
@@ -173,7 +171,7 @@ Status BuildLayerNorm(Builder& b) {
                                     {DNNL_ARG_SCALE, b.At(vector, InputAt(1))},
                                     {DNNL_ARG_DST, b.At(desc, OutputAt(0))}};
   if (b.Has(2)) args.push_back({DNNL_ARG_SHIFT, b.At(vector, InputAt(2))});
-  b.Add(dnnl::layer_normalization_forward(pd), pd, std::move(args));
+  b.Add<dnnl::layer_normalization_forward>(pd, std::move(args));
   return OkStatus();
 }
 
@@ -193,8 +191,7 @@ Status BuildBatchNorm(Builder& b) {
       {dnnl::prop_kind::forward_inference, desc, b.attributes().Float("epsilon", 1e-5f),
        flag::use_global_stats | flag::use_scale | flag::use_shift},
       Attr(), Engine());
-  b.Add(dnnl::batch_normalization_forward(pd), pd,
-        {{DNNL_ARG_SRC, b.At(desc, InputAt(0))},
+  b.Add<dnnl::batch_normalization_forward>(pd, {{DNNL_ARG_SRC, b.At(desc, InputAt(0))},
          {DNNL_ARG_SCALE, b.At(vector, InputAt(1))},
          {DNNL_ARG_SHIFT, b.At(vector, InputAt(2))},
          {DNNL_ARG_MEAN, b.At(vector, InputAt(3))},
@@ -225,7 +222,7 @@ Status BuildConcat(Builder& b) {
   for (size_t i = 0; i < from.size(); ++i) {
     args.push_back({DNNL_ARG_MULTIPLE_SRC + static_cast<int>(i), b.At(descs[i], InputAt(from[i]))});
   }
-  b.Add(dnnl::concat(pd), pd, std::move(args));
+  b.Add<dnnl::concat>(pd, std::move(args));
   return OkStatus();
 }
 
@@ -238,7 +235,7 @@ Status BuildReorder(Builder& b) {
   SLIPWAY_ASSIGN_OR_RETURN(const MemoryDesc x, b.Desc(b.input(0)));
   SLIPWAY_ASSIGN_OR_RETURN(const MemoryDesc y, b.Desc(b.output(0)));
   const dnnl::reorder::primitive_desc pd(Engine(), x, Engine(), y, Attr());
-  b.Add(dnnl::reorder(pd), pd, {{DNNL_ARG_FROM, b.At(x, InputAt(0))}, {DNNL_ARG_TO, b.At(y, OutputAt(0))}});
+  b.Add<dnnl::reorder>(pd, {{DNNL_ARG_FROM, b.At(x, InputAt(0))}, {DNNL_ARG_TO, b.At(y, OutputAt(0))}});
   return OkStatus();
 }
 

@@ -66,13 +66,12 @@ Status AddLinear(Builder& b, const LinearShape& s, size_t bias_input, uint32_t b
   const MemoryDesc w_any(s.w_plain.dims(), s.w_plain.data_type(), tag::any);
   dnnl::inner_product_forward::desc desc(dnnl::prop_kind::forward_inference, s.x, b.input(1).is_constant ? w_any : s.w_plain, bias, s.y);
   const dnnl::inner_product_forward::primitive_desc pd(desc, attr, Engine());
-  SLIPWAY_RETURN_IF_ERROR(CheckImplementation(pd.impl_info_str()));
   SLIPWAY_ASSIGN_OR_RETURN(dnnl::memory weights, b.Weight(1, s.w_plain, pd.weights_desc()));
   std::vector<Builder::Arg> args = {{DNNL_ARG_SRC, b.At(s.x, InputAt(0))},
                                     {DNNL_ARG_WEIGHTS, weights},
                                     {DNNL_ARG_DST, b.At(s.y, OutputAt(0))}};
   if (b.Has(bias_input)) args.push_back({DNNL_ARG_BIAS, b.At(bias, InputAt(bias_input))});
-  b.Add(dnnl::inner_product_forward(pd), pd, std::move(args));
+  b.Add<dnnl::inner_product_forward>(pd, std::move(args));
   return OkStatus();
 }
 
@@ -124,11 +123,10 @@ Result<BatchMatMul> ReadMatMul(Builder& builder) {
 Status AddMatMul(Builder& b, const MemoryDesc& x, const MemoryDesc& w, const MemoryDesc& y, Place px, Place pw, Place py,
                  const dnnl::primitive_attr& attr, std::vector<Builder::Arg> more = {}) {
   const dnnl::matmul::primitive_desc pd(dnnl::matmul::desc(x, w, y), attr, Engine());
-  SLIPWAY_RETURN_IF_ERROR(CheckImplementation(pd.impl_info_str()));
   more.push_back({DNNL_ARG_SRC, b.At(x, px)});
   more.push_back({DNNL_ARG_WEIGHTS, b.At(w, pw)});
   more.push_back({DNNL_ARG_DST, b.At(y, py)});
-  b.Add(dnnl::matmul(pd), pd, std::move(more));
+  b.Add<dnnl::matmul>(pd, std::move(more));
   return OkStatus();
 }
 
@@ -260,11 +258,6 @@ Status BuildAttention(Builder& b) {
   const dnnl::softmax_v2_forward::primitive_desc softmax(
       {dnnl::prop_kind::forward_inference, dnnl::algorithm::softmax_accurate, ds, ds, 1}, Attr(), Engine());
   const dnnl::matmul::primitive_desc sv(dnnl::matmul::desc(ds, dv, dy), Attr(), Engine());
-  for (const char* name : {qk.impl_info_str(), softmax.impl_info_str(), sv.impl_info_str()}) {
-    SLIPWAY_RETURN_IF_ERROR(CheckImplementation(name));
-  }
-  const dnnl::matmul qk_primitive(qk), sv_primitive(sv);
-  const dnnl::softmax_v2_forward softmax_primitive(softmax);
   for (int64_t n = 0; n < q.batch; ++n) {
     for (int64_t h = 0; h < q.heads; ++h) {
       const int64_t kv = h / (q.heads / k.heads);
@@ -276,10 +269,10 @@ Status BuildAttention(Builder& b) {
         const uint64_t offset = static_cast<uint64_t>(n * mask_strides[0] + h * mask_strides[1]) * 4;
         args.push_back({DNNL_ARG_ATTR_MULTIPLE_POST_OP(0) | DNNL_ARG_SRC_1, b.At(dm, InputAt(3, offset))});
       }
-      b.Add(qk_primitive, qk, std::move(args));
+      b.Add<dnnl::matmul>(qk, std::move(args));
       const dnnl::memory s = b.At(ds, WorkspaceAt(scores));
-      b.Add(softmax_primitive, softmax, {{DNNL_ARG_SRC, s}, {DNNL_ARG_DST, s}});
-      b.Add(sv_primitive, sv, {{DNNL_ARG_SRC, b.At(ds, WorkspaceAt(scores))},
+      b.Add<dnnl::softmax_v2_forward>(softmax, {{DNNL_ARG_SRC, s}, {DNNL_ARG_DST, s}});
+      b.Add<dnnl::matmul>(sv, {{DNNL_ARG_SRC, b.At(ds, WorkspaceAt(scores))},
                                {DNNL_ARG_WEIGHTS, b.At(dv, InputAt(2, at(v, kv)))},
                                {DNNL_ARG_DST, b.At(dy, OutputAt(0, at(y, h)))}});
     }

@@ -14,8 +14,7 @@ Status AddPool(Builder& b, dnnl::algorithm algorithm, const dnnl::memory::dims& 
   SLIPWAY_ASSIGN_OR_RETURN(const MemoryDesc y, b.Desc(b.output(0)));
   const dnnl::pooling_forward::primitive_desc pd(
       {dnnl::prop_kind::forward_inference, algorithm, x, y, strides, kernel, pads, pads_end}, Attr(), Engine());
-  SLIPWAY_RETURN_IF_ERROR(CheckImplementation(pd.impl_info_str()));
-  b.Add(dnnl::pooling_forward(pd), pd, {{DNNL_ARG_SRC, b.At(x, InputAt(0))}, {DNNL_ARG_DST, b.At(y, OutputAt(0))}});
+  b.Add<dnnl::pooling_forward>(pd, {{DNNL_ARG_SRC, b.At(x, InputAt(0))}, {DNNL_ARG_DST, b.At(y, OutputAt(0))}});
   return OkStatus();
 }
 

@@ -3,7 +3,6 @@
 #include "engine/backends/onednn/run/openmp.h"
 
 #include <cstring>
-#include <string_view>
 
 #include "base/checked.h"
 
@@ -82,14 +81,6 @@ Status AppendActivation(const ops::Attributes& attributes, dnnl::post_ops& post_
   return AppendActivation(activation, post_ops);
 }
 
-Status CheckImplementation(const char* name) {
-  const std::string_view n = name;
-  if (n.starts_with("ref") || n.starts_with("gemm:ref") || n.starts_with("simple:ref")) {
-    return Unsupported("oneDNN has only plain loops for this (" + std::string(n) + ")");
-  }
-  return OkStatus();
-}
-
 // --- Builder ---
 
 Status Builder::Need(size_t inputs, size_t outputs) const {
@@ -158,13 +149,14 @@ Result<dnnl::memory> Builder::Weight(size_t i, const MemoryDesc& from, const Mem
   if (from.get_size() > input(i).bytes) {
     return InvalidArgument("input " + std::to_string(i) + " of " + op().op + " is smaller than its shape says");
   }
+  if (probe_) return dnnl::memory(to, Engine(), DNNL_MEMORY_NONE);
   const bool same = from == to;
   if (!input(i).is_constant || !input(i).data) {
     if (same) return At(from, InputAt(i));
     const uint64_t offset = Reserve(to.get_size());
     dnnl::memory source = At(from, InputAt(i)), packed = At(to, WorkspaceAt(offset));
     dnnl::reorder::primitive_desc pd(Engine(), from, Engine(), to, Attr());
-    Add(dnnl::reorder(pd), pd, {{DNNL_ARG_FROM, source}, {DNNL_ARG_TO, packed}});
+    Add<dnnl::reorder>(pd, {{DNNL_ARG_FROM, source}, {DNNL_ARG_TO, packed}});
     return At(to, WorkspaceAt(offset));
   }
   if (same) {
@@ -188,7 +180,7 @@ Result<dnnl::memory> Builder::Weight(size_t i, const MemoryDesc& from, const Mem
   return packed;
 }
 
-void Builder::Add(dnnl::primitive primitive, const dnnl::primitive_desc_base& pd, std::vector<Arg> args) {
+void Builder::AddStage(dnnl::primitive primitive, const dnnl::primitive_desc_base& pd, std::vector<Arg> args) {
   const MemoryDesc scratch = pd.scratchpad_desc();
   if (const size_t bytes = scratch.get_size(); bytes > 0) {
     dnnl::memory memory(scratch, Engine(), DNNL_MEMORY_NONE);

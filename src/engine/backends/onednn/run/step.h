@@ -85,8 +85,9 @@ inline Place WorkspaceAt(uint64_t offset) { return {From::kWorkspace, 0, offset}
 // Builds a Bound. Functions of operators read the step here and add primitives. dnnl::error may fly inside: the ABI layer catches it.
 class Builder {
  public:
-  Builder(Program& program, const slipway_step& step, Bound& bound)
-      : program_(program), step_(step), bound_(bound) {}
+  // With `probe` nothing is generated, reordered or run: only the choice of implementations is made.
+  Builder(Program& program, const slipway_step& step, Bound& bound, bool probe = false)
+      : program_(program), step_(step), bound_(bound), probe_(probe) {}
 
   const format::OpDesc& op() const { return program_.op; }
   const ops::Attributes& attributes() const { return program_.op.attributes; }
@@ -114,7 +115,14 @@ class Builder {
   Result<dnnl::memory> Weight(size_t i, const MemoryDesc& from, const MemoryDesc& to);
   // A memory that this bound owns, filled by the caller.
   dnnl::memory Own(const MemoryDesc& desc);
-  void Add(dnnl::primitive primitive, const dnnl::primitive_desc_base& pd, std::vector<Arg> args);
+  template <typename Primitive>
+  void Add(const typename Primitive::primitive_desc& pd, std::vector<Arg> args) {
+    if (!implementations_.empty()) implementations_ += " ";
+    implementations_ += pd.impl_info_str();
+    if (!probe_) AddStage(Primitive(pd), pd, std::move(args));
+  }
+  // The names of oneDNN's implementations of all stages so far.
+  const std::string& implementations() const { return implementations_; }
   // Reserves workspace that lives for the whole step; 64-byte aligned.
   uint64_t Reserve(uint64_t bytes);
   void Accumulate(size_t input) {
@@ -130,9 +138,13 @@ class Builder {
     dnnl_memory_t memory;
     Place place;
   };
+  void AddStage(dnnl::primitive primitive, const dnnl::primitive_desc_base& pd, std::vector<Arg> args);
+
   Program& program_;
   const slipway_step& step_;
   Bound& bound_;
+  bool probe_;
+  std::string implementations_;
   std::vector<Pending> places_;
   std::vector<std::pair<size_t, dnnl::memory>> scratch_;  // stage, memory
   uint64_t reserved_ = 0, scratch_bytes_ = 0;
@@ -147,8 +159,6 @@ Result<dnnl::memory::data_type> ToDnnl(uint32_t dtype);
 // Row-major.
 MemoryDesc PlainDesc(const dnnl::memory::dims& dims, dnnl::memory::data_type type);
 inline dnnl::memory::dims ToDnnlDims(const Dims& d) { return {d.begin(), d.end()}; }
-// Unsupported when oneDNN fell back to its plain loops ("ref..."): another backend does better.
-Status CheckImplementation(const char* name);
 
 // Output scales, residual, clamp and zero point of the integer contract; the output's channels are dimension 1. Unsupported: zero points of X and of the
 // residual.
