@@ -140,9 +140,7 @@ Status Quantize(Graph* g, Node* n, int opset) {
     y = r.Op("Clip", {y, bound(c.low), bound(c.high)});
   }
   const ir::Type type{c.file, n->output()->type().shape};
-  r.Replace(0, y);
-  y->set_type(type);
-  r.Finish();
+  r.Finish(y)->set_type(type);
   return OkStatus();
 }
 
@@ -168,6 +166,7 @@ Status Dequantize(Graph* g, Node* n, int opset) {
 Status ExpandQuantization(Graph* graph, int opset) {
   // In order: a Dequantize sees the type that its Quantize was written with.
   for (Node* n : graph->NodeList()) {
+    if (!n->output()) continue;
     if (n->IsSlipway("Quantize")) SLIPWAY_RETURN_IF_ERROR(Quantize(graph, n, opset));
     else if (n->IsSlipway("Dequantize")) SLIPWAY_RETURN_IF_ERROR(Dequantize(graph, n, opset));
   }

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <unordered_set>
 
 #include "base/checked.h"
 #include "base/float16.h"
@@ -93,6 +94,7 @@ class Exporter {
   int64_t inline_bytes_ = 0;
   bool use_external_ = false;
   bool wrote_empty_ = false;
+  std::unordered_set<const Value*> written_;  // what the written nodes read: constants that became attributes are not among them
   std::string empty_name_;
   std::vector<std::unique_ptr<ir::Tensor>> made_;
 };
@@ -163,6 +165,7 @@ Status Exporter::WriteNode(const Node& node, WireWriter* graph) {
       made_.push_back(std::make_unique<ir::Tensor>(std::move(*tensor)));
       graph->Message(5, WriteTensorProto(empty_name_, *made_.back()));
     }
+    if (out.inputs[i]) written_.insert(out.inputs[i]);
     w.Text(1, empty ? empty_name_ : out.inputs[i] ? out.inputs[i]->name() : "");
   }
   for (const Value* v : out.outputs) w.Text(2, v ? v->name() : "");
@@ -204,7 +207,7 @@ Result<WireWriter> Exporter::Run(const Graph& source) {
   for (const auto& node : graph_->nodes()) SLIPWAY_RETURN_IF_ERROR(WriteNode(*node, &graph));
   graph.Text(2, graph_->name);
   for (const auto& v : graph_->values()) {
-    if (v->is_constant() && v->IsUsed()) WriteConstant(*v, &graph);
+    if (v->is_constant() && (v->is_output() || written_.contains(v.get()))) WriteConstant(*v, &graph);
   }
   if (inline_bytes_ > kLargestFile) return ResourceExhausted("the model has too many small constants for one file");
   for (const Value* v : graph_->inputs()) SLIPWAY_RETURN_IF_ERROR(WriteValueInfo(11, *v, &graph));

@@ -11,6 +11,7 @@
 #include "model/frontends/onnx/external.h"
 #include "model/frontends/onnx/finite.h"
 #include "model/frontends/onnx/upgrade.h"
+#include "model/frontends/onnx/upgrade_quantize.h"
 #include "model/ir/infer.h"
 #include "model/ir/verify.h"
 
@@ -44,6 +45,7 @@ class Importer {
     SLIPWAY_RETURN_IF_ERROR(ReadDeclaredTypes());
     for (size_t index : order_) SLIPWAY_RETURN_IF_ERROR(AddNode(index));
     SLIPWAY_RETURN_IF_ERROR(AddOutputs());
+    FoldCodeClips(graph_.get());
     if (options_.check_finite) SLIPWAY_RETURN_IF_ERROR(CheckFinite(*graph_));
     if (!options_.keep_unknown_operators) SLIPWAY_RETURN_IF_ERROR(Check());
     return std::move(graph_);

@@ -32,7 +32,7 @@ class Rewriter {
     if (dtype_ == DType::kFloat32 || dtype_ == DType::kUndefined) return single;
     return Op("Cast", {single}, {{"to", static_cast<int64_t>(dtype_)}});
   }
-  // Output i of the old node is now `value`.
+  // Output i > 0 of the old node is now `value`.
   void Replace(size_t i, ir::Value* value) {
     ir::Value* old = node_->output(i);
     if (!old) return;
@@ -40,14 +40,28 @@ class Rewriter {
     graph_->ReplaceAllUses(old, value);
     renames_.push_back({value, old->name()});
   }
-  // Removes the old node and gives the new values its names.
-  void Finish() {
+  // Removes the old node; `last`, made here, takes its first output's uses and its names. Returns the value that stands there now.
+  ir::Value* Finish(ir::Value* last) {
+    ir::Node* made = last->producer();
+    ir::Value* old = node_->output(0);
+    if (!old) {  // nobody wants it
+      graph_->RemoveNode(node_);
+      for (auto& [value, wanted] : renames_) graph_->Rename(value, wanted);
+      return last;
+    }
+    const std::string name = node_->name(), output = old->name();
+    const ir::Type type = old->type();
+    graph_->ReplaceAllUses(old, last);
     graph_->RemoveNode(node_);
-    for (auto& [value, name] : renames_) graph_->Rename(value, name);
-  }
-  void Finish(ir::Value* only) {
-    Replace(0, only);
-    Finish();
+    // A node cannot be renamed: it is made again, now that its name is free.
+    ir::Node* again = graph_->AddNode({.op = made->op(), .inputs = made->inputs(), .attributes = made->attributes, .domain = made->domain(),
+                                       .name = name, .outputs = {output}}, made);
+    again->sources = made->sources;
+    again->output()->set_type(type);
+    graph_->ReplaceAllUses(last, again->output());
+    graph_->RemoveNode(made);
+    for (auto& [value, wanted] : renames_) graph_->Rename(value, wanted);
+    return again->output();
   }
 
  private:

@@ -91,4 +91,37 @@ Status DequantizeLinear(OldNode& n, Upgrader& u) {
   return OkStatus();
 }
 
+void FoldCodeClips(ir::Graph* graph) {
+  for (ir::Node* clip : graph->NodeList()) {
+    if (!clip->Is("Clip") || !clip->input(0)) continue;
+    ir::Node* quantize = clip->input(0)->producer();
+    const Tensor *low = clip->constant_input(1), *high = clip->constant_input(2);
+    if (!quantize || !quantize->IsSlipway("Quantize") || quantize->output()->OnlyUser() != clip || !low || !high) continue;
+    if (low->count() != 1 || high->count() != 1 || !IsInteger(low->dtype()) || !IsInteger(high->dtype())) continue;
+    const int64_t least = low->ToInts()[0], most = high->ToInts()[0];
+    const bool is_signed = quantize->attributes.Int("signed", 1) != 0;
+    int bits = 1;
+    while (bits < 16 && (int64_t{1} << (is_signed ? bits - 1 : bits)) - 1 < most) ++bits;
+    const int64_t lowest = is_signed ? -(int64_t{1} << (bits - 1)) : 0;
+    const bool narrow = is_signed && least == lowest + 1;
+    if ((int64_t{1} << (is_signed ? bits - 1 : bits)) - 1 != most || (least != lowest && !narrow)) continue;
+    if (bits > quantize->attributes.Int("bits", 8)) continue;
+    auto set = [&](ir::Node* n) {
+      n->attributes.Set("bits", int64_t{bits});
+      if (narrow) n->attributes.Set("narrow", int64_t{1});
+    };
+    set(quantize);
+    Value* y = clip->output();
+    for (const ir::Use& use : y->uses()) {
+      if (use.index == 0 && use.node->IsSlipway("Dequantize")) set(use.node);
+    }
+    const std::string name = y->name();
+    const ir::Type type = y->type();
+    graph->ReplaceAllUses(y, quantize->output());
+    graph->RemoveNode(clip);
+    graph->Rename(quantize->output(), name);
+    quantize->output()->set_type(type);
+  }
+}
+
 }  // namespace slipway::onnx
