@@ -1,0 +1,268 @@
+#include <algorithm>
+
+#include "model/passes/evaluate.h"
+#include "model/passes/pass.h"
+#include "model/passes/rewrite.h"
+
+namespace slipway::passes {
+namespace {
+
+// softmax(scale * Q K^T + masks) V as found in the graph; Q, K (through `k_source` and `k_perm`) and V of rank 3 or 4.
+struct Match {
+  Value *q = nullptr, *v = nullptr;
+  Value* k_source = nullptr;
+  std::vector<int64_t> k_perm;
+  double scale = 1;
+  std::vector<Value*> masks;          // at most one that is no constant
+  std::vector<Tensor> constant_masks;
+  std::vector<Node*> nodes;           // in no order, the last MatMul at the end
+  Node* scores = nullptr;
+};
+
+// A constant c that is added to x reshaped from `from` to `to`, as a constant to add to x itself.
+std::optional<Tensor> MaskBeforeReshape(const Tensor& c, const Dims& from, const Dims& to) {
+  if (c.dims().rank() > to.rank()) return std::nullopt;
+  Dims aligned;
+  for (int i = c.dims().rank(); i < to.rank(); ++i) aligned.push_back(1);
+  for (int64_t d : c.dims()) aligned.push_back(d);
+  std::vector<int64_t> expand;
+  Dims result;
+  size_t i = 0, j = 0;
+  while (i < from.size() || j < to.size()) {
+    // The smallest group of dimensions that covers the same extent on both sides.
+    size_t i0 = i, j0 = j;
+    int64_t a = i < from.size() ? from[i++] : 1, b = j < to.size() ? to[j++] : 1;
+    while (a != b) {
+      if (a < b && i < from.size()) {
+        a *= from[i++];
+      } else if (b < a && j < to.size()) {
+        b *= to[j++];
+      } else {
+        return std::nullopt;
+      }
+    }
+    bool ones = true;
+    for (size_t t = j0; t < j; ++t) ones &= aligned[t] == 1;
+    for (size_t t = j0; t < j; ++t) expand.push_back(ones ? 1 : to[t]);
+    for (size_t t = i0; t < i; ++t) result.push_back(ones ? 1 : from[t]);
+  }
+  std::vector<Tensor> inputs{c.Reshaped(aligned), Tensor::Vector<int64_t>(expand)};
+  auto full = EvaluateOp("Expand", "", {}, inputs);
+  if (!full.ok() || full->count() != result.count()) return std::nullopt;
+  return full->Reshaped(result);
+}
+
+bool IsScoreMatMul(const Node* node) { return node && node->Is("MatMul"); }
+
+// Walks from `value` up to the MatMul of Q and K.
+bool WalkScores(Value* value, Match& m, int depth) {
+  Node* node = value->producer();
+  if (!node || depth > 8) return false;
+  if (IsScoreMatMul(node)) {
+    m.scores = node;
+    m.nodes.push_back(node);
+    return true;
+  }
+  if (node->Is("Mul") || node->Is("Div")) {
+    ScalarOperand s = MatchScalarOperand(node, node->Is("Mul"));
+    // Behind a mask only (walking up), so that the mask is not scaled.
+    if (!s || !SameShape(s.other, value)) return false;
+    m.scale *= node->Is("Mul") ? s.constant : 1 / s.constant;
+    m.nodes.push_back(node);
+    return WalkScores(s.other, m, depth + 1);
+  }
+  if (node->Is("Add")) {
+    if (m.scale != 1) return false;
+    for (size_t i = 0; i < 2; ++i) {
+      Value *score = node->input(i), *mask = node->input(1 - i);
+      if (score->is_constant() || !SameShape(score, value)) continue;
+      Match attempt = m;
+      attempt.nodes.push_back(node);
+      if (mask->is_constant()) {
+        attempt.constant_masks.push_back(*mask->constant());
+      } else {
+        attempt.masks.push_back(mask);
+      }
+      if (WalkScores(score, attempt, depth + 1)) {
+        m = std::move(attempt);
+        return true;
+      }
+    }
+    return false;
+  }
+  if (node->Is("Reshape")) {
+    // A mask that is added in another shape (shifted windows): Reshape, Add, Reshape back.
+    Node* add = ProducerOf(node->input(0), "Add");
+    if (!add || m.scale != 1) return false;
+    for (size_t i = 0; i < 2; ++i) {
+      Node* there = ProducerOf(add->input(i), "Reshape");
+      const Tensor* mask = add->constant_input(1 - i);
+      if (!there || !mask || !SameShape(there->input(0), value)) continue;
+      auto from = StaticDimsOf(value), to = StaticDimsOf(add->output());
+      if (!from || !to || !SameShape(there->output(), add->output())) continue;
+      auto moved = MaskBeforeReshape(*mask, *from, *to);
+      if (!moved) continue;
+      m.constant_masks.push_back(std::move(*moved));
+      m.nodes.insert(m.nodes.end(), {node, add, there});
+      return WalkScores(there->input(0), m, depth + 1);
+    }
+  }
+  return false;
+}
+
+// Takes scalar factors off an operand.
+Value* Unscaled(Value* value, Match& m) {
+  while (true) {
+    Node* node = value->producer();
+    if (!node || !(node->Is("Mul") || node->Is("Div")) || !value->OnlyUser()) return value;
+    ScalarOperand s = MatchScalarOperand(node, node->Is("Mul"));
+    if (!s || !SameShape(s.other, value)) return value;
+    m.scale *= node->Is("Mul") ? s.constant : 1 / s.constant;
+    m.nodes.push_back(node);
+    value = s.other;
+  }
+}
+
+std::optional<Match> MatchAttention(Node* softmax) {
+  Value* in = softmax->input(0);
+  auto rank = RankOf(in);
+  if (!rank || (*rank != 3 && *rank != 4) || in->dtype() != DType::kFloat32) return std::nullopt;
+  if (NormalAxis(softmax->attributes.Int("axis", -1), *rank) != *rank - 1) return std::nullopt;
+  Node* out = softmax->output()->OnlyUser();
+  if (!out || !out->Is("MatMul") || out->input(0) != softmax->output()) return std::nullopt;
+  Match m;
+  if (!WalkScores(in, m, 0)) return std::nullopt;
+  m.v = out->input(1);
+  m.q = Unscaled(m.scores->input(0), m);
+  Value* k = Unscaled(m.scores->input(1), m);
+  Node* transpose = ProducerOf(k, "Transpose");
+  if (!transpose) return std::nullopt;
+  auto perm = transpose->attributes.Ints("perm");
+  if (static_cast<int>(perm.size()) != *rank) return std::nullopt;
+  m.k_perm.assign(perm.begin(), perm.end());
+  std::swap(m.k_perm[perm.size() - 1], m.k_perm[perm.size() - 2]);
+  m.k_source = Unscaled(transpose->input(0), m);
+  if (k->OnlyUser()) m.nodes.push_back(transpose);
+  m.nodes.push_back(softmax);
+  m.nodes.push_back(out);
+  if (m.masks.size() > 1 || m.scale <= 0 || !IsSelfContained(m.nodes)) return std::nullopt;
+  return m;
+}
+
+// Q, K and V have the same leading dimensions and fit each other.
+bool ShapesFit(const Match& m, const SymShape& k) {
+  if (!m.q->type().shape || !m.v->type().shape) return false;
+  const SymShape &q = *m.q->type().shape, &v = *m.v->type().shape;
+  size_t n = q.size();
+  if (k.size() != n || v.size() != n) return false;
+  for (size_t i = 0; i + 2 < n; ++i) {
+    if (!(q[i] == k[i]) || !(q[i] == v[i])) return false;
+  }
+  return q[n - 1] == k[n - 1] && k[n - 2] == v[n - 2];
+}
+
+// A mask must reach along the whole last dimension: a shorter one means something else to Attention.
+bool MaskFits(const SymShape& mask, const SymShape& scores) {
+  if (mask.size() < 2 || mask.size() > scores.size() || !(mask.back() == scores.back())) return false;
+  for (size_t i = 0; i + 1 < mask.size(); ++i) {
+    const Dim& want = scores[scores.size() - mask.size() + i];
+    if (!mask[i].Is(1) && !(mask[i] == want)) return false;
+  }
+  return true;
+}
+
+// All masks as one value; null when there is none, nullopt when they do not fit.
+std::optional<Value*> JoinMasks(Graph& graph, const Match& m, const SymShape& scores, Node* before) {
+  Tensor joined;
+  for (const Tensor& t : m.constant_masks) {
+    if (t.dtype() != DType::kFloat32) return std::nullopt;
+    if (!joined.present()) {
+      joined = t;
+      continue;
+    }
+    auto sum = EvaluateOp("Add", "", {}, std::vector<Tensor>{joined, t});
+    if (!sum.ok()) return std::nullopt;
+    joined = std::move(*sum);
+  }
+  if (joined.present() && joined.dims().rank() >= 1 && !MaskFits(SymShape(joined.dims().begin(), joined.dims().end()), scores)) {
+    // Spread over the keys, and over two dimensions at least.
+    if (joined.dims().rank() > static_cast<int>(scores.size()) || !scores.back().known()) return std::nullopt;
+    std::vector<Tensor> inputs{joined, Tensor::Vector<int64_t>({1, scores.back().value()})};
+    auto spread = EvaluateOp("Expand", "", {}, inputs);
+    if (!spread.ok() || !MaskFits(SymShape(spread->dims().begin(), spread->dims().end()), scores)) return std::nullopt;
+    joined = std::move(*spread);
+  }
+  for (Value* mask : m.masks) {
+    if (!mask->type().shape || !MaskFits(*mask->type().shape, scores) || mask->dtype() != DType::kFloat32) return std::nullopt;
+  }
+  if (joined.present() && joined.dims().rank() < 2) return std::nullopt;
+  Value* mask = joined.present() ? graph.AddConstant(m.scores->name() + "_mask", joined) : nullptr;
+  if (m.masks.empty()) return mask;
+  if (!mask) return m.masks[0];
+  Node* add = graph.AddNode({.op = "Add", .inputs = {m.masks[0], mask}, .name = m.scores->name() + "/mask"}, before);
+  return add->output();
+}
+
+bool Recover(Graph& graph, Node* softmax) {
+  auto m = MatchAttention(softmax);
+  if (!m || !m->k_source->type().shape || !softmax->output()->type().shape) return false;
+  SymShape k_shape;
+  for (int64_t p : m->k_perm) k_shape.push_back((*m->k_source->type().shape)[static_cast<size_t>(p)]);
+  if (!ShapesFit(*m, k_shape)) return false;
+  Node* tail = m->nodes.back();
+  const SymShape scores = *softmax->output()->type().shape;
+  bool three = scores.size() == 3;
+  // Without a batch of its own the leading dimension counts the heads, as torch's multi_head_attention_forward writes it.
+  if (three && !scores[0].known()) return false;
+  auto four = [&](const SymShape& s) {
+    SymShape out = s;
+    out.insert(out.begin(), Dim(1));
+    return out;
+  };
+  SymShape y_shape = *tail->output()->type().shape;
+  if (three && (!ReshapeTarget(m->q->type().shape, four(*m->q->type().shape)) || !ReshapeTarget(k_shape, four(k_shape)) ||
+                !ReshapeTarget(m->v->type().shape, four(*m->v->type().shape)) ||
+                !ReshapeTarget(four(y_shape), y_shape))) {
+    return false;
+  }
+  auto mask = JoinMasks(graph, *m, scores, tail);
+  if (!mask) return false;
+
+  Node* k = graph.AddNode({.op = "Transpose",
+                           .inputs = {m->k_source},
+                           .attributes = {{"perm", m->k_perm}},
+                           .name = m->scores->name() + "/keys"},
+                          tail);
+  k->output()->set_type({DType::kFloat32, k_shape});
+  std::vector<Value*> inputs{m->q, k->output(), m->v};
+  if (three) {
+    for (Value*& v : inputs) v = AddReshape(graph, v, four(*v->type().shape), tail, m->scores->name() + "/heads");
+  }
+  if (*mask) inputs.push_back(*mask);
+  ir::Attributes attributes{{"scale", static_cast<float>(m->scale)}};
+  Graph::NodeSpec attention{.op = "Attention", .inputs = inputs, .attributes = attributes};
+  if (!three) {
+    Fuse(graph, std::move(attention), m->scores, m->nodes);
+    return true;
+  }
+  attention.name = m->scores->name() + "/attention";
+  Node* made = graph.AddNode(std::move(attention), tail);
+  for (const Node* n : m->nodes) {
+    if (n->sources.empty()) made->sources.push_back(n->name());
+    made->sources.insert(made->sources.end(), n->sources.begin(), n->sources.end());
+  }
+  made->output()->set_type({DType::kFloat32, four(y_shape)});
+  Value* target = AddInts(graph, "", *ReshapeTarget(four(y_shape), y_shape));
+  Fuse(graph, {.op = "Reshape", .inputs = {made->output(), target}}, tail, m->nodes);
+  return true;
+}
+
+}  // namespace
+
+Result<int> RecoverAttention(ir::Graph& graph, const PassOptions&) {
+  int changes = VisitNodes(graph, [&](Node* node) { return node->Is("Softmax") && Recover(graph, node); });
+  if (changes) graph.RemoveUnused();
+  return changes;
+}
+
+}  // namespace slipway::passes
