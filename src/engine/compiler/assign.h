@@ -1,0 +1,51 @@
+#pragma once
+// Chooses for every node a backend, kernel and layout so that the whole graph costs least,
+// conversions between layouts included.
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "engine/backends/compile.h"
+#include "engine/compiler/cost.h"
+
+namespace slipway::compiler {
+
+struct Choice {
+  const backends::CompileBackend* backend = nullptr;
+  backends::Candidate candidate;
+  double cost_ms = 0;
+};
+
+struct Alternative {  // for --explain
+  std::string backend, kernel;
+  double cost_ms;
+  bool chosen;
+};
+
+struct Assignment {
+  std::map<const ir::Node*, Choice> nodes;
+  // Why the platform's own backends declined a node, "backend: reason".
+  std::map<const ir::Node*, std::vector<std::string>> declined;
+  std::map<const ir::Node*, std::vector<Alternative>> alternatives;
+  double cost_ms = 0;
+  bool exact = true;  // false: the graph was too entangled for elimination, the best of several
+                      // local searches was taken
+};
+
+struct AssignOptions {
+  // Tables larger than this in variable elimination make it give up and search locally.
+  size_t max_table = size_t{1} << 22;
+};
+
+// `own` are the platform's backends, `fallback` serve nodes that none of `own` supports.
+// Unsupported names the first node nobody takes, with every backend's reason. Exact by variable
+// elimination (Bertele & Brioschi, "Nonserial Dynamic Programming", 1972): a variable per node over
+// its candidates and one per value with several readers over the set of layouts it is kept in.
+Result<Assignment> Assign(const ir::Graph& graph,
+                          const std::vector<const backends::CompileBackend*>& own,
+                          const std::vector<const backends::CompileBackend*>& fallback,
+                          const backends::Target& target, const CostModel& cost,
+                          const AssignOptions& options = {});
+
+}  // namespace slipway::compiler

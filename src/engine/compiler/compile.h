@@ -1,0 +1,75 @@
+#pragma once
+// The compiler: a graph and a platform in, a package out.
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/backends/compile.h"
+#include "engine/compiler/assign.h"
+#include "engine/compiler/cost.h"
+#include "engine/compiler/platform.h"
+#include "engine/format/package.h"
+#include "model/ir/graph.h"
+#include "model/passes/pass.h"
+
+namespace slipway::compiler {
+
+// The compile sides that this build has; explicit registration, no static initialisers.
+class BackendSet {
+ public:
+  void Add(std::unique_ptr<backends::CompileBackend> backend);
+  const backends::CompileBackend* Find(const std::string& name) const;
+  std::vector<std::string> Names() const;
+
+ private:
+  std::vector<std::unique_ptr<backends::CompileBackend>> backends_;
+};
+
+struct CompileOptions {
+  int threads = 1;  // what costs are estimated for
+  bool optimize = true;
+  std::vector<std::string> disabled_passes;
+  const CostModel* cost = nullptr;  // null: AnalyticCost
+  std::map<std::string, std::string> provenance;
+};
+
+// Where one node of the compiled graph runs.
+struct PlacementRow {
+  std::string node, op, backend, kernel, dtype, layout;
+  double cost_ms = 0;  // expected
+  int64_t macs = 0;
+  bool fallback = false;             // not on one of the platform's own backends
+  std::vector<std::string> reasons;  // why the own backends declined it
+  std::vector<Alternative> alternatives;
+  std::vector<std::string> sources;
+};
+
+struct CompileResult {
+  format::PackageData package;
+  std::vector<PlacementRow> placement;
+  std::vector<passes::PassReport> passes;
+  int conversions = 0;  // layout conversion steps
+  double conversion_cost_ms = 0;
+  uint64_t peak_bytes = 0;  // arena + inputs + outputs; at symbols = 1 when dynamic
+  uint64_t constant_bytes = 0;
+  double own_node_share = 1,
+         own_mac_share = 1;  // on the platform's own backends; views and conversions not counted
+  double expected_ms = 0;
+  bool exact = true;
+};
+
+// Errors: Unsupported (a node that no backend takes; a shape only the data decides),
+// InvalidArgument (a platform that names a backend which this build lacks).
+Result<CompileResult> Compile(const ir::Graph& graph, const Platform& platform,
+                              const BackendSet& backends, const CompileOptions& options = {});
+
+// The passes that Compile runs before assignment, for callers that want the graph (quantization,
+// reports).
+Result<std::vector<passes::PassReport>> Prepare(ir::Graph& graph, const Platform& platform,
+                                                const CompileOptions& options);
+
+backends::Target TargetOf(const Platform& platform, int threads);
+
+}  // namespace slipway::compiler

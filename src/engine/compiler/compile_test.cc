@@ -1,0 +1,202 @@
+#include "engine/compiler/compile.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <random>
+
+#include "base/aligned.h"
+#include "engine/backends/all/compilers.h"
+#include "model/interp/interpreter.h"
+#include "model/ir/text.h"
+#include "slipway.h"
+
+namespace slipway::compiler {
+namespace {
+
+const BackendSet& Backends() {
+  static const BackendSet* set = [] {
+    auto* s = new BackendSet;
+    for (auto& b : backends::MakeCompilers()) s->Add(std::move(b));
+    return s;
+  }();
+  return *set;
+}
+
+Platform PlatformOf(std::vector<std::string> own, std::vector<std::string> fallback = {}) {
+  Platform p;
+  p.name = "test";
+  p.backends = std::move(own);
+  p.fallback = std::move(fallback);
+  p.features = {"native"};
+  return p;
+}
+
+std::unique_ptr<ir::Graph> Parse(const char* text) {
+  auto g = ir::ParseText(text);
+  EXPECT_TRUE(g.ok()) << g.status().ToString();
+  return g.ok() ? std::move(*g) : nullptr;
+}
+
+ir::Tensor Random(const Dims& dims, unsigned seed) {
+  std::mt19937 rng(seed);
+  auto t = ir::Tensor::Allocate(DType::kFloat32, dims);
+  for (int64_t i = 0; i < t->count(); ++i) {
+    reinterpret_cast<float*>(t->mutable_data())[i] =
+        std::uniform_real_distribution<float>(-1, 1)(rng);
+  }
+  return std::move(*t);
+}
+
+// Compiles, serializes, loads through the C API and runs.
+std::vector<std::vector<float>> RunCompiled(const CompileResult& result,
+                                            const std::vector<ir::Tensor>& inputs) {
+  auto bytes = format::SerializePackage(result.package);
+  EXPECT_TRUE(bytes.ok()) << bytes.status().ToString();
+  AlignedBuffer aligned(bytes->size());
+  std::copy(bytes->begin(), bytes->end(), aligned.data());
+  slipway_error error{};
+  slipway_package* package = nullptr;
+  slipway_session* session = nullptr;
+  std::vector<std::vector<float>> out;
+  EXPECT_EQ(slipway_package_load_memory(aligned.data(), aligned.size(), &package, &error), 0)
+      << error.message;
+  if (!package) return out;
+  EXPECT_EQ(slipway_session_create(package, nullptr, &session, &error), 0) << error.message;
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    slipway_tensor_info info;
+    slipway_package_input(package, static_cast<uint32_t>(i), &info);
+    EXPECT_EQ(slipway_session_set_shape(session, info.name, inputs[i].dims().begin(),
+                                        inputs[i].dims().rank(), &error),
+              0)
+        << error.message;
+    slipway_tensor t;
+    EXPECT_EQ(slipway_session_input(session, info.name, &t, &error), 0) << error.message;
+    EXPECT_EQ(t.bytes, inputs[i].bytes().size());
+    std::copy(inputs[i].bytes().begin(), inputs[i].bytes().end(), static_cast<uint8_t*>(t.data));
+  }
+  EXPECT_EQ(slipway_session_run(session, &error), 0) << error.message;
+  for (uint32_t i = 0; i < slipway_package_num_outputs(package); ++i) {
+    slipway_tensor_info info;
+    slipway_package_output(package, i, &info);
+    slipway_tensor t;
+    EXPECT_EQ(slipway_session_output(session, info.name, &t, &error), 0) << error.message;
+    const auto* f = static_cast<const float*>(t.data);
+    out.emplace_back(f, f + t.bytes / 4);
+  }
+  slipway_session_free(session);
+  slipway_package_free(package);
+  return out;
+}
+
+void ExpectAgrees(const ir::Graph& graph, const Platform& platform,
+                  const std::vector<ir::Tensor>& inputs, const CompileOptions& options = {}) {
+  auto result = Compile(graph, platform, Backends(), options);
+  ASSERT_TRUE(result.ok()) << result.status().ToString();
+  auto expected = interp::Evaluate(graph, inputs);
+  ASSERT_TRUE(expected.ok()) << expected.status().ToString();
+  auto got = RunCompiled(*result, inputs);
+  ASSERT_EQ(got.size(), expected->size());
+  for (size_t i = 0; i < got.size(); ++i) {
+    ASSERT_EQ(static_cast<int64_t>(got[i].size()), (*expected)[i].count());
+    for (size_t k = 0; k < got[i].size(); ++k)
+      ASSERT_NEAR(got[i][k], (*expected)[i].data<float>()[k], 1e-4)
+          << "output " << i << " element " << k;
+  }
+}
+
+constexpr char kResidual[] = R"(graph "residual" {
+  input %x: float32[N, 16, 9, 7]
+  const %w1: float32[32, 16, 3, 3] = random(1)
+  const %b1: float32[32] = random(2)
+  const %w2: float32[32, 32, 1, 1] = random(3)
+  const %w3: float32[16, 48, 1, 1] = random(4)
+  const %fc: float32[16, 5] = random(5)
+  %a = Conv(%x, %w1, %b1) {pads = [1, 1, 1, 1], strides = [2, 2]} "c1"
+  %r = Relu(%a)
+  %c = Conv(%r, %w2) "c2"
+  %s = Add(%c, %r)
+  %t = Relu(%s)
+  %m = MaxPool(%t) {kernel_shape = [3, 3], pads = [1, 1, 1, 1]}
+  %q = Sigmoid(%x)
+  %p = AveragePool(%q) {kernel_shape = [2, 2], strides = [2, 2], ceil_mode = 1}
+  %k = Concat(%m, %p) {axis = 1}
+  %d = Conv(%k, %w3) "c3"
+  %g = GlobalAveragePool(%d)
+  %f = Flatten(%g)
+  %y = MatMul(%f, %fc)
+  %z = Softmax(%y)
+  output %z
+  output %t
+})";
+
+TEST(Compile, AgreesWithTheInterpreterOnEveryBackendAndBatch) {
+  auto graph = Parse(kResidual);
+  ASSERT_NE(graph, nullptr);
+  for (const std::string& name : Backends().Names()) {
+    if (name == "null") continue;
+    SCOPED_TRACE(name);
+    for (int64_t batch : {1, 3})
+      ExpectAgrees(*graph, PlatformOf({name}, {"reference"}), {Random({batch, 16, 9, 7}, 5)});
+    CompileOptions plain;
+    plain.optimize = false;
+    ExpectAgrees(*graph, PlatformOf({name}, {"reference"}), {Random({2, 16, 9, 7}, 6)}, plain);
+  }
+}
+
+TEST(Compile, OutputsThatAreInputsConstantsOrViews) {
+  auto graph = Parse(R"(graph "odd" {
+    input %x: float32[2, 3]
+    const %c: float32[2] = [1, 2]
+    const %s: int64[1] = [6]
+    %v = Reshape(%x, %s)
+    %w = Relu(%v)
+    output %x
+    output %c
+    output %v
+    output %w
+  })");
+  ASSERT_NE(graph, nullptr);
+  ExpectAgrees(*graph, PlatformOf({"reference"}), {Random({2, 3}, 1)});
+}
+
+TEST(Compile, ReusesMemoryInPlaceAndByLiveness) {
+  auto graph = Parse(R"(graph "chain" {
+    input %x: float32[1, 1024]
+    %a = Sigmoid(%x)
+    %b = Tanh(%a)
+    %c = Sigmoid(%b)
+    %d = Tanh(%c)
+    %e = Sigmoid(%d)
+    output %e
+  })");
+  auto result = Compile(*graph, PlatformOf({"reference"}), Backends());
+  ASSERT_TRUE(result.ok()) << result.status().ToString();
+  EXPECT_TRUE(result->package.static_plan);
+  EXPECT_LE(result->package.arena_size, 2u * 4096);
+}
+
+TEST(Compile, NamesNodesThatNobodyTakesAndBackendsThatAreMissing) {
+  auto graph = Parse(kResidual);
+  auto none = Compile(*graph, PlatformOf({"null"}), Backends());
+  ASSERT_FALSE(none.ok());
+  EXPECT_EQ(none.status().code(), StatusCode::kUnsupported);
+  EXPECT_NE(none.status().message().find("null:"), std::string::npos) << none.status().message();
+  auto missing = Compile(*graph, PlatformOf({"tpu"}), Backends());
+  EXPECT_EQ(missing.status().code(), StatusCode::kInvalidArgument);
+}
+
+TEST(Compile, FallbackIsReportedWithItsReason) {
+  auto graph = Parse(kResidual);
+  auto result = Compile(*graph, PlatformOf({"null"}, {"reference"}), Backends());
+  ASSERT_TRUE(result.ok()) << result.status().ToString();
+  EXPECT_LT(result->own_mac_share, 0.01);
+  for (const auto& row : result->placement) {
+    if (row.fallback) {
+      EXPECT_FALSE(row.reasons.empty()) << row.node;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace slipway::compiler

@@ -1,0 +1,394 @@
+#include "engine/compiler/lower.h"
+
+#include <algorithm>
+#include <queue>
+#include <set>
+
+#include "engine/format/plan.h"
+#include "model/ir/stats.h"
+#include "slipway/backend.h"
+
+namespace slipway::compiler {
+namespace {
+
+using backends::PartitionNode;
+using backends::StepSpec;
+using format::Layout;
+using format::PackageStep;
+using format::PackageTensor;
+using format::TensorKind;
+
+// A spec with what the lowering must know of its node's choice.
+struct PlannedStep {
+  StepSpec spec;
+  const backends::CompileBackend* backend;
+  const Choice* choice;  // of spec.node
+};
+
+class Lowering {
+ public:
+  Lowering(const ir::Graph& graph, const Assignment& assignment, const backends::Target& target,
+           const CostModel& cost, const backends::CompileBackend& helper, CompileResult& result)
+      : graph_(graph),
+        assignment_(assignment),
+        target_(target),
+        cost_(cost),
+        helper_(helper),
+        result_(result),
+        package_(result.package) {}
+
+  Status Run();
+
+ private:
+  Result<std::vector<PlannedStep>> CompilePartitions();
+  Status EmitStep(PlannedStep& step);
+  Result<int> TensorOf(const ir::Value& value,
+                       Layout layout);  // converts when that layout does not exist yet
+  Result<int> NewTensor(const ir::Value& value, Layout layout);
+  int ConstantTensor(const ir::Tensor& tensor, const std::string& name);
+  void EmitEngineStep(const char* op, const ir::Value& value, int from, int to);
+  int BackendIndex(const backends::CompileBackend& backend);
+  Status EmitOutputs();
+  void ReuseInPlace();
+  void Plan();
+  int Root(int tensor) const {
+    int alias = package_.tensors[static_cast<size_t>(tensor)].alias;
+    return alias < 0 ? tensor : alias;
+  }
+
+  const ir::Graph& graph_;
+  const Assignment& assignment_;
+  const backends::Target& target_;
+  const CostModel& cost_;
+  const backends::CompileBackend& helper_;
+  CompileResult& result_;
+  format::PackageData& package_;
+  std::map<std::pair<const ir::Value*, Layout>, int> tensors_;
+  std::map<const ir::Value*, Layout> produced_;
+  std::map<std::pair<const uint8_t*, std::string>, int> constants_;
+  std::map<const backends::CompileBackend*, int> backend_index_;
+  std::vector<int> in_place_;  // per step: which input output 0 may reuse
+};
+
+Result<std::vector<PlannedStep>> Lowering::CompilePartitions() {
+  // A node joins the partition of its backend at the depth of the longest chain of backend changes
+  // before it; no two partitions can then depend on each other both ways.
+  std::map<const ir::Node*, int> depth;
+  std::map<std::pair<int, const backends::CompileBackend*>, std::vector<PartitionNode>> partitions;
+  for (const auto& node : graph_.nodes()) {
+    const Choice& choice = assignment_.nodes.at(node.get());
+    int d = 0;
+    for (const ir::Value* v : node->inputs()) {
+      if (!v || !v->producer()) continue;
+      const Choice& other = assignment_.nodes.at(v->producer());
+      d = std::max(d, depth[v->producer()] + (other.backend == choice.backend ? 0 : 1));
+    }
+    depth[node.get()] = d;
+    partitions[{d, choice.backend}].push_back({node.get(), &choice.candidate});
+  }
+  std::vector<PlannedStep> steps;
+  for (const auto& [key, nodes] : partitions) {
+    SLIPWAY_ASSIGN_OR_RETURN(auto specs, key.second->Compile(nodes, target_));
+    for (StepSpec& spec : specs) {
+      const Choice* choice = &assignment_.nodes.at(spec.node);
+      steps.push_back({std::move(spec), key.second, choice});
+    }
+  }
+  // Back into the graph's order as far as dependencies allow (steps of several nodes may have
+  // moved).
+  std::map<const ir::Node*, int> position;
+  for (const auto& node : graph_.nodes())
+    position.emplace(node.get(), static_cast<int>(position.size()));
+  std::map<const ir::Value*, size_t> producer;
+  for (size_t i = 0; i < steps.size(); ++i) {
+    for (const ir::Value* v : steps[i].spec.outputs) {
+      if (v) producer[v] = i;
+    }
+  }
+  std::vector<std::vector<size_t>> next(steps.size());
+  std::vector<int> missing(steps.size(), 0);
+  for (size_t i = 0; i < steps.size(); ++i) {
+    for (const ir::Value* v : steps[i].spec.inputs) {
+      auto it = v ? producer.find(v) : producer.end();
+      if (it == producer.end()) continue;
+      next[it->second].push_back(i);
+      ++missing[i];
+    }
+  }
+  auto later = [&](size_t a, size_t b) {
+    return position[steps[a].spec.node] > position[steps[b].spec.node];
+  };
+  std::priority_queue<size_t, std::vector<size_t>, decltype(later)> ready(later);
+  for (size_t i = 0; i < steps.size(); ++i) {
+    if (missing[i] == 0) ready.push(i);
+  }
+  std::vector<PlannedStep> ordered;
+  while (!ready.empty()) {
+    size_t i = ready.top();
+    ready.pop();
+    for (size_t n : next[i]) {
+      if (--missing[n] == 0) ready.push(n);
+    }
+    ordered.push_back(std::move(steps[i]));
+  }
+  if (ordered.size() != steps.size())
+    return Internal("the partitions depend on each other in a circle");
+  return ordered;
+}
+
+int Lowering::BackendIndex(const backends::CompileBackend& backend) {
+  auto [it, added] = backend_index_.emplace(&backend, static_cast<int>(package_.backends.size()));
+  if (added)
+    package_.backends.push_back({backend.name(), SLIPWAY_BACKEND_ABI_VERSION, backend.version()});
+  return it->second;
+}
+
+int Lowering::ConstantTensor(const ir::Tensor& tensor, const std::string& name) {
+  // The same bytes under another type or extent are another tensor; the writer stores equal bytes
+  // once.
+  auto key = std::make_pair(tensor.bytes().data(),
+                            std::string(DTypeName(tensor.dtype())) + tensor.dims().ToString());
+  auto [it, added] = constants_.emplace(key, static_cast<int>(package_.tensors.size()));
+  if (!added) return it->second;
+  PackageTensor t;
+  t.name = name;
+  t.dtype = tensor.dtype();
+  t.kind = TensorKind::kConstant;
+  for (int64_t d : tensor.dims()) t.shape.push_back(d);
+  t.data = tensor.bytes();
+  package_.owners.push_back(std::make_shared<ir::Tensor>(tensor));
+  result_.constant_bytes += tensor.bytes().size();
+  package_.tensors.push_back(std::move(t));
+  return it->second;
+}
+
+Result<int> Lowering::NewTensor(const ir::Value& value, Layout layout) {
+  if (!value.type().known()) {
+    return Unsupported(
+        "value '" + value.name() +
+        "' has a shape that only the data decides; such models run in the interpreter only");
+  }
+  PackageTensor t;
+  t.name = value.name();
+  if (layout != Layout::kPlain) t.name += std::string("@") + LayoutName(layout);
+  t.dtype = value.dtype();
+  t.layout = layout;
+  t.kind = value.is_output() && layout == Layout::kPlain ? TensorKind::kOutput : TensorKind::kArena;
+  t.shape = *value.type().shape;
+  int index = static_cast<int>(package_.tensors.size());
+  package_.tensors.push_back(std::move(t));
+  tensors_[{&value, layout}] = index;
+  return index;
+}
+
+void Lowering::EmitEngineStep(const char* op, const ir::Value& value, int from, int to) {
+  PackageStep step;
+  step.backend = BackendIndex(helper_);
+  step.name = value.name() + "/" + op;
+  step.op = std::string(format::kEngineDomain) + "." + op;
+  step.kernel = std::string(LayoutName(package_.tensors[static_cast<size_t>(from)].layout)) + "->" +
+                LayoutName(package_.tensors[static_cast<size_t>(to)].layout);
+  step.blob = format::EncodeOp({format::kEngineDomain, op, {}});
+  step.inputs = {from};
+  step.outputs = {to};
+  package_.steps.push_back(std::move(step));
+  in_place_.push_back(-1);
+}
+
+Result<int> Lowering::TensorOf(const ir::Value& value, Layout layout) {
+  if (value.is_constant()) return ConstantTensor(*value.constant(), value.name());
+  if (auto it = tensors_.find({&value, layout}); it != tensors_.end()) return it->second;
+  Layout from = produced_.at(&value);
+  SLIPWAY_ASSIGN_OR_RETURN(int to, NewTensor(value, layout));
+  EmitEngineStep("Reorder", value, tensors_.at({&value, from}), to);
+  ++result_.conversions;
+  result_.conversion_cost_ms += cost_.ConvertMs(ValueBytes(value), from, layout, target_);
+  return to;
+}
+
+Status Lowering::EmitStep(PlannedStep& planned) {
+  StepSpec& spec = planned.spec;
+  const backends::Candidate& candidate = planned.choice->candidate;
+  bool network = planned.backend->level() == backends::Level::kNetwork;
+  PackageStep step;
+  step.name = spec.node->name();
+  step.op = spec.node->FullOp();
+  step.kernel = spec.kernel;
+  step.blob = std::move(spec.blob);
+  step.workspace = spec.workspace;
+  step.sources = spec.node->sources;
+  Dim macs = ir::NodeMacs(*spec.node);
+  step.macs = macs.known() ? macs.value() : 0;
+  for (size_t i = 0; i < spec.inputs.size(); ++i) {
+    if (!spec.inputs[i]) {
+      step.inputs.push_back(-1);
+      continue;
+    }
+    Layout layout = network || i >= candidate.inputs.size() ? Layout::kPlain : candidate.inputs[i];
+    SLIPWAY_ASSIGN_OR_RETURN(int t, TensorOf(*spec.inputs[i], layout));
+    step.inputs.push_back(t);
+  }
+  for (const ir::Tensor& t : spec.packed) {
+    step.inputs.push_back(
+        ConstantTensor(t, spec.node->name() + "/packed" + std::to_string(step.inputs.size())));
+  }
+  for (size_t i = 0; i < spec.outputs.size(); ++i) {
+    const ir::Value* v = spec.outputs[i];
+    if (!v) {
+      step.outputs.push_back(-1);
+      continue;
+    }
+    Layout layout =
+        network || i >= candidate.outputs.size() ? Layout::kPlain : candidate.outputs[i];
+    produced_[v] = layout;
+    SLIPWAY_ASSIGN_OR_RETURN(int t, NewTensor(*v, layout));
+    step.outputs.push_back(t);
+  }
+  if (candidate.view && !step.inputs.empty() && step.inputs[0] >= 0) {
+    PackageTensor& out = package_.tensors[static_cast<size_t>(step.outputs[0])];
+    int root = Root(step.inputs[0]);
+    // An output keeps memory of its own, so the caller may read it after the next run began; a
+    // constant is never aliased by an activation.
+    if (out.kind == TensorKind::kArena &&
+        package_.tensors[static_cast<size_t>(root)].kind != TensorKind::kConstant) {
+      out.alias = root;
+      return OkStatus();
+    }
+  }
+  step.backend = BackendIndex(*planned.backend);
+  in_place_.push_back(spec.in_place);
+  package_.steps.push_back(std::move(step));
+  return OkStatus();
+}
+
+Status Lowering::EmitOutputs() {
+  for (const ir::Value* v : graph_.outputs()) {
+    if (v->producer()) {
+      SLIPWAY_ASSIGN_OR_RETURN(int t, TensorOf(*v, Layout::kPlain));
+      package_.outputs.push_back(t);
+      continue;
+    }
+    // An output that is an input or a constant: a tensor of its own, filled by a copy.
+    SLIPWAY_ASSIGN_OR_RETURN(int from, TensorOf(*v, Layout::kPlain));
+    PackageTensor t = package_.tensors[static_cast<size_t>(from)];
+    t.kind = TensorKind::kOutput;
+    t.data = {};
+    if (v->is_input()) t.name += "/output";
+    int to = static_cast<int>(package_.tensors.size());
+    package_.tensors.push_back(std::move(t));
+    EmitEngineStep("Copy", *v, from, to);
+    package_.outputs.push_back(to);
+  }
+  return OkStatus();
+}
+
+void Lowering::ReuseInPlace() {
+  auto& tensors = package_.tensors;
+  std::vector<int> last_use(tensors.size(), -1);  // by root
+  for (size_t s = 0; s < package_.steps.size(); ++s) {
+    for (int t : package_.steps[s].inputs) {
+      if (t >= 0) last_use[static_cast<size_t>(Root(t))] = static_cast<int>(s);
+    }
+  }
+  for (size_t s = 0; s < package_.steps.size(); ++s) {
+    const PackageStep& step = package_.steps[s];
+    int i = in_place_[s];
+    if (i < 0 || static_cast<size_t>(i) >= step.inputs.size() ||
+        step.inputs[static_cast<size_t>(i)] < 0)
+      continue;
+    int in = step.inputs[static_cast<size_t>(i)], out = step.outputs[0];
+    int root = Root(in);
+    const PackageTensor &a = tensors[static_cast<size_t>(in)],
+                        &b = tensors[static_cast<size_t>(out)];
+    if (tensors[static_cast<size_t>(root)].kind != TensorKind::kArena ||
+        b.kind != TensorKind::kArena || b.alias >= 0)
+      continue;
+    if (last_use[static_cast<size_t>(root)] != static_cast<int>(s)) continue;
+    if (a.layout != b.layout || DTypeBits(a.dtype) != DTypeBits(b.dtype) || !(a.shape == b.shape))
+      continue;
+    bool clash = false;  // another operand in the same memory under another shape
+    for (int other : step.inputs) clash |= other >= 0 && other != in && Root(other) == root;
+    if (clash) continue;
+    for (PackageTensor& t : tensors) {
+      if (t.alias == out) t.alias = root;
+    }
+    tensors[static_cast<size_t>(out)].alias = root;
+    last_use[static_cast<size_t>(root)] =
+        std::max(last_use[static_cast<size_t>(root)], last_use[static_cast<size_t>(out)]);
+  }
+}
+
+void Lowering::Plan() {
+  bool is_static = true;
+  std::vector<uint64_t> bytes, workspace;
+  uint64_t outside = 0;
+  for (const PackageTensor& t : package_.tensors) {
+    Dims dims;
+    for (const Dim& d : t.shape) {
+      is_static &= d.known();
+      auto one = d.Evaluate([](std::string_view) { return std::optional<int64_t>(1); });
+      dims.push_back(one.ok() ? *one : 0);
+    }
+    bytes.push_back(
+        static_cast<uint64_t>(format::LayoutBytes(t.dtype, dims, t.layout).value_or(0)));
+    if (t.kind == TensorKind::kInput || t.kind == TensorKind::kOutput) outside += bytes.back();
+  }
+  for (const PackageStep& s : package_.steps) workspace.push_back(s.workspace);
+  format::MemoryPlan plan = format::PlanMemory(package_, bytes, workspace);
+  result_.peak_bytes = plan.arena_size + outside;
+  package_.static_plan = is_static;
+  if (!is_static) return;
+  package_.arena_size = plan.arena_size;
+  for (size_t i = 0; i < package_.tensors.size(); ++i) {
+    if (package_.tensors[i].kind == TensorKind::kArena)
+      package_.tensors[i].offset = plan.tensor_offsets[i];
+  }
+  for (size_t i = 0; i < package_.steps.size(); ++i)
+    package_.steps[i].workspace_offset = plan.workspace_offsets[i];
+}
+
+Status Lowering::Run() {
+  for (const ir::Value* v : graph_.inputs()) {
+    if (!v->type().known()) {
+      return InvalidArgument("input '" + v->name() +
+                             "' has no known rank; give its shape with --shape");
+    }
+    produced_[v] = Layout::kPlain;
+    SLIPWAY_ASSIGN_OR_RETURN(int t, NewTensor(*v, Layout::kPlain));
+    package_.tensors[static_cast<size_t>(t)].kind = TensorKind::kInput;
+    package_.inputs.push_back(t);
+    for (const Dim& d : *v->type().shape) {
+      for (const std::string& symbol : d.Symbols()) {
+        auto range = graph_.symbol_ranges.find(symbol);
+        package_.symbols[symbol] = range != graph_.symbol_ranges.end()
+                                       ? range->second
+                                       : std::pair<int64_t, int64_t>{1, INT32_MAX};
+      }
+    }
+  }
+  SLIPWAY_ASSIGN_OR_RETURN(auto steps, CompilePartitions());
+  for (PlannedStep& step : steps) SLIPWAY_RETURN_IF_ERROR(EmitStep(step));
+  SLIPWAY_RETURN_IF_ERROR(EmitOutputs());
+  for (const PackageTensor& t : package_.tensors) {
+    for (const Dim& d : t.shape) {
+      for (const std::string& symbol : d.Symbols()) {
+        if (!package_.symbols.count(symbol)) {
+          return Unsupported("value '" + t.name + "' has dimension '" + symbol +
+                             "' that no input decides; such models run in the interpreter only");
+        }
+      }
+    }
+  }
+  ReuseInPlace();
+  Plan();
+  return OkStatus();
+}
+
+}  // namespace
+
+Status Lower(const ir::Graph& graph, const Assignment& assignment, const backends::Target& target,
+             const CostModel& cost, const backends::CompileBackend& helper, CompileResult& result) {
+  return Lowering(graph, assignment, target, cost, helper, result).Run();
+}
+
+}  // namespace slipway::compiler

@@ -1,0 +1,17 @@
+#pragma once
+// From an assigned graph to the tensors and steps of a package: layout conversions, views, in-place
+// reuse and the memory plan.
+
+#include "base/status.h"
+#include "engine/compiler/assign.h"
+#include "engine/compiler/compile.h"
+
+namespace slipway::compiler {
+
+// Fills result.package (tensors, steps, plan), conversions, peak_bytes and constant_bytes. `helper`
+// is the backend that runs conversions and copies; it must be in the package's reach on every
+// target (reference).
+Status Lower(const ir::Graph& graph, const Assignment& assignment, const backends::Target& target,
+             const CostModel& cost, const backends::CompileBackend& helper, CompileResult& result);
+
+}  // namespace slipway::compiler

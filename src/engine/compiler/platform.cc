@@ -1,0 +1,240 @@
+#include "engine/compiler/platform.h"
+
+#include <unistd.h>
+#include <yaml-cpp/yaml.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <map>
+
+#include "base/mapped_file.h"
+
+namespace slipway::compiler {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Reads one mapping with known keys; remembers the first mistake with its line.
+class Reader {
+ public:
+  Reader(const YAML::Node& node, std::string source, std::string what)
+      : node_(node), source_(std::move(source)), what_(std::move(what)) {
+    if (!node_.IsMap()) Fail(node_, what_ + " must be a mapping of keys to values");
+  }
+
+  void Fail(const YAML::Node& at, const std::string& message) {
+    if (!status_.ok()) return;
+    status_ = InvalidArgument(source_ + ":" + std::to_string(at.Mark().line + 1) + ": " + message);
+  }
+
+  template <typename T>
+  void Get(const char* key, T& to, const char* type) {
+    known_.push_back(key);
+    if (!status_.ok() || !node_[key]) return;
+    try {
+      to = node_[key].as<T>();
+    } catch (const YAML::Exception&) {
+      Fail(node_[key], what_ + " key '" + key + "' must be " + type);
+    }
+  }
+  void GetText(const char* key, std::string& to, std::initializer_list<const char*> allowed = {}) {
+    Get(key, to, "text");
+    if (!status_.ok() || !node_[key] || allowed.size() == 0) return;
+    if (std::any_of(allowed.begin(), allowed.end(), [&](const char* a) { return to == a; })) return;
+    std::string list;
+    for (const char* a : allowed) list += (list.empty() ? "" : ", ") + std::string(a);
+    Fail(node_[key], what_ + " key '" + key + "' is '" + to + "'; it may be " + list);
+  }
+  void GetList(const char* key, std::vector<std::string>& to) {
+    Get(key, to, "a list of names, as in [a, b]");
+  }
+  YAML::Node Child(const char* key) {
+    known_.push_back(key);
+    return node_[key];
+  }
+  void Require(const char* key) {
+    if (status_.ok() && !node_[key])
+      Fail(node_, what_ + " has no key '" + std::string(key) + "'; add it");
+  }
+  Status Finish() {
+    if (!status_.ok()) return status_;
+    for (const auto& entry : node_) {
+      std::string key = entry.first.as<std::string>("");
+      if (std::find(known_.begin(), known_.end(), key) != known_.end()) continue;
+      std::string list;
+      for (const auto& k : known_) list += (list.empty() ? "" : ", ") + k;
+      Fail(entry.first, what_ + " has an unknown key '" + key + "'; known keys: " + list);
+    }
+    return status_;
+  }
+  void Merge(Status s) {
+    if (status_.ok()) status_ = std::move(s);
+  }
+
+ private:
+  YAML::Node node_;
+  std::string source_, what_;
+  std::vector<std::string> known_;
+  Status status_;
+};
+
+Status ReadTensorScheme(const YAML::Node& node, const std::string& source, const std::string& what,
+                        TensorScheme& to) {
+  Reader r(node, source, what);
+  r.Get("bits", to.bits, "a number from 1 to 16");
+  if (to.bits < 1 || to.bits > 16) r.Fail(node["bits"], what + " key 'bits' must be from 1 to 16");
+  std::string sign = "signed", per = "tensor", kind = "affine";
+  r.GetText("sign", sign, {"signed", "unsigned", "auto"});
+  r.Get("symmetric", to.symmetric, "true or false");
+  r.Get("narrow", to.narrow, "true or false");
+  r.GetText("per", per, {"tensor", "channel", "group"});
+  r.Get("group", to.group, "a number");
+  r.GetText("kind", kind, {"affine", "power_of_two", "logarithmic"});
+  r.GetText("observer", to.observer, {"minmax", "percentile", "mse"});
+  to.sign = sign == "signed" ? Sign::kSigned : sign == "unsigned" ? Sign::kUnsigned : Sign::kAuto;
+  to.per = per == "tensor"    ? Granularity::kTensor
+           : per == "channel" ? Granularity::kChannel
+                              : Granularity::kGroup;
+  to.kind = kind == "affine"         ? ScaleKind::kAffine
+            : kind == "power_of_two" ? ScaleKind::kPowerOfTwo
+                                     : ScaleKind::kLogarithmic;
+  if (to.per == Granularity::kGroup && to.group < 1) {
+    r.Fail(node, what + " has 'per: group' and so needs 'group' of at least 1");
+  }
+  return r.Finish();
+}
+
+Status ReadScheme(const YAML::Node& node, const std::string& source, Scheme& to) {
+  Reader r(node, source, "scheme");
+  r.GetText("rounding", to.rounding, {"half_even", "half_away", "half_up"});
+  r.GetList("operators", to.operators);
+  for (auto [key, part] :
+       {std::pair{"weights", &to.weights}, std::pair{"activations", &to.activations}}) {
+    YAML::Node child = r.Child(key);
+    r.Require(key);
+    if (child) r.Merge(ReadTensorScheme(child, source, std::string("scheme ") + key, *part));
+  }
+  r.Require("operators");
+  return r.Finish();
+}
+
+// "x86-auto" is another name of "x86".
+std::string Canonical(const std::string& name) {
+  return name.size() > 5 && name.ends_with("-auto") ? name.substr(0, name.size() - 5) : name;
+}
+
+}  // namespace
+
+Result<Platform> ParsePlatform(const std::string& yaml, const std::string& source) {
+  Platform p;
+  p.source = source;
+  try {
+    YAML::Node root = YAML::Load(yaml);
+    Reader r(root, source, "platform");
+    r.GetText("name", p.name);
+    r.GetText("description", p.description);
+    r.GetText("vendor", p.vendor);
+    r.GetText("openness", p.openness, {"L1", "L2", "L3"});
+    r.GetText("arch", p.arch, {"x86_64", "aarch64", "riscv64", "any"});
+    r.GetList("features", p.features);
+    r.GetList("backends", p.backends);
+    r.GetList("fallback", p.fallback);
+    r.GetText("precision", p.precision, {"float32", "int8"});
+    r.GetText("device", p.device, {"local", "qemu-aarch64"});
+    r.Get("emulated", p.emulated, "true or false");
+    YAML::Node machine = r.Child("machine");
+    YAML::Node scheme = r.Child("scheme");
+    for (const char* key : {"name", "backends", "openness"}) r.Require(key);
+    if (machine) {
+      Reader m(machine, source, "machine");
+      m.Get("float_gmacs", p.float_gmacs, "a number");
+      m.Get("int8_gmacs", p.int8_gmacs, "a number");
+      m.Get("memory_gbps", p.memory_gbps, "a number");
+      m.Get("cache_gbps", p.cache_gbps, "a number");
+      for (double v : {p.float_gmacs, p.int8_gmacs, p.memory_gbps, p.cache_gbps}) {
+        if (!(v > 0)) m.Fail(machine, "machine figures must be positive");
+      }
+      r.Merge(m.Finish());
+    }
+    if (scheme) {
+      p.has_scheme = true;
+      r.Merge(ReadScheme(scheme, source, p.scheme));
+    }
+    SLIPWAY_RETURN_IF_ERROR(r.Finish());
+    if (p.backends.empty())
+      return InvalidArgument(source + ": 'backends' is empty; name at least one backend");
+    if (p.precision == "int8" && !p.has_scheme) {
+      return InvalidArgument(source +
+                             ": precision int8 needs a 'scheme' that says what its integers mean");
+    }
+  } catch (const YAML::Exception& e) {
+    return InvalidArgument(source + ":" + std::to_string(e.mark.line + 1) + ": " + e.msg);
+  }
+  return p;
+}
+
+Result<Platform> LoadPlatform(const std::string& path) {
+  SLIPWAY_ASSIGN_OR_RETURN(std::string text, ReadFile(path));
+  if (text.size() > (1u << 20))
+    return InvalidArgument(path + " is over 1 MiB; a platform file is a few lines of YAML");
+  return ParsePlatform(text, path);
+}
+
+Result<std::vector<Platform>> LoadPlatforms(const std::vector<std::string>& folders) {
+  std::map<std::string, Platform> by_name;
+  for (const std::string& folder : folders) {
+    std::error_code error;
+    for (const auto& entry : fs::directory_iterator(folder, error)) {
+      if (entry.path().extension() != ".yaml") continue;
+      SLIPWAY_ASSIGN_OR_RETURN(Platform p, LoadPlatform(entry.path().string()));
+      by_name[p.name] = std::move(p);
+    }
+  }
+  std::vector<Platform> out;
+  for (auto& [name, p] : by_name) out.push_back(std::move(p));
+  return out;
+}
+
+Result<Platform> FindPlatform(const std::string& name, const std::vector<std::string>& folders) {
+  if (name.ends_with(".yaml")) return LoadPlatform(name);
+  SLIPWAY_ASSIGN_OR_RETURN(auto all, LoadPlatforms(folders));
+  std::string list;
+  for (Platform& p : all) {
+    if (p.name == Canonical(name)) return std::move(p);
+    list += (list.empty() ? "" : ", ") + p.name;
+  }
+  if (list.empty())
+    return NotFound(
+        "no platforms found; set SLIPWAY_PLATFORMS to the folder of the platform files");
+  return NotFound("there is no platform '" + name + "'; choose one of: " + list);
+}
+
+std::vector<std::string> DefaultPlatformFolders() {
+  std::vector<std::string> out;
+  char self[4096];
+  ssize_t n = ::readlink("/proc/self/exe", self, sizeof(self));
+  fs::path folder =
+      n > 0 ? fs::path(std::string(self, static_cast<size_t>(n))).parent_path() : fs::path();
+  for (int up = 0; up < 4 && !folder.empty(); ++up, folder = folder.parent_path()) {
+    for (const char* place : {"platforms", "share/slipway/platforms"}) {
+      std::error_code error;
+      if (fs::is_directory(folder / place, error)) {
+        out.push_back((folder / place).string());
+        up = 4;
+        break;
+      }
+    }
+  }
+  if (const char* env = std::getenv("SLIPWAY_PLATFORMS")) {
+    std::string list = env;
+    for (size_t start = 0; start <= list.size();) {
+      size_t colon = std::min(list.find(':', start), list.size());
+      if (colon > start) out.push_back(list.substr(start, colon - start));
+      start = colon + 1;
+    }
+  }
+  return out;
+}
+
+}  // namespace slipway::compiler

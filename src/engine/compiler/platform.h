@@ -1,0 +1,71 @@
+#pragma once
+// A platform: a named target that a user can choose, described by a YAML file in platforms/
+// (docs/add-a-platform.md lists the keys).
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+
+namespace slipway::compiler {
+
+enum class Granularity : uint8_t { kTensor = 0, kChannel = 1, kGroup = 2 };
+enum class ScaleKind : uint8_t { kAffine = 0, kPowerOfTwo = 1, kLogarithmic = 2 };
+enum class Sign : uint8_t {
+  kSigned = 0,
+  kUnsigned = 1,
+  kAuto = 2
+};  // auto: unsigned where no value is negative
+
+// What integers mean for one class of tensors.
+struct TensorScheme {
+  int bits = 8;
+  Sign sign = Sign::kSigned;
+  bool symmetric = true;
+  bool narrow = false;  // drops the lowest code: [-127, 127]
+  Granularity per = Granularity::kTensor;
+  int group = 0;
+  ScaleKind kind = ScaleKind::kAffine;
+  std::string observer = "minmax";  // minmax | percentile | mse
+};
+
+struct Scheme {
+  TensorScheme weights, activations;
+  std::string rounding = "half_even";
+  // Operators that run on integers, by IR name ("Conv", "slipway.Linear" is written Linear);
+  // everything else stays float.
+  std::vector<std::string> operators;
+};
+
+struct Platform {
+  std::string name, description, vendor;
+  std::string openness;         // L1 black box | L2 open instruction set | L3 open architecture
+  std::string arch = "x86_64";  // what the package runs on: x86_64 | aarch64 | any
+  std::vector<std::string>
+      features;  // instruction sets that may be used; {"native"} = those of the compiling machine
+  std::vector<std::string> backends;  // the platform's own, best per node
+  std::vector<std::string> fallback;  // used only for nodes that none of the former takes
+  std::string precision = "float32";  // float32 | int8
+  bool has_scheme = false;
+  Scheme scheme;
+  std::string device = "local";  // how to measure: local | qemu-aarch64
+  bool emulated = false;         // times are never compared with real ones
+  double float_gmacs = 50, int8_gmacs = 200, memory_gbps = 10,
+         cache_gbps = 60;  // per thread, for analytic costs
+  std::string source;      // the file it came from
+};
+
+// Errors (InvalidArgument) give file, line, the key and what it may be.
+Result<Platform> LoadPlatform(const std::string& path);
+Result<Platform> ParsePlatform(const std::string& yaml, const std::string& source);
+
+// All platforms in the given folders (later folders win), sorted by name. A broken file is an error
+// that names it.
+Result<std::vector<Platform>> LoadPlatforms(const std::vector<std::string>& folders);
+// The one called `name`, an alias, or a path to a .yaml file. NotFound lists near names.
+Result<Platform> FindPlatform(const std::string& name, const std::vector<std::string>& folders);
+// $SLIPWAY_PLATFORMS (colon-separated) and the folder beside the binary or in the source tree.
+std::vector<std::string> DefaultPlatformFolders();
+
+}  // namespace slipway::compiler

@@ -1,0 +1,70 @@
+#include "engine/compiler/platform.h"
+
+#include <gtest/gtest.h>
+
+namespace slipway::compiler {
+namespace {
+
+constexpr char kGood[] = R"(name: chip-int8
+openness: L2
+arch: aarch64
+backends: [reference]
+precision: int8
+scheme:
+  weights: {bits: 8, narrow: true, per: channel}
+  activations: {bits: 8, sign: auto}
+  operators: [Conv, Linear]
+)";
+
+TEST(Platform, ReadsEveryKey) {
+  auto p = ParsePlatform(kGood, "chip.yaml");
+  ASSERT_TRUE(p.ok()) << p.status().ToString();
+  EXPECT_EQ(p->name, "chip-int8");
+  EXPECT_EQ(p->scheme.weights.per, Granularity::kChannel);
+  EXPECT_TRUE(p->scheme.weights.narrow);
+  EXPECT_EQ(p->scheme.activations.sign, Sign::kAuto);
+  EXPECT_EQ(p->scheme.operators.size(), 2u);
+}
+
+TEST(Platform, MistakesAreNamedWithTheirLine) {
+  struct Case {
+    std::string from, to, expected;
+  };
+  const Case cases[] = {
+      {"openness: L2", "openness: L9", "chip.yaml:2"},
+      {"openness: L2\n", "", "no key 'openness'"},
+      {"bits: 8, narrow", "bits: 99, narrow", "chip.yaml:7"},
+      {"per: channel", "per: chanel", "it may be tensor, channel, group"},
+      {"per: channel", "per: group", "needs 'group'"},
+      {"operators: [Conv, Linear]", "operator: [Conv]", "unknown key 'operator'"},
+      {"backends: [reference]", "backends: []", "names at least one"},
+      {"precision: int8", "precision: int9", "it may be float32, int8"},
+      {"arch: aarch64", "arch: [", "chip.yaml:"},
+  };
+  for (const Case& c : cases) {
+    std::string text = kGood;
+    text.replace(text.find(c.from), c.from.size(), c.to);
+    auto p = ParsePlatform(text, "chip.yaml");
+    ASSERT_FALSE(p.ok()) << c.to;
+    EXPECT_EQ(p.status().code(), StatusCode::kInvalidArgument);
+    if (c.expected != "names at least one") {
+      EXPECT_NE(p.status().message().find(c.expected), std::string::npos) << p.status().message();
+    }
+  }
+}
+
+TEST(Platform, UnknownNamesListWhatThereIs) {
+  auto p = FindPlatform("no-such-chip", {SLIPWAY_SOURCE_DIR "/platforms"});
+  ASSERT_FALSE(p.ok());
+  EXPECT_NE(p.status().message().find("x86-onednn-int8"), std::string::npos);
+  EXPECT_TRUE(FindPlatform("x86-auto", {SLIPWAY_SOURCE_DIR "/platforms"}).ok());
+}
+
+TEST(Platform, EveryShippedFileIsRight) {
+  auto all = LoadPlatforms({SLIPWAY_SOURCE_DIR "/platforms"});
+  ASSERT_TRUE(all.ok()) << all.status().ToString();
+  EXPECT_GE(all->size(), 6u);
+}
+
+}  // namespace
+}  // namespace slipway::compiler

@@ -1,0 +1,53 @@
+#pragma once
+// Static post-training quantization: Quantize/Dequantize pairs put into a float graph where a
+// platform's scheme says so.
+
+#include <functional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "engine/compiler/platform.h"
+#include "model/ir/graph.h"
+#include "quant/calibrate/calibrate.h"
+
+namespace slipway::quant {
+
+using compiler::Scheme;
+using compiler::TensorScheme;
+
+struct QuantizeOptions {
+  std::set<std::string> keep_float;  // node names that stay float
+};
+
+// The codes of a tensor scheme; `unsigned_codes` decides Sign::kAuto.
+CodeRange CodesOf(const TensorScheme& scheme, bool unsigned_codes);
+
+// Nodes whose arithmetic the scheme turns into integers. The graph must have gone through the
+// fusing passes: placement follows the fused nodes, so that no pair lands between a convolution,
+// its residual addition and its ReLU.
+std::vector<const ir::Node*> QuantizedNodes(const ir::Graph& graph, const Scheme& scheme,
+                                            const QuantizeOptions& options);
+
+// Splits activations that integers cannot clamp (everything but ReLU and Clip) from fused nodes, so
+// that the values before and after can be quantized. Call before calibrating. Returns how many.
+int SplitActivations(ir::Graph& graph);
+
+// The values that need an observer.
+std::set<std::string> ValuesToObserve(const ir::Graph& graph, const Scheme& scheme,
+                                      const QuantizeOptions& options);
+
+// Inserts the pairs. Weights and biases become integer constants behind a Dequantize (weights per
+// output channel on the output axis, biases int32 with scale s_x * s_w). InvalidArgument names a
+// value without observer or with a scale that cannot be represented.
+Status InsertQuantization(ir::Graph& graph, const Scheme& scheme, const Observers& observers,
+                          const QuantizeOptions& options);
+
+// All of it: Split, Calibrate with `data`, Insert. `make_evaluator` is called once the graph is
+// split.
+Status Quantize(ir::Graph& graph, const Scheme& scheme,
+                const std::function<Result<Evaluator>(const ir::Graph&)>& make_evaluator,
+                const BatchSource& data, const QuantizeOptions& options = {},
+                const std::function<void(int64_t)>& progress = {});
+
+}  // namespace slipway::quant
