@@ -1,5 +1,6 @@
 #pragma once
-// Heap memory aligned to a cache line (64 bytes), which every kernel may assume of tensors, constants and scratch.
+// Heap memory aligned to a cache line (64 bytes), which every kernel may assume of tensors,
+// constants and scratch.
 
 #include <cstddef>
 #include <cstdint>
@@ -12,7 +13,8 @@ namespace slipway {
 
 inline constexpr size_t kAlignment = 64;
 
-// An owned, uninitialised, 64-byte aligned block. data() is null when allocation failed or size is 0.
+// An owned, uninitialised, 64-byte aligned block. data() is null when allocation failed or size is
+// 0.
 class AlignedBuffer {
  public:
   AlignedBuffer() = default;

@@ -1,6 +1,7 @@
 #pragma once
-// A bump allocator over one block that the caller owns: allocation is an addition, release is Reset(). Out of space is a
-// null pointer, never an exception; `needed()` then says how large the block should have been.
+// A bump allocator over one block that the caller owns: allocation is an addition, release is
+// Reset(). Out of space is a null pointer, never an exception; `needed()` then says how large the
+// block should have been.
 
 #include <cstddef>
 #include <cstdint>

@@ -21,13 +21,17 @@ inline std::optional<int64_t> CheckedAdd(int64_t a, int64_t b) {
   return r;
 }
 
-// Product of dimensions; nullopt when one is negative or the product overflows. The empty product is 1.
+// Product of dimensions; nullopt when one is negative or the product overflows. The empty product
+// is 1.
 inline std::optional<int64_t> CheckedCount(std::span<const int64_t> dims) {
   int64_t n = 1;
   bool zero = false;
   for (int64_t d : dims) {
     if (d < 0) return std::nullopt;
-    if (d == 0) { zero = true; continue; }
+    if (d == 0) {
+      zero = true;
+      continue;
+    }
     auto m = CheckedMul(n, d);
     if (!m) return std::nullopt;
     n = *m;
@@ -35,7 +39,8 @@ inline std::optional<int64_t> CheckedCount(std::span<const int64_t> dims) {
   return zero ? 0 : n;
 }
 
-// Bytes of a dense tensor; nullopt on overflow, a negative dimension or an element type without size.
+// Bytes of a dense tensor; nullopt on overflow, a negative dimension or an element type without
+// size.
 inline std::optional<int64_t> CheckedBytes(DType t, std::span<const int64_t> dims) {
   auto count = CheckedCount(dims);
   if (!count || DTypeBits(t) == 0) return std::nullopt;

@@ -8,8 +8,8 @@ namespace slipway {
 
 // Instruction-set features as bits: recorded in packages, so values never change.
 enum class CpuFeature : uint64_t {
-  kAvx2 = 1u << 0,          // with FMA and F16C
-  kAvx512 = 1u << 1,        // F, BW, DQ, VL, CD
+  kAvx2 = 1u << 0,    // with FMA and F16C
+  kAvx512 = 1u << 1,  // F, BW, DQ, VL, CD
   kAvx512Vnni = 1u << 2,
   kAvx512Bf16 = 1u << 3,
   kAvx512Vpopcntdq = 1u << 4,
@@ -29,8 +29,9 @@ struct CpuInfo {
   int cpus = 1;
 };
 
-// Read once. The environment variable SLIPWAY_CPU_FEATURES (comma-separated names as FeatureNames prints them, or "none")
-// narrows the set, never widens it: every kernel can be forced on a machine that has it.
+// Read once. The environment variable SLIPWAY_CPU_FEATURES (comma-separated names as FeatureNames
+// prints them, or "none") narrows the set, never widens it: every kernel can be forced on a machine
+// that has it.
 const CpuInfo& ThisCpu();
 inline bool HasFeature(CpuFeature f) {
   return (ThisCpu().features & static_cast<uint64_t>(f)) != 0;

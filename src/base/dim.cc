@@ -12,7 +12,8 @@
 namespace slipway {
 namespace {
 
-// Bounds on an expression, so that no input can make building, printing or evaluating one expensive.
+// Bounds on an expression, so that no input can make building, printing or evaluating one
+// expensive.
 constexpr size_t kMaxText = 4096;
 constexpr size_t kMaxTerms = 256;
 constexpr size_t kMaxProducts = 4096;
@@ -27,16 +28,14 @@ std::optional<int64_t> FloorDivInt(int64_t a, int64_t b) {
   return q - ((a % b != 0) && ((a < 0) != (b < 0)) ? 1 : 0);
 }
 
-bool SymbolStart(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
-}
+bool SymbolStart(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; }
 bool Digit(char c) { return c >= '0' && c <= '9'; }
 bool SymbolPart(char c) { return SymbolStart(c) || Digit(c) || c == '.'; }
 
 }  // namespace
 
-// Terms are sorted by degree, then lexicographically by the text of their atoms; no coefficient is 0 or INT64_MIN; at least
-// one term has an atom. Atoms are equal exactly when their texts are.
+// Terms are sorted by degree, then lexicographically by the text of their atoms; no coefficient is
+// 0 or INT64_MIN; at least one term has an atom. Atoms are equal exactly when their texts are.
 struct Dim::Poly {
   enum class Kind : uint8_t { kSymbol, kFloorDiv, kMin, kMax };
   struct Atom {
@@ -79,7 +78,8 @@ struct DimPolyAccess {
     return d;
   }
 
-  // Negative when `a` comes first. A monomial order: it survives multiplication, so that polynomial division works.
+  // Negative when `a` comes first. A monomial order: it survives multiplication, so that polynomial
+  // division works.
   static int Compare(const std::vector<Factor>& a, const std::vector<Factor>& b) {
     int degree_a = 0, degree_b = 0;
     for (const Factor& f : a) degree_a += f.power;
@@ -177,7 +177,9 @@ struct DimPolyAccess {
     out.reserve(a.size() + b.size());
     size_t i = 0, j = 0;
     while (i < a.size() || j < b.size()) {
-      const int c = i == a.size() ? 1 : j == b.size() ? -1 : a[i].atom->text.compare(b[j].atom->text);
+      const int c = i == a.size()   ? 1
+                    : j == b.size() ? -1
+                                    : a[i].atom->text.compare(b[j].atom->text);
       if (c == 0) {
         out.push_back({a[i].atom, a[i].power + b[j].power});
         ++i, ++j;
@@ -323,7 +325,8 @@ struct DimPolyAccess {
   static Result<int64_t> EvaluateAtom(const Atom& atom, const Dim::Lookup& lookup) {
     if (atom.kind == Kind::kSymbol) {
       if (auto v = lookup(atom.text)) return *v;
-      return InvalidArgument("symbol '" + atom.text + "' has no value; give one for this dimension");
+      return InvalidArgument("symbol '" + atom.text +
+                             "' has no value; give one for this dimension");
     }
     SLIPWAY_ASSIGN_OR_RETURN(int64_t a, atom.a.Evaluate(lookup));
     SLIPWAY_ASSIGN_OR_RETURN(int64_t b, atom.b.Evaluate(lookup));
@@ -335,8 +338,8 @@ struct DimPolyAccess {
     return *q;
   }
 
-  static Dim SubstituteAtom(
-      const Factor& f, const std::function<std::optional<Dim>(std::string_view)>& lookup) {
+  static Dim SubstituteAtom(const Factor& f,
+                            const std::function<std::optional<Dim>(std::string_view)>& lookup) {
     const Atom& atom = *f.atom;
     switch (atom.kind) {
       case Kind::kSymbol: {
@@ -369,8 +372,8 @@ class DimParser {
 
  private:
   Status Fail(std::string_view what) const {
-    return InvalidArgument("dimension '" + std::string(text_.substr(0, 80)) + "': " + std::string(what) +
-                           " at character " + std::to_string(at_ + 1) +
+    return InvalidArgument("dimension '" + std::string(text_.substr(0, 80)) +
+                           "': " + std::string(what) + " at character " + std::to_string(at_ + 1) +
                            "; write integers, names, + - *, floordiv(a, b), min(a, b), max(a, b)");
   }
   void Skip() {
@@ -474,8 +477,8 @@ Dim Dim::Symbol(std::string_view name) {
 
 Result<Dim> Dim::Parse(std::string_view text) {
   if (text.size() > kMaxText) {
-    return InvalidArgument("dimension '" + std::string(text.substr(0, 40)) + "...' is longer than " +
-                           std::to_string(kMaxText) + " characters");
+    return InvalidArgument("dimension '" + std::string(text.substr(0, 40)) +
+                           "...' is longer than " + std::to_string(kMaxText) + " characters");
   }
   return DimParser(text).Run();
 }
@@ -592,8 +595,12 @@ Dim CeilDiv(const Dim& a, const Dim& b) {
   return Dim(0) - FloorDiv(Dim(0) - a, b);
 }
 
-Dim Min(const Dim& a, const Dim& b) { return DimPolyAccess::MinMax(DimPolyAccess::Kind::kMin, a, b); }
-Dim Max(const Dim& a, const Dim& b) { return DimPolyAccess::MinMax(DimPolyAccess::Kind::kMax, a, b); }
+Dim Min(const Dim& a, const Dim& b) {
+  return DimPolyAccess::MinMax(DimPolyAccess::Kind::kMin, a, b);
+}
+Dim Max(const Dim& a, const Dim& b) {
+  return DimPolyAccess::MinMax(DimPolyAccess::Kind::kMax, a, b);
+}
 
 bool operator==(const Dim& a, const Dim& b) {
   if (a.overflowed_ != b.overflowed_ || a.known() != b.known()) return false;

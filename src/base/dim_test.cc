@@ -97,8 +97,9 @@ TEST(Dim, EvaluateAndSubstitute) {
 }
 
 TEST(Dim, ParseRejectsBadText) {
-  for (const char* text : {"", "1 +", "(N", "N)", "1x", "foo(1, 2)", "min(1)", "floordiv(N, 0)", "N $",
-                           "9223372036854775808", "9223372036854775807 + 1", "-", "min(1,2", "N N"}) {
+  for (const char* text :
+       {"", "1 +", "(N", "N)", "1x", "foo(1, 2)", "min(1)", "floordiv(N, 0)", "N $",
+        "9223372036854775808", "9223372036854775807 + 1", "-", "min(1,2", "N N"}) {
     EXPECT_FALSE(Dim::Parse(text).ok()) << text;
   }
   EXPECT_FALSE(Dim::Parse(std::string(5000, '1')).ok());
@@ -135,25 +136,34 @@ struct Random {
     const Pair a = Make(depth - 1), b = Make(depth - 1);
     const bool both = a.value && b.value;
     switch (Int(0, 6)) {
-      case 0: return {a.dim + b.dim, both ? CheckedAdd(*a.value, *b.value) : std::nullopt};
-      case 1: return {a.dim - b.dim, both ? CheckedAdd(*a.value, -*b.value) : std::nullopt};
-      case 2: return {a.dim * b.dim, both ? CheckedMul(*a.value, *b.value) : std::nullopt};
+      case 0:
+        return {a.dim + b.dim, both ? CheckedAdd(*a.value, *b.value) : std::nullopt};
+      case 1:
+        return {a.dim - b.dim, both ? CheckedAdd(*a.value, -*b.value) : std::nullopt};
+      case 2:
+        return {a.dim * b.dim, both ? CheckedMul(*a.value, *b.value) : std::nullopt};
       case 3: {
         std::optional<int64_t> q;
         if (both && *b.value != 0) {
-          q = *a.value / *b.value - ((*a.value % *b.value != 0) && (*a.value < 0) != (*b.value < 0));
+          q = *a.value / *b.value -
+              ((*a.value % *b.value != 0) && (*a.value < 0) != (*b.value < 0));
         }
         return {FloorDiv(a.dim, b.dim), q};
       }
       case 4: {
         std::optional<int64_t> q;
         if (both && *b.value != 0) {
-          q = *a.value / *b.value + ((*a.value % *b.value != 0) && (*a.value < 0) == (*b.value < 0));
+          q = *a.value / *b.value +
+              ((*a.value % *b.value != 0) && (*a.value < 0) == (*b.value < 0));
         }
         return {CeilDiv(a.dim, b.dim), q};
       }
-      case 5: return {Min(a.dim, b.dim), both ? std::optional(std::min(*a.value, *b.value)) : std::nullopt};
-      default: return {Max(a.dim, b.dim), both ? std::optional(std::max(*a.value, *b.value)) : std::nullopt};
+      case 5:
+        return {Min(a.dim, b.dim),
+                both ? std::optional(std::min(*a.value, *b.value)) : std::nullopt};
+      default:
+        return {Max(a.dim, b.dim),
+                both ? std::optional(std::max(*a.value, *b.value)) : std::nullopt};
     }
   }
 };
@@ -165,7 +175,8 @@ TEST(Dim, RandomExpressionsKeepTheirValueAndSurviveText) {
   const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(1500);
   int compared = 0;
   for (int i = 0; i < 60000 && std::chrono::steady_clock::now() < end; ++i) {
-    random.values = {{"A", random.Int(-3, 20)}, {"b.1", random.Int(0, 9)}, {"N", random.Int(1, 300)}};
+    random.values = {
+        {"A", random.Int(-3, 20)}, {"b.1", random.Int(0, 9)}, {"N", random.Int(1, 300)}};
     const auto [dim, value] = random.Make(static_cast<int>(random.Int(1, 5)));
     if (dim.overflowed()) continue;
     const std::string text = dim.ToString();
@@ -173,13 +184,16 @@ TEST(Dim, RandomExpressionsKeepTheirValueAndSurviveText) {
     ASSERT_TRUE(back.ok()) << text << ": " << back.status().message();
     ASSERT_EQ(back->ToString(), text);
     ASSERT_EQ(*back, dim) << text;
-    auto lookup = [&](std::string_view s) { return std::optional(random.values.at(std::string(s))); };
+    auto lookup = [&](std::string_view s) {
+      return std::optional(random.values.at(std::string(s)));
+    };
     auto got = dim.Evaluate(lookup);
     if (value && got.ok()) {
       ASSERT_EQ(*got, *value) << text;
       ++compared;
     }
-    const Dim bound = dim.Substitute([&](std::string_view s) { return std::optional<Dim>(*lookup(s)); });
+    const Dim bound =
+        dim.Substitute([&](std::string_view s) { return std::optional<Dim>(*lookup(s)); });
     if (value && !bound.overflowed()) {
       ASSERT_TRUE(bound.known());
       ASSERT_EQ(bound.value(), *value) << text;
@@ -192,8 +206,9 @@ TEST(Dim, RandomTextNeverCrashes) {
   const uint64_t seed = std::random_device{}();
   SCOPED_TRACE("seed " + std::to_string(seed));
   std::mt19937_64 rng(seed);
-  const char* pieces[] = {"N", "H", "(", ")", "+", "-", "*", ",", "floordiv(", "min(", "max(", "0", "7",
-                          "9223372036854775807", " ", "a.b", "$"};
+  const char* pieces[] = {"N", "H",         "(",    ")",    "+", "-", "*",
+                          ",", "floordiv(", "min(", "max(", "0", "7", "9223372036854775807",
+                          " ", "a.b",       "$"};
   const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(500);
   while (std::chrono::steady_clock::now() < end) {
     std::string text;

@@ -1,5 +1,6 @@
 #pragma once
-// The concrete extent of a tensor: at most kMaxRank dimensions, stored inline so that shapes cost no allocation.
+// The concrete extent of a tensor: at most kMaxRank dimensions, stored inline so that shapes cost
+// no allocation.
 
 #include <array>
 #include <cstdint>
@@ -47,7 +48,8 @@ class Dims {
   }
   std::string ToString() const {  // "[1, 3, 224, 224]"
     std::string s = "[";
-    for (int i = 0; i < rank_; ++i) s += (i ? ", " : "") + std::to_string(d_[static_cast<size_t>(i)]);
+    for (int i = 0; i < rank_; ++i)
+      s += (i ? ", " : "") + std::to_string(d_[static_cast<size_t>(i)]);
     return s + "]";
   }
   friend bool operator==(const Dims& a, const Dims& b) {

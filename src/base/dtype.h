@@ -1,6 +1,6 @@
 #pragma once
-// Element types of tensors. The values are those of ONNX TensorProto.DataType (onnx.proto3), so that no table is needed
-// between file and IR; they are stored in packages and must never change.
+// Element types of tensors. The values are those of ONNX TensorProto.DataType (onnx.proto3), so
+// that no table is needed between file and IR; they are stored in packages and must never change.
 
 #include <cstddef>
 #include <cstdint>
@@ -43,23 +43,24 @@ const char* DTypeName(DType t);
 // The inverse of DTypeName; kUndefined when the name is unknown.
 DType DTypeFromName(std::string_view name);
 
-bool IsFloating(DType t);          // float64/32/16, bfloat16, FP8, FP4
-bool IsInteger(DType t);           // intN and uintN, not bool
+bool IsFloating(DType t);  // float64/32/16, bfloat16, FP8, FP4
+bool IsInteger(DType t);   // intN and uintN, not bool
 bool IsSignedInteger(DType t);
 inline bool IsKnown(DType t) { return DTypeBits(t) != 0; }
 
-// Bytes of `count` densely packed elements (sub-byte types pack low bits first, rows not padded). count >= 0 and small
-// enough that count * bits fits in 64 bits: check with CheckedBytes first for sizes that come from outside.
+// Bytes of `count` densely packed elements (sub-byte types pack low bits first, rows not padded).
+// count >= 0 and small enough that count * bits fits in 64 bits: check with CheckedBytes first for
+// sizes that come from outside.
 inline size_t DTypeBytes(DType t, int64_t count) {
   return (static_cast<size_t>(count) * static_cast<size_t>(DTypeBits(t)) + 7) / 8;
 }
 
 template <typename T>
 struct DTypeOf;
-#define SLIPWAY_DTYPE_OF(type, e)              \
-  template <>                                  \
-  struct DTypeOf<type> {                       \
-    static constexpr DType value = DType::e;   \
+#define SLIPWAY_DTYPE_OF(type, e)            \
+  template <>                                \
+  struct DTypeOf<type> {                     \
+    static constexpr DType value = DType::e; \
   };
 SLIPWAY_DTYPE_OF(float, kFloat32)
 SLIPWAY_DTYPE_OF(double, kFloat64)

@@ -1,6 +1,7 @@
 #pragma once
-// The short floating-point types: float16, bfloat16, the FP8 family, FP4 and the power-of-two E8M0. All encoders take a double, so that every
-// source type is rounded once, to nearest even (IEEE 754; OCP FP8 and MX formats; ONNX Cast's table for infinities and saturation).
+// The short floating-point types: float16, bfloat16, the FP8 family, FP4 and the power-of-two E8M0.
+// All encoders take a double, so that every source type is rounded once, to nearest even (IEEE 754;
+// OCP FP8 and MX formats; ONNX Cast's table for infinities and saturation).
 
 #include <bit>
 #include <cmath>
@@ -16,8 +17,8 @@ inline double PowerOfTwo(int e) {
   return std::bit_cast<double>(static_cast<uint64_t>(e + 1023) << 52);
 }
 
-// The code of |x| (finite) with `mantissa` bits and `bias`, rounded to nearest even, without a bound: the caller compares it with
-// the largest finite code. Subnormals come out by themselves.
+// The code of |x| (finite) with `mantissa` bits and `bias`, rounded to nearest even, without a
+// bound: the caller compares it with the largest finite code. Subnormals come out by themselves.
 inline uint32_t EncodeMagnitude(double magnitude, int mantissa, int bias) {
   if (magnitude == 0) return 0;
   const int exponent_of = static_cast<int>(std::bit_cast<uint64_t>(magnitude) >> 52) - 1023;
@@ -48,7 +49,8 @@ struct Float16 {
       bits = sign | 0x7e00;
     } else {
       const double magnitude = std::fabs(x);
-      const uint32_t code = magnitude >= 65520.0 ? 0x7c00 : detail::EncodeMagnitude(magnitude, 10, 15);
+      const uint32_t code =
+          magnitude >= 65520.0 ? 0x7c00 : detail::EncodeMagnitude(magnitude, 10, 15);
       bits = static_cast<uint16_t>(sign | code);
     }
   }
@@ -91,7 +93,9 @@ struct BFloat16 {
     h.bits = b;
     return h;
   }
-  operator float() const { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }  // NOLINT
+  operator float() const {
+    return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16);
+  }  // NOLINT
 };
 
 template <>
@@ -105,8 +109,8 @@ struct DTypeOf<BFloat16> {
 
 enum class E8M0Rounding { kUp, kDown, kNearest };
 
-// One element of float8e4m3fn, float8e4m3fnuz, float8e5m2, float8e5m2fnuz, float8e8m0 or (low 4 bits) float4e2m1. Other types decode
-// to 0 and encode to 0.
+// One element of float8e4m3fn, float8e4m3fnuz, float8e5m2, float8e5m2fnuz, float8e8m0 or (low 4
+// bits) float4e2m1. Other types decode to 0 and encode to 0.
 inline float DecodeFloat8(DType t, uint8_t code) {
   const float sign = code & 0x80 ? -1.0f : 1.0f;
   const uint32_t magnitude = code & 0x7f;
@@ -117,7 +121,8 @@ inline float DecodeFloat8(DType t, uint8_t code) {
       return code == 0x80 ? std::nanf("") : sign * detail::DecodeMagnitude(magnitude, 3, 8);
     case DType::kFloat8E5M2:
       if (magnitude > 0x7c) return std::nanf("");
-      return magnitude == 0x7c ? sign * HUGE_VALF : sign * detail::DecodeMagnitude(magnitude, 2, 15);
+      return magnitude == 0x7c ? sign * HUGE_VALF
+                               : sign * detail::DecodeMagnitude(magnitude, 2, 15);
     case DType::kFloat8E5M2FNUZ:
       return code == 0x80 ? std::nanf("") : sign * detail::DecodeMagnitude(magnitude, 2, 16);
     case DType::kFloat4E2M1:
@@ -129,8 +134,9 @@ inline float DecodeFloat8(DType t, uint8_t code) {
   }
 }
 
-// saturate: what lies beyond the largest finite value becomes that value; otherwise it becomes infinity (E5M2) or NaN. FP4 always
-// saturates and has no NaN (NaN becomes the largest value). E8M0 takes the magnitude; zero becomes 2^-127.
+// saturate: what lies beyond the largest finite value becomes that value; otherwise it becomes
+// infinity (E5M2) or NaN. FP4 always saturates and has no NaN (NaN becomes the largest value). E8M0
+// takes the magnitude; zero becomes 2^-127.
 inline uint8_t EncodeFloat8(DType t, double x, bool saturate = true,
                             E8M0Rounding rounding = E8M0Rounding::kUp) {
   if (t == DType::kFloat8E8M0) {
@@ -149,18 +155,23 @@ inline uint8_t EncodeFloat8(DType t, double x, bool saturate = true,
   uint32_t largest, overflow, nan, sign_bit = 0x80;
   bool unsigned_zero = false;
   switch (t) {
-    case DType::kFloat8E4M3FN: mantissa = 3, bias = 7, largest = 0x7e, overflow = nan = 0x7f; break;
+    case DType::kFloat8E4M3FN:
+      mantissa = 3, bias = 7, largest = 0x7e, overflow = nan = 0x7f;
+      break;
     case DType::kFloat8E4M3FNUZ:
       mantissa = 3, bias = 8, largest = 0x7f, overflow = nan = 0x80, unsigned_zero = true;
       break;
-    case DType::kFloat8E5M2: mantissa = 2, bias = 15, largest = 0x7b, overflow = 0x7c, nan = 0x7f; break;
+    case DType::kFloat8E5M2:
+      mantissa = 2, bias = 15, largest = 0x7b, overflow = 0x7c, nan = 0x7f;
+      break;
     case DType::kFloat8E5M2FNUZ:
       mantissa = 2, bias = 16, largest = 0x7f, overflow = nan = 0x80, unsigned_zero = true;
       break;
     case DType::kFloat4E2M1:
       mantissa = 1, bias = 1, largest = overflow = nan = 7, sign_bit = 8;
       break;
-    default: return 0;
+    default:
+      return 0;
   }
   if (std::isnan(x)) return static_cast<uint8_t>(nan);
   const uint32_t sign = std::signbit(x) ? sign_bit : 0;

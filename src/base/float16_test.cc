@@ -29,9 +29,9 @@ TEST(Float16, EveryCodeSurvives) {
 TEST(Float16, RoundsToNearestEvenOnce) {
   EXPECT_EQ(Float16(1.0).bits, 0x3c00);
   EXPECT_EQ(Float16(-2.0).bits, 0xc000);
-  EXPECT_EQ(Float16(1 + 0x1p-11).bits, 0x3c00);               // tie: to even
-  EXPECT_EQ(Float16(1 + 3 * 0x1p-11).bits, 0x3c02);           // tie: to even, upwards
-  EXPECT_EQ(Float16(1 + 0x1p-11 + 0x1p-40).bits, 0x3c01);     // via float32 this would be a tie
+  EXPECT_EQ(Float16(1 + 0x1p-11).bits, 0x3c00);            // tie: to even
+  EXPECT_EQ(Float16(1 + 3 * 0x1p-11).bits, 0x3c02);        // tie: to even, upwards
+  EXPECT_EQ(Float16(1 + 0x1p-11 + 0x1p-40).bits, 0x3c01);  // via float32 this would be a tie
   EXPECT_EQ(Float16(65519.99).bits, 0x7bff);
   EXPECT_EQ(Float16(65520).bits, 0x7c00);
   EXPECT_EQ(Float16(1e300).bits, 0x7c00);

@@ -1,5 +1,6 @@
 #pragma once
-// SHA-256 (FIPS 180-4) for content addresses and integrity; Hash64 for tables and canonical structure hashes.
+// SHA-256 (FIPS 180-4) for content addresses and integrity; Hash64 for tables and canonical
+// structure hashes.
 
 #include <array>
 #include <cstddef>

@@ -1,6 +1,7 @@
 #pragma once
-// Leveled messages on standard error, one line each. The level comes from SetLogLevel or the environment variable
-// SLIPWAY_LOG (error, warning, info, debug); the default is warning. Messages are for people; programs read Status.
+// Leveled messages on standard error, one line each. The level comes from SetLogLevel or the
+// environment variable SLIPWAY_LOG (error, warning, info, debug); the default is warning. Messages
+// are for people; programs read Status.
 
 #include <string_view>
 

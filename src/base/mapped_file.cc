@@ -15,11 +15,21 @@ namespace {
 Status FromErrno(const std::string& what, const std::string& path, int error) {
   std::string message = what + " '" + path + "': " + std::strerror(error);
   switch (error) {
-    case ENOENT: return NotFound(message + "; check the path");
-    case EACCES: case EPERM: case EROFS: return InvalidArgument(message + "; check its permissions");
-    case ENOTDIR: case EISDIR: return InvalidArgument(message);
-    case ENOSPC: case EDQUOT: case ENOMEM: return ResourceExhausted(message);
-    default: return Unavailable(message);
+    case ENOENT:
+      return NotFound(message + "; check the path");
+    case EACCES:
+    case EPERM:
+    case EROFS:
+      return InvalidArgument(message + "; check its permissions");
+    case ENOTDIR:
+    case EISDIR:
+      return InvalidArgument(message);
+    case ENOSPC:
+    case EDQUOT:
+    case ENOMEM:
+      return ResourceExhausted(message);
+    default:
+      return Unavailable(message);
   }
 }
 

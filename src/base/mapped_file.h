@@ -10,8 +10,9 @@
 
 namespace slipway {
 
-// A read-only memory map. The bytes stay valid while the object lives; share it with std::shared_ptr. An empty file maps
-// to an empty span. Errors: NotFound (no such file), InvalidArgument (a folder), Unavailable (the system refused).
+// A read-only memory map. The bytes stay valid while the object lives; share it with
+// std::shared_ptr. An empty file maps to an empty span. Errors: NotFound (no such file),
+// InvalidArgument (a folder), Unavailable (the system refused).
 class MappedFile {
  public:
   static Result<std::shared_ptr<const MappedFile>> Open(const std::string& path);
@@ -30,7 +31,8 @@ class MappedFile {
 };
 
 Result<std::string> ReadFile(const std::string& path);
-// Writes to a temporary file beside `path` and renames it: a reader sees the old file or the whole new one.
+// Writes to a temporary file beside `path` and renames it: a reader sees the old file or the whole
+// new one.
 Status WriteFile(const std::string& path, std::span<const uint8_t> bytes);
 Status WriteFile(const std::string& path, std::string_view text);
 

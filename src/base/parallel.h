@@ -1,6 +1,6 @@
 #pragma once
-// Data-parallel loops behind an interface: kernels take a Parallel* and run on our own ThreadPool or on whatever a host of a backend
-// offers (slipway_execution::parallel_for).
+// Data-parallel loops behind an interface: kernels take a Parallel* and run on our own ThreadPool
+// or on whatever a host of a backend offers (slipway_execution::parallel_for).
 
 #include <cstdint>
 #include <type_traits>
@@ -9,8 +9,8 @@ namespace slipway {
 
 class Parallel {
  public:
-  // Calls f(begin, end) on disjoint ranges that cover [0, count), in chunks of at least `grain` (> 0); returns when all are
-  // done. f must not throw and must not start a loop of the same object.
+  // Calls f(begin, end) on disjoint ranges that cover [0, count), in chunks of at least `grain` (>
+  // 0); returns when all are done. f must not throw and must not start a loop of the same object.
   template <typename F>
   void ParallelFor(int64_t count, int64_t grain, F&& f) {
     auto thunk = [](void* context, int64_t begin, int64_t end) {

@@ -1,6 +1,7 @@
 #pragma once
-// Status and Result<T>: how every layer below the command line reports failure. No exception crosses a public boundary.
-// A message names the node, value or field, says what is wrong, and what the user can do about it.
+// Status and Result<T>: how every layer below the command line reports failure. No exception
+// crosses a public boundary. A message names the node, value or field, says what is wrong, and what
+// the user can do about it.
 
 #include <cassert>
 #include <optional>
@@ -46,7 +47,9 @@ class [[nodiscard]] Status {
 };
 
 inline Status OkStatus() { return {}; }
-inline Status InvalidArgument(std::string m) { return {StatusCode::kInvalidArgument, std::move(m)}; }
+inline Status InvalidArgument(std::string m) {
+  return {StatusCode::kInvalidArgument, std::move(m)};
+}
 inline Status NotFound(std::string m) { return {StatusCode::kNotFound, std::move(m)}; }
 inline Status Unsupported(std::string m) { return {StatusCode::kUnsupported, std::move(m)}; }
 inline Status DataLoss(std::string m) { return {StatusCode::kDataLoss, std::move(m)}; }
@@ -60,7 +63,7 @@ inline Status Internal(std::string m) { return {StatusCode::kInternal, std::move
 template <typename T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : value_(std::move(value)) {}                                    // NOLINT
+  Result(T value) : value_(std::move(value)) {}                                  // NOLINT
   Result(Status status) : status_(std::move(status)) { assert(!status_.ok()); }  // NOLINT
 
   bool ok() const { return status_.ok(); }
@@ -84,18 +87,19 @@ class [[nodiscard]] Result {
 #define SLIPWAY_CONCAT_(a, b) a##b
 #define SLIPWAY_CONCAT(a, b) SLIPWAY_CONCAT_(a, b)
 
-#define SLIPWAY_RETURN_IF_ERROR(expr)                 \
-  do {                                                \
-    ::slipway::Status slipway_status_ = (expr);       \
+#define SLIPWAY_RETURN_IF_ERROR(expr)                  \
+  do {                                                 \
+    ::slipway::Status slipway_status_ = (expr);        \
     if (!slipway_status_.ok()) return slipway_status_; \
   } while (0)
 
-// SLIPWAY_ASSIGN_OR_RETURN(auto x, F()): x is the value of F(), or the function returns F()'s status.
+// SLIPWAY_ASSIGN_OR_RETURN(auto x, F()): x is the value of F(), or the function returns F()'s
+// status.
 #define SLIPWAY_ASSIGN_OR_RETURN(lhs, expr) \
   SLIPWAY_ASSIGN_OR_RETURN_(SLIPWAY_CONCAT(slipway_result_, __LINE__), lhs, expr)
-#define SLIPWAY_ASSIGN_OR_RETURN_(tmp, lhs, expr)   \
-  auto tmp = (expr);                                \
-  if (!tmp.ok()) return std::move(tmp).status();    \
+#define SLIPWAY_ASSIGN_OR_RETURN_(tmp, lhs, expr) \
+  auto tmp = (expr);                              \
+  if (!tmp.ok()) return std::move(tmp).status();  \
   lhs = std::move(tmp).value()
 
 }  // namespace slipway

@@ -1,7 +1,8 @@
 #pragma once
-// A persistent pool for data-parallel loops. The calling thread works too, so a pool of 1 thread starts none. Workers spin
-// for a short while after a loop and then sleep, so that back-to-back loops start in under a microsecond and an idle
-// session burns no CPU. ParallelFor allocates nothing.
+// A persistent pool for data-parallel loops. The calling thread works too, so a pool of 1 thread
+// starts none. Workers spin for a short while after a loop and then sleep, so that back-to-back
+// loops start in under a microsecond and an idle session burns no CPU. ParallelFor allocates
+// nothing.
 
 #include <atomic>
 #include <condition_variable>
@@ -16,8 +17,8 @@
 namespace slipway {
 
 struct ThreadPoolOptions {
-  int threads = 1;         // including the caller; 0 = the CPUs this process may use
-  bool pin = false;        // bind worker i to the i-th allowed CPU (the caller is left alone)
+  int threads = 1;             // including the caller; 0 = the CPUs this process may use
+  bool pin = false;            // bind worker i to the i-th allowed CPU (the caller is left alone)
   int spin_iterations = 2000;  // busy-wait rounds before a worker sleeps; 0 = sleep at once
 };
 
@@ -30,8 +31,8 @@ class ThreadPool final : public Parallel {
 
   int threads() const override { return static_cast<int>(workers_.size()) + 1; }
 
-  // Parallel::ParallelFor on these threads. The split depends only on count, grain and threads(). One loop at a time: calls from
-  // several threads queue.
+  // Parallel::ParallelFor on these threads. The split depends only on count, grain and threads().
+  // One loop at a time: calls from several threads queue.
   void Run(int64_t count, int64_t grain, Body body, void* context) override;
 
  private:

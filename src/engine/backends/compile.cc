@@ -2,7 +2,8 @@
 
 namespace slipway::backends {
 
-Result<StepSpec> OpBackend::CompileNode(const ir::Node& node, const Candidate& candidate, const Target&) const {
+Result<StepSpec> OpBackend::CompileNode(const ir::Node& node, const Candidate& candidate,
+                                        const Target&) const {
   StepSpec step;
   step.node = &node;
   step.kernel = candidate.kernel;
@@ -15,7 +16,8 @@ Result<StepSpec> OpBackend::CompileNode(const ir::Node& node, const Candidate& c
   return step;
 }
 
-Result<std::vector<StepSpec>> OpBackend::Compile(std::span<const PartitionNode> nodes, const Target& target) const {
+Result<std::vector<StepSpec>> OpBackend::Compile(std::span<const PartitionNode> nodes,
+                                                 const Target& target) const {
   std::vector<StepSpec> steps;
   for (const PartitionNode& p : nodes) {
     auto step = CompileNode(*p.node, *p.candidate, target);

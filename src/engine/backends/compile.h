@@ -1,7 +1,8 @@
 #pragma once
-// The compile side of a backend, one interface for its three levels: code (our kernels), operator (a vendor's primitives) and network (a vendor's graph
-// compiler). The compiler asks every backend of a platform what it can do with each node and at which price, chooses, and hands each
-// backend the nodes it won.
+// The compile side of a backend, one interface for its three levels: code (our kernels), operator
+// (a vendor's primitives) and network (a vendor's graph compiler). The compiler asks every backend
+// of a platform what it can do with each node and at which price, chooses, and hands each backend
+// the nodes it won.
 
 #include <cstdint>
 #include <functional>
@@ -27,38 +28,43 @@ struct Target {
   std::string arch = "x86_64";  // "any" for portable backends only
   uint64_t features = 0;        // base/cpu.h bits that may be used
   int threads = 1;              // what costs are estimated for
-  // Rough machine model for analytic costs, per thread: see compiler/cost.h for where it comes from.
-  double float_gmacs = 50;      // float32 GMAC/s at best
+  // Rough machine model for analytic costs, per thread: see compiler/cost.h for where it comes
+  // from.
+  double float_gmacs = 50;  // float32 GMAC/s at best
   double int8_gmacs = 200;
-  double memory_gbps = 10;      // beyond the caches
+  double memory_gbps = 10;  // beyond the caches
   double cache_gbps = 60;
 };
 
 // One way to run a node.
 struct Candidate {
-  std::string kernel;           // for people and for the cost table: "conv:nchw16c", "add"
+  std::string kernel;  // for people and for the cost table: "conv:nchw16c", "add"
   // The physical layout it wants for each input (constants: ignored) and produces for each output.
   std::vector<Layout> inputs, outputs;
-  // For analytic costs: the share of the machine's best rate in the node's arithmetic type (0, 1], and of its cache bandwidth.
+  // For analytic costs: the share of the machine's best rate in the node's arithmetic type (0, 1],
+  // and of its cache bandwidth.
   double compute_efficiency = 0.5;
   double memory_efficiency = 0.5;
   double overhead_us = 1;
-  // Output 0 may share input i's memory (same bytes and layout): elementwise in place (>= 0), else -1.
+  // Output 0 may share input i's memory (same bytes and layout): elementwise in place (>= 0), else
+  // -1.
   int in_place = -1;
-  // Output 0 is input 0's bytes under another shape: no step is emitted when the plan can alias them.
+  // Output 0 is input 0's bytes under another shape: no step is emitted when the plan can alias
+  // them.
   bool view = false;
 };
 
 // One step of the program, described by the backend that will run it.
 struct StepSpec {
-  const ir::Node* node = nullptr;   // for the name and the sources
+  const ir::Node* node = nullptr;  // for the name and the sources
   std::string kernel;
   std::vector<uint8_t> blob;
-  std::vector<const ir::Value*> inputs;   // null = absent; constants included
+  std::vector<const ir::Value*> inputs;  // null = absent; constants included
   std::vector<const ir::Value*> outputs;
-  std::vector<ir::Tensor> packed;   // further constant inputs, appended behind `inputs` (prepacked weights)
-  int in_place = -1;                // as in Candidate
-  uint64_t workspace = 0;           // a bound; the run side's prepare has the last word
+  std::vector<ir::Tensor>
+      packed;              // further constant inputs, appended behind `inputs` (prepacked weights)
+  int in_place = -1;       // as in Candidate
+  uint64_t workspace = 0;  // a bound; the run side's prepare has the last word
 };
 
 // The nodes of one partition in execution order with the candidate chosen for each.
@@ -70,33 +76,41 @@ struct PartitionNode {
 class CompileBackend {
  public:
   virtual ~CompileBackend() = default;
-  virtual std::string name() const = 0;      // the run side's slipway_backend.name
+  virtual std::string name() const = 0;  // the run side's slipway_backend.name
   virtual std::string version() const = 0;
   virtual Level level() const = 0;
-  // Instructions that its run side needs beyond the target's baseline at all (0 when it dispatches by itself).
+  // Instructions that its run side needs beyond the target's baseline at all (0 when it dispatches
+  // by itself).
   virtual uint64_t required_features(const Target&) const { return 0; }
 
-  // Ok, or Unsupported with the reason in a few words ("dilation 3", "uint8 input"). Shapes may be symbolic.
+  // Ok, or Unsupported with the reason in a few words ("dilation 3", "uint8 input"). Shapes may be
+  // symbolic.
   virtual Status Supports(const ir::Node& node, const Target& target) const = 0;
   // At least one candidate for a supported node.
   virtual std::vector<Candidate> Candidates(const ir::Node& node, const Target& target) const = 0;
-  // Compiles nodes it won. Network-level backends answer with one step for all; the others with one a node, in order.
-  virtual Result<std::vector<StepSpec>> Compile(std::span<const PartitionNode> nodes, const Target& target) const = 0;
+  // Compiles nodes it won. Network-level backends answer with one step for all; the others with one
+  // a node, in order.
+  virtual Result<std::vector<StepSpec>> Compile(std::span<const PartitionNode> nodes,
+                                                const Target& target) const = 0;
 };
 
 // A backend that compiles node by node into OpDesc blobs: override what differs.
 class OpBackend : public CompileBackend {
  public:
-  Result<std::vector<StepSpec>> Compile(std::span<const PartitionNode> nodes, const Target& target) const override;
+  Result<std::vector<StepSpec>> Compile(std::span<const PartitionNode> nodes,
+                                        const Target& target) const override;
 
  protected:
-  // Default: the node's operator and attributes, plus "kernel" = candidate.kernel as a string attribute.
-  virtual Result<StepSpec> CompileNode(const ir::Node& node, const Candidate& candidate, const Target& target) const;
+  // Default: the node's operator and attributes, plus "kernel" = candidate.kernel as a string
+  // attribute.
+  virtual Result<StepSpec> CompileNode(const ir::Node& node, const Candidate& candidate,
+                                       const Target& target) const;
 };
 
 // Every operator has plain layouts by default.
 Candidate PlainCandidate(const ir::Node& node, std::string kernel);
-// True when all channels-carrying 4-D inputs and outputs of the node have a static channel count that is a multiple of `block`.
+// True when all channels-carrying 4-D inputs and outputs of the node have a static channel count
+// that is a multiple of `block`.
 bool ChannelsMultipleOf(const ir::Node& node, int block);
 
 }  // namespace slipway::backends

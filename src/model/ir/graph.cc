@@ -214,7 +214,8 @@ void Graph::Rename(Node* node, std::string_view name) {
 }
 
 Status Graph::SortTopologically() {
-  // Kahn's algorithm with the old position as priority, so that an already sorted graph keeps its order.
+  // Kahn's algorithm with the old position as priority, so that an already sorted graph keeps its
+  // order.
   std::unordered_map<const Node*, int> position, missing;
   int next = 0;
   for (const auto& node : nodes_) position[node.get()] = next++;
@@ -241,7 +242,8 @@ Status Graph::SortTopologically() {
   if (!nodes_.empty()) {
     std::string name = nodes_.front()->Describe();
     nodes_.splice(nodes_.begin(), sorted);
-    return InvalidArgument("the graph has a cycle through " + name + "; a model must be acyclic: export it again");
+    return InvalidArgument("the graph has a cycle through " + name +
+                           "; a model must be acyclic: export it again");
   }
   nodes_ = std::move(sorted);
   return OkStatus();
@@ -289,7 +291,8 @@ std::unique_ptr<Graph> Graph::Clone() const {
   // Inputs last: an unsorted graph may use a value before its producer is listed.
   auto made = copy->nodes_.begin();
   for (const auto& node : nodes_) {
-    for (size_t i = 0; i < node->inputs_.size(); ++i) copy->SetInput(made->get(), i, map[node->inputs_[i]]);
+    for (size_t i = 0; i < node->inputs_.size(); ++i)
+      copy->SetInput(made->get(), i, map[node->inputs_[i]]);
     ++made;
   }
   for (const Value* v : outputs_) copy->AddOutput(map[v]);

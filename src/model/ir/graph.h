@@ -1,7 +1,7 @@
 #pragma once
-// The intermediate representation: ONNX's Graph / Node / Value with one opset (kOpset), typed attributes, symbolic dimensions and
-// shared constants. Nodes are kept in an order in which they can run. Everything is owned by its Graph; pointers stay
-// valid until the object is removed.
+// The intermediate representation: ONNX's Graph / Node / Value with one opset (kOpset), typed
+// attributes, symbolic dimensions and shared constants. Nodes are kept in an order in which they
+// can run. Everything is owned by its Graph; pointers stay valid until the object is removed.
 
 #include <functional>
 #include <list>
@@ -47,7 +47,8 @@ struct Use {
   friend bool operator==(const Use&, const Use&) = default;
 };
 
-// One tensor of the graph: an input, a constant, or the output of a node. Names are unique within a graph.
+// One tensor of the graph: an input, a constant, or the output of a node. Names are unique within a
+// graph.
 class Value {
  public:
   const std::string& name() const { return name_; }
@@ -63,7 +64,8 @@ class Value {
   const std::vector<Use>& uses() const { return uses_; }
   bool is_output() const { return output_uses_ > 0; }
   bool IsUsed() const { return !uses_.empty() || output_uses_ > 0; }
-  // The one consuming node when there is exactly one use and the value is no graph output; else null.
+  // The one consuming node when there is exactly one use and the value is no graph output; else
+  // null.
   Node* OnlyUser() const;
 
  private:
@@ -84,12 +86,16 @@ class Node {
   const std::string& name() const { return name_; }
   const std::string& op() const { return op_; }
   const std::string& domain() const { return domain_; }
-  bool Is(std::string_view op, std::string_view domain = "") const { return op_ == op && domain_ == domain; }
+  bool Is(std::string_view op, std::string_view domain = "") const {
+    return op_ == op && domain_ == domain;
+  }
   bool IsSlipway(std::string_view op) const { return Is(op, kSlipwayDomain); }
   std::string FullOp() const { return domain_.empty() ? op_ : domain_ + "." + op_; }
   // "Conv node 'layer1/conv'": how errors name it.
   std::string Describe() const { return FullOp() + " node '" + name_ + "'"; }
-  const OpSchema* schema() const { return schema_; }  // null when the operator table does not know it
+  const OpSchema* schema() const {
+    return schema_;
+  }  // null when the operator table does not know it
 
   // Absent optional inputs and outputs are null.
   const std::vector<Value*>& inputs() const { return inputs_; }
@@ -99,10 +105,12 @@ class Node {
   const Tensor* constant_input(size_t i) const { return input(i) ? input(i)->constant() : nullptr; }
 
   Attributes attributes;
-  // Bodies of If, Loop and Scan by attribute name. A body is closed: values it captures from outside are passed as further inputs of
-  // the node behind the formal ones, in the order of the body's further inputs.
+  // Bodies of If, Loop and Scan by attribute name. A body is closed: values it captures from
+  // outside are passed as further inputs of the node behind the formal ones, in the order of the
+  // body's further inputs.
   std::map<std::string, std::unique_ptr<Graph>> subgraphs;
-  // The names of the nodes of the imported model that this node stands for (grows when passes fuse); for reports.
+  // The names of the nodes of the imported model that this node stands for (grows when passes
+  // fuse); for reports.
   std::vector<std::string> sources;
 
   Graph* graph() const { return graph_; }
@@ -123,7 +131,8 @@ class Graph {
   Graph& operator=(const Graph&) = delete;
 
   std::string name = "graph";
-  std::map<std::string, std::string> metadata;  // producer, doc string and the like; kept through the road
+  std::map<std::string, std::string>
+      metadata;  // producer, doc string and the like; kept through the road
   // Declared ranges of symbols [min, max]; a symbol without one is [1, 2^31-1].
   std::map<std::string, std::pair<int64_t, int64_t>> symbol_ranges;
 
@@ -153,14 +162,17 @@ class Graph {
   void RemoveNode(Node* node);
   // Removes a value that is neither used nor produced (an input or constant).
   void RemoveValue(Value* value);
-  // Removes nodes whose results nobody uses and constants nobody reads; graph inputs stay. Returns how many nodes went.
+  // Removes nodes whose results nobody uses and constants nobody reads; graph inputs stay. Returns
+  // how many nodes went.
   int RemoveUnused();
-  // Turns an input into a constant (binding a fixed input) or replaces a constant's bytes; the type follows the tensor.
+  // Turns an input into a constant (binding a fixed input) or replaces a constant's bytes; the type
+  // follows the tensor.
   void SetConstant(Value* value, Tensor tensor);
   void MoveBefore(Node* node, Node* before);
   void Rename(Value* value, std::string_view name);
   void Rename(Node* node, std::string_view name);
-  // Re-orders the nodes so that producers come first, keeping the order otherwise. InvalidArgument names a cycle.
+  // Re-orders the nodes so that producers come first, keeping the order otherwise. InvalidArgument
+  // names a cycle.
   Status SortTopologically();
 
   // --- reading ---
@@ -171,7 +183,8 @@ class Graph {
   const std::list<std::unique_ptr<Value>>& values() const { return values_; }
   Value* FindValue(std::string_view name) const;
   Node* FindNode(std::string_view name) const;
-  // A snapshot, safe to iterate while nodes are added and removed (check that a node is still there before touching it).
+  // A snapshot, safe to iterate while nodes are added and removed (check that a node is still there
+  // before touching it).
   std::vector<Node*> NodeList() const;
 
   std::unique_ptr<Graph> Clone() const;

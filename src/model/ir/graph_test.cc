@@ -55,7 +55,8 @@ TEST(Graph, CloneIsDeepAndSharesWeights) {
   Graph g;
   Value* x = g.AddInput("x", F32({2}));
   Value* w = g.AddConstant("w", Tensor::Vector<float>({1, 2}));
-  g.AddOutput(g.AddNode({.op = "Add", .inputs = {x, w}, .attributes = {{"k", int64_t{3}}}})->output());
+  g.AddOutput(
+      g.AddNode({.op = "Add", .inputs = {x, w}, .attributes = {{"k", int64_t{3}}}})->output());
   auto copy = g.Clone();
   EXPECT_EQ(copy->FindValue("w")->constant()->bytes().data(), w->constant()->bytes().data());
   copy->nodes().front()->attributes.Set("k", int64_t{4});

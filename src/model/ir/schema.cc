@@ -6,7 +6,8 @@
 
 #include "model/ir/infer.h"
 
-// One declaration per operator and inference function of the table; repeated declarations of a shared function are harmless.
+// One declaration per operator and inference function of the table; repeated declarations of a
+// shared function are harmless.
 namespace slipway::ops {
 #define SLIPWAY_OP(D, N, I, O, F, A) Status D##N(const OpContext&);
 #include "model/ops/operators.inc"
@@ -26,7 +27,8 @@ struct Bounds {
 constexpr const char* kDomainOnnx = "";
 constexpr const char* kDomainSlipway = kSlipwayDomain;
 
-// Parses "name:type[=default][!] ..."; the table is ours, so a mistake in it is a failed test, not an error path.
+// Parses "name:type[=default][!] ..."; the table is ours, so a mistake in it is a failed test, not
+// an error path.
 std::vector<AttributeSchema> ParseAttributes(std::string_view text) {
   std::vector<AttributeSchema> out;
   while (!text.empty()) {
@@ -56,8 +58,10 @@ std::vector<AttributeSchema> ParseAttributes(std::string_view text) {
     if (type == "floats") a.kind = AttributeKind::kFloats;
     if (type == "strings") a.kind = AttributeKind::kStrings;
     if (has_default) {
-      if (a.kind == AttributeKind::kInt) a.default_value = int64_t{std::strtoll(std::string(initial).c_str(), nullptr, 10)};
-      if (a.kind == AttributeKind::kFloat) a.default_value = std::strtof(std::string(initial).c_str(), nullptr);
+      if (a.kind == AttributeKind::kInt)
+        a.default_value = int64_t{std::strtoll(std::string(initial).c_str(), nullptr, 10)};
+      if (a.kind == AttributeKind::kFloat)
+        a.default_value = std::strtof(std::string(initial).c_str(), nullptr);
       if (a.kind == AttributeKind::kString) a.default_value = std::string(initial);
     }
     out.push_back(std::move(a));
@@ -72,9 +76,11 @@ struct Table {
   Table() {
     auto add = [&](const char* domain, const char* name, Bounds in, Bounds out, InferFunction infer,
                    ops::Kernel kernel, const char* attributes) {
-      ops.push_back({domain, name, in.min, in.max, out.min, out.max, ParseAttributes(attributes), infer, kernel});
+      ops.push_back({domain, name, in.min, in.max, out.min, out.max, ParseAttributes(attributes),
+                     infer, kernel});
     };
-#define SLIPWAY_BOUNDS(a, b) Bounds{a, b}
+#define SLIPWAY_BOUNDS(a, b) \
+  Bounds { a, b }
 #define SLIPWAY_OP(D, N, I, O, F, A) \
   add(kDomain##D, #N, SLIPWAY_BOUNDS I, SLIPWAY_BOUNDS O, &Infer##F, &ops::D##N, A);
 #include "model/ops/operators.inc"

@@ -10,8 +10,9 @@ namespace {
 Result<size_t> SizeOf(DType dtype, const Dims& dims) {
   auto bytes = CheckedBytes(dtype, dims);
   if (!bytes) {
-    return InvalidArgument("a tensor of " + std::string(DTypeName(dtype)) + dims.ToString() +
-                           " has no valid size; its dimensions must be non-negative and its bytes fit in 63 bits");
+    return InvalidArgument(
+        "a tensor of " + std::string(DTypeName(dtype)) + dims.ToString() +
+        " has no valid size; its dimensions must be non-negative and its bytes fit in 63 bits");
   }
   return static_cast<size_t>(*bytes);
 }
@@ -30,17 +31,39 @@ template <typename To>
 std::vector<To> ConvertAll(const Tensor& t) {
   std::vector<To> out;
   switch (t.dtype()) {
-    case DType::kFloat32: Convert<To, float>(t, out); break;
-    case DType::kFloat64: Convert<To, double>(t, out); break;
-    case DType::kInt8: Convert<To, int8_t>(t, out); break;
-    case DType::kUInt8: case DType::kBool: Convert<To, uint8_t>(t, out); break;
-    case DType::kInt16: Convert<To, int16_t>(t, out); break;
-    case DType::kUInt16: Convert<To, uint16_t>(t, out); break;
-    case DType::kInt32: Convert<To, int32_t>(t, out); break;
-    case DType::kUInt32: Convert<To, uint32_t>(t, out); break;
-    case DType::kInt64: Convert<To, int64_t>(t, out); break;
-    case DType::kUInt64: Convert<To, uint64_t>(t, out); break;
-    default: break;
+    case DType::kFloat32:
+      Convert<To, float>(t, out);
+      break;
+    case DType::kFloat64:
+      Convert<To, double>(t, out);
+      break;
+    case DType::kInt8:
+      Convert<To, int8_t>(t, out);
+      break;
+    case DType::kUInt8:
+    case DType::kBool:
+      Convert<To, uint8_t>(t, out);
+      break;
+    case DType::kInt16:
+      Convert<To, int16_t>(t, out);
+      break;
+    case DType::kUInt16:
+      Convert<To, uint16_t>(t, out);
+      break;
+    case DType::kInt32:
+      Convert<To, int32_t>(t, out);
+      break;
+    case DType::kUInt32:
+      Convert<To, uint32_t>(t, out);
+      break;
+    case DType::kInt64:
+      Convert<To, int64_t>(t, out);
+      break;
+    case DType::kUInt64:
+      Convert<To, uint64_t>(t, out);
+      break;
+    default:
+      break;
   }
   return out;
 }
@@ -51,8 +74,9 @@ Result<Tensor> Tensor::Wrap(DType dtype, const Dims& dims, std::span<const uint8
                             std::shared_ptr<const void> owner) {
   SLIPWAY_ASSIGN_OR_RETURN(size_t size, SizeOf(dtype, dims));
   if (size != bytes.size()) {
-    return InvalidArgument("a tensor of " + std::string(DTypeName(dtype)) + dims.ToString() + " needs " +
-                           std::to_string(size) + " bytes but " + std::to_string(bytes.size()) + " are given");
+    return InvalidArgument("a tensor of " + std::string(DTypeName(dtype)) + dims.ToString() +
+                           " needs " + std::to_string(size) + " bytes but " +
+                           std::to_string(bytes.size()) + " are given");
   }
   Tensor t;
   t.dtype_ = dtype;
@@ -67,8 +91,8 @@ Result<Tensor> Tensor::Allocate(DType dtype, const Dims& dims) {
   SLIPWAY_ASSIGN_OR_RETURN(size_t size, SizeOf(dtype, dims));
   auto buffer = std::make_shared<AlignedBuffer>(size);
   if (buffer->size() != size) {
-    return ResourceExhausted("no memory for a tensor of " + std::string(DTypeName(dtype)) + dims.ToString() +
-                             " (" + std::to_string(size) + " bytes)");
+    return ResourceExhausted("no memory for a tensor of " + std::string(DTypeName(dtype)) +
+                             dims.ToString() + " (" + std::to_string(size) + " bytes)");
   }
   Tensor t;
   t.dtype_ = dtype;

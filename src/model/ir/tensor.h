@@ -1,5 +1,6 @@
 #pragma once
-// A constant tensor: dense row-major bytes that may live in a mapped file, in memory, or be shared with another tensor.
+// A constant tensor: dense row-major bytes that may live in a mapped file, in memory, or be shared
+// with another tensor.
 
 #include <cstdint>
 #include <memory>
@@ -19,11 +20,13 @@ class Tensor {
  public:
   Tensor() = default;
 
-  // `bytes` must hold exactly the dense tensor (sub-byte types packed low bits first) and stay valid while `owner` lives.
-  // Errors: rank over kMaxRank, a negative or overflowing extent, an unsized type, a wrong byte count.
+  // `bytes` must hold exactly the dense tensor (sub-byte types packed low bits first) and stay
+  // valid while `owner` lives. Errors: rank over kMaxRank, a negative or overflowing extent, an
+  // unsized type, a wrong byte count.
   static Result<Tensor> Wrap(DType dtype, const Dims& dims, std::span<const uint8_t> bytes,
                              std::shared_ptr<const void> owner);
-  // Uninitialised memory of its own; write through mutable_data() before sharing. Errors as Wrap, and ResourceExhausted.
+  // Uninitialised memory of its own; write through mutable_data() before sharing. Errors as Wrap,
+  // and ResourceExhausted.
   static Result<Tensor> Allocate(DType dtype, const Dims& dims);
 
   // For constants that the program makes itself: extents known to be sane.
@@ -43,7 +46,8 @@ class Tensor {
   const Dims& dims() const { return dims_; }
   int64_t count() const { return dims_.count(); }
   std::span<const uint8_t> bytes() const { return {data_, bytes_}; }
-  // The memory may be unaligned when it lies in a mapped file; use Aligned() before handing it to a kernel.
+  // The memory may be unaligned when it lies in a mapped file; use Aligned() before handing it to a
+  // kernel.
   template <typename T>
   const T* data() const {
     return reinterpret_cast<const T*>(data_);
@@ -51,11 +55,13 @@ class Tensor {
   // Null unless made by Allocate.
   uint8_t* mutable_data() { return mutable_ ? const_cast<uint8_t*>(data_) : nullptr; }
 
-  // This tensor, or a copy of it in 64-byte aligned memory when its bytes are not aligned to its element type.
+  // This tensor, or a copy of it in 64-byte aligned memory when its bytes are not aligned to its
+  // element type.
   Tensor Aligned() const;
   // The same bytes under another extent of the same count.
   Tensor Reshaped(const Dims& dims) const;
-  // Any integer, bool or float type, element by element; empty when not such a type. For small shape-like tensors.
+  // Any integer, bool or float type, element by element; empty when not such a type. For small
+  // shape-like tensors.
   std::vector<int64_t> ToInts() const;
   std::vector<double> ToDoubles() const;
 
