@@ -1,0 +1,192 @@
+#include "model/ir/stats.h"
+
+#include <algorithm>
+#include <bit>
+#include <unordered_map>
+#include <vector>
+
+#include "base/hash.h"
+#include "model/ir/schema.h"
+
+namespace slipway::ir {
+namespace {
+
+// Constants of at most this many integers count as shapes, axes and indices: their values are part of the structure.
+constexpr int64_t kMaxSteering = 1024;
+
+const SymShape* ShapeOf(const Value* v) { return v && v->type().shape ? &*v->type().shape : nullptr; }
+
+Dim Tail(const SymShape& s, size_t from) { return from < s.size() ? Count(SymShape(s.begin() + static_cast<std::ptrdiff_t>(from), s.end())) : Dim(1); }
+
+bool Steers(const Value& v) {
+  return v.is_constant() && (v.dtype() == DType::kInt64 || v.dtype() == DType::kBool) && v.constant()->count() <= kMaxSteering;
+}
+
+// Q [B, H, S, D] or [B, S, H*D]: the products Q K^T and P V.
+Dim AttentionMacs(const Node& node, const SymShape& y) {
+  const SymShape *q = ShapeOf(node.input(0)), *k = ShapeOf(node.input(1));
+  if (!q || !k || q->size() != k->size() || y.size() != q->size() || q->size() < 3 || q->size() > 4) return Dim(0);
+  const Dim& keys = (*k)[q->size() - 2];
+  // Rows of Q and of Y, heads and head sizes multiplied out, meet every key once.
+  return (Count(*q) + Count(y)) * keys;
+}
+
+}  // namespace
+
+Dim NodeMacs(const Node& node) {
+  const SymShape *x = ShapeOf(node.input(0)), *w = ShapeOf(node.input(1)), *y = ShapeOf(node.output(0));
+  if (!x || !w || !y) return Dim(0);
+  const bool known_domain = node.domain().empty() || node.domain() == kSlipwayDomain;
+  if (!known_domain) return Dim(0);
+  const std::string& op = node.op();
+  if (op == "Conv" || op == "QConv") return Count(*y) * Tail(*w, 1);
+  if (op == "ConvTranspose") return Count(*x) * Tail(*w, 1);
+  if (op == "Gemm" && x->size() == 2) return Count(*y) * (*x)[node.attributes.Int("transA", 0) != 0 ? 0 : 1];
+  if ((op == "MatMul" || op == "Linear" || op == "QLinear") && !x->empty()) return Count(*y) * x->back();
+  if (op == "Attention") return AttentionMacs(node, *y);
+  return Dim(0);
+}
+
+std::optional<int64_t> NodeBytes(const Node& node) {
+  int64_t total = 0;
+  for (const auto* values : {&node.inputs(), &node.outputs()}) {
+    for (const Value* v : *values) {
+      if (!v) continue;
+      const auto dims = v->type().StaticDims();
+      const auto bytes = dims ? CheckedBytes(v->dtype(), *dims) : std::nullopt;
+      const auto sum = bytes ? CheckedAdd(total, *bytes) : std::nullopt;
+      if (!sum) return std::nullopt;
+      total = *sum;
+    }
+  }
+  return total;
+}
+
+GraphStats Stats(const Graph& graph) {
+  GraphStats s;
+  for (const auto& v : graph.values()) {
+    if (!v->is_constant() || v->uses().empty() || Steers(*v)) continue;
+    s.parameters += v->constant()->count();
+    s.parameter_bytes += static_cast<int64_t>(v->constant()->bytes().size());
+  }
+  s.macs = Dim(0);
+  for (const auto& node : graph.nodes()) {
+    s.macs = s.macs + NodeMacs(*node);
+    ++s.ops[node->FullOp()];
+  }
+  return s;
+}
+
+namespace {
+
+struct AttributeHash {
+  uint64_t operator()(int64_t v) const { return HashCombine(1, static_cast<uint64_t>(v)); }
+  uint64_t operator()(float v) const { return HashCombine(2, std::bit_cast<uint32_t>(v)); }
+  uint64_t operator()(const std::string& v) const { return HashCombine(3, Hash64(v)); }
+  template <typename T>
+  uint64_t operator()(const std::vector<T>& values) const {
+    uint64_t h = HashCombine((*this)(T()), values.size());
+    for (const T& v : values) h = HashCombine(h, (*this)(v));
+    return h;
+  }
+};
+
+class Hasher {
+ public:
+  Hasher(const Graph& graph, bool with_shapes) : graph_(graph), with_shapes_(with_shapes) {}
+
+  // Labels flow down from inputs and constants, then up from the outputs, so that a node is told apart by all that it depends on and all that
+  // depends on it. Sums over users and over nodes make the result independent of their order.
+  uint64_t Run() {
+    NameSymbols();
+    for (size_t i = 0; i < graph_.inputs().size(); ++i) {
+      down_[graph_.inputs()[i]] = HashCombine(HashCombine(11, i), TypeHash(*graph_.inputs()[i]));
+    }
+    for (const auto& v : graph_.values()) {
+      if (v->is_constant()) down_[v.get()] = ConstantHash(*v);
+    }
+    std::unordered_map<const Node*, uint64_t> label;
+    for (const auto& node : graph_.nodes()) {
+      uint64_t h = NodeHash(*node);
+      for (const Value* v : node->inputs()) h = HashCombine(h, v ? down_[v] : 17);
+      for (size_t i = 0; i < node->outputs().size(); ++i) {
+        const Value* v = node->outputs()[i];
+        h = HashCombine(h, v ? TypeHash(*v) : 19);
+      }
+      label[node.get()] = h;
+      for (size_t i = 0; i < node->outputs().size(); ++i) {
+        if (node->outputs()[i]) down_[node->outputs()[i]] = HashCombine(h, i);
+      }
+    }
+    std::unordered_map<const Value*, uint64_t> up;
+    for (size_t i = 0; i < graph_.outputs().size(); ++i) up[graph_.outputs()[i]] += HashCombine(23, i);
+    uint64_t total = HashCombine(graph_.inputs().size(), graph_.outputs().size());
+    for (auto it = graph_.nodes().rbegin(); it != graph_.nodes().rend(); ++it) {
+      const Node& node = **it;
+      uint64_t h = label[&node];
+      for (const Value* v : node.outputs()) h = HashCombine(h, v ? up[v] : 29);
+      for (size_t i = 0; i < node.inputs().size(); ++i) {
+        if (node.inputs()[i]) up[node.inputs()[i]] += HashCombine(h, i);
+      }
+      total += HashCombine(31, h);
+    }
+    // Which constants are shared, and inputs that are outputs at once.
+    for (const auto& v : graph_.values()) {
+      if (!v->producer() && v->IsUsed()) total += HashCombine(HashCombine(37, down_[v.get()]), up[v.get()]);
+    }
+    for (const Value* v : graph_.outputs()) total = HashCombine(total, down_[v]);
+    return HashCombine(total, with_shapes_ ? 1 : 0);
+  }
+
+ private:
+  // Symbols are named by the place where they first appear in the inputs; others are all alike.
+  void NameSymbols() {
+    for (const Value* v : graph_.inputs()) {
+      if (!v->type().shape) continue;
+      for (const Dim& d : *v->type().shape) {
+        for (const std::string& s : d.Symbols()) names_.emplace(s, Dim::Symbol("s" + std::to_string(names_.size())));
+      }
+    }
+  }
+  uint64_t TypeHash(const Value& v) const {
+    uint64_t h = static_cast<uint64_t>(v.dtype());
+    if (!with_shapes_) return h;
+    if (!v.type().shape) return HashCombine(h, 41);
+    for (const Dim& d : *v.type().shape) {
+      const Dim renamed = d.Substitute([&](std::string_view s) -> std::optional<Dim> {
+        auto it = names_.find(std::string(s));
+        return it == names_.end() ? Dim::Symbol("u") : it->second;
+      });
+      h = HashCombine(h, Hash64(renamed.ToString()));
+    }
+    return h;
+  }
+  uint64_t ConstantHash(const Value& v) const {
+    uint64_t h = HashCombine(43, TypeHash(v));
+    if (Steers(v)) {
+      for (int64_t e : v.constant()->ToInts()) h = HashCombine(h, static_cast<uint64_t>(e));
+    }
+    return h;
+  }
+  uint64_t NodeHash(const Node& node) const {
+    uint64_t h = HashCombine(Hash64(node.FullOp()), node.inputs().size());
+    for (const auto& [name, value] : node.attributes.entries()) {
+      const AttributeSchema* a = node.schema() ? node.schema()->FindAttribute(name) : nullptr;
+      if (a && a->default_value && *a->default_value == value) continue;  // the same as not given
+      h = HashCombine(HashCombine(h, Hash64(name)), std::visit(AttributeHash(), value));
+    }
+    for (const auto& [key, body] : node.subgraphs) h = HashCombine(HashCombine(h, Hash64(key)), StructureHash(*body, with_shapes_));
+    return h;
+  }
+
+  const Graph& graph_;
+  const bool with_shapes_;
+  std::unordered_map<const Value*, uint64_t> down_;
+  std::unordered_map<std::string, Dim> names_;
+};
+
+}  // namespace
+
+uint64_t StructureHash(const Graph& graph, bool with_shapes) { return Hasher(graph, with_shapes).Run(); }
+
+}  // namespace slipway::ir
