@@ -1,0 +1,76 @@
+#include "model/passes/pass.h"
+
+#include "model/passes/pass_test_util.h"
+
+namespace slipway::passes {
+namespace {
+
+constexpr char kText[] = R"(graph "g" {
+      input %x: float32[1, 2, 4, 4]
+      const %w: float32[2, 2, 3, 3] = random(1)
+      const %b: float32[2, 1, 1] = random(2)
+      %i = Identity(%x)
+      %c = Conv(%i, %w) {pads = [1, 1, 1, 1]}
+      %d = Add(%c, %b)
+      %y = Relu(%d)
+      output %y
+    })";
+
+TEST(Passes, TableIsComplete) {
+  std::map<std::string, int> names;
+  for (const PassInfo& pass : AllPasses()) {
+    EXPECT_EQ(++names[pass.name], 1) << pass.name;
+    EXPECT_FALSE(std::string(pass.description).empty());
+    EXPECT_EQ(FindPass(pass.name), &pass);
+  }
+  EXPECT_EQ(FindPass("no-such-pass"), nullptr);
+}
+
+TEST(Passes, LevelsDecideWhatRuns) {
+  auto graph = Parse(kText);
+  auto onnx = RunAndCheck(*graph, {.level = Level::kOnnx}, 1e-5);
+  EXPECT_EQ(CountOps(*onnx), (std::map<std::string, int>{{"Conv", 1}, {"Relu", 1}}));
+  auto fused = RunAndCheck(*graph, {.level = Level::kFused}, 1e-5);
+  EXPECT_EQ(CountOps(*fused), (std::map<std::string, int>{{"slipway.Conv", 1}}));
+  for (Level level : {Level::kOnnx, Level::kFused, Level::kInteger}) EXPECT_EQ(*LevelFromName(LevelName(level)), level);
+  EXPECT_FALSE(LevelFromName("full").ok());
+}
+
+TEST(Passes, CanBeSwitched) {
+  auto graph = Parse(kText);
+  auto made = RunAndCheck(*graph, {.level = Level::kFused, .disabled = {"fuse-conv", "fuse-batchnorm"}}, 1e-5);
+  EXPECT_EQ(CountOps(*made), (std::map<std::string, int>{{"Conv", 1}, {"slipway.Add", 1}}));
+  made = RunAndCheck(*graph, Only({"remove-identity"}));
+  EXPECT_EQ(made->nodes().size(), 3u);
+  Status wrong = RunPasses(*graph, {.disabled = {"fuse-everything"}}).status();
+  EXPECT_EQ(wrong.code(), StatusCode::kInvalidArgument);
+  EXPECT_NE(wrong.message().find("fuse-everything"), std::string::npos);
+  EXPECT_NE(wrong.message().find("fuse-conv"), std::string::npos);
+}
+
+TEST(Passes, ReportWhatTheyDid) {
+  auto graph = Parse(kText);
+  auto reports = RunPasses(*graph);
+  ASSERT_TRUE(reports.ok());
+  bool found = false;
+  for (const PassReport& r : *reports) {
+    if (r.name != "remove-identity") continue;
+    found = true;
+    EXPECT_EQ(r.changes, 1);
+    EXPECT_GE(r.runs, 1);
+    EXPECT_EQ(r.nodes_before, 4);
+  }
+  EXPECT_TRUE(found);
+  std::string text = ReportText(*reports);
+  EXPECT_NE(text.find("fuse-conv"), std::string::npos);
+  EXPECT_EQ(text.find("recover-gelu"), std::string::npos);  // it changed nothing
+}
+
+TEST(Passes, NameTheSources) {
+  auto graph = Parse(kText);
+  ASSERT_TRUE(RunPasses(*graph).ok());
+  EXPECT_EQ(graph->nodes().front()->sources.size(), 3u);
+}
+
+}  // namespace
+}  // namespace slipway::passes
