@@ -53,10 +53,7 @@ class Reader {
     known_.push_back(key);
     return node_[key];
   }
-  void Require(const char* key) {
-    if (status_.ok() && !node_[key])
-      Fail(node_, what_ + " has no key '" + std::string(key) + "'; add it");
-  }
+  void Require(const char* key) { required_.push_back(key); }
   Status Finish() {
     if (!status_.ok()) return status_;
     for (const auto& entry : node_) {
@@ -65,6 +62,9 @@ class Reader {
       std::string list;
       for (const auto& k : known_) list += (list.empty() ? "" : ", ") + k;
       Fail(entry.first, what_ + " has an unknown key '" + key + "'; known keys: " + list);
+    }
+    for (const std::string& key : required_) {
+      if (!node_[key]) Fail(node_, what_ + " has no key '" + key + "'; add it");
     }
     return status_;
   }
@@ -75,7 +75,7 @@ class Reader {
  private:
   YAML::Node node_;
   std::string source_, what_;
-  std::vector<std::string> known_;
+  std::vector<std::string> known_, required_;
   Status status_;
 };
 

@@ -1,0 +1,27 @@
+#include "engine/backends/all/compilers.h"
+
+#include "engine/backends/null/compile/compiler.h"
+#include "engine/backends/reference/compile/compiler.h"
+#if SLIPWAY_HAS_X86
+#include "engine/backends/x86/compile/compiler.h"
+#endif
+#if SLIPWAY_HAS_ONEDNN
+#include "engine/backends/onednn/compile/compiler.h"
+#endif
+
+namespace slipway::backends {
+
+std::vector<std::unique_ptr<CompileBackend>> MakeCompilers() {
+  std::vector<std::unique_ptr<CompileBackend>> out;
+#if SLIPWAY_HAS_X86
+  out.push_back(MakeX86Compiler());
+#endif
+#if SLIPWAY_HAS_ONEDNN
+  out.push_back(MakeOnednnCompiler());
+#endif
+  out.push_back(MakeReferenceCompiler());
+  out.push_back(MakeNullCompiler());
+  return out;
+}
+
+}  // namespace slipway::backends
