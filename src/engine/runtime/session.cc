@@ -159,6 +159,11 @@ Status Session::SetShape(std::string_view input, std::span<const int64_t> dims) 
   return OkStatus();
 }
 
+Status Session::NotGiven(const Io& io) const {
+  const format::PackageTensor& tensor = Tensor(io.tensor);
+  return InvalidArgument("input " + Quoted(tensor.name) + " has the dynamic shape " + ToString(tensor.shape) + "; set its shape first");
+}
+
 Result<slipway_tensor> Session::View(Io& io) {
   const uint64_t bytes = BytesOf(io);
   if (!io.bound) {
@@ -178,9 +183,7 @@ Result<slipway_tensor> Session::View(Io& io) {
 Result<slipway_tensor> Session::Input(std::string_view name) {
   Io* io = FindIo(inputs_, package_->data(), name);
   if (!io) return NotFound("no input " + Quoted(name) + "; the inputs are: " + NamesOf(inputs_, package_->data()));
-  if (!io->given) {
-    return InvalidArgument("input " + Quoted(name) + " has the dynamic shape " + ToString(Tensor(io->tensor).shape) + "; set its shape first");
-  }
+  if (!io->given) return NotGiven(*io);
   return View(*io);
 }
 
@@ -202,9 +205,7 @@ Status Session::Bind(std::string_view name, void* data, size_t bytes) {
     if (data) SLIPWAY_RETURN_IF_ERROR(Prepare());
   }
   if (data) {
-    if (!io->given) {
-      return InvalidArgument("input " + Quoted(name) + " has the dynamic shape " + ToString(Tensor(io->tensor).shape) + "; set its shape first");
-    }
+    if (!io->given) return NotGiven(*io);
     if (reinterpret_cast<uintptr_t>(data) % kAlignment != 0) {
       return InvalidArgument("memory for " + Quoted(name) + ": its address must be a multiple of 64");
     }
@@ -224,14 +225,14 @@ Status Session::ResolveShapes() {
     int64_t value;
     std::string input;
   };
+  for (const Io& io : inputs_) {
+    if (!io.given) return NotGiven(io);
+  }
   std::map<std::string, Binding, std::less<>> bound;
   std::string text;
   std::vector<std::string> symbols;
   for (const Io& io : inputs_) {
     const format::PackageTensor& tensor = Tensor(io.tensor);
-    if (!io.given) {
-      return InvalidArgument("input " + Quoted(tensor.name) + " has the dynamic shape " + ToString(tensor.shape) + "; set its shape first");
-    }
     for (size_t d = 0; d < tensor.shape.size(); ++d) {
       const std::string* symbol = PlainSymbol(tensor.shape[d], text, symbols);
       if (!symbol) continue;
@@ -437,12 +438,12 @@ Status Session::RunSteps() {
 }
 
 Status Session::Run() {
-  if (running_.exchange(true, std::memory_order_acquire)) {
+  if (running_.exchange(1, std::memory_order_acquire)) {
     return InvalidArgument("the session is running in another thread; give every thread its own session");
   }
   struct Clear {
-    std::atomic<bool>& flag;
-    ~Clear() { flag.store(false, std::memory_order_release); }
+    std::atomic<int>& flag;
+    ~Clear() { flag.store(0, std::memory_order_release); }
   } clear{running_};
   SLIPWAY_RETURN_IF_ERROR(Prepare());
   if (!pointers_valid_) SLIPWAY_RETURN_IF_ERROR(FillPointers());

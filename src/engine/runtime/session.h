@@ -95,6 +95,7 @@ class Session {
   static Io* FindIo(std::vector<Io>& list, const format::PackageData& data, std::string_view name);
   uint64_t BytesOf(const Io& io) const;
   Result<slipway_tensor> View(Io& io);
+  Status NotGiven(const Io& io) const;
 
   // Brings everything up to the inputs' shapes: extents of all tensors, prepared steps, the plan and the arena.
   Status Prepare();
@@ -119,7 +120,7 @@ class Session {
   Block arena_;
   bool prepared_ = false;         // for the inputs' current shapes
   bool pointers_valid_ = false;   // the steps' tensors point to the current memory
-  std::atomic<bool> running_{false};
+  std::atomic<int> running_{0};  // not bool: RISC-V has no atomic exchange of bytes
 };
 
 }  // namespace slipway::runtime

@@ -1,0 +1,206 @@
+// Who allocates when: nothing after the first run, and every allocation may fail.
+
+#include <cstdlib>
+#include <new>
+
+#include "engine/runtime/registry.h"
+#include "engine/runtime/session.h"
+#include "engine/runtime/session_test_util.h"
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SLIPWAY_OWN_MALLOC 0
+#elif defined(__GLIBC__)
+#define SLIPWAY_OWN_MALLOC 1
+#else
+#define SLIPWAY_OWN_MALLOC 0
+#endif
+
+namespace {
+// Of all threads; counted always, failing when the countdown reaches 0 (negative: never).
+std::atomic<int64_t> allocations{0};
+std::atomic<int64_t> countdown{-1};
+
+bool Allowed() {
+  allocations.fetch_add(1, std::memory_order_relaxed);
+  if (countdown.load(std::memory_order_relaxed) < 0) return true;
+  return countdown.fetch_sub(1, std::memory_order_relaxed) > 0;
+}
+}  // namespace
+
+#if SLIPWAY_OWN_MALLOC
+// Every way to the heap of this program, also those of libraries.
+extern "C" {
+void* __libc_malloc(size_t);
+void* __libc_calloc(size_t, size_t);
+void* __libc_realloc(void*, size_t);
+void* __libc_memalign(size_t, size_t);
+void* malloc(size_t n) { return Allowed() ? __libc_malloc(n) : nullptr; }
+void* calloc(size_t n, size_t m) { return Allowed() ? __libc_calloc(n, m) : nullptr; }
+void* realloc(void* p, size_t n) { return Allowed() ? __libc_realloc(p, n) : nullptr; }
+void* aligned_alloc(size_t a, size_t n) { return Allowed() ? __libc_memalign(a, n) : nullptr; }
+}
+#endif
+
+namespace slipway {
+namespace {
+
+// Several backends' kinds of work: elementwise, matmul, convolution, reorders, softmax.
+PackageMaker Network(Dim n) {
+  PackageMaker m;
+  int x = m.Input("x", DType::kFloat32, {n, 3, 8, 8});
+  int w = m.Constant<float>("w", {16, 3, 3, 3}, std::vector<float>(432, 0.01f));
+  int c = m.Arena("c", DType::kFloat32, {n, 16, 8, 8});
+  int b = m.Arena("b", DType::kFloat32, {n, 16, 8, 8}, -1, format::Layout::kBlocked16);
+  int d = m.Arena("d", DType::kFloat32, {n, 16, 8, 8});
+  int r = m.Arena("r", DType::kFloat32, {n, 16, 8, 8}, d);
+  int p = m.Arena("p", DType::kFloat32, {n, 16, 1, 1});
+  int v = m.Arena("v", DType::kFloat32, {n, 16}, p);
+  int k = m.Constant<float>("k", {16, 10}, std::vector<float>(160, 0.1f));
+  int l = m.Arena("l", DType::kFloat32, {n, 10});
+  int y = m.Output("y", DType::kFloat32, {n, 10});
+  m.Step("conv", "", "Conv", {x, w}, {c}, {{"pads", std::vector<int64_t>{1, 1, 1, 1}}});
+  m.Step("to_blocked", "engine", "Reorder", {c}, {b});
+  m.Step("to_plain", "engine", "Reorder", {b}, {d});
+  m.Step("relu", "", "Relu", {d}, {r});
+  m.Step("pool", "", "GlobalAveragePool", {r}, {p});
+  m.Step("matmul", "", "MatMul", {v, k}, {l});
+  m.Step("softmax", "", "Softmax", {l}, {y});
+  return m;
+}
+
+TEST(Memory, NothingIsAllocatedAfterTheFirstRun) {
+#if !SLIPWAY_OWN_MALLOC
+  GTEST_SKIP() << "a sanitizer owns malloc";
+#endif
+  for (int threads : {1, 2}) {
+    for (bool profile : {false, true}) {
+      Loaded p(Network(PackageMaker::Sym("N")));
+      ASSERT_NE(p.package, nullptr) << p.error.message;
+      Sess s(p.package, threads, profile);
+      ASSERT_EQ(s.SetShape("x", {2, 3, 8, 8}), 0);
+      for (int i = 0; i < 2 * 3 * 64; ++i) s.In("x")[i] = 1;
+      ASSERT_EQ(s.Run(), 0) << s.error.message;
+      const int64_t before = allocations.load();
+      slipway_tensor t;
+      for (int i = 0; i < 20; ++i) {
+        ASSERT_EQ(slipway_session_input(s.s, "x", &t, &s.error), 0);
+        ASSERT_EQ(s.Run(), 0);
+        ASSERT_EQ(slipway_session_output(s.s, "y", &t, &s.error), 0);
+      }
+      EXPECT_EQ(allocations.load() - before, 0) << threads << " threads";
+      float sum = 0;
+      for (int i = 0; i < 10; ++i) sum += s.Out("y")[i];
+      EXPECT_NEAR(sum, 1, 1e-5);
+    }
+  }
+}
+
+// The whole life of a package and a session; the first error, or 0.
+int Life(const AlignedBuffer& bytes, std::string* where) {
+  slipway_error error{};
+  slipway_package* package = nullptr;
+  slipway_session* session = nullptr;
+  slipway_tensor t;
+  const int64_t dims[] = {2, 3, 8, 8};
+  *where = "load";
+  int code = slipway_package_load_memory(bytes.data(), bytes.size(), &package, &error);
+  if (code == 0) *where = "create", code = slipway_session_create(package, nullptr, &session, &error);
+  if (code == 0) *where = "shape", code = slipway_session_set_shape(session, "x", dims, 4, &error);
+  if (code == 0) *where = "input", code = slipway_session_input(session, "x", &t, &error);
+  if (code == 0) std::memset(t.data, 0, t.bytes);
+  if (code == 0) *where = "run", code = slipway_session_run(session, &error);
+  if (code == 0) *where = "output", code = slipway_session_output(session, "y", &t, &error);
+  if (code != 0 && code != error.code) code = -1;
+  slipway_session_free(session);
+  slipway_package_free(package);
+  return code;
+}
+
+TEST(Memory, EveryAllocationMayFail) {
+#if !SLIPWAY_OWN_MALLOC
+  GTEST_SKIP() << "a sanitizer owns malloc";
+#endif
+  auto file = format::SerializePackage(Network(PackageMaker::Sym("N")).data);
+  ASSERT_TRUE(file.ok());
+  AlignedBuffer bytes = Aligned(*file);
+  std::string where(100, ' ');
+  ASSERT_EQ(Life(bytes, &where), 0);  // one-time tables
+  const int64_t before = allocations.load();
+  ASSERT_EQ(Life(bytes, &where), 0);
+  const int64_t count = allocations.load() - before;
+  ASSERT_GT(count, 50);
+  int64_t reported = 0;
+  for (int64_t n = 0; n < count; ++n) {
+    countdown = n;
+    const int code = Life(bytes, &where);
+    countdown = -1;
+    // A failure may also be survived: std::stable_sort does without its buffer.
+    ASSERT_TRUE(code == SLIPWAY_RESOURCE_EXHAUSTED || code == 0) << code << ", allocation " << n << " of " << count << ", in " << where;
+    reported += code != 0;
+  }
+  EXPECT_GT(reported, count * 9 / 10);
+}
+
+// The session's own hooks: what an embedder without a heap gives it.
+struct Hooks {
+  int64_t left = -1;  // allocations until one fails; negative: never
+  int64_t live = 0, count = 0;
+  static void* Allocate(void* context, size_t bytes) {
+    auto* h = static_cast<Hooks*>(context);
+    ++h->count;
+    if (h->left == 0) return nullptr;
+    if (h->left > 0) --h->left;
+    ++h->live;
+    return std::aligned_alloc(64, bytes);
+  }
+  static void Release(void* context, void* memory) {
+    --static_cast<Hooks*>(context)->live;
+    std::free(memory);
+  }
+};
+
+TEST(Memory, ArenaAndTensorsThatCannotBeHadAreResourceExhausted) {
+  auto file = format::SerializePackage(Network(PackageMaker::Sym("N")).data);
+  ASSERT_TRUE(file.ok());
+  AlignedBuffer bytes = Aligned(*file);
+  auto package = runtime::Package::FromMemory({bytes.data(), bytes.size()}, nullptr, runtime::GlobalRegistry());
+  ASSERT_TRUE(package.ok()) << package.status().ToString();
+  Hooks hooks;
+  {
+    runtime::SessionOptions options;
+    options.memory = {Hooks::Allocate, Hooks::Release, &hooks};
+    auto session = runtime::Session::Create(*package, options);
+    ASSERT_TRUE(session.ok());
+    const int64_t small[] = {1, 3, 8, 8}, large[] = {9, 3, 8, 8};
+    ASSERT_TRUE((*session)->SetShape("x", small).ok());
+    for (int64_t n : {0, 1, 1}) {  // arena, input, output: each succeeds once
+      hooks.left = n;
+      Status status = (*session)->Run();
+      EXPECT_EQ(status.code(), StatusCode::kResourceExhausted) << n << " " << status.ToString();
+      EXPECT_NE(status.message().find("no memory for the"), std::string::npos);
+    }
+    hooks.left = -1;
+    ASSERT_TRUE((*session)->Run().ok());
+    EXPECT_EQ(hooks.live, 3);
+    const int64_t count = hooks.count;
+    ASSERT_TRUE((*session)->Run().ok());
+    EXPECT_EQ(hooks.count, count);
+    // Larger: all three grow; smaller again: nothing does.
+    ASSERT_TRUE((*session)->SetShape("x", large).ok());
+    for (int64_t n : {0, 1, 1}) {
+      hooks.left = n;
+      EXPECT_EQ((*session)->Run().code(), StatusCode::kResourceExhausted) << n;
+    }
+    hooks.left = -1;
+    ASSERT_TRUE((*session)->Run().ok());
+    const int64_t grown = hooks.count;
+    ASSERT_TRUE((*session)->SetShape("x", small).ok());
+    ASSERT_TRUE((*session)->Run().ok());
+    EXPECT_EQ(hooks.count, grown);
+    EXPECT_EQ(hooks.live, 3);
+  }
+  EXPECT_EQ(hooks.live, 0);
+}
+
+}  // namespace
+}  // namespace slipway
