@@ -108,8 +108,8 @@ Status Importer::FindOpset() {
     if (!model_.opsets.empty()) return OkStatus();  // other domains only: CheckOperators names the nodes
     return Unsupported("the model does not say its opset; export it again with a current exporter");
   }
-  if (opset < ir::kOldestImportOpset) {
-    return Unsupported("opset " + std::to_string(opset) + " is older than " + std::to_string(ir::kOldestImportOpset) +
+  if (opset < kOldestOpset) {
+    return Unsupported("opset " + std::to_string(opset) + " is older than " + std::to_string(kOldestOpset) +
                        "; convert the model with onnx.version_converter or export it again");
   }
   if (opset > ir::kOpset) {

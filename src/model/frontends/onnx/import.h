@@ -1,6 +1,6 @@
 #pragma once
 // ONNX file -> ir::Graph at ir::kOpset. The file is mapped and its weights are used in place: the graph keeps the map alive. Every node is upgraded from the
-// model's opset (7..25) operator by operator (upgrade.h). Nothing in a file can crash, hang or exhaust memory out of proportion to its size.
+// model's opset (6..25) operator by operator (upgrade.h). Nothing in a file can crash, hang or exhaust memory out of proportion to its size.
 
 #include <cstdint>
 #include <map>
@@ -30,7 +30,7 @@ struct ImportOptions {
 //
 // Errors, each naming the node, tensor or field and the remedy: NotFound (no such file), InvalidArgument (not ONNX, undefined or doubly defined
 // values, cycles, impossible shapes, wrong sizes, NaN weights, an escape of external data from the model's folder), DataLoss (truncated), Unsupported
-// (unknown operators, all listed; strings, sparse tensors, sub-graphs, training mode, opsets outside 7..25), ResourceExhausted (limits).
+// (unknown operators, all listed; strings, sparse tensors, sub-graphs, training mode, opsets outside 6..25), ResourceExhausted (limits).
 Result<std::unique_ptr<ir::Graph>> ImportOnnx(const std::string& path, const ImportOptions& options = {});
 
 // The same from memory: constants share `bytes`, which must live while `owner` does. External data is refused.

@@ -6,6 +6,7 @@
 
 #include "model/frontends/onnx/tensor_proto.h"
 #include "model/frontends/onnx/upgrade_quantize.h"
+#include "model/ir/infer.h"
 #include "model/ir/schema.h"
 
 namespace slipway::onnx {
@@ -73,6 +74,13 @@ DType Upgrader::TypeOf(const Value* value) const {
     value = n->input(op == "Where" ? 1 : op == "OneHot" ? 2 : 0);
   }
   return DType::kUndefined;
+}
+
+int64_t Upgrader::RankOf(const Value* value) {
+  constexpr int kMostInferences = 64;
+  if (!value) return -1;
+  if (!value->type().shape && inferences_++ < kMostInferences) (void)ir::InferShapes(*graph_).ok();
+  return value->type().shape ? static_cast<int64_t>(value->type().shape->size()) : -1;
 }
 
 Value* Upgrader::ScalarLike(const OldNode& node, std::string_view hint, const Value* x, float value) {
@@ -215,6 +223,7 @@ Status Dropout(OldNode& n, Upgrader&) {
     if (!off) return Training(n, "dropout is active (training_mode)");
   }
   if (n.opset < 10 && n.used.size() > 1 && n.used[1]) return Training(n, "its mask output is used");
+  if (n.opset < 7 && n.attributes.Int("is_test", 0) == 0) return Training(n, "is_test is 0");
   n.inputs.resize(1);
   n.attributes = {};
   return OkStatus();
@@ -229,6 +238,7 @@ Status BatchNormalization(OldNode& n, Upgrader&) {
     if (n.used[i]) return Training(n, "output " + Quote(n.outputs[i]) + " exists only in training");
   }
   if (!n.outputs.empty()) n.outputs.resize(1);
+  if (n.opset < 7 && n.attributes.Int("is_test", 0) == 0) return Training(n, "is_test is 0");
   for (const char* a : {"spatial", "momentum", "training_mode", "is_test", "consumed_inputs"}) n.attributes.Erase(a);
   return OkStatus();
 }
@@ -369,13 +379,58 @@ Status Attention(OldNode& n, Upgrader&) {
   return OkStatus();
 }
 
+// Before opset 7, broadcasting was asked for, and the second operand could be placed at an axis of the first.
+Status Binary(OldNode& n, Upgrader& u) {
+  if (n.opset >= 7) return OkStatus();
+  const bool placed = n.attributes.Int("broadcast", 0) != 0 && n.attributes.Has("axis");
+  int64_t axis = n.attributes.Int("axis", 0);
+  for (const char* a : {"broadcast", "axis", "consumed_inputs"}) n.attributes.Erase(a);
+  if (!placed) return OkStatus();
+  const int64_t rank = u.RankOf(n.input(0)), other = u.RankOf(n.input(1));
+  if (rank < 0 || other < 0) {
+    return Unsupported(n.Describe() + ": broadcasting along an axis needs known ranks; convert the model to opset 7 or newer");
+  }
+  if (axis < 0) axis += rank;
+  if (axis < 0 || axis + other > rank) return InvalidArgument(n.Describe() + ": axis is out of range");
+  std::vector<int64_t> axes;
+  for (int64_t i = other; i < rank - axis; ++i) axes.push_back(i);
+  if (!axes.empty()) n.inputs[1] = u.Emit(n, "Unsqueeze", {n.inputs[1], u.Ints(n, "axes", axes)});
+  return OkStatus();
+}
+
+Status PRelu(OldNode& n, Upgrader& u) {
+  if (n.opset >= 7 || u.RankOf(n.input(1)) != 1) return OkStatus();
+  const int64_t rank = u.RankOf(n.input(0));
+  if (rank < 0) return Unsupported(n.Describe() + ": the rank of its input must be known; convert the model to opset 7 or newer");
+  if (n.input(1)->type().shape->front().Is(1) || rank < 2) return OkStatus();
+  std::vector<int64_t> axes;  // the slope belongs to the channels
+  for (int64_t i = 1; i < rank - 1; ++i) axes.push_back(i);
+  if (!axes.empty()) n.inputs[1] = u.Emit(n, "Unsqueeze", {n.inputs[1], u.Ints(n, "axes", axes)});
+  return OkStatus();
+}
+
+Status Gemm(OldNode& n, Upgrader&) {
+  if (n.opset < 7) n.attributes.Erase("broadcast");
+  return OkStatus();
+}
+
+// x != x
+Status IsNan(OldNode& n, Upgrader& u) {
+  Value* equal = u.Emit(n, "Equal", {n.input(0), n.input(0)});
+  n.op = "Not";
+  n.inputs = {equal};
+  return OkStatus();
+}
+
 struct Row {
   const char* op;
   Status (*upgrade)(OldNode&, Upgrader&);
 };
 
-// Operators that some opset in 7..25 writes differently from the IR. The rest pass as they are.
+// Operators that some opset in 6..25 writes differently from the IR. The rest pass as they are.
 constexpr Row kRows[] = {
+    {"Add", Binary},
+    {"And", Binary},
     {"Attention", Attention},
     {"BatchNormalization", BatchNormalization},
     {"Cast", Cast},
@@ -383,10 +438,20 @@ constexpr Row kRows[] = {
     {"Clip", Clip},
     {"ConstantOfShape", ConstantOfShape},
     {"DequantizeLinear", DequantizeLinear},
+    {"Div", Binary},
     {"Dropout", Dropout},
+    {"Equal", Binary},
+    {"Gemm", Gemm},
+    {"Greater", Binary},
     {"GroupNormalization", GroupNormalization},
+    {"IsNaN", IsNan},
+    {"Less", Binary},
     {"LogSoftmax", Softmax},
+    {"Mul", Binary},
+    {"Or", Binary},
+    {"PRelu", PRelu},
     {"Pad", Pad},
+    {"Pow", Binary},
     {"QuantizeLinear", QuantizeLinear},
     {"ReduceL1", Reduce},
     {"ReduceL2", Reduce},
@@ -403,9 +468,11 @@ constexpr Row kRows[] = {
     {"Softmax", Softmax},
     {"Split", Split},
     {"Squeeze", Squeeze},
+    {"Sub", Binary},
     {"TopK", TopK},
     {"Unsqueeze", Unsqueeze},
     {"Upsample", OldResize},
+    {"Xor", Binary},
 };
 
 const Row* FindRow(std::string_view op) {
@@ -421,6 +488,7 @@ bool Upgrader::Knows(std::string_view op) { return op == "Constant" || FindRow(o
 
 Status Upgrader::Upgrade(OldNode* node) {
   const std::string described = node->Describe();
+  if (node->opset < 7) node->attributes.Erase("consumed_inputs");  // a hint of the earliest opsets
   if (const Row* row = FindRow(node->op)) SLIPWAY_RETURN_IF_ERROR(row->upgrade(*node, *this));
   while (!node->inputs.empty() && !node->inputs.back()) node->inputs.pop_back();
   while (!node->outputs.empty() && node->outputs.back().empty()) node->outputs.pop_back();

@@ -28,6 +28,9 @@ struct OldNode {
   ir::Value* input(size_t i) const { return i < inputs.size() ? inputs[i] : nullptr; }
 };
 
+// The IR promises opset 7 (ir::kOldestImportOpset); 6 differs only in how it broadcasts and in a few flags.
+inline constexpr int kOldestOpset = 6;
+
 class Upgrader {
  public:
   // `is_taken` says whether the file uses a name, so that values made here never take it.
@@ -51,6 +54,8 @@ class Upgrader {
                   std::string_view domain = "");
   // The element type as far as it can be told before inference; kUndefined when it cannot.
   DType TypeOf(const ir::Value* value) const;
+  // The rank as far as it can be told now: inference runs when it has to, a limited number of times. -1 when unknown.
+  int64_t RankOf(const ir::Value* value);
   // A scalar of x's floating element type (float32 when unknown).
   ir::Value* ScalarLike(const OldNode& node, std::string_view hint, const ir::Value* x, float value);
 
@@ -59,6 +64,7 @@ class Upgrader {
 
   ir::Graph* graph_;
   std::function<bool(std::string_view)> is_taken_;
+  int inferences_ = 0;
   std::unordered_map<std::string, int> suffixes_;
   std::vector<ir::Node*> coerced_;  // Softmax and LogSoftmax of opset < 13, which see their input as a matrix
 };

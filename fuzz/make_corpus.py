@@ -1,0 +1,77 @@
+#!/usr/bin/python3
+"""Writes seed corpora for the fuzz targets:  make_corpus.py FOLDER  fills FOLDER/onnx_import and FOLDER/ir_text.
+
+ONNX seeds are the small models of Debian's libonnx-testdata, where installed, and of the onnx package's own helper, where importable."""
+import glob
+import os
+import sys
+
+TEXTS = [
+    'graph "g" {\n  input %x: float32[N, 3]\n  const %w: float32[3] = [1, 2.5, -3]\n'
+    '  %y: float32[N, 3] = Add(%x, %w) "add"\n  output %y\n}\n',
+    'graph "conv" {\n  input %x: float32[1, 3, 8, 8]\n  const %w: float32[4, 3, 3, 3] = random(7)\n'
+    '  %y = Conv(%x, %w, _) {pads = [1, 1, 1, 1], auto_pad = "NOTSET"} "conv1"\n'
+    '  %z = slipway.Add(%y, %y) {activation = "Relu"}\n  output %z\n}\n',
+    'graph "shape" {\n  input %x: float32[N, 2*H, floordiv(H, 2)]\n  const %s: int64[2] = [0, -1]\n'
+    '  %y = Reshape(%x, %s)\n  %a, %b = Split(%y) {axis = 1, num_outputs = 2}\n  output %a\n  output %b\n}\n',
+    'graph "q" {\n  input %x: float32[2, 8]\n  const %s: float32[] = fill(0.5)\n'
+    '  %q = slipway.Quantize(%x, %s) {bits = 4}\n  %y = slipway.Dequantize(%q, %s) {bits = 4}\n  output %y\n}\n',
+    'graph "\\"odd\\" names" {\n  input %"a b": float32[?]\n  const %i: int8[2, 2] = iota\n  const %z: bool[1] = zeros\n'
+    '  %y = Identity(%"a b")\n  output %y\n  output %i\n}\n',
+]
+
+
+def write(folder, name, data):
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, name), "wb") as f:
+        f.write(data)
+
+
+def made_models():
+    """Models of several opsets with many operators each, by the onnx package."""
+    from onnx import TensorProto, helper
+
+    def model(name, nodes, opset, inputs, outputs, initializers=()):
+        graph = helper.make_graph(
+            nodes, name, [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in inputs],
+            [helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in outputs], list(initializers))
+        return name, helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)]).SerializeToString()
+
+    node = helper.make_node
+    floats = lambda n, s, v: helper.make_tensor(n, TensorProto.FLOAT, s, v)
+    ints = lambda n, v: helper.make_tensor(n, TensorProto.INT64, [len(v)], v)
+    yield model("old", [node("Clip", ["x"], ["a"], min=0.0, max=6.0), node("Unsqueeze", ["a"], ["b"], axes=[0]),
+                        node("Squeeze", ["b"], ["c"], axes=[0]), node("Softmax", ["c"], ["d"], axis=1),
+                        node("Upsample", ["d", "s"], ["y"])], 9, [("x", ["N", 2, 4, 4])], ["y"],
+                [floats("s", [4], [1, 1, 2, 2])])
+    yield model("qdq", [node("QuantizeLinear", ["x", "s", "z"], ["q"], axis=1),
+                        node("DequantizeLinear", ["q", "s", "z"], ["y"], axis=1)], 13, [("x", [1, 2, 4])], ["y"],
+                [floats("s", [2], [0.5, 0.25]), helper.make_tensor("z", TensorProto.INT8, [2], [0, 1])])
+    yield model("conv", [node("Conv", ["x", "w", "b"], ["c"], pads=[1, 1, 1, 1]), node("Relu", ["c"], ["r"]),
+                         node("GlobalAveragePool", ["r"], ["p"]), node("Flatten", ["p"], ["f"]),
+                         node("Gemm", ["f", "m"], ["y"], transB=1)], 17, [("x", ["N", 1, 8, 8])], ["y"],
+                [floats("w", [2, 1, 3, 3], range(18)), floats("b", [2], [0, 1]), floats("m", [3, 2], range(6))])
+    yield model("shape", [node("Shape", ["x"], ["s"]), node("Gather", ["s", "i"], ["g"]), node("Concat", ["g", "m"], ["t"], axis=0),
+                          node("Reshape", ["x", "t"], ["r"]), node("Split", ["r"], ["y", "z"], axis=1)], 13,
+                [("x", ["N", 4, 2])], ["y", "z"], [ints("i", [0]), ints("m", [-1])])
+
+
+def main():
+    root = sys.argv[1]
+    for i, text in enumerate(TEXTS):
+        write(os.path.join(root, "ir_text"), f"{i}.txt", text.encode())
+    folder = os.path.join(root, "onnx_import")
+    os.makedirs(folder, exist_ok=True)
+    for path in glob.glob("/usr/share/libonnx-testdata/data/*/*/model.onnx"):
+        if os.path.getsize(path) <= 1500:
+            with open(path, "rb") as f:
+                write(folder, os.path.basename(os.path.dirname(path)), f.read())
+    try:
+        for name, data in made_models():
+            write(folder, name, data)
+    except ImportError:
+        print("the Python package onnx is not installed: fewer ONNX seeds", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
