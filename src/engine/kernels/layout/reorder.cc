@@ -64,6 +64,21 @@ void ToPlain(const Shape& x, const T* src, T* dst, Parallel* parallel) {
   });
 }
 
+template <int kRun, typename T>
+void CopyRowsOf(const T* src, int64_t src_stride, int64_t rows, T* dst, int64_t dst_stride) {
+  for (int64_t r = 0; r < rows; ++r) std::memcpy(dst + r * dst_stride, src + r * src_stride, kRun * sizeof(T));
+}
+
+// `run` elements of each row; whole blocks become vector moves.
+template <typename T>
+void CopyRows(const T* src, int64_t src_stride, int64_t rows, int64_t run, T* dst, int64_t dst_stride) {
+  if (run == 16) return CopyRowsOf<16>(src, src_stride, rows, dst, dst_stride);
+  if (run == 8) return CopyRowsOf<8>(src, src_stride, rows, dst, dst_stride);
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t i = 0; i < run; ++i) dst[r * dst_stride + i] = src[r * src_stride + i];
+  }
+}
+
 // Between two layouts whose innermost dimension is channels: runs of channels that are contiguous in both are copied.
 template <typename T>
 void Regroup(const Shape& x, const T* src, T* dst, Parallel* parallel) {
@@ -78,7 +93,7 @@ void Regroup(const Shape& x, const T* src, T* dst, Parallel* parallel) {
       for (int64_t c = c0; c < c1;) {
         const int64_t block = c / x.from, run = std::min(c1, (block + 1) * x.from) - c;
         const T* in = src + ((n * from_groups + block) * x.s + s0) * x.from + c % x.from;
-        for (int64_t r = 0; r < rows; ++r) std::copy_n(in + r * x.from, run, out + r * x.to + (c - c0));
+        CopyRows(in, x.from, rows, run, out + (c - c0), x.to);
         c += run;
       }
       if (c1 - c0 < x.to) {
