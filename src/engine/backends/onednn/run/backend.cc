@@ -120,6 +120,7 @@ void Unload(void*, void* program) { delete static_cast<Program*>(program); }
 int Prepare(void*, void* program, const slipway_step* step, slipway_requirements* requirements, void** result, slipway_error* error) {
   const int before = omp_get_max_threads();
   const int threads = requirements->threads > 0 ? requirements->threads : 1;
+  if (threads > 1) onednn::ShortenSpinning();
   omp_set_num_threads(threads);  // primitives split their work for the team they are made under
   const Status s = Guard([&]() -> Status {
     SLIPWAY_RETURN_IF_ERROR(CheckTensors(*step));

@@ -2,9 +2,8 @@
 // The run side of the "onednn" backend (operator level): convolution, linear algebra, pooling, attention and elementwise steps through the primitives of
 // oneDNN 2.6, float32 and 8 bit. Layouts are the tensors' own; weights are reordered once per package into what the primitive likes best.
 //
-// Threads: oneDNN of Debian runs on OpenMP. Every call sets the OpenMP team of the calling thread to the session's thread count and restores it. With
-// more than one thread GNU OpenMP's workers spin for some milliseconds after each primitive and compete with the session's own pool: start
-// the process with GOMP_SPINCOUNT=1000 (or OMP_WAIT_POLICY=passive) to avoid that; one thread is not affected.
+// Threads: oneDNN of Debian runs on OpenMP. Every call sets the OpenMP team of the calling thread to the session's thread count and restores it
+// afterwards; openmp.h says what is done about the spinning of its workers.
 //
 // Allocations in run: none of ours. oneDNN allocates inside dnnl_primitive_execute (its execution context: a hash map of the arguments), a few dozen
 // to hundred bytes a primitive, and GNU OpenMP when a team grows.

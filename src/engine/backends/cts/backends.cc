@@ -1,0 +1,32 @@
+#include "engine/backends/cts/harness.h"
+#include "engine/backends/null/compile/compiler.h"
+#include "engine/backends/null/run/backend.h"
+#include "engine/backends/reference/compile/compiler.h"
+#include "engine/backends/reference/run/backend.h"
+
+#if SLIPWAY_HAS_ONEDNN
+#include "engine/backends/onednn/compile/compiler.h"
+#include "engine/backends/onednn/run/backend.h"
+#endif
+#if SLIPWAY_HAS_X86
+#include "engine/backends/x86/compile/compiler.h"
+#include "engine/backends/x86/run/backend.h"
+#endif
+
+namespace slipway::cts {
+
+std::vector<Backend> Backends() {
+  using namespace slipway::backends;  // NOLINT: a list of factories
+  return {
+      {.name = "reference", .compiler = MakeReferenceCompiler, .run = ReferenceBackend(), .checks_shapes = false},
+      {.name = "null", .compiler = MakeNullCompiler, .run = NullBackend()},
+#if SLIPWAY_HAS_ONEDNN
+      {.name = "onednn", .compiler = MakeOnednnCompiler, .run = OnednnBackend(), .exact_integers = false},
+#endif
+#if SLIPWAY_HAS_X86
+      {.name = "x86", .compiler = MakeX86Compiler, .run = X86Backend()},
+#endif
+  };
+}
+
+}  // namespace slipway::cts

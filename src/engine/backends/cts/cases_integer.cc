@@ -1,0 +1,211 @@
+// The integer operators of the quantization lowering.
+
+#include <algorithm>
+#include <cmath>
+
+#include "engine/backends/cts/cases.h"
+
+namespace slipway::cts {
+namespace {
+
+DType Code(Random& r) { return r.Pick({DType::kUInt8, DType::kInt8}); }
+int64_t Zero(Random& r, DType t, double chance = 0.3) {
+  if (!r.Chance(chance)) return 0;
+  return t == DType::kUInt8 ? r.Int(1, 255) : r.Int(-128, 127);
+}
+
+// The output's type and range.
+DType SetOutput(Maker& m, double zero_chance = 0.3) {
+  Random& r = m.random();
+  const DType y = r.Chance(0.15) ? DType::kFloat32 : Code(r);
+  m.Set("to", static_cast<int64_t>(y));
+  if (y == DType::kFloat32) return y;
+  const int64_t zero = Zero(r, y, zero_chance);
+  int64_t lo = y == DType::kUInt8 ? 0 : -128, hi = y == DType::kUInt8 ? 255 : 127;
+  if (r.Chance(0.3)) lo = zero;
+  if (r.Chance(0.2)) hi = r.Int(std::max(lo, zero), hi);
+  if (r.Chance(0.2) && lo < -127) lo = -127;
+  m.Set("y_zero_point", zero).Set("q_min", lo).Set("q_max", hi);
+  return y;
+}
+
+void Multipliers(Maker& m, int64_t channels, int64_t depth) {
+  const double s = 1.0 / (400.0 * std::sqrt(static_cast<double>(depth)));
+  m.Floats(m.random().Chance(0.8) ? Dims{channels} : Dims{1}, s * 0.5, s * 2);
+}
+
+void Bias(Maker& m, int64_t channels, bool residual) {
+  if (m.random().Chance(0.7)) {
+    auto t = *ir::Tensor::Allocate(DType::kInt32, {channels});
+    for (int64_t i = 0; i < channels; ++i) reinterpret_cast<int32_t*>(t.mutable_data())[i] = static_cast<int32_t>(m.random().Int(-20000, 20000));
+    m.Constant(std::move(t));
+  } else if (residual) {
+    m.Absent();
+  }
+}
+
+// Codes that keep an 8-bit result inside its range now and then: small multipliers do.
+Case QConv(Random& r) {
+  Maker m(r);
+  const int spatial = r.Chance(0.1) ? 1 : 2;
+  const RandomWindow w = MakeWindow(r, spatial, 6, true);
+  int64_t group = 1, cin = r.Int(1, 40), cout = r.Int(1, 40);
+  switch (r.Int(0, 3)) {
+    case 0: cin = 16 * r.Int(1, 3), cout = 16 * r.Int(1, 3); break;
+    case 1: group = cin = cout = r.Chance(0.5) ? 16 * r.Int(1, 3) : r.Int(2, 20); break;
+    case 2: group = r.Int(2, 4), cin = group * r.Pick<int64_t>({4, 8, 16}), cout = cin; break;
+    default: break;
+  }
+  SymShape x{r.Chance(0.7) ? BatchSymbol() : Dim(1), Dim(cin)}, y{x[0], Dim(cout)};
+  Dims wd{cout, cin / group};
+  for (size_t d = 0; d < w.kernel.size(); ++d) {
+    const int64_t size = r.Int(6, 13), span = (w.kernel[d] - 1) * w.dilations[d] + 1;
+    x.push_back(size);
+    wd.push_back(w.kernel[d]);
+    y.push_back((size + w.pads[d] + w.pads[d + w.kernel.size()] - span) / w.strides[d] + 1);
+  }
+  const DType xt = Code(r);
+  m.Input(xt, x).Constant(m.RandomCodes(DType::kInt8, wd));
+  Multipliers(m, cout, wd.count(1, wd.rank()));
+  const bool residual = r.Chance(0.35);
+  Bias(m, cout, residual);
+  if (residual) {
+    const DType z = Code(r);
+    m.Input(z, y).Set("z_multiplier", static_cast<float>(r.Real(0.2, 1.2))).Set("z_zero_point", Zero(r, z));
+  }
+  m.Set("x_zero_point", Zero(r, xt)).Set("group", group);
+  m.Set("kernel_shape", w.kernel).Set("strides", w.strides).Set("pads", w.pads).Set("dilations", w.dilations);
+  SetOutput(m);
+  return m.Node("QConv", "slipway");
+}
+
+Case QLinear(Random& r) {
+  Maker m(r);
+  const int64_t k = r.Int(1, 90), n = r.Int(1, 70);
+  SymShape x{r.Chance(0.7) ? BatchSymbol() : Dim(2)}, y;
+  for (int64_t i = r.Int(0, 2); i > 0; --i) x.push_back(r.Int(1, 7));
+  y = x;
+  x.push_back(k);
+  y.push_back(n);
+  const bool trans = r.Chance(0.5), residual = r.Chance(0.3);
+  const DType xt = Code(r);
+  m.Input(xt, x).Constant(m.RandomCodes(DType::kInt8, trans ? Dims{n, k} : Dims{k, n}));
+  Multipliers(m, n, k);
+  Bias(m, n, residual);
+  if (residual) {
+    const DType z = Code(r);
+    m.Input(z, y).Set("z_multiplier", static_cast<float>(r.Real(0.2, 1.2))).Set("z_zero_point", Zero(r, z));
+  }
+  m.Set("x_zero_point", Zero(r, xt)).Set("transW", int64_t{trans});
+  SetOutput(m);
+  return m.Node("QLinear", "slipway");
+}
+
+SymShape Shape(Random& r) {
+  SymShape s{r.Chance(0.6) ? BatchSymbol() : Dim(r.Int(1, 3)), Dim(r.Chance(0.5) ? 16 * r.Int(1, 3) : r.Int(1, 40))};
+  for (int64_t i = r.Int(0, 2); i > 0; --i) s.push_back(r.Int(1, 12));
+  return s;
+}
+
+Case QBinary(Random& r, const char* op) {
+  Maker m(r);
+  const SymShape s = Shape(r);
+  SymShape t = s;
+  if (r.Chance(0.3)) {
+    for (size_t i = 0; i < t.size(); ++i) {
+      if (i != 1) t[i] = 1;
+    }
+  }
+  const DType a = Code(r), b = Code(r);
+  m.Input(a, s).Input(b, t).Set("a_zero_point", Zero(r, a)).Set("b_zero_point", Zero(r, b));
+  if (std::string(op) == "QAdd") {
+    m.Set("a_multiplier", static_cast<float>(r.Real(0.2, 1.2))).Set("b_multiplier", static_cast<float>(r.Real(0.2, 1.2)));
+  } else {
+    m.Set("multiplier", static_cast<float>(r.Real(0.002, 0.02)));
+  }
+  SetOutput(m);
+  return m.Node(op, "slipway");
+}
+Case QAdd(Random& r) { return QBinary(r, "QAdd"); }
+Case QMul(Random& r) { return QBinary(r, "QMul"); }
+
+Case QRescale(Random& r) {
+  Maker m(r);
+  const DType x = Code(r);
+  m.Input(x, Shape(r)).Set("multiplier", static_cast<float>(r.Real(0.1, 2))).Set("x_zero_point", Zero(r, x));
+  SetOutput(m);
+  return m.Node("QRescale", "slipway");
+}
+
+Case QLookup(Random& r) {
+  Maker m(r);
+  m.Input(Code(r), Shape(r)).Constant(m.RandomCodes(Code(r), {256}));
+  return m.Node("QLookup", "slipway");
+}
+
+Case QAveragePool(Random& r) {
+  Maker m(r);
+  const DType xt = Code(r);
+  SymShape x{r.Chance(0.7) ? BatchSymbol() : Dim(1), Dim(r.Chance(0.5) ? 16 * r.Int(1, 3) : r.Int(1, 21)), Dim(r.Int(6, 13)), Dim(r.Int(6, 13))};
+  m.Input(xt, x).Set("x_zero_point", Zero(r, xt)).Set("multiplier", static_cast<float>(r.Real(0.3, 1.5)));
+  if (r.Chance(0.5)) {
+    m.Set("global", int64_t{1});
+  } else {
+    const RandomWindow w = MakeWindow(r, 2, 6, false);
+    m.Set("kernel_shape", w.kernel).Set("strides", w.strides).Set("pads", w.pads).Set("ceil_mode", r.Int(0, 1)).Set("count_include_pad", r.Int(0, 1));
+  }
+  SetOutput(m);
+  return m.Node("QAveragePool", "slipway");
+}
+
+Case Quantize(Random& r) {
+  Maker m(r);
+  const SymShape s = Shape(r);
+  const bool is_signed = r.Chance(0.5), channel = r.Chance(0.4);
+  const DType t = is_signed ? DType::kInt8 : DType::kUInt8;
+  const int64_t count = channel ? s[1].value() : 1;
+  m.options().low = -5;
+  m.options().high = 5;
+  m.Input(DType::kFloat32, s).Floats(channel ? Dims{count} : Dims{}, 0.01, 0.05);
+  if (r.Chance(0.5)) {
+    auto zero = *ir::Tensor::Allocate(t, channel ? Dims{count} : Dims{});
+    for (int64_t i = 0; i < count; ++i) zero.mutable_data()[i] = static_cast<uint8_t>(is_signed ? r.Int(-100, 100) : r.Int(0, 255));
+    m.Constant(std::move(zero));
+  }
+  m.Set("signed", int64_t{is_signed}).Set("axis", int64_t{1});
+  if (r.Chance(0.2)) m.Set("narrow", int64_t{1});
+  if (r.Chance(0.1)) m.Set("rounding", std::string("half_away"));
+  return m.Node("Quantize", "slipway");
+}
+
+Case Dequantize(Random& r) {
+  Maker m(r);
+  const SymShape s = Shape(r);
+  const DType t = Code(r);
+  const bool channel = r.Chance(0.4);
+  const int64_t count = channel ? s[1].value() : 1;
+  m.Input(t, s).Floats(channel ? Dims{count} : Dims{}, 0.01, 0.05);
+  if (r.Chance(0.5)) m.Constant(m.RandomCodes(t, channel ? Dims{count} : Dims{}));
+  m.Set("signed", int64_t{t == DType::kInt8}).Set("axis", int64_t{1});
+  return m.Node("Dequantize", "slipway");
+}
+
+constexpr Family kFamilies[] = {
+    {"QConv", QConv},       {"QLinear", QLinear}, {"QAdd", QAdd},         {"QMul", QMul},     {"QRescale", QRescale},
+    {"QLookup", QLookup},   {"QAveragePool", QAveragePool}, {"Quantize", Quantize}, {"Dequantize", Dequantize},
+};
+
+}  // namespace
+
+std::span<const Family> IntegerFamilies() { return kFamilies; }
+
+std::span<const Family> Families() {
+  static const std::vector<Family>* all = [] {
+    auto* list = new std::vector<Family>;
+    for (auto part : {LinearFamilies(), ElementwiseFamilies(), MovementFamilies(), IntegerFamilies()}) list->insert(list->end(), part.begin(), part.end());
+    return list;
+  }();
+  return *all;
+}
+
+}  // namespace slipway::cts

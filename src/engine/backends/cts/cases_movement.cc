@@ -1,0 +1,196 @@
+// Data movement and shapes.
+
+#include <algorithm>
+#include <numeric>
+
+#include "engine/backends/cts/cases.h"
+
+namespace slipway::cts {
+namespace {
+
+DType AnyType(Random& r) { return r.Pick({DType::kFloat32, DType::kFloat32, DType::kUInt8, DType::kInt64, DType::kInt8}); }
+
+SymShape Shape(Random& r, int lo = 1, int hi = 5) {
+  SymShape s{r.Chance(0.6) ? BatchSymbol() : Dim(r.Int(1, 3))};
+  const int64_t rank = r.Int(lo, hi);
+  while (static_cast<int64_t>(s.size()) < rank) s.push_back(s.size() == 1 && r.Chance(0.4) ? 16 * r.Int(1, 2) : r.Int(1, 19));
+  return s;
+}
+
+Case Transpose(Random& r) {
+  Maker m(r);
+  const SymShape s = Shape(r);
+  std::vector<int64_t> perm(s.size());
+  std::iota(perm.begin(), perm.end(), 0);
+  for (size_t i = perm.size(); i-- > 1;) std::swap(perm[i], perm[static_cast<size_t>(r.Int(0, static_cast<int64_t>(i)))]);
+  m.Input(AnyType(r), s);
+  if (r.Chance(0.9)) m.Set("perm", perm);
+  return m.Node("Transpose");
+}
+
+Case Concat(Random& r) {
+  Maker m(r);
+  SymShape s = Shape(r, 1, 4);
+  const size_t axis = static_cast<size_t>(r.Int(0, static_cast<int64_t>(s.size()) - 1));
+  const DType t = AnyType(r);
+  for (int64_t i = r.Int(1, 4); i > 0; --i) {
+    if (s[axis].known()) s[axis] = axis == 1 && r.Chance(0.5) ? 16 * r.Int(1, 3) : r.Int(1, 20);
+    m.Input(t, s);
+  }
+  m.Set("axis", r.Chance(0.5) ? static_cast<int64_t>(axis) : static_cast<int64_t>(axis) - static_cast<int64_t>(s.size()));
+  return m.Node("Concat");
+}
+
+Case Split(Random& r) {
+  Maker m(r);
+  SymShape s = Shape(r, 2, 4);
+  const size_t axis = static_cast<size_t>(r.Int(1, static_cast<int64_t>(s.size()) - 1));
+  const int64_t parts = r.Int(1, 4);
+  std::vector<int64_t> sizes;
+  int64_t total = 0;
+  for (int64_t i = 0; i < parts; ++i) total += sizes.emplace_back(axis == 1 && r.Chance(0.5) ? 16 : r.Int(1, 9));
+  s[axis] = total;
+  m.Input(AnyType(r), s).Set("axis", static_cast<int64_t>(axis));
+  m.Ints(sizes);
+  return m.Node("Split", "", static_cast<size_t>(parts));
+}
+
+Case Slice(Random& r) {
+  Maker m(r);
+  const SymShape s = Shape(r, 2, 4);
+  std::vector<int64_t> starts, ends, axes, steps;
+  for (size_t d = 1; d < s.size(); ++d) {
+    if (r.Chance(0.4)) continue;
+    const int64_t size = s[d].value();
+    axes.push_back(r.Chance(0.5) ? static_cast<int64_t>(d) : static_cast<int64_t>(d) - static_cast<int64_t>(s.size()));
+    if (r.Chance(0.15)) {
+      starts.push_back(size - 1), ends.push_back(-size - 1), steps.push_back(-1);
+    } else {
+      starts.push_back(r.Int(0, size - 1)), ends.push_back(r.Chance(0.3) ? INT64_MAX : r.Int(starts.back() + 1, size)), steps.push_back(r.Pick<int64_t>({1, 1, 2}));
+    }
+  }
+  if (axes.empty()) axes = {0}, starts = {0}, ends = {INT64_MAX}, steps = {1};
+  m.Input(AnyType(r), s).Ints(starts).Ints(ends).Ints(axes).Ints(steps);
+  return m.Node("Slice");
+}
+
+Case Pad(Random& r) {
+  Maker m(r);
+  const SymShape s = Shape(r, 1, 4);
+  std::vector<int64_t> pads(2 * s.size());
+  for (int64_t& p : pads) p = r.Chance(0.5) ? 0 : r.Int(0, 3);
+  const DType t = r.Pick({DType::kFloat32, DType::kUInt8});
+  m.Input(t, s).Ints(pads);
+  const std::string mode = r.Chance(0.7) ? "constant" : r.Pick({"edge", "reflect"});
+  if (mode == "reflect") {
+    for (size_t d = 0; d < s.size(); ++d) {
+      const int64_t room = s[d].known() ? s[d].value() - 1 : 0;
+      pads[d] = std::min(pads[d], room), pads[d + s.size()] = std::min(pads[d + s.size()], room);
+    }
+    Maker again(r);
+    again.Input(t, s).Ints(pads).Set("mode", mode);
+    return again.Node("Pad");
+  }
+  if (mode == "constant" && t == DType::kFloat32 && r.Chance(0.5)) m.Constant(ir::Tensor::Scalar<float>(1.5f));
+  m.Set("mode", mode);
+  return m.Node("Pad");
+}
+
+Case Gather(Random& r) {
+  Maker m(r);
+  const SymShape s = Shape(r, 1, 4);
+  size_t axis = static_cast<size_t>(r.Int(0, static_cast<int64_t>(s.size()) - 1));
+  const int64_t size = s[axis].known() ? s[axis].value() : 1;
+  std::vector<int64_t> values;
+  for (int64_t i = r.Int(1, 6); i > 0; --i) values.push_back(r.Int(-size, size - 1));
+  m.Input(AnyType(r), s);
+  if (r.Chance(0.3)) {
+    m.Constant(ir::Tensor::Scalar<int64_t>(values[0]));
+  } else {
+    m.Ints(values);
+  }
+  m.Set("axis", static_cast<int64_t>(axis));
+  return m.Node("Gather");
+}
+
+Case Expand(Random& r) {
+  Maker m(r);
+  SymShape s = Shape(r, 1, 4);
+  std::vector<int64_t> to;
+  for (Dim& d : s) {
+    if (!d.known()) {
+      to.push_back(1);
+    } else {
+      to.push_back(d.value());
+      if (r.Chance(0.5)) d = 1;
+    }
+  }
+  m.Input(AnyType(r), s).Ints(to);
+  return m.Node("Expand");
+}
+
+Case Tile(Random& r) {
+  Maker m(r);
+  const SymShape s = Shape(r, 1, 4);
+  std::vector<int64_t> repeats;
+  for (size_t i = 0; i < s.size(); ++i) repeats.push_back(r.Int(1, 3));
+  m.Input(AnyType(r), s).Ints(repeats);
+  return m.Node("Tile");
+}
+
+Case DepthToSpace(Random& r) {
+  Maker m(r);
+  const int64_t block = r.Int(1, 3);
+  const bool depth = r.Chance(0.6);
+  const int64_t c = r.Int(1, 8), h = r.Int(1, 6), w = r.Int(1, 6);
+  m.Input(AnyType(r), depth ? SymShape{BatchSymbol(), c * block * block, h, w} : SymShape{BatchSymbol(), c, h * block, w * block});
+  m.Set("blocksize", block);
+  if (!depth) return m.Node("SpaceToDepth");
+  if (r.Chance(0.5)) m.Set("mode", std::string("CRD"));
+  return m.Node("DepthToSpace");
+}
+
+Case Reshape(Random& r) {
+  Maker m(r);
+  const DType t = AnyType(r);
+  const int64_t c = r.Int(1, 20), h = r.Int(1, 5);
+  switch (r.Int(0, 4)) {
+    case 0: m.Input(t, {BatchSymbol(), c, h, h}).Ints({0, -1}); return m.Node("Reshape");
+    case 1: m.Input(t, {BatchSymbol(), c, 1, 1}); return m.Node("Flatten");
+    case 2: m.Input(t, {BatchSymbol(), c, h, 1}).Ints({3}); return m.Node("Squeeze");
+    case 3: m.Input(t, {BatchSymbol(), c}).Ints({2, 3}); return m.Node("Unsqueeze");
+    default: m.Input(t, {BatchSymbol(), c, h}); return m.Node("Identity");
+  }
+}
+
+Case Resize(Random& r) {
+  Maker m(r);
+  const SymShape s{BatchSymbol(), Dim(r.Chance(0.5) ? 16 : r.Int(1, 9)), Dim(r.Int(2, 9)), Dim(r.Int(2, 9))};
+  m.Input(DType::kFloat32, s).Absent();
+  if (r.Chance(0.5)) {
+    m.Constant(ir::Tensor::Vector<float>({1, 1, 2, 2}));
+  } else {
+    m.Absent();
+    m.Constant(ir::Tensor::Vector<int64_t>({1, s[1].value(), r.Int(1, 15), r.Int(1, 15)}));
+    Maker again(r);  // sizes need a static batch
+    again.Input(DType::kFloat32, {Dim(1), s[1], s[2], s[3]}).Absent().Absent().Ints({1, s[1].value(), r.Int(1, 15), r.Int(1, 15)});
+    again.Set("mode", std::string(r.Pick({"nearest", "linear"})));
+    again.Set("coordinate_transformation_mode", std::string(r.Pick({"half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel"})));
+    return again.Node("Resize");
+  }
+  m.Set("mode", std::string(r.Pick({"nearest", "linear", "cubic"})));
+  m.Set("coordinate_transformation_mode", std::string(r.Pick({"half_pixel", "asymmetric", "align_corners"})));
+  return m.Node("Resize");
+}
+
+constexpr Family kFamilies[] = {
+    {"Transpose", Transpose}, {"Concat", Concat}, {"Split", Split},   {"Slice", Slice},     {"Pad", Pad},
+    {"Gather", Gather},       {"Expand", Expand}, {"Tile", Tile},     {"DepthToSpace", DepthToSpace}, {"Reshape", Reshape},
+    {"Resize", Resize},
+};
+
+}  // namespace
+
+std::span<const Family> MovementFamilies() { return kFamilies; }
+
+}  // namespace slipway::cts
