@@ -7,7 +7,7 @@
 #include <cmath>
 
 #include "base/mapped_file.h"
-#include "data/test_util.h"
+#include "data/data_test_util.h"
 
 namespace slipway::data {
 namespace {

@@ -4,7 +4,7 @@
 #include <random>
 
 #include "base/mapped_file.h"
-#include "data/test_util.h"
+#include "data/data_test_util.h"
 
 namespace slipway::data {
 namespace {
