@@ -213,7 +213,7 @@ Status OnnxPow(const OpContext& c) {
         return static_cast<T>(Power(static_cast<Compute<T>>(x), static_cast<Compute<E>>(e)));
       });
     };
-    done = Dispatch<float, double, int32_t, int64_t>(b.dtype, run);
+    done = Dispatch<float, double, int32_t, int64_t, uint32_t, uint64_t>(b.dtype, run);
     if (!done && a.dtype == b.dtype) {
       run.template operator()<T>();
       done = true;

@@ -80,37 +80,47 @@ inline constexpr int64_t kElementGrain = 16384;
 template <typename T>
 inline constexpr bool kFastLoops = std::is_same_v<T, float> || std::is_same_v<T, int32_t> || std::is_same_v<T, int64_t>;
 
+// One row of a binary operator: n outputs at `at` from inputs at offsets[0] and offsets[1], which move along the row where walk says so.
+struct BinaryRow {
+  int64_t at, n;
+  int64_t offsets[2];
+  bool walk[2];
+};
+// Calls row for all rows of y, split over the pool (not a template, so that every operator and type does not bring its own copy).
+void ForBinaryRows(const OpContext& c, const Dims& a, const Dims& b, const Dims& y, void (*row)(const void* context, const BinaryRow&),
+                   const void* context);
+
 // y[i] = f(a[i], b[i]) over broadcast inputs, split over the pool.
 template <typename A, typename B, typename Y, typename F>
 void BroadcastBinary(const OpContext& c, const TensorView& a, const TensorView& b,
                      const TensorView& y, F f) {
-  const int64_t count = y.count();
-  if (count == 0) return;
-  const Dims* const inputs[2] = {&a.dims, &b.dims};
-  const auto plan = BroadcastPlan<2>::Make(y.dims, inputs);
-  const A* pa = a.as<const A>();
-  const B* pb = b.as<const B>();
-  Y* py = y.as<Y>();
-  For(c, count, kElementGrain, [&](int64_t begin, int64_t end) {
-    plan.Rows(begin, end, [&](int64_t at, int64_t n, const int64_t* offsets) {
-      const A* ra = pa + offsets[0];
-      const B* rb = pb + offsets[1];
-      Y* ry = py + at;
-      const bool walk_a = plan.strides[0][0] != 0, walk_b = plan.strides[1][0] != 0;
-      if constexpr (!kFastLoops<A> && !(sizeof(A) == 1 && sizeof(B) == 1)) {
-        const int64_t sa = walk_a, sb = walk_b;
-        for (int64_t i = 0; i < n; ++i) ry[i] = f(ra[i * sa], rb[i * sb]);
-      } else if (walk_a && walk_b) {
-        for (int64_t i = 0; i < n; ++i) ry[i] = f(ra[i], rb[i]);
-      } else if (walk_a) {
-        const B vb = *rb;
-        for (int64_t i = 0; i < n; ++i) ry[i] = f(ra[i], vb);
-      } else {
-        const A va = *ra;
-        for (int64_t i = 0; i < n; ++i) ry[i] = f(va, rb[walk_b ? i : 0]);
-      }
-    });
-  });
+  struct Context {
+    const A* a;
+    const B* b;
+    Y* y;
+    F f;
+  } const context{a.as<const A>(), b.as<const B>(), y.as<Y>(), f};
+  auto row = [](const void* p, const BinaryRow& r) {
+    const Context& x = *static_cast<const Context*>(p);
+    const A* ra = x.a + r.offsets[0];
+    const B* rb = x.b + r.offsets[1];
+    Y* ry = x.y + r.at;
+    const int64_t n = r.n;
+    if constexpr (!kFastLoops<A> && !(sizeof(A) == 1 && sizeof(B) == 1)) {
+      const int64_t sa = r.walk[0], sb = r.walk[1];
+      for (int64_t i = 0; i < n; ++i) ry[i] = x.f(ra[i * sa], rb[i * sb]);
+    } else if (r.walk[0] && r.walk[1]) {
+      for (int64_t i = 0; i < n; ++i) ry[i] = x.f(ra[i], rb[i]);
+    } else if (r.walk[0]) {
+      const B vb = *rb;
+      for (int64_t i = 0; i < n; ++i) ry[i] = x.f(ra[i], vb);
+    } else {
+      const A va = *ra;
+      const int64_t sb = r.walk[1];
+      for (int64_t i = 0; i < n; ++i) ry[i] = x.f(va, rb[i * sb]);
+    }
+  };
+  ForBinaryRows(c, a.dims, b.dims, y.dims, row, &context);
 }
 
 }  // namespace slipway::ops
