@@ -1,0 +1,194 @@
+#include "cli/cli.h"
+
+#include <cmath>
+#include <cstdio>
+#include <filesystem>
+#include <iostream>
+
+namespace slipway::cli {
+
+void Context::Print(const std::string& text, const nlohmann::json& value) const {
+  if (json) {
+    // Names in a model may be any bytes: what is not UTF-8 is replaced, not refused.
+    std::cout << value.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) << "\n";
+  } else {
+    std::cout << text;
+    if (!text.empty() && text.back() != '\n') std::cout << "\n";
+  }
+}
+
+const std::vector<Verb>& Verbs() {
+  static const std::vector<Verb> verbs = {
+      {"platforms", "what can be targeted; `platforms show NAME` for one", SetupPlatforms},
+      {"inspect", "inputs, outputs, operators, parameters, MACs and support per platform",
+       SetupInspect},
+      {"optimize", "run the graph passes and write the model back as ONNX", SetupOptimize},
+      {"quantize",
+       "static post-training quantization for a platform's integers, written as ONNX QDQ",
+       SetupQuantize},
+      {"export", "write the model as ONNX of another opset", SetupExport},
+      {"compile", "compile a model for a platform into a .slip package", SetupCompile},
+      {"verify", "check a package's hashes and its agreement with the model", SetupVerify},
+      {"run", "run a model or package on .npy inputs", SetupRun},
+      {"bench", "measure latency: percentiles, spread and a table per node", SetupBench},
+      {"eval", "top-1 and top-5 on labelled data", SetupEval},
+      {"deploy",
+       "the whole road: quantize, compile, verify, evaluate and measure on several platforms",
+       SetupDeploy},
+      {"conformance", "run ONNX backend test cases", SetupConformance},
+      {"perfdb", "the performance database: query, export, import", SetupPerfdb},
+  };
+  return verbs;
+}
+
+int ExitCode(const Status& status) {
+  switch (status.code()) {
+    case StatusCode::kOk:
+      return 0;
+    case StatusCode::kInvalidArgument:
+    case StatusCode::kNotFound:
+    case StatusCode::kUnsupported:
+    case StatusCode::kDataLoss:
+      return 2;
+    case StatusCode::kGateFailed:
+      return 4;
+    default:
+      return 3;
+  }
+}
+
+int Main(int argc, const char* const* argv) {
+  CLI::App app{"Slipway: launch a trained neural network on every device a team has", "slipway"};
+  app.require_subcommand(1);
+  app.fallthrough(false);
+  app.set_version_flag("--version", "slipway 0.1.0");
+  Context context;
+  std::map<CLI::App*, Action> actions;
+  for (const Verb& verb : Verbs()) {
+    CLI::App* sub = app.add_subcommand(verb.name, verb.help);
+    sub->add_flag("--json", context.json, "machine-readable output");
+    sub->add_flag("-q,--quiet", context.quiet, "no progress");
+    actions[sub] = verb.setup(*sub);
+  }
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    int code = app.exit(e, std::cout, std::cerr);
+    return code == 0 ? 0 : 2;
+  }
+  Status status;
+  try {
+    status = actions[app.get_subcommands().front()](context);
+  } catch (const std::bad_alloc&) {
+    status = ResourceExhausted("out of memory");
+  } catch (const std::exception& e) {
+    status = Internal(e.what());
+  }
+  if (!status.ok()) std::cerr << "slipway: " << status.ToString() << "\n";
+  return ExitCode(status);
+}
+
+namespace {
+
+Result<std::pair<std::string, std::string>> Split(const std::string& text, const char* option) {
+  auto equals = text.find('=');
+  if (equals == std::string::npos || equals == 0 || equals + 1 == text.size()) {
+    return InvalidArgument(std::string(option) + " '" + text + "' is not name=value");
+  }
+  return std::pair{text.substr(0, equals), text.substr(equals + 1)};
+}
+
+}  // namespace
+
+Result<std::map<std::string, std::string>> ParseAssignments(const std::vector<std::string>& texts,
+                                                            const char* option) {
+  std::map<std::string, std::string> out;
+  for (const std::string& text : texts) {
+    SLIPWAY_ASSIGN_OR_RETURN(auto pair, Split(text, option));
+    out[pair.first] = pair.second;
+  }
+  return out;
+}
+
+Result<std::map<std::string, std::vector<int64_t>>> ParseShapes(
+    const std::vector<std::string>& texts) {
+  std::map<std::string, std::vector<int64_t>> out;
+  for (const std::string& text : texts) {
+    SLIPWAY_ASSIGN_OR_RETURN(auto pair, Split(text, "--shape"));
+    std::vector<int64_t> dims;
+    for (size_t start = 0; start <= pair.second.size();) {
+      size_t comma = std::min(pair.second.find(',', start), pair.second.size());
+      std::string part = pair.second.substr(start, comma - start);
+      char* end = nullptr;
+      long long d = std::strtoll(part.c_str(), &end, 10);
+      if (part.empty() || *end != '\0' || d < 0 || d > INT32_MAX) {
+        return InvalidArgument("--shape '" + text + "' has '" + part +
+                               "' for a dimension; write name=1,3,224,224");
+      }
+      dims.push_back(d);
+      start = comma + 1;
+    }
+    out[pair.first] = std::move(dims);
+  }
+  return out;
+}
+
+Status MakeFolder(const std::string& folder) {
+  if (folder.empty()) return OkStatus();
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  if (error || !std::filesystem::is_directory(folder)) {
+    return InvalidArgument("cannot make the folder '" + folder + "'" +
+                           (error ? ": " + error.message() : "") + "; give a writable place");
+  }
+  return OkStatus();
+}
+
+std::string Bytes(uint64_t bytes) {
+  const char* units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+  double value = static_cast<double>(bytes);
+  int unit = 0;
+  while (value >= 1024 && unit < 4) {
+    value /= 1024;
+    ++unit;
+  }
+  return Fixed(value, unit == 0 || value >= 100 ? 0 : 1) + " " + units[unit];
+}
+
+report::Table MakeTable(std::initializer_list<const char*> titles) {
+  std::vector<report::TableColumn> columns;
+  for (const char* title : titles) {
+    if (*title == '>') {
+      columns.push_back({title + 1, report::Align::kRight});
+    } else {
+      columns.push_back({title});
+    }
+  }
+  return report::Table(std::move(columns));
+}
+
+std::string Show(const report::Table& table) { return table.Render(report::TerminalWidth(1)); }
+
+void StageProgress::Update(const std::string& label, int64_t done, int64_t total) {
+  if (quiet_) return;
+  if (!bar_ || label != shown_ || total != total_) {
+    Done();
+    shown_ = label;
+    total_ = total;
+    bar_ = std::make_unique<report::Progress>(label, total, report::ProgressModeFor(quiet_));
+  }
+  bar_->Update(done);
+}
+
+void StageProgress::Done() {
+  if (bar_) bar_->Finish();
+  bar_.reset();
+}
+
+std::string Fixed(double value, int digits) {
+  char text[64];
+  std::snprintf(text, sizeof(text), "%.*f", digits, value);
+  return text;
+}
+
+}  // namespace slipway::cli

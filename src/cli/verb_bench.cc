@@ -1,0 +1,127 @@
+#include <algorithm>
+
+#include "cli/cli.h"
+#include "deploy/bench.h"
+#include "deploy/model_io.h"
+#include "report/progress.h"
+#include "report/table.h"
+
+namespace slipway::cli {
+namespace {
+
+struct Options {
+  std::string model, platform;
+  std::vector<std::string> shapes;
+  int threads = 1, batch = 0, samples = 0, warmup = 0;
+  double seconds = 1;
+  bool profile = false, no_record = false, pin = false;
+};
+
+Status Execute(const Options& o, Context& context) {
+  deploy::BenchRequest request;
+  request.path = o.model;
+  request.platform = o.platform.empty() ? deploy::HostPlatform() : o.platform;
+  SLIPWAY_ASSIGN_OR_RETURN(request.shapes, ParseShapes(o.shapes));
+  request.batch = o.batch;
+  request.record = !o.no_record;
+  request.options.session = {.threads = o.threads, .pin = o.pin};
+  request.options.measure.min_seconds = o.seconds;
+  request.options.measure.max_seconds = std::max(20.0, 2 * o.seconds);
+  if (o.samples > 0)
+    request.options.measure.min_samples = request.options.measure.max_samples = o.samples;
+  if (o.warmup > 0) request.options.measure.min_warmup = o.warmup;
+  StageProgress progress("measuring", context);
+  request.options.progress = [&](double fraction) {
+    progress.Update(static_cast<int64_t>(fraction * 1000), 1000);
+  };
+  SLIPWAY_ASSIGN_OR_RETURN(deploy::BenchOutcome outcome, deploy::Bench(request));
+  progress.Done();
+  const deploy::BenchResult& r = outcome.result;
+  const auto& s = r.measurement.stats;
+
+  double total = 0;
+  for (const auto& n : r.nodes) total += n.ms;
+  nlohmann::json nodes = nlohmann::json::array();
+  std::map<std::string, double> by_op;
+  for (const auto& n : r.nodes) {
+    double gops = n.ms > 0 ? 2.0 * static_cast<double>(n.macs) / (n.ms * 1e6) : 0;
+    nodes.push_back({{"name", n.name},
+                     {"op", n.op},
+                     {"backend", n.backend},
+                     {"kernel", n.kernel},
+                     {"ms", n.ms},
+                     {"gops", gops},
+                     {"macs", n.macs}});
+    by_op[n.op + " on " + n.backend] += n.ms;
+  }
+  std::string text = outcome.platform + ", batch " + std::to_string(outcome.batch) + ", " +
+                     std::to_string(o.threads) + " thread(s)" +
+                     (r.emulated ? ", EMULATED: not comparable with real devices" : "") + "\n";
+  text += "p50 " + Fixed(s.p50, 3) + " ms   p90 " + Fixed(s.p90, 3) + "   p99 " + Fixed(s.p99, 3) +
+          "   min " + Fixed(s.min, 3) + "   spread " + Fixed(100 * s.spread, 1) + " %   " +
+          std::to_string(s.n) + " samples after " + std::to_string(r.measurement.warmup_runs) +
+          " warm-up runs\n";
+  if (r.measurement.unstable) text += "UNSTABLE: " + r.measurement.unstable_why + "\n";
+  text += "activations and workspace " + Bytes(r.peak_bytes) +
+          (outcome.record.empty() ? "" : "; recorded as " + outcome.record) + "\n";
+  if (o.profile) {
+    report::Table table = MakeTable({"node", "op", "backend", "kernel", "ms", "%", "GOPS"});
+    for (const auto& n : r.nodes) {
+      double gops = n.ms > 0 ? 2.0 * static_cast<double>(n.macs) / (n.ms * 1e6) : 0;
+      table.AddRow({n.name, n.op, n.backend, n.kernel, Fixed(n.ms, 4),
+                    Fixed(100 * n.ms / std::max(total, 1e-9), 1), n.macs ? Fixed(gops, 1) : ""});
+    }
+    text += Show(table);
+  } else if (!by_op.empty()) {
+    std::vector<std::pair<double, std::string>> sorted;
+    for (const auto& [op, ms] : by_op) sorted.push_back({ms, op});
+    std::sort(sorted.rbegin(), sorted.rend());
+    report::Table table = MakeTable({"where the time goes", "ms", "%"});
+    for (const auto& [ms, op] : sorted)
+      table.AddRow({op, Fixed(ms, 3), Fixed(100 * ms / std::max(total, 1e-9), 1)});
+    text += Show(table);
+  }
+  context.Print(text, {{"platform", outcome.platform},
+                       {"threads", o.threads},
+                       {"batch", outcome.batch},
+                       {"p50_ms", s.p50},
+                       {"p90_ms", s.p90},
+                       {"p99_ms", s.p99},
+                       {"min_ms", s.min},
+                       {"mean_ms", s.mean},
+                       {"spread", s.spread},
+                       {"n", s.n},
+                       {"warmup", r.measurement.warmup_runs},
+                       {"unstable", r.measurement.unstable},
+                       {"unstable_why", r.measurement.unstable_why},
+                       {"emulated", r.emulated},
+                       {"peak_bytes", r.peak_bytes},
+                       {"samples_ms", r.measurement.samples_ms},
+                       {"nodes", nodes},
+                       {"record", outcome.record}});
+  return OkStatus();
+}
+
+}  // namespace
+
+Action SetupBench(CLI::App& app) {
+  auto o = std::make_shared<Options>();
+  app.add_option("MODEL", o->model, "a .slip package or a model file")->required();
+  app.add_option("--platform", o->platform, "for a model file (default: the best here)");
+  app.add_option("--threads", o->threads, "threads")->check(CLI::Range(0, 1024));
+  app.add_option("--batch", o->batch, "extent of a dynamic first dimension")
+      ->check(CLI::PositiveNumber);
+  app.add_option("--shape", o->shapes, "name=1,3,224,224: extent of a dynamic input");
+  app.add_option("--seconds", o->seconds, "measure at least so long")
+      ->check(CLI::Range(0.0, 3600.0));
+  app.add_option("--samples", o->samples, "exactly so many samples")->check(CLI::PositiveNumber);
+  app.add_option("--warmup", o->warmup, "at least so many warm-up runs")
+      ->check(CLI::PositiveNumber);
+  app.add_flag("--profile", o->profile, "a row per node");
+  app.add_flag("--pin", o->pin, "bind worker threads to CPUs");
+  app.add_flag("--no-record", o->no_record,
+               "do not store the measurement in the performance database");
+  return [o](Context& c) { return Execute(*o, c); };
+}
+
+}  // namespace slipway::cli

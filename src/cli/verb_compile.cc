@@ -1,0 +1,139 @@
+#include <algorithm>
+
+#include "base/mapped_file.h"
+#include "cli/cli.h"
+#include "deploy/model_io.h"
+#include "deploy/runner.h"
+#include "report/table.h"
+
+namespace slipway::cli {
+namespace {
+
+struct Options {
+  std::string model, platform, output, explain;
+  std::vector<std::string> shapes, disabled;
+  int threads = 1;
+  bool no_optimize = false;
+};
+
+std::string Why(const compiler::PlacementRow& row) {
+  std::string out;
+  for (const auto& r : row.reasons) out += (out.empty() ? "" : "; ") + r;
+  return out;
+}
+
+Status Explain(const compiler::CompileResult& result, const std::string& name,
+               const Context& context) {
+  for (const auto& row : result.placement) {
+    bool match = row.node == name ||
+                 std::find(row.sources.begin(), row.sources.end(), name) != row.sources.end();
+    if (!match) continue;
+    report::Table table = MakeTable({"backend", "kernel", "expected ms", ""});
+    nlohmann::json rows = nlohmann::json::array();
+    for (const auto& a : row.alternatives) {
+      table.AddRow({a.backend, a.kernel, Fixed(a.cost_ms, 4), a.chosen ? "chosen" : ""});
+      rows.push_back(
+          {{"backend", a.backend}, {"kernel", a.kernel}, {"ms", a.cost_ms}, {"chosen", a.chosen}});
+    }
+    std::string text = row.op + " node '" + row.node + "'\n" + Show(table);
+    if (!row.reasons.empty()) text += "declined by " + Why(row) + "\n";
+    context.Print(
+        text,
+        {{"node", row.node}, {"op", row.op}, {"alternatives", rows}, {"declined", row.reasons}});
+    return OkStatus();
+  }
+  return InvalidArgument(
+      "the compiled model has no node '" + name +
+      "'; `compile --json` lists them (fused nodes answer to the names of all their parts)");
+}
+
+Status Execute(const Options& o, Context& context) {
+  deploy::ModelOptions model;
+  SLIPWAY_ASSIGN_OR_RETURN(model.input_shapes, ParseShapes(o.shapes));
+  SLIPWAY_ASSIGN_OR_RETURN(auto platform, deploy::GetPlatform(o.platform));
+  SLIPWAY_ASSIGN_OR_RETURN(auto graph, deploy::LoadModel(o.model, model));
+  compiler::CompileOptions options;
+  options.threads = o.threads;
+  options.optimize = !o.no_optimize;
+  options.disabled_passes = o.disabled;
+  SLIPWAY_ASSIGN_OR_RETURN(auto compiled, deploy::CompileModel(*graph, platform, options, o.model));
+  const compiler::CompileResult& r = compiled.result;
+  if (!o.output.empty()) {
+    if (auto slash = o.output.find_last_of('/'); slash != std::string::npos)
+      SLIPWAY_RETURN_IF_ERROR(MakeFolder(o.output.substr(0, slash)));
+    SLIPWAY_RETURN_IF_ERROR(WriteFile(o.output, compiled.bytes));
+  }
+  if (!o.explain.empty()) return Explain(r, o.explain, context);
+
+  std::map<std::string, int> per_backend;
+  report::Table fallback = MakeTable({"fallback node", "op", "runs on", "because"});
+  nlohmann::json nodes = nlohmann::json::array();
+  int fallbacks = 0;
+  for (const auto& row : r.placement) {
+    ++per_backend[row.backend];
+    if (row.fallback) {
+      ++fallbacks;
+      fallback.AddRow({row.node, row.op, row.backend, Why(row)});
+    }
+    nodes.push_back({{"name", row.node},
+                     {"op", row.op},
+                     {"backend", row.backend},
+                     {"kernel", row.kernel},
+                     {"dtype", row.dtype},
+                     {"layout", row.layout},
+                     {"expected_ms", row.cost_ms},
+                     {"macs", row.macs},
+                     {"fallback", row.fallback},
+                     {"reasons", row.reasons},
+                     {"sources", row.sources}});
+  }
+  std::string backends;
+  for (const auto& [name, count] : per_backend)
+    backends += (backends.empty() ? "" : ", ") + std::to_string(count) + " on " + name;
+  std::string text = fallbacks > 0 ? Show(fallback) : "";
+  text += std::to_string(r.placement.size()) + " nodes (" + backends + "), " +
+          std::to_string(r.package.steps.size()) + " steps, " + std::to_string(r.conversions) +
+          " layout conversions\n";
+  text += "on the platform's own backends: " + Fixed(100 * r.own_node_share, 1) + " % of nodes, " +
+          Fixed(100 * r.own_mac_share, 1) + " % of MACs\n";
+  text += "constants " + Bytes(r.constant_bytes) + ", peak activations " + Bytes(r.peak_bytes) +
+          (r.package.static_plan ? "" : " (with every dynamic dimension at 1)") + "; assignment " +
+          (r.exact ? "exact" : "by local search") + "\n";
+  if (!o.output.empty()) text += "wrote " + o.output + " (" + Bytes(compiled.bytes.size()) + ")\n";
+  context.Print(text, {{"platform", platform.name},
+                       {"file", o.output},
+                       {"size", compiled.bytes.size()},
+                       {"nodes", nodes},
+                       {"steps", r.package.steps.size()},
+                       {"conversions", r.conversions},
+                       {"own_node_share", r.own_node_share},
+                       {"own_mac_share", r.own_mac_share},
+                       {"peak_bytes", r.peak_bytes},
+                       {"constant_bytes", r.constant_bytes},
+                       {"expected_ms", r.expected_ms},
+                       {"exact", r.exact},
+                       {"static", r.package.static_plan}});
+  return OkStatus();
+}
+
+}  // namespace
+
+Action SetupCompile(CLI::App& app) {
+  auto o = std::make_shared<Options>();
+  app.add_option("MODEL", o->model, "the model file")->required();
+  app.add_option("--platform", o->platform, "see `slipway platforms`")->required();
+  app.add_option("-o,--output", o->output, "the package to write (.slip)");
+  app.add_option("--explain", o->explain, "print the alternatives of one node and their prices");
+  app.add_option("--shape", o->shapes, "name=1,3,224,224: fixes a dynamic input");
+  app.add_option("--disable", o->disabled, "names of passes that do not run")->delimiter(',');
+  app.add_flag("--no-optimize", o->no_optimize, "compile the graph as imported");
+  app.add_option("--threads", o->threads, "threads that costs are estimated for")
+      ->check(CLI::Range(1, 1024));
+  return [o](Context& c) -> Status {
+    if (o->output.empty() && o->explain.empty() && !c.json)
+      return InvalidArgument("give -o FILE.slip (or --explain NODE, or --json)");
+    return Execute(*o, c);
+  };
+}
+
+}  // namespace slipway::cli

@@ -1,0 +1,399 @@
+#include <poll.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <filesystem>
+#include <thread>
+
+#include "base/cpu.h"
+#include "base/float16.h"
+#include "cli/cli.h"
+#include "deploy/model_io.h"
+#include "deploy/runner.h"
+#include "model/frontends/onnx/tensor_proto.h"
+
+namespace slipway::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Options {
+  std::string folder, platform = "reference", filter;
+  int jobs = 0, timeout = 60;
+  bool in_process = false;
+};
+
+struct Case {
+  std::string name, folder;
+};
+
+struct Outcome {
+  std::string status = "failed", reason;
+  double own_node_share = -1;  // < 0: not compiled
+};
+
+// Every folder under `root` (itself included) with a model and at least one data set, sorted by
+// name.
+Result<std::vector<Case>> FindCases(const std::string& root, const std::string& filter) {
+  std::error_code error;
+  if (!fs::is_directory(root, error))
+    return NotFound("there is no folder '" + root + "'; give one with ONNX backend test cases");
+  std::vector<Case> cases;
+  auto consider = [&](const fs::path& folder) {
+    if (!fs::exists(folder / "model.onnx", error)) return;
+    bool data = false;
+    for (const auto& entry : fs::directory_iterator(folder, error))
+      data |= entry.path().filename().string().starts_with("test_data_set_");
+    if (!data) return;
+    std::string name = fs::relative(folder, root, error).generic_string();
+    if (name == "." || name.empty())
+      name = fs::absolute(folder).lexically_normal().parent_path().filename().string();
+    if (name.find(filter) != std::string::npos) cases.push_back({name, folder.string()});
+  };
+  consider(fs::path(root) / "");
+  for (auto it = fs::recursive_directory_iterator(
+           root, fs::directory_options::skip_permission_denied, error);
+       it != fs::recursive_directory_iterator(); it.increment(error)) {
+    if (error) break;
+    if (it->is_directory(error)) consider(it->path());
+  }
+  if (cases.empty()) {
+    return NotFound("no folder under '" + root + "' holds model.onnx and test_data_set_*" +
+                    (filter.empty() ? "" : " and has '" + filter + "' in its name") +
+                    "; Debian's libonnx-testdata puts some in /usr/share/libonnx-testdata/data");
+  }
+  std::sort(cases.begin(), cases.end(),
+            [](const Case& a, const Case& b) { return a.name < b.name; });
+  return cases;
+}
+
+// prefix0.pb, prefix1.pb, ... as far as they go.
+Result<std::vector<ir::Tensor>> ReadTensors(const fs::path& folder, const std::string& prefix,
+                                            std::vector<std::string>* names) {
+  std::vector<ir::Tensor> out;
+  for (int i = 0;; ++i) {
+    fs::path path = folder / (prefix + std::to_string(i) + ".pb");
+    std::error_code error;
+    if (!fs::exists(path, error)) return out;
+    std::string name;
+    SLIPWAY_ASSIGN_OR_RETURN(ir::Tensor t, onnx::ReadTensorProtoFile(path.string(), &name));
+    out.push_back(std::move(t));
+    names->push_back(std::move(name));
+  }
+}
+
+// Element `i` of a real type as a double; integers go through ElementInt.
+double ElementReal(const ir::Tensor& t, int64_t i) {
+  const uint8_t* p = t.bytes().data();
+  auto load = [&](auto value) {
+    std::memcpy(&value, p + static_cast<size_t>(i) * sizeof(value), sizeof(value));
+    return value;
+  };
+  switch (t.dtype()) {
+    case DType::kFloat32:
+      return load(0.0f);
+    case DType::kFloat64:
+      return load(0.0);
+    case DType::kFloat16:
+      return Float16::FromBits(load(uint16_t{}));
+    case DType::kBFloat16:
+      return BFloat16::FromBits(load(uint16_t{}));
+    case DType::kFloat4E2M1:
+      return DecodeFloat8(t.dtype(), (p[i / 2] >> (i % 2 * 4)) & 15);
+    default:
+      return DecodeFloat8(t.dtype(), p[i]);
+  }
+}
+
+// ONNX's own rule (onnx/backend/test/runner): types and extents equal, integers equal, |got - want|
+// <= 1e-7 + 1e-3 |want|, NaN equals NaN.
+std::string Difference(const ir::Tensor& got, const ir::Tensor& want) {
+  if (got.dtype() != want.dtype())
+    return std::string("is ") + DTypeName(got.dtype()) + ", expected " + DTypeName(want.dtype());
+  if (!(got.dims() == want.dims()))
+    return "is " + got.dims().ToString() + ", expected " + want.dims().ToString();
+  if (!IsFloating(got.dtype())) {
+    if (std::memcmp(got.bytes().data(), want.bytes().data(), got.bytes().size()) == 0) return "";
+    const size_t bytes = std::max<size_t>(1, static_cast<size_t>(DTypeBits(got.dtype())) / 8);
+    size_t different = 0;
+    for (size_t at = 0; at < got.bytes().size(); at += bytes)
+      different += std::memcmp(got.bytes().data() + at, want.bytes().data() + at, bytes) != 0;
+    return std::to_string(different) + " of " + std::to_string(got.count()) + " elements differ";
+  }
+  int64_t different = 0, first = -1;
+  for (int64_t i = 0; i < got.count(); ++i) {
+    const double g = ElementReal(got, i), w = ElementReal(want, i);
+    const bool same = std::isnan(w) ? std::isnan(g)
+                      : std::isinf(w) || std::isinf(g)
+                          ? g == w
+                          : std::fabs(g - w) <= 1e-7 + 1e-3 * std::fabs(w);
+    if (same) continue;
+    if (different++ == 0) first = i;
+  }
+  if (different == 0) return "";
+  char values[96];
+  std::snprintf(values, sizeof(values), "%.9g, expected %.9g", ElementReal(got, first),
+                ElementReal(want, first));
+  return std::to_string(different) + " of " + std::to_string(got.count()) +
+         " elements differ; element " + std::to_string(first) + " is " + values;
+}
+
+Status RunCase(const Case& c, const Options& o, Outcome* outcome) {
+  SLIPWAY_ASSIGN_OR_RETURN(auto loaded, deploy::LoadModel(c.folder + "/model.onnx"));
+  std::shared_ptr<const ir::Graph> graph(std::move(loaded));
+  std::shared_ptr<deploy::Session> session;
+  std::shared_ptr<deploy::Runner> interpreter;
+  if (o.platform == "interpreter") {
+    SLIPWAY_ASSIGN_OR_RETURN(auto runner, deploy::Runner::ForGraph(graph, o.platform, {}));
+    interpreter = std::make_shared<deploy::Runner>(std::move(runner));
+  } else {  // compiled here and not by Runner, to know where the nodes went
+    SLIPWAY_ASSIGN_OR_RETURN(auto platform, deploy::GetPlatform(o.platform));
+    SLIPWAY_ASSIGN_OR_RETURN(auto compiled, deploy::CompileModel(*graph, platform, {}));
+    outcome->own_node_share = compiled.result.own_node_share;
+    SLIPWAY_ASSIGN_OR_RETURN(auto made, deploy::Session::FromBytes(compiled.bytes));
+    session = std::make_shared<deploy::Session>(std::move(made));
+  }
+  std::vector<fs::path> sets;
+  for (const auto& entry : fs::directory_iterator(c.folder)) {
+    if (entry.path().filename().string().starts_with("test_data_set_"))
+      sets.push_back(entry.path());
+  }
+  std::sort(sets.begin(), sets.end());
+  for (const fs::path& set : sets) {
+    const std::string where = set.filename().string() + ": ";
+    std::vector<std::string> input_names, output_names;
+    SLIPWAY_ASSIGN_OR_RETURN(auto files, ReadTensors(set, "input_", &input_names));
+    SLIPWAY_ASSIGN_OR_RETURN(auto wanted, ReadTensors(set, "output_", &output_names));
+    std::vector<ir::Tensor> inputs;
+    for (size_t i = 0; i < graph->inputs().size(); ++i) {
+      // In order, as ONNX feeds them; by name when the model has fewer inputs than files (some were
+      // initialisers).
+      const std::string& name = graph->inputs()[i]->name();
+      size_t at = i;
+      if (files.size() != graph->inputs().size())
+        at = static_cast<size_t>(std::find(input_names.begin(), input_names.end(), name) -
+                                 input_names.begin());
+      if (at >= files.size()) return InvalidArgument(where + "no file for input '" + name + "'");
+      inputs.push_back(files[at]);
+    }
+    SLIPWAY_ASSIGN_OR_RETURN(auto outputs,
+                             interpreter ? interpreter->Run(inputs) : session->Run(inputs));
+    if (outputs.size() != wanted.size()) {
+      return InvalidArgument(where + std::to_string(outputs.size()) + " outputs, expected " +
+                             std::to_string(wanted.size()));
+    }
+    for (size_t i = 0; i < outputs.size(); ++i) {
+      std::string difference = Difference(outputs[i], wanted[i]);
+      if (!difference.empty())
+        return InvalidArgument(where + "output '" + graph->outputs()[i]->name() + "' " +
+                               difference);
+    }
+  }
+  return OkStatus();
+}
+
+Outcome Judge(const Case& c, const Options& o) {
+  Outcome outcome;
+  Status status;
+  try {
+    status = RunCase(c, o, &outcome);
+  } catch (const std::exception& e) {
+    status = Internal(e.what());
+  }
+  outcome.status = status.ok()                                 ? "passed"
+                   : status.code() == StatusCode::kUnsupported ? "unsupported"
+                                                               : "failed";
+  outcome.reason = status.message();
+  // The case's name says which file; the path before it is noise in a table.
+  for (size_t at; (at = outcome.reason.find(c.folder + "/")) != std::string::npos;)
+    outcome.reason.erase(at, c.folder.size() + 1);
+  if (outcome.reason.size() > 2000) outcome.reason.resize(2000);
+  return outcome;
+}
+
+// One case in a process of its own: whatever happens there, the next one runs.
+struct Child {
+  size_t index;
+  pid_t pid;
+  int fd;
+  std::string text;
+};
+
+Result<Child> Start(size_t index, const Case& c, const Options& o) {
+  int ends[2];
+  if (::pipe(ends) != 0) return Unavailable(std::string("pipe: ") + std::strerror(errno));
+  pid_t pid = ::fork();
+  if (pid < 0) {
+    ::close(ends[0]);
+    ::close(ends[1]);
+    return Unavailable(std::string("fork: ") + std::strerror(errno) + "; try --jobs 1");
+  }
+  if (pid > 0) {
+    ::close(ends[1]);
+    return Child{index, pid, ends[0], ""};
+  }
+  ::close(ends[0]);
+  ::alarm(static_cast<unsigned>(o.timeout));
+  Outcome outcome = Judge(c, o);
+  nlohmann::json row = {
+      {"status", outcome.status}, {"reason", outcome.reason}, {"own", outcome.own_node_share}};
+  std::string text = row.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  bool whole = ::write(ends[1], text.data(), text.size()) ==
+               static_cast<ssize_t>(text.size());  // far below a pipe's 64 KiB
+  ::_exit(whole ? 0 : 3);
+}
+
+Outcome Finish(Child& child, const Options& o) {
+  ::close(child.fd);
+  int state = 0;
+  while (::waitpid(child.pid, &state, 0) < 0 && errno == EINTR) {
+  }
+  Outcome outcome;
+  auto row = nlohmann::json::parse(child.text, nullptr, false);
+  if (row.is_object()) {
+    outcome = {row.value("status", "failed"), row.value("reason", ""), row.value("own", -1.0)};
+  } else if (WIFSIGNALED(state) && WTERMSIG(state) == SIGALRM) {
+    outcome.reason = "did not end within " + std::to_string(o.timeout) + " s; raise --timeout";
+  } else if (WIFSIGNALED(state)) {
+    outcome.reason = std::string("crashed: ") + ::strsignal(WTERMSIG(state));
+  } else {
+    outcome.reason = "ended with code " + std::to_string(WEXITSTATUS(state)) + " and no result";
+  }
+  return outcome;
+}
+
+Status RunAll(const std::vector<Case>& cases, const Options& o, StageProgress& progress,
+              std::vector<Outcome>* outcomes) {
+  const int64_t total = static_cast<int64_t>(cases.size());
+  int64_t done = 0;
+  if (o.in_process) {
+    for (size_t i = 0; i < cases.size(); ++i) {
+      (*outcomes)[i] = Judge(cases[i], o);
+      progress.Update(++done, total);
+    }
+    return OkStatus();
+  }
+  const size_t jobs =
+      o.jobs > 0 ? static_cast<size_t>(o.jobs) : std::max(1u, std::thread::hardware_concurrency());
+  std::vector<Child> running;
+  for (size_t next = 0; next < cases.size() || !running.empty();) {
+    while (next < cases.size() && running.size() < jobs) {
+      auto child = Start(next, cases[next], o);
+      if (!child.ok()) {
+        if (running.empty()) return child.status();
+        break;
+      }
+      running.push_back(std::move(*child));
+      ++next;
+    }
+    std::vector<pollfd> fds;
+    for (const Child& c : running) fds.push_back({c.fd, POLLIN, 0});
+    if (::poll(fds.data(), fds.size(), -1) < 0) continue;
+    for (size_t i = running.size(); i-- > 0;) {
+      if (!fds[i].revents) continue;
+      char buffer[4096];
+      ssize_t n = ::read(running[i].fd, buffer, sizeof(buffer));
+      if (n > 0) {
+        running[i].text.append(buffer, static_cast<size_t>(n));
+      } else if (n == 0 || errno != EINTR) {
+        (*outcomes)[running[i].index] = Finish(running[i], o);
+        running.erase(running.begin() + static_cast<std::ptrdiff_t>(i));
+        progress.Update(++done, total);
+      }
+    }
+  }
+  return OkStatus();
+}
+
+Status Execute(const Options& o, Context& context) {
+  if (o.platform != "interpreter") {
+    SLIPWAY_ASSIGN_OR_RETURN(auto platform, deploy::GetPlatform(o.platform));
+    if (platform.arch != "any" && platform.arch != ThisCpu().arch) {
+      return InvalidArgument("platform '" + platform.name + "' is for " + platform.arch +
+                             " and cannot run on this " + ThisCpu().arch + " machine");
+    }
+  }
+  SLIPWAY_ASSIGN_OR_RETURN(auto cases, FindCases(o.folder, o.filter));
+  std::vector<Outcome> outcomes(cases.size());
+  StageProgress progress("conformance", context);
+  SLIPWAY_RETURN_IF_ERROR(RunAll(cases, o, progress, &outcomes));
+  progress.Done();
+
+  int64_t passed = 0, failed = 0, unsupported = 0, compiled = 0;
+  double own = 0;
+  nlohmann::json rows = nlohmann::json::array();
+  report::Table failures = MakeTable({"failed case", "reason"});
+  std::map<std::string, int64_t> reasons;
+  for (size_t i = 0; i < cases.size(); ++i) {
+    const Outcome& r = outcomes[i];
+    nlohmann::json row = {{"name", cases[i].name}, {"status", r.status}, {"reason", r.reason}};
+    if (r.own_node_share >= 0) row["own_node_share"] = r.own_node_share;
+    rows.push_back(std::move(row));
+    if (r.status == "passed") {
+      ++passed;
+      if (r.own_node_share >= 0) {
+        own += r.own_node_share;
+        ++compiled;
+      }
+    } else if (r.status == "unsupported") {
+      ++unsupported;
+      ++reasons[r.reason];
+    } else {
+      ++failed;
+      failures.AddRow({cases[i].name, r.reason});
+    }
+  }
+  std::string text;
+  if (!reasons.empty()) {
+    std::vector<std::pair<int64_t, std::string>> sorted;
+    for (const auto& [reason, count] : reasons) sorted.push_back({count, reason});
+    std::stable_sort(sorted.begin(), sorted.end(),
+                     [](const auto& a, const auto& b) { return a.first > b.first; });
+    report::Table table = MakeTable({"unsupported because", ">cases"});
+    for (const auto& [count, reason] : sorted) table.AddRow({reason, std::to_string(count)});
+    text += Show(table);
+  }
+  if (failed > 0) text += Show(failures);
+  text += o.platform + ": " + std::to_string(passed) + " passed, " + std::to_string(failed) +
+          " failed, " + std::to_string(unsupported) + " unsupported of " +
+          std::to_string(cases.size()) + " cases";
+  nlohmann::json json = {{"platform", o.platform},
+                         {"passed", passed},
+                         {"failed", failed},
+                         {"unsupported", unsupported},
+                         {"cases", rows}};
+  if (compiled > 0) {
+    own /= static_cast<double>(compiled);
+    text += "; " + Fixed(100 * own, 1) +
+            " % of the nodes of passed cases ran on the platform's own backends (mean over cases)";
+    json["own_node_share"] = own;
+  }
+  context.Print(text, json);
+  if (failed > 0)
+    return GateFailed(std::to_string(failed) + " of " + std::to_string(cases.size()) +
+                      " cases failed; --filter NAME runs one");
+  return OkStatus();
+}
+
+}  // namespace
+
+Action SetupConformance(CLI::App& app) {
+  auto o = std::make_shared<Options>();
+  app.add_option("DIR", o->folder,
+                 "every folder under it with model.onnx and test_data_set_*/ is a case")
+      ->required();
+  app.add_option("--platform", o->platform,
+                 "a platform of this machine, or `interpreter` (default: reference)");
+  app.add_option("--filter", o->filter, "only cases with this in their name");
+  app.add_option("--jobs", o->jobs, "cases at the same time (0 = one per CPU)")
+      ->check(CLI::Range(0, 1024));
+  app.add_option("--timeout", o->timeout, "seconds per case")->check(CLI::Range(1, 86400));
+  app.add_flag("--in-process", o->in_process,
+               "all cases in this process, for a debugger: a crash then ends everything");
+  return [o](Context& c) { return Execute(*o, c); };
+}
+
+}  // namespace slipway::cli

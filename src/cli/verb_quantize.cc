@@ -1,0 +1,150 @@
+#include <algorithm>
+#include <cmath>
+
+#include "base/mapped_file.h"
+#include "cli/cli.h"
+#include "deploy/evaluate.h"
+#include "deploy/model_io.h"
+#include "deploy/quantize_model.h"
+#include "deploy/runner.h"
+#include "model/frontends/onnx/export.h"
+#include "report/progress.h"
+#include "report/table.h"
+
+namespace slipway::cli {
+namespace {
+
+struct Options {
+  std::string model, platform, calib, eval, output, observer, weight_observer;
+  int64_t samples = 256, batch = 32;
+  double max_drop = -1;
+  std::vector<std::string> keep_float, shapes;
+  int threads = 0, opset = 21;
+  bool sensitivity = false;
+};
+
+Result<data::AccuracyCounter> Accuracy(std::shared_ptr<const ir::Graph> graph,
+                                       const std::string& platform, const data::Dataset& data,
+                                       int64_t batch, ThreadPool* pool, StageProgress& progress) {
+  SLIPWAY_ASSIGN_OR_RETURN(auto runner,
+                           deploy::Runner::ForGraph(graph, platform, {.threads = pool->threads()}));
+  SLIPWAY_ASSIGN_OR_RETURN(auto feed, deploy::FeedFor(*graph, data, batch));
+  deploy::EvaluateOptions options;
+  options.pool = pool;
+  options.progress = [&](int64_t done, int64_t total) { progress.Update(done, total); };
+  return deploy::Evaluate([&](const auto& in) { return runner.Run(in); }, data, feed, options);
+}
+
+Status Execute(const Options& o, Context& context) {
+  SLIPWAY_ASSIGN_OR_RETURN(auto platform, deploy::GetPlatform(o.platform));
+  if (!platform.has_scheme)
+    return InvalidArgument(
+        "platform '" + platform.name +
+        "' has no integers; choose one whose name ends in -int8 (`slipway platforms`)");
+  if (!o.observer.empty()) platform.scheme.activations.observer = o.observer;
+  if (!o.weight_observer.empty()) platform.scheme.weights.observer = o.weight_observer;
+  deploy::ModelOptions model_options;
+  SLIPWAY_ASSIGN_OR_RETURN(model_options.input_shapes, ParseShapes(o.shapes));
+  SLIPWAY_ASSIGN_OR_RETURN(auto graph, deploy::LoadModel(o.model, model_options));
+  SLIPWAY_ASSIGN_OR_RETURN(auto calibration, data::Dataset::Open(o.calib));
+  ThreadPool pool({.threads = o.threads});
+  deploy::QuantizeModelOptions options;
+  options.calibration_samples = o.samples;
+  options.batch = o.batch;
+  options.keep_float.insert(o.keep_float.begin(), o.keep_float.end());
+  options.pool = &pool;
+  StageProgress calibrating("calibrating", context);
+  options.progress = [&](int64_t done, int64_t total) { calibrating.Update(done, total); };
+  SLIPWAY_ASSIGN_OR_RETURN(auto model,
+                           deploy::QuantizeModel(*graph, platform.scheme, *calibration, options));
+  calibrating.Done();
+  if (auto slash = o.output.find_last_of('/'); slash != std::string::npos)
+    SLIPWAY_RETURN_IF_ERROR(MakeFolder(o.output.substr(0, slash)));
+  onnx::ExportOptions out;
+  out.opset = o.opset;
+  SLIPWAY_RETURN_IF_ERROR(onnx::ExportOnnx(*model.quantized, o.output, out));
+  std::string text =
+      std::to_string(model.quantized_nodes) + " nodes on integers; wrote " + o.output + "\n";
+  nlohmann::json json = {
+      {"platform", platform.name}, {"file", o.output}, {"quantized_nodes", model.quantized_nodes}};
+
+  Status gate;
+  std::unique_ptr<data::Dataset> eval;
+  if (!o.eval.empty()) {
+    data::DatasetOptions labelled;
+    labelled.need_labels = true;
+    SLIPWAY_ASSIGN_OR_RETURN(eval, data::Dataset::Open(o.eval, labelled));
+    StageProgress progress("evaluating", context);
+    SLIPWAY_ASSIGN_OR_RETURN(auto before,
+                             Accuracy(std::shared_ptr<const ir::Graph>(graph->Clone()),
+                                      deploy::HostPlatform(), *eval, o.batch, &pool, progress));
+    SLIPWAY_ASSIGN_OR_RETURN(auto after,
+                             Accuracy(std::shared_ptr<const ir::Graph>(model.quantized->Clone()),
+                                      platform.name, *eval, o.batch, &pool, progress));
+    progress.Done();
+    double drop = 100 * (before.top1() - after.top1());
+    text += "top1 " + Fixed(100 * before.top1(), 2) + " % float, " + Fixed(100 * after.top1(), 2) +
+            " % quantized, drop " + Fixed(drop, 2) + " points on " + std::to_string(after.n()) +
+            " samples\n";
+    json["float_top1"] = before.top1();
+    json["top1"] = after.top1();
+    json["drop_points"] = drop;
+    if (o.max_drop >= 0 && drop > o.max_drop)
+      gate = GateFailed("the accuracy drop of " + Fixed(drop, 2) + " points is over --max-drop " +
+                        Fixed(o.max_drop, 2));
+  }
+  if (o.sensitivity || !gate.ok()) {
+    SLIPWAY_ASSIGN_OR_RETURN(auto errors, deploy::Sensitivity(model, *calibration, 16, &pool));
+    std::stable_sort(errors.begin(), errors.end(),
+                     [](const auto& a, const auto& b) { return a.alone_db < b.alone_db; });
+    report::Table table =
+        MakeTable({"layer (worst first)", "op", "alone dB", "accumulated dB", "cosine"});
+    nlohmann::json rows = nlohmann::json::array();
+    for (const auto& e : errors) {
+      table.AddRow(
+          {e.node, e.op, Fixed(e.alone_db, 1), Fixed(e.accumulated_db, 1), Fixed(e.cosine, 5)});
+      rows.push_back({{"node", e.node},
+                      {"op", e.op},
+                      {"alone_db", e.alone_db},
+                      {"accumulated_db", e.accumulated_db},
+                      {"cosine", e.cosine}});
+    }
+    text += Show(table);
+    json["layers"] = rows;
+    if (!gate.ok() && !errors.empty()) {
+      gate = GateFailed(gate.message() + "; layer '" + errors[0].node + "' hurts most (" +
+                        Fixed(errors[0].alone_db, 1) + " dB): try --keep-float " + errors[0].node);
+    }
+  }
+  context.Print(text, json);
+  return gate;
+}
+
+}  // namespace
+
+Action SetupQuantize(CLI::App& app) {
+  auto o = std::make_shared<Options>();
+  app.add_option("MODEL", o->model, "the model file")->required();
+  app.add_option("--platform", o->platform, "whose integers to use")->required();
+  app.add_option("--calib", o->calib, "calibration data (labels are not needed)")->required();
+  app.add_option("--eval", o->eval, "labelled data: measure the accuracy before and after");
+  app.add_option("--max-drop", o->max_drop, "largest accepted drop in points; more exits 4");
+  app.add_option("-o,--output", o->output, "the quantized ONNX file")->required();
+  app.add_option("--samples", o->samples, "calibration samples (0 = all)")
+      ->check(CLI::NonNegativeNumber);
+  app.add_option("--observer", o->observer, "activation ranges, instead of the platform's")
+      ->check(CLI::IsMember({"minmax", "percentile", "mse"}));
+  app.add_option("--weight-observer", o->weight_observer,
+                 "weight ranges, instead of the platform's")
+      ->check(CLI::IsMember({"minmax", "percentile", "mse"}));
+  app.add_option("--keep-float", o->keep_float, "names of nodes that stay float")->delimiter(',');
+  app.add_option("--shape", o->shapes, "name=1,3,224,224: fixes a dynamic input");
+  app.add_option("--opset", o->opset, "ONNX opset to write")->check(CLI::Range(13, 25));
+  app.add_option("--batch", o->batch, "batch size when the model's is dynamic")
+      ->check(CLI::PositiveNumber);
+  app.add_option("--threads", o->threads, "threads (0 = all)")->check(CLI::Range(0, 1024));
+  app.add_flag("--sensitivity", o->sensitivity, "print the signal-to-noise of every layer");
+  return [o](Context& c) { return Execute(*o, c); };
+}
+
+}  // namespace slipway::cli

@@ -1,0 +1,139 @@
+#include "deploy/bench.h"
+
+#include <unistd.h>
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "base/cpu.h"
+#include "base/mapped_file.h"
+#include "data/npy.h"
+#include "deploy/emulated.h"
+#include "deploy/model_io.h"
+#include "device/host_facts.h"
+#include "model/ir/stats.h"
+
+namespace slipway::deploy {
+
+Result<BenchResult> MeasurePackage(const std::string& package_path,
+                                   const compiler::Platform& platform,
+                                   const std::vector<ir::Tensor>& inputs,
+                                   const std::vector<std::string>& input_names,
+                                   const BenchOptions& options) {
+  if (platform.device != "local")
+    return BenchOnDevice(package_path, platform, inputs, input_names, options);
+  SLIPWAY_ASSIGN_OR_RETURN(Session session, Session::Load(package_path, options.session));
+  return BenchSession(session, inputs, options);
+}
+
+Result<std::string> RecordMeasurement(perfdb::Store& store, const ir::Graph& graph,
+                                      const compiler::Platform& platform, int64_t batch,
+                                      int threads, const BenchResult& result) {
+  device::HostFacts facts = device::ReadHostFacts();
+  perfdb::PlatformKey key = perfdb::KeyOfHost(facts);
+  key.platform = platform.name;
+  key.runtime = "slipway";
+  key.runtime_version = "0.1.0";
+  for (const auto& n : result.nodes) {
+    const compiler::BackendSet& set = Backends();
+    const auto* backend = set.Find(n.backend);
+    std::string part = "+" + n.backend + (backend ? "-" + backend->version() : "");
+    if (key.runtime_version.find(part) == std::string::npos) key.runtime_version += part;
+  }
+  key.precision = platform.precision;
+  key.batch = batch;
+  key.threads = threads;
+  key.emulated = result.emulated;
+  if (result.emulated) key.hardware = platform.device;
+  auto hash = [&](bool shapes) {
+    char text[17];
+    std::snprintf(text, sizeof(text), "%016llx",
+                  static_cast<unsigned long long>(ir::StructureHash(graph, shapes)));
+    return std::string(text);
+  };
+  ir::GraphStats stats = ir::Stats(graph);
+  nlohmann::json features = {
+      {"params", stats.parameters}, {"parameter_bytes", stats.parameter_bytes}, {"ops", stats.ops}};
+  if (stats.macs.known()) features["macs"] = stats.macs.value();
+  perfdb::Structure structure{hash(true), hash(false), graph.name, features.dump()};
+  perfdb::MeasurementRow row = perfdb::RowOf(result.measurement, facts);
+  row.peak_bytes = static_cast<int64_t>(result.peak_bytes);
+  for (const auto& n : result.nodes)
+    row.kernels.push_back({n.name, n.op, n.backend, n.kernel,
+                           n.op + "|" + n.kernel + "|" + std::to_string(n.macs), n.ms, n.macs});
+  SLIPWAY_ASSIGN_OR_RETURN(bool added, store.InsertMeasurement(structure, key, row));
+  (void)added;  // the very same samples twice cannot be told from an import
+  return structure.hash_with_shapes + " in " + store.path();
+}
+
+Result<BenchOutcome> Bench(const BenchRequest& request) {
+  BenchOutcome outcome;
+  std::string package_path = request.path;
+  std::shared_ptr<ir::Graph> graph;
+  compiler::Platform platform;
+  std::string temporary;
+  struct Remove {
+    std::string& path;
+    ~Remove() {
+      if (!path.empty()) ::unlink(path.c_str());
+    }
+  } remove{temporary};
+  if (IsPackage(request.path)) {
+    SLIPWAY_ASSIGN_OR_RETURN(auto package, format::ReadPackage(request.path));
+    auto found = GetPlatform(package.provenance["platform"]);
+    if (found.ok()) {
+      platform = *found;
+    } else {
+      platform.name = package.provenance["platform"];
+      platform.precision = package.provenance["precision"];
+    }
+  } else {
+    SLIPWAY_ASSIGN_OR_RETURN(platform, GetPlatform(request.platform));
+    SLIPWAY_ASSIGN_OR_RETURN(graph, LoadModel(request.path));
+    compiler::CompileOptions compile;
+    compile.threads = std::max(1, request.options.session.threads);
+    SLIPWAY_ASSIGN_OR_RETURN(auto compiled, CompileModel(*graph, platform, compile, request.path));
+    temporary = (std::filesystem::temp_directory_path() /
+                 ("slipway-bench-" + std::to_string(::getpid()) + ".slip"))
+                    .string();
+    SLIPWAY_RETURN_IF_ERROR(WriteFile(temporary, compiled.bytes));
+    package_path = temporary;
+  }
+  SLIPWAY_ASSIGN_OR_RETURN(auto package, format::ReadPackage(package_path));
+  std::vector<Runner::Port> ports;
+  std::vector<std::string> names;
+  auto shapes = request.shapes;
+  for (int i : package.inputs) {
+    const auto& t = package.tensors[static_cast<size_t>(i)];
+    ports.push_back({t.name, {t.dtype, t.shape}});
+    names.push_back(t.name);
+    if (request.batch > 0 && !t.shape.empty() && !t.shape[0].known() && !shapes.count(t.name)) {
+      std::vector<int64_t> dims;
+      for (const Dim& d : t.shape) dims.push_back(d.known() ? d.value() : 1);
+      dims[0] = request.batch;
+      shapes[t.name] = dims;
+    }
+  }
+  SLIPWAY_ASSIGN_OR_RETURN(auto inputs, MakeInputs(ports, {}, shapes, true));
+  outcome.platform = platform.name;
+  outcome.batch = !inputs.empty() && inputs[0].dims().rank() > 0 ? inputs[0].dims()[0] : 1;
+  if (request.batch > 0 && outcome.batch != request.batch) {
+    return InvalidArgument("--batch " + std::to_string(request.batch) +
+                           ": the model's batch is fixed at " + std::to_string(outcome.batch) +
+                           "; export it with a dynamic batch");
+  }
+  SLIPWAY_ASSIGN_OR_RETURN(outcome.result,
+                           MeasurePackage(package_path, platform, inputs, names, request.options));
+  if (request.record && graph) {
+    auto store = perfdb::Store::Open();
+    if (!store.ok())
+      return store.status().With(
+          "the measurement was taken but cannot be stored (--no-record skips that)");
+    SLIPWAY_ASSIGN_OR_RETURN(outcome.record,
+                             RecordMeasurement(**store, *graph, platform, outcome.batch,
+                                               request.options.session.threads, outcome.result));
+  }
+  return outcome;
+}
+
+}  // namespace slipway::deploy

@@ -1,0 +1,47 @@
+#pragma once
+// Latency of a model or package, here or on an emulated device, stored in the performance database.
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "deploy/runner.h"
+#include "perfdb/store.h"
+
+namespace slipway::deploy {
+
+struct BenchRequest {
+  std::string path;      // a .slip package or a model file
+  std::string platform;  // for a model file
+  std::map<std::string, std::vector<int64_t>> shapes;
+  int64_t batch = 0;  // extent of a dynamic first dimension; 0 = 1
+  bool record = true;
+  BenchOptions options;
+};
+
+struct BenchOutcome {
+  BenchResult result;
+  std::string platform;
+  int64_t batch = 1;
+  std::string record;  // "row 12 of .../perf.db"; empty when not recorded
+};
+
+Result<BenchOutcome> Bench(const BenchRequest& request);
+
+// The same for a package already compiled from `graph` for `platform`: runs on the platform's
+// device (this machine or qemu-user). `structure_graph` gives the hashes under which it is stored;
+// `store` may be null.
+Result<BenchResult> MeasurePackage(const std::string& package_path,
+                                   const compiler::Platform& platform,
+                                   const std::vector<ir::Tensor>& inputs,
+                                   const std::vector<std::string>& input_names,
+                                   const BenchOptions& options);
+Result<std::string> RecordMeasurement(perfdb::Store& store, const ir::Graph& graph,
+                                      const compiler::Platform& platform, int64_t batch,
+                                      int threads, const BenchResult& result);
+
+// How packages are run on another instruction set: the runtime's own command, built by
+// `scripts/build runtime-aarch64`. NotFound says how to build it.
+Result<std::string> DeviceRunner(const std::string& arch);
+
+}  // namespace slipway::deploy

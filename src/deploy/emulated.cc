@@ -1,0 +1,151 @@
+#include "deploy/emulated.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "data/npy.h"
+#include "device/device.h"
+
+namespace slipway::deploy {
+namespace {
+
+namespace fs = std::filesystem;
+
+// A folder of its own that goes away with the object.
+class ScratchFolder {
+ public:
+  static Result<ScratchFolder> Make() {
+    std::string pattern = (fs::temp_directory_path() / "slipway-device-XXXXXX").string();
+    if (!::mkdtemp(pattern.data()))
+      return Unavailable("cannot make a temporary folder '" + pattern +
+                         "'; set TMPDIR to a writable place");
+    return ScratchFolder(std::move(pattern));
+  }
+  ScratchFolder(ScratchFolder&& other) noexcept : path_(std::move(other.path_)) {
+    other.path_.clear();
+  }
+  ~ScratchFolder() {
+    std::error_code ignored;
+    if (!path_.empty()) fs::remove_all(path_, ignored);
+  }
+  const std::string& path() const { return path_; }
+
+ private:
+  explicit ScratchFolder(std::string path) : path_(std::move(path)) {}
+  std::string path_;
+};
+
+// "input_3.npy": names of a model are no file names.
+std::string InputFile(const std::string& folder, size_t i) {
+  return folder + "/input_" + std::to_string(i) + ".npy";
+}
+
+Result<device::ProcessResult> RunPackage(const compiler::Platform& platform,
+                                         std::vector<std::string> arguments,
+                                         const std::string& package_path, double timeout_seconds) {
+  SLIPWAY_ASSIGN_OR_RETURN(auto device, device::MakeDevice(platform.device));
+  SLIPWAY_RETURN_IF_ERROR(device->Check());
+  SLIPWAY_ASSIGN_OR_RETURN(std::string runner, DeviceRunner(device->arch()));
+  std::vector<std::string> argv = {runner, fs::absolute(package_path).string()};
+  argv.insert(argv.end(), arguments.begin(), arguments.end());
+  SLIPWAY_ASSIGN_OR_RETURN(auto result, device->Run(argv, {.timeout_seconds = timeout_seconds}));
+  if (!result.ok())
+    return Unavailable("slipway-run on " + platform.device + ": " + result.Describe());
+  return result;
+}
+
+}  // namespace
+
+Result<std::string> DeviceRunner(const std::string& arch) {
+  char self[4096];
+  ssize_t n = ::readlink("/proc/self/exe", self, sizeof(self));
+  fs::path folder =
+      n > 0 ? fs::path(std::string(self, static_cast<size_t>(n))).parent_path() : fs::path(".");
+  std::vector<fs::path> places;
+  if (const char* env = std::getenv("SLIPWAY_RUNNERS"))
+    places.push_back(fs::path(env) / ("slipway-run-" + arch));
+  for (fs::path up = folder; !up.empty() && places.size() < 8; up = up.parent_path()) {
+    places.push_back(up / ("runtime-" + arch) / "slipway-run");
+    places.push_back(up / "build" / ("runtime-" + arch) / "slipway-run");
+    if (up == up.parent_path()) break;
+  }
+  places.push_back(folder / ".." / "lib" / "slipway" / ("slipway-run-" + arch));
+  for (const fs::path& p : places) {
+    std::error_code error;
+    if (fs::is_regular_file(p, error)) return p.string();
+  }
+  return NotFound("there is no slipway-run for " + arch +
+                  "; build it with `scripts/build runtime-" + arch + " slipway-run`");
+}
+
+Result<BenchResult> BenchOnDevice(const std::string& package_path,
+                                  const compiler::Platform& platform,
+                                  const std::vector<ir::Tensor>& inputs,
+                                  const std::vector<std::string>& input_names,
+                                  const BenchOptions& options) {
+  SLIPWAY_ASSIGN_OR_RETURN(ScratchFolder scratch, ScratchFolder::Make());
+  std::vector<std::string> arguments;
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    SLIPWAY_RETURN_IF_ERROR(data::WriteNpy(InputFile(scratch.path(), i), inputs[i].dtype(),
+                                           inputs[i].dims(), inputs[i].bytes()));
+    arguments.insert(arguments.end(),
+                     {"--input", input_names[i] + "=" + InputFile(scratch.path(), i)});
+  }
+  arguments.insert(arguments.end(),
+                   {"--threads", std::to_string(std::max(1, options.session.threads)), "--warmup",
+                    "2", "--bench", "15"});
+  if (options.profile) arguments.push_back("--profile");
+  if (options.progress) options.progress(0);
+  SLIPWAY_ASSIGN_OR_RETURN(auto process,
+                           RunPackage(platform, std::move(arguments), package_path, 600));
+  BenchResult result;
+  result.emulated = platform.emulated;
+  try {
+    nlohmann::json json = nlohmann::json::parse(process.out);
+    result.measurement =
+        device::FromSamples(json.at("samples_ms").get<std::vector<float>>(), 2, options.measure);
+    result.peak_bytes = json.at("peak_bytes").get<uint64_t>();
+    if (json.contains("steps")) {
+      for (const auto& s : json["steps"]) {
+        result.nodes.push_back(
+            {s.at("name"), s.at("op"), s.at("backend"), s.at("kernel"), s.at("ms"), s.at("macs")});
+      }
+    }
+  } catch (const nlohmann::json::exception& e) {
+    return Unavailable(std::string("slipway-run on ") + platform.device +
+                       " answered no valid report: " + e.what());
+  }
+  if (options.progress) options.progress(1);
+  return result;
+}
+
+Result<ir::Tensor> RunRowsOnDevice(const std::string& package_path,
+                                   const compiler::Platform& platform,
+                                   const std::string& input_name, const ir::Tensor& rows,
+                                   double timeout_seconds) {
+  SLIPWAY_ASSIGN_OR_RETURN(ScratchFolder scratch, ScratchFolder::Make());
+  SLIPWAY_RETURN_IF_ERROR(
+      data::WriteNpy(InputFile(scratch.path(), 0), rows.dtype(), rows.dims(), rows.bytes()));
+  std::string out = scratch.path() + "/out";
+  fs::create_directory(out);
+  SLIPWAY_ASSIGN_OR_RETURN(auto process,
+                           RunPackage(platform,
+                                      {"--input", input_name + "=" + InputFile(scratch.path(), 0),
+                                       "--batched", "--output-dir", out},
+                                      package_path, timeout_seconds));
+  // The package's first output; slipway-run names files after outputs with '/' as '_'.
+  SLIPWAY_ASSIGN_OR_RETURN(auto package, format::ReadPackage(package_path));
+  if (package.outputs.empty()) return InvalidArgument("the package has no output");
+  std::string name = package.tensors[static_cast<size_t>(package.outputs[0])].name;
+  std::replace(name.begin(), name.end(), '/', '_');
+  SLIPWAY_ASSIGN_OR_RETURN(auto array, data::ReadNpy(out + "/" + name + ".npy"));
+  SLIPWAY_ASSIGN_OR_RETURN(ir::Tensor mapped,
+                           ir::Tensor::Wrap(array.dtype, Dims(std::span<const int64_t>(array.dims)),
+                                            array.bytes, array.owner));
+  return mapped;
+}
+
+}  // namespace slipway::deploy

@@ -1,0 +1,27 @@
+#pragma once
+// Packages on a device that is not this process: pushed there and run by slipway-run, the runtime's
+// own command.
+
+#include <string>
+#include <vector>
+
+#include "deploy/bench.h"
+
+namespace slipway::deploy {
+
+// Latency by `slipway-run --bench`: fewer and shorter samples than here, since emulation is slow
+// and its times mean little.
+Result<BenchResult> BenchOnDevice(const std::string& package_path,
+                                  const compiler::Platform& platform,
+                                  const std::vector<ir::Tensor>& inputs,
+                                  const std::vector<std::string>& input_names,
+                                  const BenchOptions& options);
+
+// Runs inputs whose first dimension holds any number of rows through the package's own batch; gives
+// output 0 of all rows.
+Result<ir::Tensor> RunRowsOnDevice(const std::string& package_path,
+                                   const compiler::Platform& platform,
+                                   const std::string& input_name, const ir::Tensor& rows,
+                                   double timeout_seconds);
+
+}  // namespace slipway::deploy

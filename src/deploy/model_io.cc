@@ -1,0 +1,95 @@
+#include "deploy/model_io.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "model/frontends/onnx/import.h"
+
+namespace slipway::deploy {
+
+bool IsPackage(const std::string& path) { return path.ends_with(".slip"); }
+
+Result<std::unique_ptr<ir::Graph>> LoadModel(const std::string& path, const ModelOptions& options) {
+  if (IsPackage(path))
+    return InvalidArgument("'" + path +
+                           "' is a compiled package; this command takes a model file (.onnx)");
+  onnx::ImportOptions import;
+  import.input_shapes = options.input_shapes;
+  auto graph = onnx::ImportOnnx(path, import);
+  if (!graph.ok()) {
+    const std::string& message = graph.status().message();
+    return message.find(path) == std::string::npos ? graph.status().With(path) : graph.status();
+  }
+  return graph;
+}
+
+namespace {
+
+std::string Text(const std::vector<int64_t>& dims) {
+  return Dims(std::span<const int64_t>(dims)).ToString();
+}
+
+}  // namespace
+
+Result<Feed> FeedFor(const ir::Type& type, const std::string& name, const data::Dataset& data,
+                     int64_t preferred_batch) {
+  if (type.dtype != DType::kFloat32 || !type.shape || type.shape->empty()) {
+    return InvalidArgument("input '" + name + "' is " + type.ToString() +
+                           "; data sets feed one float32 input with a batch dimension first");
+  }
+  const SymShape& shape = *type.shape;
+  const auto& sample = data.sample_dims();
+  bool fits = shape.size() == sample.size() + 1;
+  for (size_t i = 0; fits && i < sample.size(); ++i)
+    fits = !shape[i + 1].known() || shape[i + 1].value() == sample[i];
+  if (!fits) {
+    return InvalidArgument("samples of '" + data.path() + "' are " + Text(sample) +
+                           " after preprocessing, but input '" + name + "' is " + type.ToString() +
+                           "; give a preprocess.yaml that resizes and lays them out so");
+  }
+  Feed feed;
+  feed.input = name;
+  feed.dynamic_batch = !shape[0].known();
+  feed.batch = feed.dynamic_batch ? preferred_batch : shape[0].value();
+  if (feed.batch < 1)
+    return InvalidArgument("input '" + name + "' has a batch of " + shape[0].ToString() +
+                           "; export the model with a batch of 1");
+  return feed;
+}
+
+Result<Feed> FeedFor(const ir::Graph& graph, const data::Dataset& data, int64_t preferred_batch) {
+  if (graph.inputs().size() != 1) {
+    return InvalidArgument("the model has " + std::to_string(graph.inputs().size()) +
+                           " inputs; data sets feed models with one input");
+  }
+  return FeedFor(graph.inputs()[0]->type(), graph.inputs()[0]->name(), data, preferred_batch);
+}
+
+Result<ir::Tensor> LoadBatch(const data::Dataset& data, const Feed& feed, int64_t begin,
+                             int64_t end, ThreadPool* pool, std::vector<int64_t>* labels) {
+  int64_t count = std::min(feed.batch, end - begin);
+  int64_t rows = feed.dynamic_batch ? count : feed.batch;
+  Dims dims{rows};
+  for (int64_t d : data.sample_dims()) dims.push_back(d);
+  SLIPWAY_ASSIGN_OR_RETURN(ir::Tensor batch, ir::Tensor::Allocate(DType::kFloat32, dims));
+  auto* values = reinterpret_cast<float*>(batch.mutable_data());
+  const int64_t n = data.sample_elements();
+  SLIPWAY_RETURN_IF_ERROR(
+      data.LoadBatch(begin, count, {values, static_cast<size_t>(count * n)}, labels, pool));
+  for (int64_t i = count; i < rows; ++i)
+    std::memcpy(values + i * n, values + (count - 1) * n, static_cast<size_t>(n) * sizeof(float));
+  return batch;
+}
+
+quant::BatchSource CalibrationBatches(const data::Dataset& data, const Feed& feed, int64_t samples,
+                                      ThreadPool* pool) {
+  int64_t end = samples > 0 ? std::min(samples, data.size()) : data.size();
+  return [&data, feed, end, pool](int64_t i) -> Result<std::vector<ir::Tensor>> {
+    if (i * feed.batch >= end) return std::vector<ir::Tensor>{};
+    SLIPWAY_ASSIGN_OR_RETURN(ir::Tensor t,
+                             LoadBatch(data, feed, i * feed.batch, end, pool, nullptr));
+    return std::vector<ir::Tensor>{std::move(t)};
+  };
+}
+
+}  // namespace slipway::deploy

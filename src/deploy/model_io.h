@@ -1,0 +1,45 @@
+#pragma once
+// Model files and data as the road takes them.
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+#include "data/dataset.h"
+#include "model/ir/graph.h"
+#include "quant/calibrate/calibrate.h"
+
+namespace slipway::deploy {
+
+struct ModelOptions {
+  std::map<std::string, std::vector<int64_t>> input_shapes;  // fixes dynamic inputs
+};
+
+// Reads a model file by its kind (.onnx). Errors name the file.
+Result<std::unique_ptr<ir::Graph>> LoadModel(const std::string& path,
+                                             const ModelOptions& options = {});
+bool IsPackage(const std::string& path);
+
+// How a data set feeds a model: its one input, and the batch size to use.
+struct Feed {
+  std::string input;
+  int64_t batch = 1;
+  bool dynamic_batch = false;
+};
+// InvalidArgument when the model does not have exactly one float32 input whose extent fits the
+// samples, with both extents.
+Result<Feed> FeedFor(const ir::Type& input_type, const std::string& input_name,
+                     const data::Dataset& data, int64_t preferred_batch);
+Result<Feed> FeedFor(const ir::Graph& graph, const data::Dataset& data, int64_t preferred_batch);
+
+// Samples [begin, begin + feed.batch) as the input tensor; a static batch is filled up by repeating
+// the last sample. `labels` gets those of the real samples.
+Result<ir::Tensor> LoadBatch(const data::Dataset& data, const Feed& feed, int64_t begin,
+                             int64_t end, ThreadPool* pool, std::vector<int64_t>* labels);
+
+quant::BatchSource CalibrationBatches(const data::Dataset& data, const Feed& feed, int64_t samples,
+                                      ThreadPool* pool);
+
+}  // namespace slipway::deploy

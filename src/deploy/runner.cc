@@ -1,0 +1,207 @@
+#include "deploy/runner.h"
+
+#include <algorithm>
+#include <cstring>
+#include <random>
+
+#include "base/cpu.h"
+#include "base/hash.h"
+#include "base/mapped_file.h"
+#include "deploy/model_io.h"
+#include "model/interp/interpreter.h"
+
+namespace slipway::deploy {
+namespace {
+
+Runner::Port PortOf(const slipway_tensor_info& info) {
+  ir::Type type;
+  type.dtype = static_cast<DType>(info.dtype);
+  type.shape.emplace();
+  for (int d = 0; d < info.rank; ++d) {
+    auto expression =
+        info.dim_names[d] ? Dim::Parse(info.dim_names[d]) : Result<Dim>(Dim(info.dims[d]));
+    type.shape->push_back(expression.ok() ? *expression : Dim::Symbol("unknown"));
+  }
+  return {info.name, std::move(type)};
+}
+
+}  // namespace
+
+Result<CompiledModel> CompileModel(const ir::Graph& graph, const compiler::Platform& platform,
+                                   const compiler::CompileOptions& options,
+                                   const std::string& model_path) {
+  CompiledModel model;
+  model.platform = platform;
+  compiler::CompileOptions with = options;
+  if (!model_path.empty()) {
+    SLIPWAY_ASSIGN_OR_RETURN(auto file, MappedFile::Open(model_path));
+    with.provenance["model_sha256"] = ToHex(Sha256Of(file->bytes()));
+    with.provenance["model"] = model_path.substr(model_path.find_last_of('/') + 1);
+  }
+  SLIPWAY_ASSIGN_OR_RETURN(model.result, compiler::Compile(graph, platform, Backends(), with));
+  SLIPWAY_ASSIGN_OR_RETURN(model.bytes, format::SerializePackage(model.result.package));
+  return model;
+}
+
+std::string HostPlatform() { return ThisCpu().arch == "x86_64" ? "x86" : "reference"; }
+
+Status Runner::FromSession(Session session) {
+  for (const auto& info : session.inputs()) inputs_.push_back(PortOf(info));
+  for (const auto& info : session.outputs()) outputs_.push_back(PortOf(info));
+  session_ = std::make_shared<Session>(std::move(session));
+  run_ = [s = session_](const std::vector<ir::Tensor>& inputs) { return s->Run(inputs); };
+  return OkStatus();
+}
+
+Result<Runner> Runner::ForPackage(const std::string& path, const SessionOptions& options) {
+  SLIPWAY_ASSIGN_OR_RETURN(Session session, Session::Load(path, options));
+  Runner runner;
+  runner.platform_ = session.Provenance("platform");
+  SLIPWAY_RETURN_IF_ERROR(runner.FromSession(std::move(session)));
+  return runner;
+}
+
+Result<Runner> Runner::ForGraph(std::shared_ptr<const ir::Graph> graph, const std::string& platform,
+                                const SessionOptions& options) {
+  Runner runner;
+  runner.platform_ = platform;
+  if (platform == "interpreter") {
+    for (const ir::Value* v : graph->inputs()) runner.inputs_.push_back({v->name(), v->type()});
+    for (const ir::Value* v : graph->outputs()) runner.outputs_.push_back({v->name(), v->type()});
+    SLIPWAY_ASSIGN_OR_RETURN(auto interpreter, interp::Interpreter::Create(*graph));
+    auto shared = std::make_shared<interp::Interpreter>(std::move(interpreter));
+    auto pool = std::make_shared<ThreadPool>(ThreadPoolOptions{.threads = options.threads});
+    runner.run_ = [shared, graph, pool](const std::vector<ir::Tensor>& inputs) {
+      interp::RunOptions run;
+      run.pool = pool.get();
+      return shared->Run(inputs, run);
+    };
+    return runner;
+  }
+  SLIPWAY_ASSIGN_OR_RETURN(compiler::Platform p, GetPlatform(platform));
+  if (p.arch != "any" && p.arch != ThisCpu().arch) {
+    return InvalidArgument("platform '" + p.name + "' is for " + p.arch +
+                           " and cannot run on this " + ThisCpu().arch +
+                           " machine; use `bench` or `deploy`");
+  }
+  compiler::CompileOptions compile;
+  compile.threads = std::max(1, options.threads);
+  SLIPWAY_ASSIGN_OR_RETURN(CompiledModel model, CompileModel(*graph, p, compile));
+  SLIPWAY_ASSIGN_OR_RETURN(Session session, Session::FromBytes(model.bytes, options));
+  SLIPWAY_RETURN_IF_ERROR(runner.FromSession(std::move(session)));
+  return runner;
+}
+
+Result<std::vector<ir::Tensor>> MakeInputs(
+    const std::vector<Runner::Port>& ports, const std::map<std::string, ir::Tensor>& given,
+    const std::map<std::string, std::vector<int64_t>>& shapes, bool fill, uint64_t seed) {
+  std::string names;
+  for (const auto& port : ports)
+    names += (names.empty() ? "" : ", ") + port.name + ": " + port.type.ToString();
+  auto known = [&](const std::string& name) {
+    return std::any_of(ports.begin(), ports.end(), [&](const auto& p) { return p.name == name; });
+  };
+  for (const auto& [name, t] : given) {
+    if (!known(name))
+      return InvalidArgument("the model has no input '" + name + "'; its inputs are " + names);
+  }
+  for (const auto& [name, s] : shapes) {
+    if (!known(name))
+      return InvalidArgument("--shape names '" + name + "', which is no input; the inputs are " +
+                             names);
+  }
+  std::map<std::string, int64_t> symbols;
+  std::vector<ir::Tensor> out;
+  std::mt19937_64 rng(seed);
+  for (const auto& port : ports) {
+    if (auto it = given.find(port.name); it != given.end()) {
+      out.push_back(it->second);
+      continue;
+    }
+    if (!fill)
+      return InvalidArgument("input '" + port.name + "' is missing; give --input " + port.name +
+                             "=FILE.npy (inputs: " + names + ")");
+    auto shape = shapes.find(port.name);
+    if (shape != shapes.end() && port.type.shape &&
+        shape->second.size() != port.type.shape->size()) {
+      return InvalidArgument("--shape " + port.name + " has " +
+                             std::to_string(shape->second.size()) + " dimensions, the input is " +
+                             port.type.ToString());
+    }
+    Dims dims;
+    for (size_t i = 0; port.type.shape && i < port.type.shape->size(); ++i) {
+      const Dim& d = (*port.type.shape)[i];
+      if (shape != shapes.end()) {
+        dims.push_back(shape->second[i]);
+        if (!d.known() && d.Symbols().size() == 1) symbols[d.Symbols()[0]] = shape->second[i];
+        continue;
+      }
+      auto value = d.Evaluate([&](std::string_view s) {
+        auto known_symbol = symbols.find(std::string(s));
+        return std::optional<int64_t>(known_symbol == symbols.end() ? 1 : known_symbol->second);
+      });
+      dims.push_back(value.ok() ? *value : 1);
+    }
+    SLIPWAY_ASSIGN_OR_RETURN(ir::Tensor t, ir::Tensor::Allocate(port.type.dtype, dims));
+    for (int64_t i = 0; i < t.count(); ++i) {
+      uint64_t r = rng();
+      float f = static_cast<float>(r >> 40) / static_cast<float>(1 << 23) - 1.0f;
+      uint8_t* p = t.mutable_data();
+      switch (t.dtype()) {
+        case DType::kFloat32:
+          reinterpret_cast<float*>(p)[i] = f;
+          break;
+        case DType::kFloat64:
+          reinterpret_cast<double*>(p)[i] = f;
+          break;
+        case DType::kInt64:
+          reinterpret_cast<int64_t*>(p)[i] = static_cast<int64_t>(r % 8);
+          break;
+        case DType::kInt32:
+          reinterpret_cast<int32_t*>(p)[i] = static_cast<int32_t>(r % 8);
+          break;
+        case DType::kUInt8:
+        case DType::kInt8:
+          p[i] = static_cast<uint8_t>(r % 128);
+          break;
+        case DType::kBool:
+          p[i] = r & 1;
+          break;
+        default:
+          return Unsupported("input '" + port.name + "' is " + DTypeName(t.dtype()) +
+                             ", which has no random values; give it with --input");
+      }
+    }
+    out.push_back(std::move(t));
+  }
+  return out;
+}
+
+Result<BenchResult> BenchSession(const Session& base, const std::vector<ir::Tensor>& inputs,
+                                 const BenchOptions& options) {
+  BenchResult result;
+  SessionOptions timed = options.session;
+  timed.profile = false;
+  SLIPWAY_ASSIGN_OR_RETURN(Session session, base.Another(timed));
+  SLIPWAY_RETURN_IF_ERROR(session.SetInputs(inputs));
+  SLIPWAY_ASSIGN_OR_RETURN(result.measurement, device::Measure([&] { return session.RunOnly(); },
+                                                               options.measure, options.progress));
+  result.peak_bytes = session.memory();
+  if (!options.profile) return result;
+  SessionOptions profiled = options.session;
+  profiled.profile = true;
+  SLIPWAY_ASSIGN_OR_RETURN(Session profile, base.Another(profiled));
+  SLIPWAY_RETURN_IF_ERROR(profile.SetInputs(inputs));
+  for (int i = 0; i < 3; ++i) SLIPWAY_RETURN_IF_ERROR(profile.RunOnly());
+  profile.ResetProfile();
+  int runs =
+      std::clamp(static_cast<int>(500 / std::max(result.measurement.stats.p50, 0.01)), 3, 100);
+  for (int i = 0; i < runs; ++i) SLIPWAY_RETURN_IF_ERROR(profile.RunOnly());
+  for (const slipway_step_profile& p : profile.Profile()) {
+    double ms = p.runs ? p.total_ms / static_cast<double>(p.runs) : 0;
+    result.nodes.push_back({p.name, p.op, p.backend, p.kernel ? p.kernel : "", ms, p.macs});
+  }
+  return result;
+}
+
+}  // namespace slipway::deploy

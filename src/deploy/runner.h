@@ -1,0 +1,89 @@
+#pragma once
+// A model or package made ready to run here, and how it is timed.
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "deploy/session.h"
+#include "deploy/toolchain.h"
+#include "device/measure.h"
+#include "model/ir/graph.h"
+
+namespace slipway::deploy {
+
+struct CompiledModel {
+  compiler::Platform platform;
+  compiler::CompileResult result;
+  std::vector<uint8_t> bytes;  // the package
+};
+
+// Compiles for `platform`, with the model's file recorded in the package's provenance.
+Result<CompiledModel> CompileModel(const ir::Graph& graph, const compiler::Platform& platform,
+                                   const compiler::CompileOptions& options,
+                                   const std::string& model_path = {});
+
+// "x86" on an x86-64 machine, else "reference".
+std::string HostPlatform();
+
+// Something that runs on this machine: the interpreter ("interpreter"), a compiled model, or a
+// package file.
+class Runner {
+ public:
+  static Result<Runner> ForGraph(std::shared_ptr<const ir::Graph> graph,
+                                 const std::string& platform, const SessionOptions& options);
+  static Result<Runner> ForPackage(const std::string& path, const SessionOptions& options);
+
+  struct Port {
+    std::string name;
+    ir::Type type;
+  };
+  const std::vector<Port>& inputs() const { return inputs_; }
+  const std::vector<Port>& outputs() const { return outputs_; }
+  Result<std::vector<ir::Tensor>> Run(const std::vector<ir::Tensor>& inputs) {
+    return run_(inputs);
+  }
+  Session* session() { return session_.get(); }  // null for the interpreter
+  const std::string& platform() const { return platform_; }
+
+ private:
+  Status FromSession(Session session);
+  std::vector<Port> inputs_, outputs_;
+  std::string platform_;
+  std::shared_ptr<Session> session_;
+  std::function<Result<std::vector<ir::Tensor>>(const std::vector<ir::Tensor>&)> run_;
+};
+
+// One tensor an input: from `given` by name, else (when `fill`) uniform random values in [-1, 1)
+// (floats) or small non-negative integers, the same for one seed everywhere; dynamic dimensions
+// become 1 or what `shapes` says. Errors name the missing or surplus input.
+Result<std::vector<ir::Tensor>> MakeInputs(
+    const std::vector<Runner::Port>& ports, const std::map<std::string, ir::Tensor>& given,
+    const std::map<std::string, std::vector<int64_t>>& shapes, bool fill, uint64_t seed = 1);
+
+struct NodeTime {
+  std::string name, op, backend, kernel;
+  double ms = 0;     // mean of the profiled runs
+  int64_t macs = 0;  // at static shapes
+};
+
+struct BenchResult {
+  device::Measurement measurement;
+  uint64_t peak_bytes = 0;
+  std::vector<NodeTime>
+      nodes;  // from a separate profiled pass: timing every step costs a little itself
+  bool emulated = false;
+};
+
+struct BenchOptions {
+  device::MeasureOptions measure;
+  SessionOptions session;
+  bool profile = true;
+  std::function<void(double)> progress;
+};
+
+Result<BenchResult> BenchSession(const Session& session, const std::vector<ir::Tensor>& inputs,
+                                 const BenchOptions& options);
+
+}  // namespace slipway::deploy
