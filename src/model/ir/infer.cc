@@ -18,7 +18,8 @@ bool FollowsElements(DType t) { return (IsInteger(t) || t == DType::kBool) && DT
 bool Fits(DType t, int64_t v) {
   const int bits = DTypeBits(t);
   if (t == DType::kBool) return v == 0 || v == 1;
-  if (IsSignedInteger(t)) return bits >= 64 || (v >= -(int64_t{1} << (bits - 1)) && v < (int64_t{1} << (bits - 1)));
+  if (IsSignedInteger(t))
+    return bits >= 64 || (v >= -(int64_t{1} << (bits - 1)) && v < (int64_t{1} << (bits - 1)));
   return v >= 0 && (bits >= 63 || v < (int64_t{1} << bits));
 }
 
@@ -80,7 +81,8 @@ struct Session {
       if (s == name) return;
     }
     for (auto& [unused, d] : equal) {
-      d = d.Substitute([&](std::string_view s) { return s == name ? std::optional<Dim>(b) : std::nullopt; });
+      d = d.Substitute(
+          [&](std::string_view s) { return s == name ? std::optional<Dim>(b) : std::nullopt; });
     }
     equal[name] = b;
   }
@@ -114,7 +116,9 @@ class Context final : public InferContext {
     static const Type kNone;
     return i < types_.size() ? types_[i] : kNone;
   }
-  const Tensor* constant(size_t i) const override { return i < constants_.size() ? constants_[i] : nullptr; }
+  const Tensor* constant(size_t i) const override {
+    return i < constants_.size() ? constants_[i] : nullptr;
+  }
   std::optional<Elements> elements(size_t i) const override {
     if (!has_input(i)) return std::nullopt;
     std::optional<Elements> e;
@@ -145,7 +149,8 @@ class Context final : public InferContext {
     SLIPWAY_RETURN_IF_ERROR(CheckArity());
     for (size_t i = 0; i < types_.size(); ++i) {
       if (present_[i] && types_[i].dtype == DType::kString) {
-        return Unsupported("input " + std::to_string(i) + " is a tensor of strings; remove the string part of the model");
+        return Unsupported("input " + std::to_string(i) +
+                           " is a tensor of strings; remove the string part of the model");
       }
     }
     SLIPWAY_RETURN_IF_ERROR(node_.schema()->infer(*this));
@@ -173,7 +178,8 @@ class Context final : public InferContext {
       return Bad("has ", types_.size(), " inputs but takes ", range(s.min_inputs, s.max_inputs));
     }
     if (!in_range(outputs_.size(), s.min_outputs, s.max_outputs)) {
-      return Bad("has ", outputs_.size(), " outputs but gives ", range(s.min_outputs, s.max_outputs));
+      return Bad("has ", outputs_.size(), " outputs but gives ",
+                 range(s.min_outputs, s.max_outputs));
     }
     for (size_t i = 0; i < static_cast<size_t>(s.min_inputs); ++i) {
       if (!present_[i]) return Bad("the required input ", i, " is absent");
@@ -184,21 +190,28 @@ class Context final : public InferContext {
   Status CheckOutput(size_t i) const {
     const Type& t = outputs_[i];
     if (!t.shape) return OkStatus();
-    if (t.shape->size() > kMaxRank) return Bad("output ", i, " would have ", t.shape->size(), " dimensions; at most ", kMaxRank, " are supported");
+    if (t.shape->size() > kMaxRank)
+      return Bad("output ", i, " would have ", t.shape->size(), " dimensions; at most ", kMaxRank,
+                 " are supported");
     int64_t bits = std::max(DTypeBits(t.dtype), 8);
     bool empty = false, fits = true;
     for (size_t d = 0; d < t.shape->size(); ++d) {
       const Dim& dim = (*t.shape)[d];
-      if (dim.overflowed()) return Bad("dimension ", d, " of output ", i, " overflows or is too complex an expression; fix the sizes of the inputs");
+      if (dim.overflowed())
+        return Bad("dimension ", d, " of output ", i,
+                   " overflows or is too complex an expression; fix the sizes of the inputs");
       if (!dim.known()) continue;
-      if (dim.value() < 0) return Bad("dimension ", d, " of output ", i, " would be negative: ", *t.shape);
-      if (dim.value() > kMaxDimension) return Bad("dimension ", d, " of output ", i, " is too large: ", dim);
+      if (dim.value() < 0)
+        return Bad("dimension ", d, " of output ", i, " would be negative: ", *t.shape);
+      if (dim.value() > kMaxDimension)
+        return Bad("dimension ", d, " of output ", i, " is too large: ", dim);
       empty |= dim.value() == 0;
       auto product = CheckedMul(bits, dim.value());
       fits &= product.has_value();
       if (product && *product != 0) bits = *product;
     }
-    if (!fits && !empty) return Bad("output ", i, " of shape ", *t.shape, " does not fit in memory");
+    if (!fits && !empty)
+      return Bad("output ", i, " of shape ", *t.shape, " does not fit in memory");
     return OkStatus();
   }
 
@@ -229,7 +242,8 @@ class Context final : public InferContext {
   std::vector<std::optional<Elements>> output_elements_;
 };
 
-// The more specific of a declared and an inferred dimension (see infer.h); nullopt when they contradict.
+// The more specific of a declared and an inferred dimension (see infer.h); nullopt when they
+// contradict.
 std::optional<Dim> MergeDim(const Session& session, const Dim& declared, const Dim& inferred) {
   if (declared == inferred) return inferred;
   if (declared.overflowed()) return inferred;
@@ -243,8 +257,8 @@ Result<Type> Merge(const Session& session, const Value& value, const Type& infer
   Type out = inferred;
   if (out.dtype == DType::kUndefined) out.dtype = declared.dtype;
   if (declared.dtype != DType::kUndefined && declared.dtype != out.dtype) {
-    return Bad("output '", value.name(), "' is declared as ", declared.dtype, " but the operator gives ", out.dtype,
-               "; correct the declaration");
+    return Bad("output '", value.name(), "' is declared as ", declared.dtype,
+               " but the operator gives ", out.dtype, "; correct the declaration");
   }
   if (!out.shape) {
     out.shape = declared.shape;
@@ -253,8 +267,8 @@ Result<Type> Merge(const Session& session, const Value& value, const Type& infer
   if (!declared.shape) return out;
   const auto contradiction = [&]() -> Result<Type> {
     if (value.is_output()) return inferred;
-    return Bad("output '", value.name(), "' is declared with shape ", *declared.shape, " but the operator gives ",
-               *inferred.shape, "; remove or correct the declaration");
+    return Bad("output '", value.name(), "' is declared with shape ", *declared.shape,
+               " but the operator gives ", *inferred.shape, "; remove or correct the declaration");
   };
   if (declared.shape->size() != out.shape->size()) return contradiction();
   for (size_t i = 0; i < out.shape->size(); ++i) {
@@ -279,12 +293,15 @@ Status BindSymbols(Graph& graph, const std::unordered_map<std::string, int64_t>&
     if (!known.count(name)) {
       std::string all;
       for (const std::string& s : known) all += (all.empty() ? "" : ", ") + s;
-      return Bad("no input has a dimension named '", name, "'; ", all.empty() ? "all dimensions are fixed" : "there are: " + all);
+      return Bad("no input has a dimension named '", name, "'; ",
+                 all.empty() ? "all dimensions are fixed" : "there are: " + all);
     }
     if (size < 0) return Bad("dimension '", name, "' cannot be ", size);
     auto range = graph.symbol_ranges.find(name);
-    if (range != graph.symbol_ranges.end() && (size < range->second.first || size > range->second.second)) {
-      return Bad("dimension '", name, "' = ", size, " is outside its range [", range->second.first, ", ", range->second.second, "]");
+    if (range != graph.symbol_ranges.end() &&
+        (size < range->second.first || size > range->second.second)) {
+      return Bad("dimension '", name, "' = ", size, " is outside its range [", range->second.first,
+                 ", ", range->second.second, "]");
     }
   }
   for (const auto& value : graph.values()) {
@@ -306,12 +323,15 @@ Status BindSymbols(Graph& graph, const std::unordered_map<std::string, int64_t>&
 Status CheckInput(const Value& v) {
   if (!v.type().shape) return OkStatus();
   const SymShape& s = *v.type().shape;
-  if (s.size() > kMaxRank) return Bad("input '", v.name(), "' has ", s.size(), " dimensions; at most ", kMaxRank, " are supported");
+  if (s.size() > kMaxRank)
+    return Bad("input '", v.name(), "' has ", s.size(), " dimensions; at most ", kMaxRank,
+               " are supported");
   int64_t bits = std::max(DTypeBits(v.dtype()), 8);
   bool empty = false, fits = true;
   for (const Dim& d : s) {
     if (d.overflowed() || (d.known() && (d.value() < 0 || d.value() > kMaxDimension))) {
-      return Bad("input '", v.name(), "' has the invalid shape ", s, "; sizes must be non-negative");
+      return Bad("input '", v.name(), "' has the invalid shape ", s,
+                 "; sizes must be non-negative");
     }
     if (!d.known()) continue;
     empty |= d.Is(0);
@@ -352,7 +372,8 @@ Status InferShapes(Graph& graph, const InferOptions& options) {
       Type t = v->type();
       session.Resolve(t);
       auto e = session.elements.find(v);
-      context.SetInput(i, std::move(t), v->constant(), e == session.elements.end() ? nullptr : &e->second);
+      context.SetInput(i, std::move(t), v->constant(),
+                       e == session.elements.end() ? nullptr : &e->second);
     }
     SLIPWAY_RETURN_IF_ERROR(context.Run().With(node->Describe()));
     for (size_t i = 0; i < node->outputs().size(); ++i) {
@@ -380,12 +401,14 @@ Status InferShapes(Graph& graph, const InferOptions& options) {
 
 Result<std::vector<Type>> InferNode(const Node& node, std::span<const Type> inputs,
                                     std::span<const Tensor* const> constants) {
-  if (!node.schema()) return Unsupported(node.Describe() + ": the operator table has no such operator");
+  if (!node.schema())
+    return Unsupported(node.Describe() + ": the operator table has no such operator");
   Session session;
   Context context(node, session);
   for (size_t i = 0; i < node.inputs().size() && i < inputs.size(); ++i) {
     if (!node.inputs()[i]) continue;
-    const Tensor* t = i < constants.size() && constants[i] && constants[i]->present() ? constants[i] : nullptr;
+    const Tensor* t =
+        i < constants.size() && constants[i] && constants[i]->present() ? constants[i] : nullptr;
     context.SetInput(i, inputs[i], t, nullptr);
   }
   SLIPWAY_RETURN_IF_ERROR(context.Run().With(node.Describe()));

@@ -11,12 +11,16 @@ Result<int64_t> ReadGroup(const InferContext& c) {
   return group;
 }
 
-// The kernel extent from the weights' spatial dimensions and the kernel_shape attribute, which must agree; nullopt when neither tells.
-Result<std::optional<std::vector<int64_t>>> KernelExtent(const InferContext& c, const SymShape* w, size_t spatial) {
+// The kernel extent from the weights' spatial dimensions and the kernel_shape attribute, which must
+// agree; nullopt when neither tells.
+Result<std::optional<std::vector<int64_t>>> KernelExtent(const InferContext& c, const SymShape* w,
+                                                         size_t spatial) {
   std::optional<std::vector<int64_t>> out;
   const auto given = c.attributes().Ints("kernel_shape");
   if (!given.empty()) {
-    if (given.size() != spatial) return Bad("kernel_shape has ", given.size(), " numbers but the input has ", spatial, " spatial dimensions");
+    if (given.size() != spatial)
+      return Bad("kernel_shape has ", given.size(), " numbers but the input has ", spatial,
+                 " spatial dimensions");
     out = std::vector<int64_t>(given.begin(), given.end());
   }
   if (!w) return out;
@@ -37,7 +41,8 @@ struct ConvShapes {
   std::optional<Window> window;
 };
 
-// What Conv, ConvTranspose and QConv share: ranks, groups, channels, bias, window. nullopt when X's rank is unknown.
+// What Conv, ConvTranspose and QConv share: ranks, groups, channels, bias, window. nullopt when X's
+// rank is unknown.
 Result<std::optional<ConvShapes>> ReadConv(InferContext& c, bool transposed, size_t bias) {
   std::optional<ConvShapes> none;
   SLIPWAY_RETURN_IF_ERROR(RequireMinRank(c, 0, 3, "the input"));
@@ -57,8 +62,8 @@ Result<std::optional<ConvShapes>> ReadConv(InferContext& c, bool transposed, siz
     const Dim& second = (*w)[1];
     const Dim want = transposed ? first : second * Dim(group);
     if (s.in_channels.known() && want.known() && !(s.in_channels == want)) {
-      return Bad("the input has ", s.in_channels, " channels but the weight ", *w, " with group = ", group, " takes ", want,
-                 "; check group and the weight");
+      return Bad("the input has ", s.in_channels, " channels but the weight ", *w,
+                 " with group = ", group, " takes ", want, "; check group and the weight");
     }
     if (transposed && first.known() && first.value() % group != 0) {
       return Bad("group = ", group, " does not divide the ", first, " input channels");
@@ -107,7 +112,8 @@ Result<std::optional<SymShape>> PoolOutput(InferContext& c) {
   std::optional<SymShape> out;
   SLIPWAY_RETURN_IF_ERROR(RequireMinRank(c, 0, 3, "the input"));
   const auto kernel = c.attributes().Ints("kernel_shape");
-  if (kernel.empty()) return Bad("kernel_shape is missing or empty; give the window's extent per spatial dimension");
+  if (kernel.empty())
+    return Bad("kernel_shape is missing or empty; give the window's extent per spatial dimension");
   SLIPWAY_ASSIGN_OR_RETURN(const Window w, ReadWindow(c, {kernel.begin(), kernel.end()}));
   for (size_t i = 0; i < w.rank(); ++i) {
     const int64_t span = w.dilations[i] * (w.kernel[i] - 1) + 1;
@@ -119,7 +125,8 @@ Result<std::optional<SymShape>> PoolOutput(InferContext& c) {
   const SymShape* x = ShapeOf(c, 0);
   if (!x) return out;
   if (w.rank() + 2 != x->size()) {
-    return Bad("kernel_shape has ", w.rank(), " numbers but the input ", *x, " has ", x->size() - 2, " spatial dimensions");
+    return Bad("kernel_shape has ", w.rank(), " numbers but the input ", *x, " has ", x->size() - 2,
+               " spatial dimensions");
   }
   out = SymShape{(*x)[0], (*x)[1]};
   for (size_t i = 0; i < w.rank(); ++i) {
@@ -177,10 +184,12 @@ Status InferConvTranspose(InferContext& c) {
     return Bad("output_padding has ", extra.size(), " numbers but needs ", s->spatial);
   }
   if (!wanted.empty() && wanted.size() != s->spatial) {
-    return Bad("output_shape has ", wanted.size(), " numbers but needs ", s->spatial, ", one per spatial dimension");
+    return Bad("output_shape has ", wanted.size(), " numbers but needs ", s->spatial,
+               ", one per spatial dimension");
   }
   for (int64_t v : extra) {
-    if (v < 0 || v > kMaxWindow) return Bad("output_padding ", v, " must lie in [0, ", kMaxWindow, "]");
+    if (v < 0 || v > kMaxWindow)
+      return Bad("output_padding ", v, " must lie in [0, ", kMaxWindow, "]");
   }
   const SymShape& x = *c.input(0).shape;
   SymShape out = {s->batch, s->out_channels};
@@ -201,11 +210,11 @@ Status InferConvTranspose(InferContext& c) {
       continue;
     }
     const Dim span = Dim(w.dilations[i]) * Dim(w.kernel[i] - 1) + Dim(1);
-    const Dim d = Dim(w.strides[i]) * (in - Dim(1)) + span + Dim(extra.empty() ? 0 : extra[i]) - Dim(w.pads[i]) -
-                  Dim(w.pads[w.rank() + i]);
+    const Dim d = Dim(w.strides[i]) * (in - Dim(1)) + span + Dim(extra.empty() ? 0 : extra[i]) -
+                  Dim(w.pads[i]) - Dim(w.pads[w.rank() + i]);
     if (d.known() && !d.overflowed() && d.value() < 1) {
-      return Bad("output dimension ", i + 2, " would be ", d, "; the pads ", w.pads[i], " + ", w.pads[w.rank() + i],
-                 " are too large for input ", x);
+      return Bad("output dimension ", i + 2, " would be ", d, "; the pads ", w.pads[i], " + ",
+                 w.pads[w.rank() + i], " are too large for input ", x);
     }
     out.push_back(d);
   }

@@ -22,7 +22,8 @@ std::optional<Dim> Arithmetic(std::string_view op, const Dim& a, const Dim& b) {
       return q + Dim(q.value() < 0 && !r.Is(0) ? 1 : 0);
     }
     // Sizes are not negative, so both roundings agree.
-    return SeemsNonNegative(a) && SeemsNonNegative(b) ? std::optional(FloorDiv(a, b)) : std::nullopt;
+    return SeemsNonNegative(a) && SeemsNonNegative(b) ? std::optional(FloorDiv(a, b))
+                                                      : std::nullopt;
   }
   if (op == "Mod") {
     if (b.Is(0)) return std::nullopt;
@@ -40,7 +41,8 @@ std::optional<bool> Comparison(std::string_view op, const Dim& a, const Dim& b) 
   const Dim d = a - b;
   if (d.overflowed()) return std::nullopt;
   if (!d.known()) {
-    // Different expressions may still be equal for some sizes; only an order that always holds decides.
+    // Different expressions may still be equal for some sizes; only an order that always holds
+    // decides.
     if (!SeemsNegative(d) && !SeemsNegative(b - a)) return std::nullopt;
     const bool less = SeemsNegative(d);
     if (op == "Equal") return false;
@@ -66,7 +68,8 @@ std::optional<bool> Logic(std::string_view op, const Dim& a, const Dim& b) {
   return std::nullopt;
 }
 
-// Folds f over the elements of all inputs, broadcast to `shape`; nothing when any element is unknown.
+// Folds f over the elements of all inputs, broadcast to `shape`; nothing when any element is
+// unknown.
 template <typename F>
 void FoldElements(InferContext& c, const SymShape& shape, F&& f) {
   const auto extent = SmallExtent(shape);
@@ -133,7 +136,8 @@ Status ChannelParameters(InferContext& c) {
 Status CheckScatterND(const InferContext& c) {
   SLIPWAY_RETURN_IF_ERROR(SameDtype(c, {0, 2}));
   const std::string_view reduction = c.attributes().String("reduction", "none");
-  if (reduction != "none" && reduction != "add" && reduction != "mul" && reduction != "max" && reduction != "min") {
+  if (reduction != "none" && reduction != "add" && reduction != "mul" && reduction != "max" &&
+      reduction != "min") {
     return Bad("reduction '", reduction, "' must be none, add, mul, max or min");
   }
   const SymShape *data = ShapeOf(c, 0), *indices = ShapeOf(c, 1), *updates = ShapeOf(c, 2);
@@ -142,7 +146,8 @@ Status CheckScatterND(const InferContext& c) {
   const Dim& last = indices->back();
   if (!last.known()) return OkStatus();
   if (last.value() < 1 || last.value() > static_cast<int64_t>(data->size())) {
-    return Bad("the last dimension of indices is ", last, " but must lie in [1, ", data->size(), "]");
+    return Bad("the last dimension of indices is ", last, " but must lie in [1, ", data->size(),
+               "]");
   }
   SymShape want(indices->begin(), indices->end() - 1);
   want.insert(want.end(), data->begin() + last.value(), data->end());
@@ -195,7 +200,8 @@ Status CheckSame(InferContext& c) {
     return OkStatus();
   }
   if (op == "LRN") {
-    if (c.attributes().Int("size", 0) < 1) return Bad("size = ", c.attributes().Int("size", 0), " must be at least 1");
+    if (c.attributes().Int("size", 0) < 1)
+      return Bad("size = ", c.attributes().Int("size", 0), " must be at least 1");
     return RequireMinRank(c, 0, 2, "the input");
   }
   if (op == "Trilu") {
@@ -255,7 +261,8 @@ Status InferCast(InferContext& c) {
   const int64_t to = c.attributes().Int("to", 0);
   const DType t = to > 0 && to < 256 ? static_cast<DType>(to) : DType::kUndefined;
   if (t == DType::kString || c.input(0).dtype == DType::kString) {
-    return Unsupported("casts from and to strings are not supported; remove the string part of the model");
+    return Unsupported(
+        "casts from and to strings are not supported; remove the string part of the model");
   }
   if (!IsKnown(t)) return Bad("to = ", to, " is no element type of ONNX TensorProto");
   c.set_output(0, t, c.input(0).shape);
@@ -284,7 +291,8 @@ Status InferBroadcast(InferContext& c) {
   if (dtype == DType::kBool) return Bad("the operator does not take bool; insert a Cast");
   c.set_output(0, dtype, shape);
   const std::string op(c.op());
-  if (!shape || c.domain() != "" || (op == "Mod" && c.attributes().Int("fmod", 0) != 0)) return OkStatus();
+  if (!shape || c.domain() != "" || (op == "Mod" && c.attributes().Int("fmod", 0) != 0))
+    return OkStatus();
   FoldElements(c, *shape, [&](const Dim& a, const Dim& b) { return Arithmetic(op, a, b); });
   return OkStatus();
 }
@@ -311,7 +319,8 @@ Status InferWhere(InferContext& c) {
   SLIPWAY_RETURN_IF_ERROR(RequireBool(c, 0));
   SLIPWAY_RETURN_IF_ERROR(SameDtype(c, {1, 2}));
   SLIPWAY_ASSIGN_OR_RETURN(auto shape, BroadcastAll(c));
-  c.set_output(0, c.input(1).dtype != DType::kUndefined ? c.input(1).dtype : c.input(2).dtype, shape);
+  c.set_output(0, c.input(1).dtype != DType::kUndefined ? c.input(1).dtype : c.input(2).dtype,
+               shape);
   const auto extent = shape ? SmallExtent(*shape) : std::nullopt;
   const auto condition = c.elements(0), yes = c.elements(1), no = c.elements(2);
   if (!extent || !condition || !yes || !no) return OkStatus();

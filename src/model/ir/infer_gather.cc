@@ -25,7 +25,8 @@ Status InferGather(InferContext& c) {
     c.set_output(0, dtype, std::nullopt);
     return OkStatus();
   }
-  SLIPWAY_ASSIGN_OR_RETURN(const size_t axis, NormalizeAxis(c.attributes().Int("axis", 0), x->size()));
+  SLIPWAY_ASSIGN_OR_RETURN(const size_t axis,
+                           NormalizeAxis(c.attributes().Int("axis", 0), x->size()));
   SymShape out(x->begin(), x->begin() + static_cast<std::ptrdiff_t>(axis));
   out.insert(out.end(), indices->begin(), indices->end());
   out.insert(out.end(), x->begin() + static_cast<std::ptrdiff_t>(axis) + 1, x->end());
@@ -63,8 +64,10 @@ Status InferGatherElements(InferContext& c) {
   const SymShape *x = ShapeOf(c, 0), *indices = ShapeOf(c, 1);
   c.set_output(0, c.input(0).dtype, c.input(1).shape);
   if (!x || !indices) return OkStatus();
-  SLIPWAY_ASSIGN_OR_RETURN(const size_t axis, NormalizeAxis(c.attributes().Int("axis", 0), x->size()));
-  if (x->size() != indices->size()) return Bad("data ", *x, " and indices ", *indices, " must have as many dimensions");
+  SLIPWAY_ASSIGN_OR_RETURN(const size_t axis,
+                           NormalizeAxis(c.attributes().Int("axis", 0), x->size()));
+  if (x->size() != indices->size())
+    return Bad("data ", *x, " and indices ", *indices, " must have as many dimensions");
   for (size_t i = 0; i < x->size(); ++i) {
     const Dim &d = (*x)[i], &n = (*indices)[i];
     if (i != axis && d.known() && n.known() && n.value() > d.value()) {
@@ -83,14 +86,17 @@ Status InferGatherND(InferContext& c) {
     c.set_output(0, dtype, std::nullopt);
     return OkStatus();
   }
-  const int64_t rank = static_cast<int64_t>(x->size()), index_rank = static_cast<int64_t>(indices->size());
+  const int64_t rank = static_cast<int64_t>(x->size()),
+                index_rank = static_cast<int64_t>(indices->size());
   if (rank < 1 || index_rank < 1) return Bad("data and indices need at least one dimension");
   if (batch < 0 || batch >= std::min(rank, index_rank)) {
-    return Bad("batch_dims = ", batch, " must be smaller than the dimensions of data ", *x, " and indices ", *indices);
+    return Bad("batch_dims = ", batch, " must be smaller than the dimensions of data ", *x,
+               " and indices ", *indices);
   }
   for (int64_t i = 0; i < batch; ++i) {
     const size_t d = static_cast<size_t>(i);
-    SLIPWAY_RETURN_IF_ERROR(Unify(c, (*x)[d], (*indices)[d], "batch dimension " + std::to_string(i)).status());
+    SLIPWAY_RETURN_IF_ERROR(
+        Unify(c, (*x)[d], (*indices)[d], "batch dimension " + std::to_string(i)).status());
   }
   const Dim& depth = indices->back();
   if (!depth.known()) {
@@ -98,7 +104,8 @@ Status InferGatherND(InferContext& c) {
     return OkStatus();
   }
   if (depth.value() < 1 || depth.value() > rank - batch) {
-    return Bad("the last dimension of indices ", *indices, " must lie in [1, ", rank - batch, "] for data ", *x, " and batch_dims = ", batch);
+    return Bad("the last dimension of indices ", *indices, " must lie in [1, ", rank - batch,
+               "] for data ", *x, " and batch_dims = ", batch);
   }
   SymShape out(indices->begin(), indices->end() - 1);
   out.insert(out.end(), x->begin() + batch + depth.value(), x->end());
@@ -108,7 +115,8 @@ Status InferGatherND(InferContext& c) {
 
 Status InferOneHot(InferContext& c) {
   SLIPWAY_RETURN_IF_ERROR(RequireScalar(c, 1, "depth"));
-  if (const SymShape* v = ShapeOf(c, 2); v && (v->size() != 1 || ((*v)[0].known() && !(*v)[0].Is(2)))) {
+  if (const SymShape* v = ShapeOf(c, 2);
+      v && (v->size() != 1 || ((*v)[0].known() && !(*v)[0].Is(2)))) {
     return Bad("values (input 2) has shape ", *v, " but must be [2]: the off and the on value");
   }
   const DType dtype = c.input(2).dtype;
@@ -117,14 +125,16 @@ Status InferOneHot(InferContext& c) {
     c.set_output(0, dtype, std::nullopt);
     return OkStatus();
   }
-  SLIPWAY_ASSIGN_OR_RETURN(const size_t axis, NormalizeAxis(c.attributes().Int("axis", -1), x->size() + 1));
+  SLIPWAY_ASSIGN_OR_RETURN(const size_t axis,
+                           NormalizeAxis(c.attributes().Int("axis", -1), x->size() + 1));
   Dim depth;
   if (auto e = c.elements(1); e && e->size() == 1) {
     depth = (*e)[0];
     if (depth.known() && depth.value() < 1) return Bad("depth = ", depth, " must be at least 1");
   } else if (const Tensor* t = c.constant(1); t && t->count() == 1 && IsFloating(t->dtype())) {
     const auto v = t->ToDoubles();  // the specification allows a floating depth
-    if (v.size() != 1 || !(v[0] >= 1 && v[0] < 1e15)) return Bad("depth must be a number of at least 1");
+    if (v.size() != 1 || !(v[0] >= 1 && v[0] < 1e15))
+      return Bad("depth must be a number of at least 1");
     depth = Dim(static_cast<int64_t>(v[0]));
   } else {
     depth = c.fresh_symbol();
@@ -139,11 +149,13 @@ namespace {
 
 // floor(in * scale); exact for a symbolic `in` when the scale is a small dyadic fraction.
 Result<Dim> Scaled(InferContext& c, const Dim& in, float scale) {
-  if (!std::isfinite(scale) || scale <= 0) return Bad("scale ", std::to_string(scale), " must be positive and finite");
+  if (!std::isfinite(scale) || scale <= 0)
+    return Bad("scale ", std::to_string(scale), " must be positive and finite");
   if (in.known()) {
     // In float32, as the specification's own inference computes it.
     const float v = std::floor(static_cast<float>(in.value()) * scale);
-    if (v >= 0x1p62f) return Bad("extent ", in, " times scale ", std::to_string(scale), " is too large");
+    if (v >= 0x1p62f)
+      return Bad("extent ", in, " times scale ", std::to_string(scale), " is too large");
     return Dim(static_cast<int64_t>(v));
   }
   double numerator = scale;
@@ -164,10 +176,14 @@ struct Choice {
 Status CheckResizeModes(const InferContext& c) {
   const Choice kChoices[] = {
       {"mode", "nearest", {"nearest", "linear", "cubic"}},
-      {"nearest_mode", "round_prefer_floor", {"round_prefer_floor", "round_prefer_ceil", "floor", "ceil"}},
+      {"nearest_mode",
+       "round_prefer_floor",
+       {"round_prefer_floor", "round_prefer_ceil", "floor", "ceil"}},
       {"keep_aspect_ratio_policy", "stretch", {"stretch", "not_larger", "not_smaller"}},
-      {"coordinate_transformation_mode", "half_pixel",
-       {"half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric", "tf_crop_and_resize"}},
+      {"coordinate_transformation_mode",
+       "half_pixel",
+       {"half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric",
+        "tf_crop_and_resize"}},
   };
   for (const Choice& choice : kChoices) {
     const std::string_view v = c.attributes().String(choice.attribute, choice.fallback);
@@ -201,21 +217,25 @@ Status InferResize(InferContext& c) {
     for (size_t i = 0; i < x->size(); ++i) which.push_back(i);
   }
   const bool by_scale = !IsEmptyInput(c, 2), by_size = !IsEmptyInput(c, 3);
-  if (by_scale == by_size) return Bad("exactly one of scales (input 2) and sizes (input 3) must be given");
-  const bool crop = c.attributes().String("coordinate_transformation_mode", "half_pixel") == "tf_crop_and_resize";
+  if (by_scale == by_size)
+    return Bad("exactly one of scales (input 2) and sizes (input 3) must be given");
+  const bool crop =
+      c.attributes().String("coordinate_transformation_mode", "half_pixel") == "tf_crop_and_resize";
   std::vector<double> roi;
   if (crop) {
     if (IsEmptyInput(c, 1)) return Bad("tf_crop_and_resize needs roi (input 1)");
     if (const Tensor* t = c.constant(1)) {
       roi = t->ToDoubles();
-      if (roi.size() != 2 * which.size()) return Bad("roi has ", roi.size(), " elements but needs ", 2 * which.size());
+      if (roi.size() != 2 * which.size())
+        return Bad("roi has ", roi.size(), " elements but needs ", 2 * which.size());
     }
   }
   SymShape out = *x;
   if (by_scale) {
     const Tensor* t = c.constant(2);
     const auto scales = t ? t->ToDoubles() : std::vector<double>();
-    if (t && scales.size() != which.size()) return Bad("scales has ", t->count(), " elements but needs ", which.size());
+    if (t && scales.size() != which.size())
+      return Bad("scales has ", t->count(), " elements but needs ", which.size());
     for (size_t i = 0; i < which.size(); ++i) {
       Dim& d = out[which[i]];
       if (!t || (crop && roi.empty())) {
@@ -229,17 +249,21 @@ Status InferResize(InferContext& c) {
     return OkStatus();
   }
   SLIPWAY_ASSIGN_OR_RETURN(auto sizes, IntVector(c, 3, "sizes"));
-  if (sizes && sizes->size() != which.size()) return Bad("sizes has ", sizes->size(), " elements but needs ", which.size());
+  if (sizes && sizes->size() != which.size())
+    return Bad("sizes has ", sizes->size(), " elements but needs ", which.size());
   for (size_t i = 0; sizes && i < which.size(); ++i) {
-    if ((*sizes)[i].known() && (*sizes)[i].value() < 0) return Bad("sizes holds ", (*sizes)[i], "; sizes must not be negative");
+    if ((*sizes)[i].known() && (*sizes)[i].value() < 0)
+      return Bad("sizes holds ", (*sizes)[i], "; sizes must not be negative");
   }
   const std::string_view policy = c.attributes().String("keep_aspect_ratio_policy", "stretch");
   bool all_known = sizes.has_value();
-  for (size_t i = 0; sizes && i < which.size(); ++i) all_known &= (*sizes)[i].known() && (*x)[which[i]].known();
+  for (size_t i = 0; sizes && i < which.size(); ++i)
+    all_known &= (*sizes)[i].known() && (*x)[which[i]].known();
   double scale = policy == "not_larger" ? INFINITY : 0;
   for (size_t i = 0; all_known && policy != "stretch" && i < which.size(); ++i) {
     const double in = static_cast<double>((*x)[which[i]].value());
-    if (in == 0) return Bad("dimension ", which[i], " of ", *x, " is empty and has no aspect ratio");
+    if (in == 0)
+      return Bad("dimension ", which[i], " of ", *x, " is empty and has no aspect ratio");
     const double s = static_cast<double>((*sizes)[i].value()) / in;
     scale = policy == "not_larger" ? std::min(scale, s) : std::max(scale, s);
   }

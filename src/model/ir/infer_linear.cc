@@ -17,7 +17,8 @@ Result<std::optional<SymShape>> LinearOutput(InferContext& c, size_t bias, size_
     const bool transposed = c.attributes().Int("transW", 0) != 0;
     const Dim& k = (*w)[transposed ? 1 : 0];
     if (x->back().known() && k.known() && !(x->back() == k)) {
-      return Bad("the input ", *x, " has ", x->back(), " features but the weight ", *w, transposed ? " (transposed)" : "", " takes ", k);
+      return Bad("the input ", *x, " has ", x->back(), " features but the weight ", *w,
+                 transposed ? " (transposed)" : "", " takes ", k);
     }
     if (!(x->back() == k)) c.assume_equal(x->back(), k);
     n = (*w)[transposed ? 0 : 1];
@@ -48,13 +49,15 @@ Status InferGemm(InferContext& c) {
   if (a && b) {
     const Dim ka = (*a)[ta ? 0 : 1], kb = (*b)[tb ? 1 : 0];
     if (ka.known() && kb.known() && !(ka == kb)) {
-      return Bad("A", ta ? "^T" : "", " of ", *a, " and B", tb ? "^T" : "", " of ", *b, " do not multiply: ", ka, " and ", kb, " differ");
+      return Bad("A", ta ? "^T" : "", " of ", *a, " and B", tb ? "^T" : "", " of ", *b,
+                 " do not multiply: ", ka, " and ", kb, " differ");
     }
     if (!(ka == kb)) c.assume_equal(ka, kb);
   }
   const Dim m = a ? (*a)[ta ? 1 : 0] : c.fresh_symbol();
   const Dim n = b ? (*b)[tb ? 0 : 1] : c.fresh_symbol();
-  if (const SymShape* bias = ShapeOf(c, 2)) SLIPWAY_RETURN_IF_ERROR(BroadcastsTo(*bias, {m, n}, "C"));
+  if (const SymShape* bias = ShapeOf(c, 2))
+    SLIPWAY_RETURN_IF_ERROR(BroadcastsTo(*bias, {m, n}, "C"));
   c.set_output(0, c.input(0).dtype, SymShape{m, n});
   return OkStatus();
 }
@@ -75,10 +78,12 @@ Status InferMatMul(InferContext& c) {
   if (vector_b) b.push_back(Dim(1));
   const Dim &ka = a.back(), &kb = b[b.size() - 2];
   if (ka.known() && kb.known() && !(ka == kb)) {
-    return Bad("shapes ", *pa, " and ", *pb, " do not multiply: ", ka, " columns meet ", kb, " rows");
+    return Bad("shapes ", *pa, " and ", *pb, " do not multiply: ", ka, " columns meet ", kb,
+               " rows");
   }
   if (!(ka == kb)) c.assume_equal(ka, kb);
-  SLIPWAY_ASSIGN_OR_RETURN(SymShape out, Broadcast(c, SymShape(a.begin(), a.end() - 2), SymShape(b.begin(), b.end() - 2)));
+  SLIPWAY_ASSIGN_OR_RETURN(SymShape out, Broadcast(c, SymShape(a.begin(), a.end() - 2),
+                                                   SymShape(b.begin(), b.end() - 2)));
   if (!vector_a) out.push_back(a[a.size() - 2]);
   if (!vector_b) out.push_back(b.back());
   c.set_output(0, dtype, std::move(out));
@@ -122,14 +127,18 @@ Status InferAttention(InferContext& c) {
   const bool flat = q->size() == 3;
   const size_t sequence = flat ? 1 : 2;
   if (flat) {
-    const int64_t nq = c.attributes().Int("q_num_heads", 0), nkv = c.attributes().Int("kv_num_heads", 0);
+    const int64_t nq = c.attributes().Int("q_num_heads", 0),
+                  nkv = c.attributes().Int("kv_num_heads", 0);
     if (nq < 1 || nkv < 1 || nq > kMaxWindow || nkv > kMaxWindow) {
-      return Bad("q_num_heads = ", nq, " and kv_num_heads = ", nkv, " must be positive for 3-D inputs");
+      return Bad("q_num_heads = ", nq, " and kv_num_heads = ", nkv,
+                 " must be positive for 3-D inputs");
     }
     q_heads = Dim(nq);
     kv_heads = Dim(nkv);
-    const auto per_head = [](const Dim& hidden, int64_t heads, std::string_view what) -> Result<Dim> {
-      if (hidden.known() && hidden.value() % heads != 0) return Bad(what, ": ", heads, " heads do not divide ", hidden, " features");
+    const auto per_head = [](const Dim& hidden, int64_t heads,
+                             std::string_view what) -> Result<Dim> {
+      if (hidden.known() && hidden.value() % heads != 0)
+        return Bad(what, ": ", heads, " heads do not divide ", hidden, " features");
       return FloorDiv(hidden, Dim(heads));
     };
     SLIPWAY_ASSIGN_OR_RETURN(q_size, per_head((*q)[2], nq, "Q"));
@@ -142,13 +151,16 @@ Status InferAttention(InferContext& c) {
     k_size = (*k)[3];
     v_size = (*v)[3];
   }
-  if (q_heads.known() && kv_heads.known() && (kv_heads.value() < 1 || q_heads.value() % kv_heads.value() != 0)) {
-    return Bad("the ", q_heads, " heads of Q must be a multiple of the ", kv_heads, " heads of K and V");
+  if (q_heads.known() && kv_heads.known() &&
+      (kv_heads.value() < 1 || q_heads.value() % kv_heads.value() != 0)) {
+    return Bad("the ", q_heads, " heads of Q must be a multiple of the ", kv_heads,
+               " heads of K and V");
   }
   SLIPWAY_RETURN_IF_ERROR(Unify(c, q_size, k_size, "head size of Q and K").status());
   SLIPWAY_ASSIGN_OR_RETURN(Dim batch, Unify(c, (*q)[0], (*k)[0], "batch of Q and K"));
   SLIPWAY_ASSIGN_OR_RETURN(batch, Unify(c, batch, (*v)[0], "batch of Q and V"));
-  SLIPWAY_ASSIGN_OR_RETURN(const Dim keys, Unify(c, (*k)[sequence], (*v)[sequence], "sequence length of K and V"));
+  SLIPWAY_ASSIGN_OR_RETURN(const Dim keys,
+                           Unify(c, (*k)[sequence], (*v)[sequence], "sequence length of K and V"));
   const Dim& queries = (*q)[sequence];
   if (c.has_input(3)) {
     const DType mask_type = c.input(3).dtype;

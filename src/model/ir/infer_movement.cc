@@ -1,4 +1,5 @@
-// Inference of operators that move, cut and join data, following the elements of small integer tensors.
+// Inference of operators that move, cut and join data, following the elements of small integer
+// tensors.
 
 #include <algorithm>
 
@@ -22,17 +23,22 @@ Status InferConcat(InferContext& c) {
       continue;
     }
     if (!out) {
-      if (s->empty()) return Bad("input ", i, " is a scalar, which cannot be concatenated; Unsqueeze it");
+      if (s->empty())
+        return Bad("input ", i, " is a scalar, which cannot be concatenated; Unsqueeze it");
       SLIPWAY_ASSIGN_OR_RETURN(axis, NormalizeAxis(c.attributes().Int("axis", 0), s->size()));
       out = *s;
       continue;
     }
-    if (s->size() != out->size()) return Bad("input ", i, " has shape ", *s, " but earlier inputs have ", out->size(), " dimensions");
+    if (s->size() != out->size())
+      return Bad("input ", i, " has shape ", *s, " but earlier inputs have ", out->size(),
+                 " dimensions");
     for (size_t d = 0; d < s->size(); ++d) {
       if (d == axis) {
         (*out)[d] = (*out)[d] + (*s)[d];
       } else {
-        SLIPWAY_ASSIGN_OR_RETURN((*out)[d], Unify(c, (*out)[d], (*s)[d], "dimension " + std::to_string(d) + " of input " + std::to_string(i)));
+        SLIPWAY_ASSIGN_OR_RETURN(
+            (*out)[d], Unify(c, (*out)[d], (*s)[d],
+                             "dimension " + std::to_string(d) + " of input " + std::to_string(i)));
       }
     }
   }
@@ -53,7 +59,8 @@ Status InferConcat(InferContext& c) {
   for (size_t i = 0; i < n; ++i) {
     const auto own = *SmallExtent(*c.input(i).shape);
     const size_t count = static_cast<size_t>(Count(*c.input(i).shape).value());
-    // A few unknown sizes among known ones become symbols, so that the rest of the shape stays known.
+    // A few unknown sizes among known ones become symbols, so that the rest of the shape stays
+    // known.
     if (parts[i].size() != count) {
       if (count > 8 || c.input(i).dtype != DType::kInt64) return OkStatus();
       parts[i] = FreshShape(c, count);
@@ -73,9 +80,12 @@ Status InferSplit(InferContext& c) {
   const DType dtype = c.input(0).dtype;
   const size_t n = c.num_outputs();
   const int64_t wanted = c.attributes().Int("num_outputs", 0);
-  if (wanted != 0 && c.has_input(1)) return Bad("both the input 'split' and num_outputs are given; keep one");
-  if (wanted != 0 && wanted != static_cast<int64_t>(n)) return Bad("num_outputs = ", wanted, " but the node has ", n, " outputs");
-  if (const SymShape* s = ShapeOf(c, 1); s && s->size() == 1 && (*s)[0].known() && (*s)[0].value() != static_cast<int64_t>(n)) {
+  if (wanted != 0 && c.has_input(1))
+    return Bad("both the input 'split' and num_outputs are given; keep one");
+  if (wanted != 0 && wanted != static_cast<int64_t>(n))
+    return Bad("num_outputs = ", wanted, " but the node has ", n, " outputs");
+  if (const SymShape* s = ShapeOf(c, 1);
+      s && s->size() == 1 && (*s)[0].known() && (*s)[0].value() != static_cast<int64_t>(n)) {
     return Bad("split has ", (*s)[0], " elements but the node has ", n, " outputs");
   }
   const SymShape* x = ShapeOf(c, 0);
@@ -83,19 +93,22 @@ Status InferSplit(InferContext& c) {
     for (size_t i = 0; i < n; ++i) c.set_output(i, dtype, std::nullopt);
     return OkStatus();
   }
-  SLIPWAY_ASSIGN_OR_RETURN(const size_t axis, NormalizeAxis(c.attributes().Int("axis", 0), x->size()));
+  SLIPWAY_ASSIGN_OR_RETURN(const size_t axis,
+                           NormalizeAxis(c.attributes().Int("axis", 0), x->size()));
   const Dim& whole = (*x)[axis];
   std::vector<Dim> sizes;
   SLIPWAY_ASSIGN_OR_RETURN(auto given, IntVector(c, 1, "split"));
   if (given) {
-    if (given->size() != n) return Bad("split has ", given->size(), " elements but the node has ", n, " outputs");
+    if (given->size() != n)
+      return Bad("split has ", given->size(), " elements but the node has ", n, " outputs");
     Dim sum(0);
     for (const Dim& d : *given) {
       if (d.known() && d.value() < 0) return Bad("split holds the negative size ", d);
       sum = sum + d;
     }
     if (sum.overflowed()) return Bad("the sum of split overflows");
-    if (sum.known() && whole.known() && !(sum == whole)) return Bad("split adds up to ", sum, " but dimension ", axis, " of ", *x, " is ", whole);
+    if (sum.known() && whole.known() && !(sum == whole))
+      return Bad("split adds up to ", sum, " but dimension ", axis, " of ", *x, " is ", whole);
     if (!(sum == whole)) c.assume_equal(sum, whole);
     sizes = std::move(*given);
   } else if (c.has_input(1)) {
@@ -104,7 +117,8 @@ Status InferSplit(InferContext& c) {
     const Dim parts(static_cast<int64_t>(n));
     const Dim chunk = CeilDiv(whole, parts);
     const Dim last = whole - chunk * (parts - Dim(1));
-    if (last.known() && last.value() < 0) return Bad("dimension ", axis, " of ", *x, " cannot be split into ", n, " parts");
+    if (last.known() && last.value() < 0)
+      return Bad("dimension ", axis, " of ", *x, " cannot be split into ", n, " parts");
     sizes.assign(n, chunk);
     if (n > 0) sizes[n - 1] = last;
   }
@@ -131,8 +145,10 @@ namespace {
 
 constexpr int64_t kSliceEnd = (int64_t{1} << 31) - 1;  // "to the end", as exporters write it
 
-// A slice bound made absolute and clamped to [lowest, highest]; nullopt when its sign cannot be told.
-std::optional<Dim> SliceBound(const Dim& bound, const Dim& extent, const Dim& lowest, const Dim& highest) {
+// A slice bound made absolute and clamped to [lowest, highest]; nullopt when its sign cannot be
+// told.
+std::optional<Dim> SliceBound(const Dim& bound, const Dim& extent, const Dim& lowest,
+                              const Dim& highest) {
   if (bound.known() && !extent.known()) {
     if (bound.value() >= kSliceEnd) return highest;
     if (bound.value() <= -kSliceEnd) return lowest;
@@ -152,7 +168,8 @@ std::optional<Dim> SliceBound(const Dim& bound, const Dim& extent, const Dim& lo
 struct SliceRange {
   Dim start, count;
 };
-std::optional<SliceRange> SliceExtent(const Dim& extent, const Dim& start, const Dim& end, int64_t step) {
+std::optional<SliceRange> SliceExtent(const Dim& extent, const Dim& start, const Dim& end,
+                                      int64_t step) {
   const Dim lowest = step > 0 ? Dim(0) : Dim(-1), highest = step > 0 ? extent : extent - Dim(1);
   const auto from = SliceBound(start, extent, step > 0 ? lowest : Dim(0), highest);
   const auto to = SliceBound(end, extent, lowest, highest);
@@ -182,14 +199,16 @@ Status InferSlice(InferContext& c) {
     const SymShape* s = ShapeOf(c, i);
     if (!s || s->size() != 1 || !(*s)[0].known()) continue;
     const size_t length = static_cast<size_t>((*s)[0].value());
-    if (count && *count != length) return Bad("starts, ends, axes and steps have different lengths: ", *count, " and ", length);
+    if (count && *count != length)
+      return Bad("starts, ends, axes and steps have different lengths: ", *count, " and ", length);
     count = length;
   }
   std::vector<int64_t> axis_list;
   if (c.has_input(3)) {
     if (axes) axis_list = *axes;
   } else if (count) {
-    if (*count > x->size()) return Bad("starts has ", *count, " elements but the input has ", x->size(), " dimensions");
+    if (*count > x->size())
+      return Bad("starts has ", *count, " elements but the input has ", x->size(), " dimensions");
     for (size_t i = 0; i < *count; ++i) axis_list.push_back(static_cast<int64_t>(i));
   }
   if (!count || (c.has_input(3) && !axes)) {  // anything may be cut
@@ -202,10 +221,13 @@ Status InferSlice(InferContext& c) {
   bool exact = true;
   for (size_t i = 0; i < which.size(); ++i) {
     // Steps beyond any extent all take one element; the clamp keeps the arithmetic in range.
-    const int64_t step = std::clamp(steps && i < steps->size() ? (*steps)[i] : int64_t{1}, -(int64_t{1} << 61), int64_t{1} << 61);
-    if (step == 0) return Bad("steps holds 0, which never moves; use a positive or negative number");
+    const int64_t step = std::clamp(steps && i < steps->size() ? (*steps)[i] : int64_t{1},
+                                    -(int64_t{1} << 61), int64_t{1} << 61);
+    if (step == 0)
+      return Bad("steps holds 0, which never moves; use a positive or negative number");
     std::optional<SliceRange> range;
-    const bool known = starts && ends && i < starts->size() && i < ends->size() && (!c.has_input(4) || steps);
+    const bool known =
+        starts && ends && i < starts->size() && i < ends->size() && (!c.has_input(4) || steps);
     if (known) range = SliceExtent((*x)[which[i]], (*starts)[i], (*ends)[i], step);
     out[which[i]] = range ? range->count : c.fresh_symbol();
     if (range && range->start.known()) {
@@ -255,7 +277,8 @@ Status InferPad(InferContext& c) {
     return OkStatus();
   }
   if (pads->size() != 2 * which.size()) {
-    return Bad("pads has ", pads->size(), " elements but needs ", 2 * which.size(), ": a begin and an end for each of ", which.size(), " dimensions");
+    return Bad("pads has ", pads->size(), " elements but needs ", 2 * which.size(),
+               ": a begin and an end for each of ", which.size(), " dimensions");
   }
   SymShape out = *x;
   for (size_t i = 0; i < which.size(); ++i) {
@@ -264,15 +287,20 @@ Status InferPad(InferContext& c) {
     for (const Dim* p : {&before, &after}) {
       if (!p->known() || !in.known() || p->value() <= 0 || mode == "constant") continue;
       const bool good = mode == "reflect" ? p->value() < in.value() : in.value() > 0;
-      if (!good) return Bad("mode ", mode, " cannot pad dimension ", which[i], " of extent ", in, " by ", *p);
+      if (!good)
+        return Bad("mode ", mode, " cannot pad dimension ", which[i], " of extent ", in, " by ",
+                   *p);
     }
     const Dim d = in + before + after;
     if (d.known() && !d.overflowed() && d.value() < 0) {
-      return Bad("pads ", before, " and ", after, " remove more than dimension ", which[i], " of extent ", in, " has");
+      return Bad("pads ", before, " and ", after, " remove more than dimension ", which[i],
+                 " of extent ", in, " has");
     }
     // A negative pad may remove a whole dimension but nothing that the other pad adds.
-    if (in.known() && ((before.known() && before.value() < 0 && (in + before).value() < 0) || (after.known() && after.value() < 0 && (in + after).value() < 0))) {
-      return Bad("pads ", before, " and ", after, " remove more than dimension ", which[i], " of extent ", in, " has");
+    if (in.known() && ((before.known() && before.value() < 0 && (in + before).value() < 0) ||
+                       (after.known() && after.value() < 0 && (in + after).value() < 0))) {
+      return Bad("pads ", before, " and ", after, " remove more than dimension ", which[i],
+                 " of extent ", in, " has");
     }
     out[which[i]] = d;
   }
@@ -285,12 +313,17 @@ Status InferTranspose(InferContext& c) {
   const SymShape* x = ShapeOf(c, 0);
   const auto perm = c.attributes().Ints("perm");
   if (!x) {
-    c.set_output(0, dtype, perm.empty() ? std::nullopt : std::optional(FreshShape(c, std::min<size_t>(perm.size(), kMaxRank + 1))));
+    c.set_output(0, dtype,
+                 perm.empty()
+                     ? std::nullopt
+                     : std::optional(FreshShape(c, std::min<size_t>(perm.size(), kMaxRank + 1))));
     return OkStatus();
   }
   std::vector<size_t> order;
   if (c.attributes().Has("perm")) {
-    if (perm.size() != x->size()) return Bad("perm has ", perm.size(), " numbers but the input ", *x, " has ", x->size(), " dimensions");
+    if (perm.size() != x->size())
+      return Bad("perm has ", perm.size(), " numbers but the input ", *x, " has ", x->size(),
+                 " dimensions");
     SLIPWAY_ASSIGN_OR_RETURN(order, NormalizeAxes(perm, x->size(), "perm"));
   } else {
     for (size_t i = x->size(); i > 0; --i) order.push_back(i - 1);
@@ -326,7 +359,9 @@ Status InferDepthToSpace(InferContext& c) {
   if (channels.known() && channels.value() % (b * b) != 0) {
     return Bad("blocksize * blocksize = ", b * b, " does not divide the ", channels, " channels");
   }
-  c.set_output(0, c.input(0).dtype, SymShape{(*x)[0], FloorDiv(channels, Dim(b * b)), (*x)[2] * Dim(b), (*x)[3] * Dim(b)});
+  c.set_output(
+      0, c.input(0).dtype,
+      SymShape{(*x)[0], FloorDiv(channels, Dim(b * b)), (*x)[2] * Dim(b), (*x)[3] * Dim(b)});
   return OkStatus();
 }
 
@@ -340,9 +375,12 @@ Status InferSpaceToDepth(InferContext& c) {
     return OkStatus();
   }
   for (size_t i : {2, 3}) {
-    if ((*x)[i].known() && (*x)[i].value() % b != 0) return Bad("blocksize = ", b, " does not divide dimension ", i, " of ", *x);
+    if ((*x)[i].known() && (*x)[i].value() % b != 0)
+      return Bad("blocksize = ", b, " does not divide dimension ", i, " of ", *x);
   }
-  c.set_output(0, c.input(0).dtype, SymShape{(*x)[0], (*x)[1] * Dim(b * b), FloorDiv((*x)[2], Dim(b)), FloorDiv((*x)[3], Dim(b))});
+  c.set_output(0, c.input(0).dtype,
+               SymShape{(*x)[0], (*x)[1] * Dim(b * b), FloorDiv((*x)[2], Dim(b)),
+                        FloorDiv((*x)[3], Dim(b))});
   return OkStatus();
 }
 

@@ -23,7 +23,8 @@ Result<Codes> ReadCodes(const InferContext& c, int64_t most) {
   }
   const bool is_signed = c.attributes().Int("signed", 1) != 0;
   if (bits > 16) {
-    if (bits != 32 || !is_signed) return Bad("bits = ", bits, " must be at most 16, or 32 and signed");
+    if (bits != 32 || !is_signed)
+      return Bad("bits = ", bits, " must be at most 16, or 32 and signed");
     return Codes{bits, DType::kInt32};
   }
   if (bits > 8) return Codes{bits, is_signed ? DType::kInt16 : DType::kUInt16};
@@ -33,12 +34,15 @@ Result<Codes> ReadCodes(const InferContext& c, int64_t most) {
 // Scale and zero point: one element, a vector along axis, or blocked along axis.
 Status CheckScale(InferContext& c, DType codes) {
   const int64_t group = c.attributes().Int("group", 0);
-  if (group < 0 || group > kMaxWindow) return Bad("group = ", group, " must be 0 or the length of a block");
+  if (group < 0 || group > kMaxWindow)
+    return Bad("group = ", group, " must be 0 or the length of a block");
   const DType scale_type = c.input(1).dtype;
-  if (scale_type != DType::kUndefined && !IsFloating(scale_type)) return Bad("the scale has type ", scale_type, " but must be floating");
+  if (scale_type != DType::kUndefined && !IsFloating(scale_type))
+    return Bad("the scale has type ", scale_type, " but must be floating");
   if (c.has_input(2)) {
     const DType t = c.input(2).dtype;
-    if (t != DType::kUndefined && t != codes) return Bad("the zero point has type ", t, " but the codes are ", codes);
+    if (t != DType::kUndefined && t != codes)
+      return Bad("the zero point has type ", t, " but the codes are ", codes);
   }
   const SymShape* x = ShapeOf(c, 0);
   for (size_t i : {1, 2}) {
@@ -47,7 +51,8 @@ Status CheckScale(InferContext& c, DType codes) {
     if (!x || !s) continue;
     const Dim n = Count(*s);
     if (group == 0 && n.Is(1) && s->size() <= 1) continue;
-    SLIPWAY_ASSIGN_OR_RETURN(const size_t axis, NormalizeAxis(c.attributes().Int("axis", 1), x->size()));
+    SLIPWAY_ASSIGN_OR_RETURN(const size_t axis,
+                             NormalizeAxis(c.attributes().Int("axis", 1), x->size()));
     if (group == 0) {
       SLIPWAY_RETURN_IF_ERROR(RequireVector(c, i, (*x)[axis], what));
       continue;
@@ -55,13 +60,17 @@ Status CheckScale(InferContext& c, DType codes) {
     SymShape want = *x;
     want[axis] = CeilDiv((*x)[axis], Dim(group));
     bool good = s->size() == want.size();
-    for (size_t d = 0; good && d < want.size(); ++d) good = !want[d].known() || !(*s)[d].known() || want[d] == (*s)[d];
-    if (!good) return Bad(what, " has shape ", *s, " but blocks of ", group, " along dimension ", axis, " need ", want);
+    for (size_t d = 0; good && d < want.size(); ++d)
+      good = !want[d].known() || !(*s)[d].known() || want[d] == (*s)[d];
+    if (!good)
+      return Bad(what, " has shape ", *s, " but blocks of ", group, " along dimension ", axis,
+                 " need ", want);
   }
   const SymShape *scale = ShapeOf(c, 1), *zero = ShapeOf(c, 2);
   if (scale && zero) {
     const Dim a = Count(*scale), b = Count(*zero);
-    if (a.known() && b.known() && !(a == b)) return Bad("the scale ", *scale, " and the zero point ", *zero, " must have the same shape");
+    if (a.known() && b.known() && !(a == b))
+      return Bad("the scale ", *scale, " and the zero point ", *zero, " must have the same shape");
   }
   return OkStatus();
 }
@@ -71,7 +80,8 @@ Status CheckScale(InferContext& c, DType codes) {
 Status InferQuantize(InferContext& c) {
   SLIPWAY_ASSIGN_OR_RETURN(const Codes codes, ReadCodes(c, 16));
   const DType x = c.input(0).dtype;
-  if (x != DType::kUndefined && !IsFloating(x)) return Bad("the input has type ", x, " but must be floating");
+  if (x != DType::kUndefined && !IsFloating(x))
+    return Bad("the input has type ", x, " but must be floating");
   SLIPWAY_RETURN_IF_ERROR(CheckScale(c, codes.dtype));
   c.set_output(0, codes.dtype, c.input(0).shape);
   return OkStatus();
@@ -81,7 +91,8 @@ Status InferDequantize(InferContext& c) {
   SLIPWAY_ASSIGN_OR_RETURN(const Codes codes, ReadCodes(c, 32));
   const DType x = c.input(0).dtype;
   if (x != DType::kUndefined && x != codes.dtype) {
-    return Bad("the input has type ", x, " but bits = ", codes.bits, " and signed = ", c.attributes().Int("signed", 1), " mean ", codes.dtype);
+    return Bad("the input has type ", x, " but bits = ", codes.bits,
+               " and signed = ", c.attributes().Int("signed", 1), " mean ", codes.dtype);
   }
   SLIPWAY_RETURN_IF_ERROR(CheckScale(c, codes.dtype));
   c.set_output(0, c.input(1).dtype, c.input(0).shape);

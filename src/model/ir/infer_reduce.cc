@@ -35,14 +35,16 @@ void ReduceElements(InferContext& c, bool everything) {
 
 Status InferReduce(InferContext& c) {
   const DType dtype = c.input(0).dtype;
-  if (dtype == DType::kBool && c.op() != "ReduceMax" && c.op() != "ReduceMin") return Bad("bool cannot be reduced so; insert a Cast");
+  if (dtype == DType::kBool && c.op() != "ReduceMax" && c.op() != "ReduceMin")
+    return Bad("bool cannot be reduced so; insert a Cast");
   const bool keep = c.attributes().Int("keepdims", 1) != 0;
   const bool noop = c.attributes().Int("noop_with_empty_axes", 0) != 0;
   SLIPWAY_ASSIGN_OR_RETURN(const auto given, KnownIntVector(c, 1, "axes"));
   const SymShape* x = ShapeOf(c, 0);
   const SymShape* axes_shape = ShapeOf(c, 1);
   // An axes tensor without elements means the same as none.
-  const bool none = !c.has_input(1) || (axes_shape && axes_shape->size() == 1 && (*axes_shape)[0].Is(0));
+  const bool none =
+      !c.has_input(1) || (axes_shape && axes_shape->size() == 1 && (*axes_shape)[0].Is(0));
   std::vector<int64_t> axes;
   if (given) axes = *given;
   if (!x) {
@@ -88,8 +90,10 @@ Status InferArgReduce(InferContext& c) {
     c.set_output(0, DType::kInt64, std::nullopt);
     return OkStatus();
   }
-  SLIPWAY_ASSIGN_OR_RETURN(const size_t axis, NormalizeAxis(c.attributes().Int("axis", 0), x->size()));
-  if ((*x)[axis].Is(0)) return Bad("dimension ", axis, " of ", *x, " is empty and has no extreme element");
+  SLIPWAY_ASSIGN_OR_RETURN(const size_t axis,
+                           NormalizeAxis(c.attributes().Int("axis", 0), x->size()));
+  if ((*x)[axis].Is(0))
+    return Bad("dimension ", axis, " of ", *x, " is empty and has no extreme element");
   SymShape out = *x;
   if (c.attributes().Int("keepdims", 1) != 0) {
     out[axis] = Dim(1);
@@ -116,7 +120,8 @@ Status InferLayerNorm(InferContext& c) {
   c.set_output(0, c.input(0).dtype, c.input(0).shape);
   std::optional<SymShape> statistics;
   if (x) {
-    SLIPWAY_ASSIGN_OR_RETURN(const size_t axis, NormalizeAxis(c.attributes().Int("axis", -1), x->size()));
+    SLIPWAY_ASSIGN_OR_RETURN(const size_t axis,
+                             NormalizeAxis(c.attributes().Int("axis", -1), x->size()));
     // Scale and bias cover the normalised dimensions only.
     const SymShape normalised(x->begin() + static_cast<std::ptrdiff_t>(axis), x->end());
     for (size_t i : {1, 2}) {
@@ -138,13 +143,15 @@ Status InferTopK(InferContext& c) {
   const SymShape* x = ShapeOf(c, 0);
   std::optional<SymShape> out;
   if (x) {
-    SLIPWAY_ASSIGN_OR_RETURN(const size_t axis, NormalizeAxis(c.attributes().Int("axis", -1), x->size()));
+    SLIPWAY_ASSIGN_OR_RETURN(const size_t axis,
+                             NormalizeAxis(c.attributes().Int("axis", -1), x->size()));
     out = *x;
     const Dim& d = (*x)[axis];
     if (k && k->size() == 1) {
       const Dim& count = (*k)[0];
       if (count.known() && count.value() < 0) return Bad("K = ", count, " must not be negative");
-      if (count.known() && d.known() && count.value() > d.value()) return Bad("K = ", count, " exceeds the ", d, " elements along dimension ", axis);
+      if (count.known() && d.known() && count.value() > d.value())
+        return Bad("K = ", count, " exceeds the ", d, " elements along dimension ", axis);
       (*out)[axis] = count;
     } else {
       (*out)[axis] = c.fresh_symbol();

@@ -15,7 +15,8 @@ void KeepElements(InferContext& c) {
 // The length of the vector at input i when known and sensible as a rank.
 std::optional<size_t> KnownLength(const InferContext& c, size_t i) {
   const SymShape* s = ShapeOf(c, i);
-  if (!s || s->size() != 1 || !(*s)[0].known() || (*s)[0].value() < 0 || (*s)[0].value() > kMaxRank) return std::nullopt;
+  if (!s || s->size() != 1 || !(*s)[0].known() || (*s)[0].value() < 0 || (*s)[0].value() > kMaxRank)
+    return std::nullopt;
   return static_cast<size_t>((*s)[0].value());
 }
 
@@ -57,11 +58,13 @@ Status InferReshape(InferContext& c) {
         out[i] = c.fresh_symbol();
         continue;
       }
-      if (i >= x->size()) return Bad("shape ", *target, " copies dimension ", i, " but the input ", *x, " has none");
+      if (i >= x->size())
+        return Bad("shape ", *target, " copies dimension ", i, " but the input ", *x, " has none");
       out[i] = (*x)[i];
       copied[i] = true;
     } else if (out[i].Is(-1)) {
-      if (open) return Bad("shape ", *target, " holds -1 twice; only one dimension can be inferred");
+      if (open)
+        return Bad("shape ", *target, " holds -1 twice; only one dimension can be inferred");
       open = i;
     } else if (out[i].known() && out[i].value() < 0) {
       return Bad("shape ", *target, " holds ", out[i], "; use -1 to infer a dimension");
@@ -74,20 +77,24 @@ Status InferReshape(InferContext& c) {
   }
   bool empty_copy = false;
   for (size_t i = 0; x && i < x->size(); ++i) empty_copy |= copied[i] && (*x)[i].Is(0);
-  if (input.overflowed() || rest.overflowed()) return Bad("the number of elements of ", x ? *x : SymShape(), " or of ", *target, " overflows");
+  if (input.overflowed() || rest.overflowed())
+    return Bad("the number of elements of ", x ? *x : SymShape(), " or of ", *target, " overflows");
   if (open) {
     if (!known) {
       out[*open] = c.fresh_symbol();
     } else if (rest.Is(0) || empty_copy) {
-      return Bad("shape ", *target, " holds -1 beside an empty dimension; write the size instead of -1");
+      return Bad("shape ", *target,
+                 " holds -1 beside an empty dimension; write the size instead of -1");
     } else if (input.known() && rest.known() && input.value() % rest.value() != 0) {
-      return Bad("input ", *x, " of ", Count(*x), " elements cannot take shape ", *target, ": the elements do not divide");
+      return Bad("input ", *x, " of ", Count(*x), " elements cannot take shape ", *target,
+                 ": the elements do not divide");
     } else {
       out[*open] = FloorDiv(input, rest);
     }
   } else if (known && !empty_copy) {
     if (input.known() && rest.known() && !(input == rest)) {
-      return Bad("input ", *x, " of ", Count(*x), " elements cannot take shape ", *target, " of ", Count(out));
+      return Bad("input ", *x, " of ", Count(*x), " elements cannot take shape ", *target, " of ",
+                 Count(out));
     }
     if (!(input == rest)) c.assume_equal(rest, input);
   }
@@ -104,7 +111,9 @@ Status InferFlatten(InferContext& c) {
   }
   const int64_t rank = static_cast<int64_t>(x->size());
   int64_t axis = c.attributes().Int("axis", 1);
-  if (axis < -rank || axis > rank) return Bad("axis ", axis, " is out of range for ", rank, " dimensions; use a number in [", -rank, ", ", rank, "]");
+  if (axis < -rank || axis > rank)
+    return Bad("axis ", axis, " is out of range for ", rank, " dimensions; use a number in [",
+               -rank, ", ", rank, "]");
   if (axis < 0) axis += rank;
   const SymShape outer(x->begin(), x->begin() + axis), inner(x->begin() + axis, x->end());
   c.set_output(0, c.input(0).dtype, SymShape{Count(outer), Count(inner)});
@@ -127,14 +136,18 @@ Status InferSqueeze(InferContext& c) {
     }
   } else if (!axes) {
     const auto n = KnownLength(c, 1);
-    c.set_output(0, dtype, n && *n <= x->size() ? std::optional(FreshShape(c, x->size() - *n)) : std::nullopt);
+    c.set_output(
+        0, dtype,
+        n && *n <= x->size() ? std::optional(FreshShape(c, x->size() - *n)) : std::nullopt);
     KeepElements(c);
     return OkStatus();
   } else {
     SLIPWAY_ASSIGN_OR_RETURN(const auto which, NormalizeAxes(*axes, x->size()));
     std::vector<bool> gone(x->size(), false);
     for (size_t a : which) {
-      if ((*x)[a].known() && !(*x)[a].Is(1)) return Bad("dimension ", a, " of ", *x, " is ", (*x)[a], " and cannot be squeezed; only 1 can");
+      if ((*x)[a].known() && !(*x)[a].Is(1))
+        return Bad("dimension ", a, " of ", *x, " is ", (*x)[a],
+                   " and cannot be squeezed; only 1 can");
       gone[a] = true;
       if (!(*x)[a].known()) c.assume_equal((*x)[a], Dim(1));
     }
@@ -158,7 +171,8 @@ Status InferUnsqueeze(InferContext& c) {
     return OkStatus();
   }
   const size_t rank = x->size() + axes->size();
-  if (rank > kMaxRank) return Bad("the output would have ", rank, " dimensions; at most ", kMaxRank, " are supported");
+  if (rank > kMaxRank)
+    return Bad("the output would have ", rank, " dimensions; at most ", kMaxRank, " are supported");
   SLIPWAY_ASSIGN_OR_RETURN(const auto which, NormalizeAxes(*axes, rank));
   SymShape out;
   for (size_t i = 0, from = 0; i < rank; ++i) {
@@ -182,7 +196,8 @@ void SpreadElements(InferContext& c, const SymShape& out, F&& source) {
   std::vector<Dim> spread;
   std::vector<int64_t> own(from->size());
   ForEachIndex(*to, [&](const std::vector<int64_t>& index) {
-    for (size_t d = 0; d < own.size(); ++d) own[d] = source(index[to->size() - own.size() + d], (*from)[d]);
+    for (size_t d = 0; d < own.size(); ++d)
+      own[d] = source(index[to->size() - own.size() + d], (*from)[d]);
     spread.push_back((*elements)[PositionOf(own, *from)]);
   });
   c.set_elements(0, std::move(spread));
@@ -196,7 +211,8 @@ Status InferExpand(InferContext& c) {
   const SymShape* x = ShapeOf(c, 0);
   if (!x || !target) {
     const auto n = KnownLength(c, 1);
-    c.set_output(0, dtype, x && n ? std::optional(FreshShape(c, std::max(x->size(), *n))) : std::nullopt);
+    c.set_output(0, dtype,
+                 x && n ? std::optional(FreshShape(c, std::max(x->size(), *n))) : std::nullopt);
     return OkStatus();
   }
   SLIPWAY_RETURN_IF_ERROR(CheckSizes(*target, "shape"));
@@ -219,7 +235,9 @@ Status InferTile(InferContext& c) {
     return OkStatus();
   }
   SLIPWAY_RETURN_IF_ERROR(CheckSizes(*repeats, "repeats"));
-  if (repeats->size() != x->size()) return Bad("repeats has ", repeats->size(), " elements but the input ", *x, " has ", x->size(), " dimensions");
+  if (repeats->size() != x->size())
+    return Bad("repeats has ", repeats->size(), " elements but the input ", *x, " has ", x->size(),
+               " dimensions");
   SymShape out = *x;
   for (size_t i = 0; i < out.size(); ++i) out[i] = out[i] * (*repeats)[i];
   c.set_output(0, dtype, out);
@@ -236,7 +254,8 @@ Status InferShape(InferContext& c) {
   const int64_t rank = static_cast<int64_t>(x->size());
   const auto bound = [&](int64_t v) { return std::clamp(v < 0 ? v + rank : v, int64_t{0}, rank); };
   const int64_t start = bound(c.attributes().Int("start", 0));
-  const int64_t end = std::max(start, c.attributes().Has("end") ? bound(c.attributes().Int("end", rank)) : rank);
+  const int64_t end =
+      std::max(start, c.attributes().Has("end") ? bound(c.attributes().Int("end", rank)) : rank);
   c.set_output(0, DType::kInt64, SymShape{Dim(end - start)});
   c.set_elements(0, {x->begin() + start, x->begin() + end});
   return OkStatus();
@@ -287,12 +306,15 @@ Status InferRange(InferContext& c) {
       v[i] = values[0];
     }
     const double n = std::ceil((v[1] - v[0]) / v[2]);
-    if (!std::isfinite(n) || n > 1e15) return Bad("start ", std::to_string(v[0]), ", limit ", std::to_string(v[1]), " and delta ", std::to_string(v[2]), " do not give a finite range");
+    if (!std::isfinite(n) || n > 1e15)
+      return Bad("start ", std::to_string(v[0]), ", limit ", std::to_string(v[1]), " and delta ",
+                 std::to_string(v[2]), " do not give a finite range");
     c.set_output(0, dtype, SymShape{Dim(n > 0 ? static_cast<int64_t>(n) : 0)});
     return OkStatus();
   }
   const auto start = c.elements(0), limit = c.elements(1), delta = c.elements(2);
-  if (!start || !limit || !delta || start->size() != 1 || limit->size() != 1 || delta->size() != 1) {
+  if (!start || !limit || !delta || start->size() != 1 || limit->size() != 1 ||
+      delta->size() != 1) {
     c.set_output(0, dtype, FreshShape(c, 1));
     return OkStatus();
   }
@@ -301,7 +323,8 @@ Status InferRange(InferContext& c) {
   const Dim span = (*limit)[0] - (*start)[0];
   Dim n = CeilDiv(span, step);
   if (!SeemsNonNegative(n)) n = Max(n, Dim(0));
-  if (n.overflowed()) return Bad("the range from ", (*start)[0], " to ", (*limit)[0], " by ", step, " is too long");
+  if (n.overflowed())
+    return Bad("the range from ", (*start)[0], " to ", (*limit)[0], " by ", step, " is too long");
   c.set_output(0, dtype, SymShape{n});
   if (!n.known() || n.value() > kMaxElements) return OkStatus();
   std::vector<Dim> values;

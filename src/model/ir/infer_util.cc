@@ -13,7 +13,8 @@ const SymShape* ShapeOf(const InferContext& c, size_t i) {
 Status RequireRank(const InferContext& c, size_t i, int64_t rank, std::string_view what) {
   const SymShape* s = ShapeOf(c, i);
   if (s && static_cast<int64_t>(s->size()) != rank) {
-    return Bad(what, " has shape ", *s, " but must have ", rank, rank == 1 ? " dimension" : " dimensions");
+    return Bad(what, " has shape ", *s, " but must have ", rank,
+               rank == 1 ? " dimension" : " dimensions");
   }
   return OkStatus();
 }
@@ -21,7 +22,8 @@ Status RequireRank(const InferContext& c, size_t i, int64_t rank, std::string_vi
 Status RequireMinRank(const InferContext& c, size_t i, int64_t rank, std::string_view what) {
   const SymShape* s = ShapeOf(c, i);
   if (s && static_cast<int64_t>(s->size()) < rank) {
-    return Bad(what, " has shape ", *s, " but must have at least ", rank, rank == 1 ? " dimension" : " dimensions");
+    return Bad(what, " has shape ", *s, " but must have at least ", rank,
+               rank == 1 ? " dimension" : " dimensions");
   }
   return OkStatus();
 }
@@ -58,7 +60,8 @@ Status RequireBool(const InferContext& c, size_t i) {
   return Bad("input ", i, " has type ", t, " but must be bool; insert a Cast or a comparison");
 }
 
-Result<std::optional<std::vector<Dim>>> IntVector(const InferContext& c, size_t i, std::string_view what) {
+Result<std::optional<std::vector<Dim>>> IntVector(const InferContext& c, size_t i,
+                                                  std::string_view what) {
   std::optional<std::vector<Dim>> none;
   if (!c.has_input(i)) return none;
   const Type& t = c.input(i);
@@ -71,7 +74,8 @@ Result<std::optional<std::vector<Dim>>> IntVector(const InferContext& c, size_t 
   return c.elements(i);
 }
 
-Result<std::optional<std::vector<int64_t>>> KnownIntVector(const InferContext& c, size_t i, std::string_view what) {
+Result<std::optional<std::vector<int64_t>>> KnownIntVector(const InferContext& c, size_t i,
+                                                           std::string_view what) {
   SLIPWAY_ASSIGN_OR_RETURN(auto elements, IntVector(c, i, what));
   std::optional<std::vector<int64_t>> out;
   if (!elements) return out;
@@ -88,14 +92,17 @@ Status RequireScalar(const InferContext& c, size_t i, std::string_view what) {
   const SymShape* s = ShapeOf(c, i);
   if (!s) return OkStatus();
   const Dim n = Count(*s);
-  if (n.known() && !n.Is(1)) return Bad(what, " (input ", i, ") has shape ", *s, " but must be one element");
+  if (n.known() && !n.Is(1))
+    return Bad(what, " (input ", i, ") has shape ", *s, " but must be one element");
   return OkStatus();
 }
 
 Status RequireVector(InferContext& c, size_t i, const Dim& count, std::string_view what) {
   const SymShape* s = ShapeOf(c, i);
   if (!s) return OkStatus();
-  if (s->size() != 1) return Bad(what, " (input ", i, ") has shape ", *s, " but must be a vector of ", count, " elements");
+  if (s->size() != 1)
+    return Bad(what, " (input ", i, ") has shape ", *s, " but must be a vector of ", count,
+               " elements");
   if (count.known() && (*s)[0].known() && !((*s)[0] == count)) {
     return Bad(what, " (input ", i, ") has ", (*s)[0], " elements but ", count, " are needed");
   }
@@ -107,12 +114,14 @@ Result<size_t> NormalizeAxis(int64_t axis, size_t rank, std::string_view what) {
   const int64_t r = static_cast<int64_t>(rank);
   if (axis < -r || axis >= r) {
     if (rank == 0) return Bad(what, " ", axis, " is given for a scalar, which has no dimensions");
-    return Bad(what, " ", axis, " is out of range for ", rank, " dimensions; use a number in [", -r, ", ", r - 1, "]");
+    return Bad(what, " ", axis, " is out of range for ", rank, " dimensions; use a number in [", -r,
+               ", ", r - 1, "]");
   }
   return static_cast<size_t>(axis < 0 ? axis + r : axis);
 }
 
-Result<std::vector<size_t>> NormalizeAxes(std::span<const int64_t> axes, size_t rank, std::string_view what) {
+Result<std::vector<size_t>> NormalizeAxes(std::span<const int64_t> axes, size_t rank,
+                                          std::string_view what) {
   std::vector<size_t> out;
   std::vector<bool> seen(rank, false);
   for (int64_t a : axes) {
@@ -142,8 +151,8 @@ Result<SymShape> Broadcast(InferContext& c, const SymShape& a, const SymShape& b
     } else if (x.Is(1)) {
       out[i] = y;
     } else if (x.known() && y.known()) {
-      return Bad("shapes ", a, " and ", b, " do not broadcast: dimension ", i, " is ", x, " and ", y,
-                 "; the extents must be equal or one of them 1");
+      return Bad("shapes ", a, " and ", b, " do not broadcast: dimension ", i, " is ", x, " and ",
+                 y, "; the extents must be equal or one of them 1");
     } else if (x.known() || y.known()) {
       out[i] = x.known() ? x : y;  // the symbolic one is this or 1
     } else {
@@ -185,7 +194,8 @@ std::vector<size_t> BroadcastPositions(std::span<const int64_t> from, std::span<
   std::vector<size_t> out;
   std::vector<int64_t> own(from.size());
   ForEachIndex(to, [&](const std::vector<int64_t>& index) {
-    for (size_t i = 0; i < from.size(); ++i) own[i] = from[i] == 1 ? 0 : index[to.size() - from.size() + i];
+    for (size_t i = 0; i < from.size(); ++i)
+      own[i] = from[i] == 1 ? 0 : index[to.size() - from.size() + i];
     out.push_back(PositionOf(own, from));
   });
   return out;
@@ -204,8 +214,8 @@ bool HoldsWhenTried(const Dim& d, F&& f) {
   if (d.overflowed()) return false;
   if (d.known()) return f(d.value());
   constexpr int64_t kLargest = (int64_t{1} << 31) - 1;  // of a symbol without a declared range
-  for (int64_t v : {int64_t{1}, int64_t{2}, int64_t{3}, int64_t{4}, int64_t{5}, int64_t{7}, int64_t{8}, int64_t{32}, int64_t{1023},
-                    int64_t{1} << 20, kLargest}) {
+  for (int64_t v : {int64_t{1}, int64_t{2}, int64_t{3}, int64_t{4}, int64_t{5}, int64_t{7},
+                    int64_t{8}, int64_t{32}, int64_t{1023}, int64_t{1} << 20, kLargest}) {
     auto r = d.Evaluate([&](std::string_view) { return v; });
     if (r.ok() && !f(*r)) return false;
   }
@@ -233,14 +243,15 @@ Status CheckActivation(const InferContext& c) {
     std::string_view name;
     size_t params;
   };
-  static constexpr Row kRows[] = {{"none", 0},  {"Relu", 0},        {"Clip", 2},      {"LeakyRelu", 1}, {"Sigmoid", 0},
-                                  {"Tanh", 0},  {"HardSigmoid", 2}, {"HardSwish", 0}, {"Swish", 1},     {"Gelu", 0},
-                                  {"GeluTanh", 0}, {"Elu", 1}};
+  static constexpr Row kRows[] = {{"none", 0},    {"Relu", 0}, {"Clip", 2},        {"LeakyRelu", 1},
+                                  {"Sigmoid", 0}, {"Tanh", 0}, {"HardSigmoid", 2}, {"HardSwish", 0},
+                                  {"Swish", 1},   {"Gelu", 0}, {"GeluTanh", 0},    {"Elu", 1}};
   const std::string_view name = c.attributes().String("activation", "none");
   const size_t given = c.attributes().Floats("activation_params").size();
   for (const Row& row : kRows) {
     if (row.name != name) continue;
-    if (given != row.params) return Bad("activation ", name, " needs ", row.params, " activation_params but has ", given);
+    if (given != row.params)
+      return Bad("activation ", name, " needs ", row.params, " activation_params but has ", given);
     return OkStatus();
   }
   return Bad("unknown activation '", name, "'");
@@ -257,7 +268,8 @@ Result<DType> QuantizedOutput(const InferContext& c) {
   const int64_t q_min = c.attributes().Int("q_min", -128), q_max = c.attributes().Int("q_max", 127);
   const int64_t zero = c.attributes().Int("y_zero_point", 0);
   if (q_min < lo || q_max > hi || q_min > q_max) {
-    return Bad("q_min = ", q_min, " and q_max = ", q_max, " must satisfy ", lo, " <= q_min <= q_max <= ", hi, " for ", t);
+    return Bad("q_min = ", q_min, " and q_max = ", q_max, " must satisfy ", lo,
+               " <= q_min <= q_max <= ", hi, " for ", t);
   }
   if (zero < lo || zero > hi) return Bad("y_zero_point = ", zero, " is not in the range of ", t);
   return t;
@@ -267,7 +279,8 @@ Status CheckCodes(const InferContext& c, size_t i, std::string_view zero_point) 
   if (!c.has_input(i)) return OkStatus();
   const DType t = c.input(i).dtype;
   if (t == DType::kUndefined) return OkStatus();
-  if (t != DType::kInt8 && t != DType::kUInt8) return Bad("input ", i, " has type ", t, " but must be uint8 or int8");
+  if (t != DType::kInt8 && t != DType::kUInt8)
+    return Bad("input ", i, " has type ", t, " but must be uint8 or int8");
   const int64_t zero = c.attributes().Int(zero_point, 0);
   if (zero < (t == DType::kInt8 ? -128 : 0) || zero > (t == DType::kInt8 ? 127 : 255)) {
     return Bad(zero_point, " = ", zero, " is not in the range of ", t);
@@ -277,13 +290,15 @@ Status CheckCodes(const InferContext& c, size_t i, std::string_view zero_point) 
 
 namespace {
 
-Result<std::vector<int64_t>> WindowList(const InferContext& c, std::string_view name, size_t length, int64_t fallback,
-                                        int64_t least) {
+Result<std::vector<int64_t>> WindowList(const InferContext& c, std::string_view name, size_t length,
+                                        int64_t fallback, int64_t least) {
   const auto given = c.attributes().Ints(name);
   if (given.empty()) return std::vector<int64_t>(length, fallback);
-  if (given.size() != length) return Bad(name, " has ", given.size(), " numbers but needs ", length);
+  if (given.size() != length)
+    return Bad(name, " has ", given.size(), " numbers but needs ", length);
   for (int64_t v : given) {
-    if (v < least || v > kMaxWindow) return Bad(name, " holds ", v, " but must lie in [", least, ", ", kMaxWindow, "]");
+    if (v < least || v > kMaxWindow)
+      return Bad(name, " holds ", v, " but must lie in [", least, ", ", kMaxWindow, "]");
   }
   return std::vector<int64_t>(given.begin(), given.end());
 }
@@ -293,18 +308,21 @@ Result<std::vector<int64_t>> WindowList(const InferContext& c, std::string_view 
 Result<Window> ReadWindow(const InferContext& c, std::vector<int64_t> kernel) {
   Window w;
   for (int64_t k : kernel) {
-    if (k < 1 || k > kMaxWindow) return Bad("kernel extent ", k, " must lie in [1, ", kMaxWindow, "]");
+    if (k < 1 || k > kMaxWindow)
+      return Bad("kernel extent ", k, " must lie in [1, ", kMaxWindow, "]");
   }
   const size_t n = kernel.size();
   w.kernel = std::move(kernel);
   SLIPWAY_ASSIGN_OR_RETURN(w.strides, WindowList(c, "strides", n, 1, 1));
   SLIPWAY_ASSIGN_OR_RETURN(w.dilations, WindowList(c, "dilations", n, 1, 1));
   w.auto_pad = c.attributes().String("auto_pad", "NOTSET");
-  if (w.auto_pad != "NOTSET" && w.auto_pad != "VALID" && w.auto_pad != "SAME_UPPER" && w.auto_pad != "SAME_LOWER") {
+  if (w.auto_pad != "NOTSET" && w.auto_pad != "VALID" && w.auto_pad != "SAME_UPPER" &&
+      w.auto_pad != "SAME_LOWER") {
     return Bad("auto_pad '", w.auto_pad, "' must be NOTSET, VALID, SAME_UPPER or SAME_LOWER");
   }
   SLIPWAY_ASSIGN_OR_RETURN(w.pads, WindowList(c, "pads", 2 * n, 0, 0));
-  if (w.auto_pad != "NOTSET") w.pads.assign(2 * n, 0);  // the specification lets auto_pad replace pads
+  if (w.auto_pad != "NOTSET")
+    w.pads.assign(2 * n, 0);  // the specification lets auto_pad replace pads
   w.ceil_mode = c.attributes().Int("ceil_mode", 0) != 0;
   return w;
 }
@@ -316,12 +334,12 @@ Result<Dim> WindowOutput(const Window& w, const Dim& in, size_t i) {
   const int64_t before = w.pads[i], after = w.pads[w.rank() + i];
   const Dim room = in + Dim(before) + Dim(after) - span;
   if (room.known() && room.value() < 0) {
-    return Bad("the window spans ", span, " but spatial dimension ", i, " is only ", in, " with padding ", before, " + ", after,
-               "; enlarge the input or the pads");
+    return Bad("the window spans ", span, " but spatial dimension ", i, " is only ", in,
+               " with padding ", before, " + ", after, "; enlarge the input or the pads");
   }
   if (!w.ceil_mode || w.auto_pad == "VALID") return FloorDiv(room, stride) + Dim(1);
-  // A window must start inside the input or the left padding: at most ceil((in + before) / stride) do. Trailing padding so small
-  // that this always holds keeps the expression simple.
+  // A window must start inside the input or the left padding: at most ceil((in + before) / stride)
+  // do. Trailing padding so small that this always holds keeps the expression simple.
   const Dim windows = CeilDiv(room, stride) + Dim(1);
   if (span.value() >= after + stride) return windows;
   return Min(windows, CeilDiv(in + Dim(before), stride));

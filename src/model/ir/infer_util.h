@@ -15,7 +15,8 @@ namespace slipway::ir {
 
 // Element vectors longer than this are not followed.
 inline constexpr int64_t kMaxElements = 1024;
-// Bounds of attributes that enter arithmetic (kernel, stride, pad, ...), so that no product of two of them overflows.
+// Bounds of attributes that enter arithmetic (kernel, stride, pad, ...), so that no product of two
+// of them overflows.
 inline constexpr int64_t kMaxWindow = int64_t{1} << 30;
 
 inline std::string Text(std::string_view s) { return std::string(s); }
@@ -40,11 +41,13 @@ Status SameDtype(const InferContext& c, std::initializer_list<size_t> which);
 // Input i, when present and of known type, has this one.
 Status RequireDtype(const InferContext& c, size_t i, DType want, std::string_view what);
 Status RequireBool(const InferContext& c, size_t i);
-// Elements of an input that must be an integer vector or scalar: nullopt when unknown; InvalidArgument when it is no integer tensor or has a
-// rank above 1.
-Result<std::optional<std::vector<Dim>>> IntVector(const InferContext& c, size_t i, std::string_view what);
+// Elements of an input that must be an integer vector or scalar: nullopt when unknown;
+// InvalidArgument when it is no integer tensor or has a rank above 1.
+Result<std::optional<std::vector<Dim>>> IntVector(const InferContext& c, size_t i,
+                                                  std::string_view what);
 // The same, but only when every element is a number.
-Result<std::optional<std::vector<int64_t>>> KnownIntVector(const InferContext& c, size_t i, std::string_view what);
+Result<std::optional<std::vector<int64_t>>> KnownIntVector(const InferContext& c, size_t i,
+                                                           std::string_view what);
 // Input i is a scalar or has one element (symbolic extents pass).
 Status RequireScalar(const InferContext& c, size_t i, std::string_view what);
 // Input i is a vector of `count` elements; absent passes.
@@ -53,7 +56,8 @@ Status RequireVector(InferContext& c, size_t i, const Dim& count, std::string_vi
 // --- axes ---
 Result<size_t> NormalizeAxis(int64_t axis, size_t rank, std::string_view what = "axis");
 // Each in range and none twice.
-Result<std::vector<size_t>> NormalizeAxes(std::span<const int64_t> axes, size_t rank, std::string_view what = "axes");
+Result<std::vector<size_t>> NormalizeAxes(std::span<const int64_t> axes, size_t rank,
+                                          std::string_view what = "axes");
 
 // --- dimensions ---
 // One dimension that two inputs must share.
@@ -66,7 +70,8 @@ SymShape FreshShape(InferContext& c, size_t rank);
 // --- elements ---
 // The extents when all are numbers and the count is at most kMaxElements.
 std::optional<std::vector<int64_t>> SmallExtent(const SymShape& shape);
-// For each element of a tensor of extent `to`, the position in a tensor of extent `from` that broadcasts to it.
+// For each element of a tensor of extent `to`, the position in a tensor of extent `from` that
+// broadcasts to it.
 std::vector<size_t> BroadcastPositions(std::span<const int64_t> from, std::span<const int64_t> to);
 // Calls f(index vector) for each position in row-major order.
 template <typename F>
@@ -84,7 +89,8 @@ void ForEachIndex(std::span<const int64_t> extent, F&& f) {
 }
 // Row-major position of `index`.
 size_t PositionOf(std::span<const int64_t> index, std::span<const int64_t> extent);
-// Whether an expression in sizes is non-negative / negative wherever it was tried; sizes are at least 1.
+// Whether an expression in sizes is non-negative / negative wherever it was tried; sizes are at
+// least 1.
 bool SeemsNonNegative(const Dim& d);
 bool SeemsNegative(const Dim& d);
 

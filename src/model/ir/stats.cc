@@ -11,21 +11,29 @@
 namespace slipway::ir {
 namespace {
 
-// Constants of at most this many integers count as shapes, axes and indices: their values are part of the structure.
+// Constants of at most this many integers count as shapes, axes and indices: their values are part
+// of the structure.
 constexpr int64_t kMaxSteering = 1024;
 
-const SymShape* ShapeOf(const Value* v) { return v && v->type().shape ? &*v->type().shape : nullptr; }
+const SymShape* ShapeOf(const Value* v) {
+  return v && v->type().shape ? &*v->type().shape : nullptr;
+}
 
-Dim Tail(const SymShape& s, size_t from) { return from < s.size() ? Count(SymShape(s.begin() + static_cast<std::ptrdiff_t>(from), s.end())) : Dim(1); }
+Dim Tail(const SymShape& s, size_t from) {
+  return from < s.size() ? Count(SymShape(s.begin() + static_cast<std::ptrdiff_t>(from), s.end()))
+                         : Dim(1);
+}
 
 bool Steers(const Value& v) {
-  return v.is_constant() && (v.dtype() == DType::kInt64 || v.dtype() == DType::kBool) && v.constant()->count() <= kMaxSteering;
+  return v.is_constant() && (v.dtype() == DType::kInt64 || v.dtype() == DType::kBool) &&
+         v.constant()->count() <= kMaxSteering;
 }
 
 // Q [B, H, S, D] or [B, S, H*D]: the products Q K^T and P V.
 Dim AttentionMacs(const Node& node, const SymShape& y) {
   const SymShape *q = ShapeOf(node.input(0)), *k = ShapeOf(node.input(1));
-  if (!q || !k || q->size() != k->size() || y.size() != q->size() || q->size() < 3 || q->size() > 4) return Dim(0);
+  if (!q || !k || q->size() != k->size() || y.size() != q->size() || q->size() < 3 || q->size() > 4)
+    return Dim(0);
   const Dim& keys = (*k)[q->size() - 2];
   // Rows of Q and of Y, heads and head sizes multiplied out, meet every key once.
   return (Count(*q) + Count(y)) * keys;
@@ -34,15 +42,18 @@ Dim AttentionMacs(const Node& node, const SymShape& y) {
 }  // namespace
 
 Dim NodeMacs(const Node& node) {
-  const SymShape *x = ShapeOf(node.input(0)), *w = ShapeOf(node.input(1)), *y = ShapeOf(node.output(0));
+  const SymShape *x = ShapeOf(node.input(0)), *w = ShapeOf(node.input(1)),
+                 *y = ShapeOf(node.output(0));
   if (!x || !w || !y) return Dim(0);
   const bool known_domain = node.domain().empty() || node.domain() == kSlipwayDomain;
   if (!known_domain) return Dim(0);
   const std::string& op = node.op();
   if (op == "Conv" || op == "QConv") return Count(*y) * Tail(*w, 1);
   if (op == "ConvTranspose") return Count(*x) * Tail(*w, 1);
-  if (op == "Gemm" && x->size() == 2) return Count(*y) * (*x)[node.attributes.Int("transA", 0) != 0 ? 0 : 1];
-  if ((op == "MatMul" || op == "Linear" || op == "QLinear") && !x->empty()) return Count(*y) * x->back();
+  if (op == "Gemm" && x->size() == 2)
+    return Count(*y) * (*x)[node.attributes.Int("transA", 0) != 0 ? 0 : 1];
+  if ((op == "MatMul" || op == "Linear" || op == "QLinear") && !x->empty())
+    return Count(*y) * x->back();
   if (op == "Attention") return AttentionMacs(node, *y);
   return Dim(0);
 }
@@ -95,8 +106,9 @@ class Hasher {
  public:
   Hasher(const Graph& graph, bool with_shapes) : graph_(graph), with_shapes_(with_shapes) {}
 
-  // Labels flow down from inputs and constants, then up from the outputs, so that a node is told apart by all that it depends on and all that
-  // depends on it. Sums over users and over nodes make the result independent of their order.
+  // Labels flow down from inputs and constants, then up from the outputs, so that a node is told
+  // apart by all that it depends on and all that depends on it. Sums over users and over nodes make
+  // the result independent of their order.
   uint64_t Run() {
     NameSymbols();
     for (size_t i = 0; i < graph_.inputs().size(); ++i) {
@@ -119,7 +131,8 @@ class Hasher {
       }
     }
     std::unordered_map<const Value*, uint64_t> up;
-    for (size_t i = 0; i < graph_.outputs().size(); ++i) up[graph_.outputs()[i]] += HashCombine(23, i);
+    for (size_t i = 0; i < graph_.outputs().size(); ++i)
+      up[graph_.outputs()[i]] += HashCombine(23, i);
     uint64_t total = HashCombine(graph_.inputs().size(), graph_.outputs().size());
     for (auto it = graph_.nodes().rbegin(); it != graph_.nodes().rend(); ++it) {
       const Node& node = **it;
@@ -132,7 +145,8 @@ class Hasher {
     }
     // Which constants are shared, and inputs that are outputs at once.
     for (const auto& v : graph_.values()) {
-      if (!v->producer() && v->IsUsed()) total += HashCombine(HashCombine(37, down_[v.get()]), up[v.get()]);
+      if (!v->producer() && v->IsUsed())
+        total += HashCombine(HashCombine(37, down_[v.get()]), up[v.get()]);
     }
     for (const Value* v : graph_.outputs()) total = HashCombine(total, down_[v]);
     return HashCombine(total, with_shapes_ ? 1 : 0);
@@ -144,7 +158,8 @@ class Hasher {
     for (const Value* v : graph_.inputs()) {
       if (!v->type().shape) continue;
       for (const Dim& d : *v->type().shape) {
-        for (const std::string& s : d.Symbols()) names_.emplace(s, Dim::Symbol("s" + std::to_string(names_.size())));
+        for (const std::string& s : d.Symbols())
+          names_.emplace(s, Dim::Symbol("s" + std::to_string(names_.size())));
       }
     }
   }
@@ -175,7 +190,8 @@ class Hasher {
       if (a && a->default_value && *a->default_value == value) continue;  // the same as not given
       h = HashCombine(HashCombine(h, Hash64(name)), std::visit(AttributeHash(), value));
     }
-    for (const auto& [key, body] : node.subgraphs) h = HashCombine(HashCombine(h, Hash64(key)), StructureHash(*body, with_shapes_));
+    for (const auto& [key, body] : node.subgraphs)
+      h = HashCombine(HashCombine(h, Hash64(key)), StructureHash(*body, with_shapes_));
     return h;
   }
 
@@ -187,6 +203,8 @@ class Hasher {
 
 }  // namespace
 
-uint64_t StructureHash(const Graph& graph, bool with_shapes) { return Hasher(graph, with_shapes).Run(); }
+uint64_t StructureHash(const Graph& graph, bool with_shapes) {
+  return Hasher(graph, with_shapes).Run();
+}
 
 }  // namespace slipway::ir

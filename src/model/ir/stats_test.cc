@@ -22,23 +22,41 @@ std::unique_ptr<Graph> Parse(const std::string& body) {
 std::string Macs(const std::string& body) { return Stats(*Parse(body)).macs.ToString(); }
 
 TEST(Stats, Macs) {
-  EXPECT_EQ(Macs("input %x: float32[1, 3, 224, 224]\nconst %w: float32[64, 3, 7, 7] = zeros\n%y = Conv(%x, %w) {strides = [2, 2], pads = [3, 3, 3, 3]}"),
+  EXPECT_EQ(Macs("input %x: float32[1, 3, 224, 224]\nconst %w: float32[64, 3, 7, 7] = zeros\n%y = "
+                 "Conv(%x, %w) {strides = [2, 2], pads = [3, 3, 3, 3]}"),
             std::to_string(64 * 112 * 112 * 3 * 49));
-  EXPECT_EQ(Macs("input %x: float32[N, 8, 10, 10]\nconst %w: float32[8, 1, 3, 3] = zeros\n%y = Conv(%x, %w) {group = 8}"), "4608*N");
-  EXPECT_EQ(Macs("input %x: float32[1, 4, 5, 5]\nconst %w: float32[4, 2, 3, 3] = zeros\n%y = ConvTranspose(%x, %w)"), std::to_string(4 * 25 * 2 * 9));
-  EXPECT_EQ(Macs("input %x: float32[N, 10]\nconst %w: float32[7, 10] = zeros\n%y = Gemm(%x, %w) {transB = 1}"), "70*N");
-  EXPECT_EQ(Macs("input %x: float32[6, 10]\nconst %w: float32[6, 7] = zeros\n%y = Gemm(%x, %w) {transA = 1}"), "420");
-  EXPECT_EQ(Macs("input %x: float32[2, 3, 4]\ninput %w: float32[2, 4, 5]\n%y = MatMul(%x, %w)"), "120");
-  EXPECT_EQ(Macs("input %x: float32[2, 3, 4]\nconst %w: float32[4, 5] = zeros\n%y = slipway.Linear(%x, %w)"), "120");
-  EXPECT_EQ(Macs("input %x: uint8[2, 4]\nconst %w: int8[4, 5] = zeros\nconst %m: float32[1] = zeros\n%y = slipway.QLinear(%x, %w, %m)"), "40");
-  EXPECT_EQ(Macs("input %q: float32[1, 3, 49, 32]\n%y = Attention(%q, %q, %q)"), std::to_string(2 * 3 * 49 * 49 * 32));
-  EXPECT_EQ(Macs("input %q: float32[1, 49, 96]\n%y = Attention(%q, %q, %q) {q_num_heads = 3, kv_num_heads = 3}"), std::to_string(2 * 3 * 49 * 49 * 32));
+  EXPECT_EQ(Macs("input %x: float32[N, 8, 10, 10]\nconst %w: float32[8, 1, 3, 3] = zeros\n%y = "
+                 "Conv(%x, %w) {group = 8}"),
+            "4608*N");
+  EXPECT_EQ(Macs("input %x: float32[1, 4, 5, 5]\nconst %w: float32[4, 2, 3, 3] = zeros\n%y = "
+                 "ConvTranspose(%x, %w)"),
+            std::to_string(4 * 25 * 2 * 9));
+  EXPECT_EQ(Macs("input %x: float32[N, 10]\nconst %w: float32[7, 10] = zeros\n%y = Gemm(%x, %w) "
+                 "{transB = 1}"),
+            "70*N");
+  EXPECT_EQ(Macs("input %x: float32[6, 10]\nconst %w: float32[6, 7] = zeros\n%y = Gemm(%x, %w) "
+                 "{transA = 1}"),
+            "420");
+  EXPECT_EQ(Macs("input %x: float32[2, 3, 4]\ninput %w: float32[2, 4, 5]\n%y = MatMul(%x, %w)"),
+            "120");
+  EXPECT_EQ(Macs("input %x: float32[2, 3, 4]\nconst %w: float32[4, 5] = zeros\n%y = "
+                 "slipway.Linear(%x, %w)"),
+            "120");
+  EXPECT_EQ(Macs("input %x: uint8[2, 4]\nconst %w: int8[4, 5] = zeros\nconst %m: float32[1] = "
+                 "zeros\n%y = slipway.QLinear(%x, %w, %m)"),
+            "40");
+  EXPECT_EQ(Macs("input %q: float32[1, 3, 49, 32]\n%y = Attention(%q, %q, %q)"),
+            std::to_string(2 * 3 * 49 * 49 * 32));
+  EXPECT_EQ(Macs("input %q: float32[1, 49, 96]\n%y = Attention(%q, %q, %q) {q_num_heads = 3, "
+                 "kv_num_heads = 3}"),
+            std::to_string(2 * 3 * 49 * 49 * 32));
   EXPECT_EQ(Macs("input %x: float32[2, 3]\n%y = Relu(%x)"), "0");
 }
 
 TEST(Stats, ParametersAndBytes) {
   auto g = Parse(
-      "input %x: float32[1, 12]\nconst %w: float32[4, 3] = zeros\nconst %h: float16[5] = zeros\nconst %s: int64[2] = [4, 3]\nconst %dead: float32[9] = zeros\n"
+      "input %x: float32[1, 12]\nconst %w: float32[4, 3] = zeros\nconst %h: float16[5] = "
+      "zeros\nconst %s: int64[2] = [4, 3]\nconst %dead: float32[9] = zeros\n"
       "%r = Reshape(%x, %s)\n%y = Mul(%r, %w)\n%z = Relu(%h)\n%n = Relu(%y)");
   const GraphStats s = Stats(*g);
   EXPECT_EQ(s.parameters, 17);
@@ -50,15 +68,21 @@ TEST(Stats, ParametersAndBytes) {
 }
 
 const char kBlock[] =
-    "input %x: float32[N, 8, 6, 6]\nconst %w1: float32[8, 8, 3, 3] = random(1)\nconst %w2: float32[8, 8, 1, 1] = random(2)\n"
-    "%a = Conv(%x, %w1) {pads = [1, 1, 1, 1]}\n%b = Conv(%x, %w2)\n%s = Add(%a, %b)\n%y = Relu(%s)\noutput %y";
+    "input %x: float32[N, 8, 6, 6]\nconst %w1: float32[8, 8, 3, 3] = random(1)\nconst %w2: "
+    "float32[8, 8, 1, 1] = random(2)\n"
+    "%a = Conv(%x, %w1) {pads = [1, 1, 1, 1]}\n%b = Conv(%x, %w2)\n%s = Add(%a, %b)\n%y = "
+    "Relu(%s)\noutput %y";
 
-uint64_t HashOf(const std::string& body, bool with_shapes = true) { return StructureHash(*Parse(body), with_shapes); }
+uint64_t HashOf(const std::string& body, bool with_shapes = true) {
+  return StructureHash(*Parse(body), with_shapes);
+}
 
 TEST(StructureHash, IgnoresNamesOrderWeightsAndDefaults) {
   const uint64_t h = HashOf(kBlock);
-  EXPECT_EQ(h, HashOf("input %in: float32[batch, 8, 6, 6]\nconst %q: float32[8, 8, 1, 1] = zeros\nconst %p: float32[8, 8, 3, 3] = zeros\n"
-                      "%two = Conv(%in, %q) {group = 1} \"n2\"\n%one = Conv(%in, %p) {pads = [1, 1, 1, 1]} \"n1\"\n%sum = Add(%one, %two)\n%out = Relu(%sum)\noutput %out"));
+  EXPECT_EQ(h, HashOf("input %in: float32[batch, 8, 6, 6]\nconst %q: float32[8, 8, 1, 1] = "
+                      "zeros\nconst %p: float32[8, 8, 3, 3] = zeros\n"
+                      "%two = Conv(%in, %q) {group = 1} \"n2\"\n%one = Conv(%in, %p) {pads = [1, "
+                      "1, 1, 1]} \"n1\"\n%sum = Add(%one, %two)\n%out = Relu(%sum)\noutput %out"));
 }
 
 TEST(StructureHash, SeesWhatMatters) {
@@ -78,11 +102,15 @@ TEST(StructureHash, SeesWhatMatters) {
   EXPECT_EQ(HashOf(base, false), HashOf(changed("float32[N", "float32[2"), false));
   EXPECT_NE(HashOf(base, false), HashOf(base, true));
   // One node read twice is not two equal nodes.
-  EXPECT_NE(HashOf("input %x: float32[4]\n%a = Relu(%x)\n%y = Add(%a, %a)\noutput %y"),
-            HashOf("input %x: float32[4]\n%a = Relu(%x)\n%b = Relu(%x)\n%y = Add(%a, %b)\noutput %y"));
+  EXPECT_NE(
+      HashOf("input %x: float32[4]\n%a = Relu(%x)\n%y = Add(%a, %a)\noutput %y"),
+      HashOf("input %x: float32[4]\n%a = Relu(%x)\n%b = Relu(%x)\n%y = Add(%a, %b)\noutput %y"));
   // A constant that steers a shape counts, a weight does not.
-  EXPECT_NE(HashOf("input %x: float32[4]\nconst %s: int64[2] = [2, 2]\n%y = Reshape(%x, %s)\noutput %y", false),
-            HashOf("input %x: float32[4]\nconst %s: int64[2] = [1, 4]\n%y = Reshape(%x, %s)\noutput %y", false));
+  EXPECT_NE(
+      HashOf("input %x: float32[4]\nconst %s: int64[2] = [2, 2]\n%y = Reshape(%x, %s)\noutput %y",
+             false),
+      HashOf("input %x: float32[4]\nconst %s: int64[2] = [1, 4]\n%y = Reshape(%x, %s)\noutput %y",
+             false));
 }
 
 // Any topological order of a random graph, renamed, hashes the same.
@@ -99,7 +127,8 @@ TEST(StructureHash, RandomOrders) {
     std::vector<Row> rows;
     const int n = 12;
     for (int i = 0; i < n; ++i) {
-      rows.push_back({static_cast<int>(rng() % static_cast<uint64_t>(i + 1)), static_cast<int>(rng() % static_cast<uint64_t>(i + 1)), ops[rng() % 3]});
+      rows.push_back({static_cast<int>(rng() % static_cast<uint64_t>(i + 1)),
+                      static_cast<int>(rng() % static_cast<uint64_t>(i + 1)), ops[rng() % 3]});
     }
     const auto build = [&](bool shuffle) {  // value 0 is the input, value i + 1 the output of row i
       Graph g;
@@ -108,11 +137,16 @@ TEST(StructureHash, RandomOrders) {
       for (int made = 0; made < n;) {
         std::vector<int> ready;
         for (int i = 0; i < n; ++i) {
-          if (!values[static_cast<size_t>(i) + 1] && values[static_cast<size_t>(rows[static_cast<size_t>(i)].a)] && values[static_cast<size_t>(rows[static_cast<size_t>(i)].b)]) ready.push_back(i);
+          if (!values[static_cast<size_t>(i) + 1] &&
+              values[static_cast<size_t>(rows[static_cast<size_t>(i)].a)] &&
+              values[static_cast<size_t>(rows[static_cast<size_t>(i)].b)])
+            ready.push_back(i);
         }
         const int i = ready[shuffle ? rng() % ready.size() : 0];
         const Row& r = rows[static_cast<size_t>(i)];
-        values[static_cast<size_t>(i) + 1] = g.AddNode({r.op, {values[static_cast<size_t>(r.a)], values[static_cast<size_t>(r.b)]}})->output();
+        values[static_cast<size_t>(i) + 1] =
+            g.AddNode({r.op, {values[static_cast<size_t>(r.a)], values[static_cast<size_t>(r.b)]}})
+                ->output();
         ++made;
       }
       g.AddOutput(values[n]);

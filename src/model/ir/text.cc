@@ -13,8 +13,8 @@ constexpr int64_t kListedElements = 16;
 
 bool PlainName(std::string_view name) {
   for (char c : name) {
-    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '.' ||
-                       c == '/' || c == ':' || c == '-';
+    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                       c == '_' || c == '.' || c == '/' || c == ':' || c == '-';
     if (!plain) return false;
   }
   // A trailing ':' would be read together with the type's.
@@ -123,17 +123,39 @@ std::string PrintTensor(const Tensor& t, const TextOptions& options) {
     std::string list;
     bool listed = false;
     switch (t.dtype()) {
-      case DType::kFloat32: listed = AppendElements<float>(t, list); break;
-      case DType::kFloat64: listed = AppendElements<double>(t, list); break;
-      case DType::kInt8: listed = AppendElements<int8_t>(t, list); break;
-      case DType::kUInt8: case DType::kBool: listed = AppendElements<uint8_t>(t, list); break;
-      case DType::kInt16: listed = AppendElements<int16_t>(t, list); break;
-      case DType::kUInt16: listed = AppendElements<uint16_t>(t, list); break;
-      case DType::kInt32: listed = AppendElements<int32_t>(t, list); break;
-      case DType::kUInt32: listed = AppendElements<uint32_t>(t, list); break;
-      case DType::kInt64: listed = AppendElements<int64_t>(t, list); break;
-      case DType::kUInt64: listed = AppendElements<uint64_t>(t, list); break;
-      default: break;
+      case DType::kFloat32:
+        listed = AppendElements<float>(t, list);
+        break;
+      case DType::kFloat64:
+        listed = AppendElements<double>(t, list);
+        break;
+      case DType::kInt8:
+        listed = AppendElements<int8_t>(t, list);
+        break;
+      case DType::kUInt8:
+      case DType::kBool:
+        listed = AppendElements<uint8_t>(t, list);
+        break;
+      case DType::kInt16:
+        listed = AppendElements<int16_t>(t, list);
+        break;
+      case DType::kUInt16:
+        listed = AppendElements<uint16_t>(t, list);
+        break;
+      case DType::kInt32:
+        listed = AppendElements<int32_t>(t, list);
+        break;
+      case DType::kUInt32:
+        listed = AppendElements<uint32_t>(t, list);
+        break;
+      case DType::kInt64:
+        listed = AppendElements<int64_t>(t, list);
+        break;
+      case DType::kUInt64:
+        listed = AppendElements<uint64_t>(t, list);
+        break;
+      default:
+        break;
     }
     if (listed) return "[" + list + "]";
   }
@@ -147,15 +169,18 @@ class Printer {
   void Print(const Graph& graph, const std::string& indent) {
     const std::string in = indent + "  ";
     out_ += "graph " + Quoted(graph.name) + " {\n";
-    for (const auto& [key, value] : graph.metadata) out_ += in + "meta " + Quoted(key) + " = " + Quoted(value) + "\n";
+    for (const auto& [key, value] : graph.metadata)
+      out_ += in + "meta " + Quoted(key) + " = " + Quoted(value) + "\n";
     for (const auto& [symbol, range] : graph.symbol_ranges) {
-      out_ += in + "range " + Dim::Symbol(symbol).ToString() + " = [" + std::to_string(range.first) + ", " +
-              std::to_string(range.second) + "]\n";
+      out_ += in + "range " + Dim::Symbol(symbol).ToString() + " = [" +
+              std::to_string(range.first) + ", " + std::to_string(range.second) + "]\n";
     }
-    for (const Value* v : graph.inputs()) out_ += in + "input " + Name(v) + TypeOf(*v, false) + "\n";
+    for (const Value* v : graph.inputs())
+      out_ += in + "input " + Name(v) + TypeOf(*v, false) + "\n";
     for (const auto& v : graph.values()) {
       if (!v->is_constant()) continue;
-      out_ += in + "const " + Name(v.get()) + TypeOf(*v, true) + " = " + PrintTensor(*v->constant(), options_) + "\n";
+      out_ += in + "const " + Name(v.get()) + TypeOf(*v, true) + " = " +
+              PrintTensor(*v->constant(), options_) + "\n";
     }
     for (const auto& node : graph.nodes()) PrintNode(*node, in);
     for (const Value* v : graph.outputs()) out_ += in + "output " + Name(v) + "\n";
@@ -177,7 +202,8 @@ class Printer {
       out_ += (i ? ", " : "") + Name(v) + (v ? TypeOf(*v, false) : "");
     }
     out_ += (node.outputs().empty() ? "= " : " = ") + node.FullOp() + "(";
-    for (size_t i = 0; i < node.inputs().size(); ++i) out_ += (i ? ", " : "") + Name(node.inputs()[i]);
+    for (size_t i = 0; i < node.inputs().size(); ++i)
+      out_ += (i ? ", " : "") + Name(node.inputs()[i]);
     out_ += ")";
     if (!node.attributes.empty()) {
       const char* separator = " {";

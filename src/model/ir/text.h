@@ -1,24 +1,30 @@
 #pragma once
-// The readable text form of a graph, for people, tests and diffs. ParseText(ToText(g)) gives an equal graph.
+// The readable text form of a graph, for people, tests and diffs. ParseText(ToText(g)) gives an
+// equal graph.
 //
 //   graph "name" {
 //     input %x: float32[N, 3, 8, 8]
-//     const %w: float32[4, 3, 3, 3] = random(7)          // also zeros, iota, fill(0.5), [1, 2.5, -3], base64"..."
-//     %y: float32[N, 4, 8, 8] = Conv(%x, %w, _) {pads = [1, 1, 1, 1], auto_pad = "NOTSET"} "conv1"
+//     // also zeros, iota, fill(0.5), [1, 2.5, -3], base64"..."
+//     const %w: float32[4, 3, 3, 3] = random(7)
+//     %y: float32[N, 4, 8, 8] = Conv(%x, %w, _) {pads = [1, 1, 1, 1]} "conv1"
 //     %z = slipway.Add(%y, %y) {activation = "Relu"}
 //     output %z
 //   }
 //
-// `_` is an absent optional input or output; types after ':' and the node name are optional; several outputs are separated by commas; values
-// with characters outside [A-Za-z0-9_./:-] are written %"quoted". Floats print so that they read back exactly. Further lines and clauses:
+// `_` is an absent optional input or output; types after ':' and the node name are optional;
+// several outputs are separated by commas; values with characters outside [A-Za-z0-9_./:-] are
+// written %"quoted". Floats print so that they read back exactly. Further lines and clauses:
 //
-//     meta "producer" = "pytorch 2.1"                    // graph metadata
-//     range N = [1, 64]                                  // the range of a symbol
-//     %y = Relu(%x) "relu1" from ["conv1", "relu1"]      // names of the imported nodes it stands for
+//     meta "producer" = "pytorch 2.1"
+//     // the range of a symbol
+//     range N = [1, 64]
+//     // names of the imported nodes that it stands for
+//     %y = Relu(%x) "relu1" from ["conv1", "relu1"]
 //     %y = If(%c) "if1" body "then_branch" graph "b" { ... }
 //
-// A list of floats holds at least one '.', 'e', inf or nan; empty lists print as ints[], floats[] or strings[]. Where the operator table knows
-// the attribute, its type decides instead. `//` starts a comment.
+// A list of floats holds at least one '.', 'e', inf or nan; empty lists print as ints[], floats[]
+// or strings[]. Where the operator table knows the attribute, its type decides instead. `//` starts
+// a comment.
 
 #include <memory>
 #include <string>
@@ -30,7 +36,8 @@
 namespace slipway::ir {
 
 struct TextOptions {
-  // Constants with more elements print as `elided(sha256 prefix)`, which does not parse back; -1 prints all (base64 beyond 16 elements).
+  // Constants with more elements print as `elided(sha256 prefix)`, which does not parse back; -1
+  // prints all (base64 beyond 16 elements).
   int64_t max_constant_elements = -1;
   bool types = true;
 };

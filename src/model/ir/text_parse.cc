@@ -1,4 +1,5 @@
-// The reader of the text form. Its input may come from anywhere: every length, depth and reference is checked.
+// The reader of the text form. Its input may come from anywhere: every length, depth and reference
+// is checked.
 
 #include <charconv>
 #include <cmath>
@@ -13,13 +14,15 @@ namespace slipway::ir {
 namespace {
 
 constexpr size_t kMaxText = size_t{64} << 20;
-constexpr int64_t kMaxConstant = 10'000'000;         // elements
+constexpr int64_t kMaxConstant = 10'000'000;        // elements
 constexpr int64_t kMaxAllBytes = int64_t{1} << 30;  // of all constants together
-constexpr int kMaxBodies = 8;                        // nested subgraphs
+constexpr int kMaxBodies = 8;                       // nested subgraphs
 
 bool Letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; }
 bool Digit(char c) { return c >= '0' && c <= '9'; }
-bool NameChar(char c) { return Letter(c) || Digit(c) || c == '.' || c == '/' || c == ':' || c == '-'; }
+bool NameChar(char c) {
+  return Letter(c) || Digit(c) || c == '.' || c == '/' || c == ':' || c == '-';
+}
 
 int HexDigit(char c) {
   if (Digit(c)) return c - '0';
@@ -28,7 +31,8 @@ int HexDigit(char c) {
   return -1;
 }
 
-// A small generator with a published recurrence (SplitMix64), so that `random(7)` means the same everywhere.
+// A small generator with a published recurrence (SplitMix64), so that `random(7)` means the same
+// everywhere.
 uint64_t NextRandom(uint64_t& state) {
   uint64_t z = (state += 0x9e3779b97f4a7c15u);
   z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
@@ -51,7 +55,8 @@ void StoreInt(DType t, uint8_t* data, int64_t i, int64_t v) {
   const int bits = DTypeBits(t);
   if (bits >= 8) {
     // Little endian: the low bytes come first.
-    std::memcpy(data + static_cast<size_t>(i) * static_cast<size_t>(bits / 8), &v, static_cast<size_t>(bits / 8));
+    std::memcpy(data + static_cast<size_t>(i) * static_cast<size_t>(bits / 8), &v,
+                static_cast<size_t>(bits / 8));
     return;
   }
   const size_t bit = static_cast<size_t>(i) * static_cast<size_t>(bits);
@@ -62,18 +67,29 @@ void StoreInt(DType t, uint8_t* data, int64_t i, int64_t v) {
 
 void StoreFloat(DType t, uint8_t* data, int64_t i, double v) {
   switch (t) {
-    case DType::kFloat32: StoreAs(data, i, static_cast<float>(v)); break;
-    case DType::kFloat64: StoreAs(data, i, v); break;
-    case DType::kFloat16: StoreAs(data, i, Float16(v).bits); break;
-    case DType::kBFloat16: StoreAs(data, i, BFloat16(v).bits); break;
-    default: StoreInt(t, data, i, EncodeFloat8(t, v)); break;
+    case DType::kFloat32:
+      StoreAs(data, i, static_cast<float>(v));
+      break;
+    case DType::kFloat64:
+      StoreAs(data, i, v);
+      break;
+    case DType::kFloat16:
+      StoreAs(data, i, Float16(v).bits);
+      break;
+    case DType::kBFloat16:
+      StoreAs(data, i, BFloat16(v).bits);
+      break;
+    default:
+      StoreInt(t, data, i, EncodeFloat8(t, v));
+      break;
   }
 }
 
 bool IntFits(DType t, int64_t v) {
   const int bits = DTypeBits(t);
   if (t == DType::kBool) return v == 0 || v == 1;
-  if (IsSignedInteger(t)) return bits >= 64 || (v >= -(int64_t{1} << (bits - 1)) && v < (int64_t{1} << (bits - 1)));
+  if (IsSignedInteger(t))
+    return bits >= 64 || (v >= -(int64_t{1} << (bits - 1)) && v < (int64_t{1} << (bits - 1)));
   return v >= 0 && (bits >= 63 || v < (int64_t{1} << bits));
 }
 
@@ -98,7 +114,8 @@ class Parser {
         start = i + 1;
       }
     }
-    return InvalidArgument("line " + std::to_string(line) + ", column " + std::to_string(at - start + 1) + ": " + what);
+    return InvalidArgument("line " + std::to_string(line) + ", column " +
+                           std::to_string(at - start + 1) + ": " + what);
   }
   Status Fail(const std::string& what) const { return FailAt(at_, what); }
 
@@ -185,7 +202,8 @@ class Parser {
     if (at_ >= text_.size()) return false;
     const std::string_view rest = text_.substr(at_);
     size_t i = rest[0] == '-' || rest[0] == '+' ? 1 : 0;
-    return i < rest.size() && (Digit(rest[i]) || rest[i] == '.' || rest.substr(i, 3) == "inf" || rest.substr(i, 3) == "nan");
+    return i < rest.size() && (Digit(rest[i]) || rest[i] == '.' || rest.substr(i, 3) == "inf" ||
+                               rest.substr(i, 3) == "nan");
   }
   Result<Number> ParseNumber() {
     if (!AtNumber()) return Fail("expected a number");
@@ -195,7 +213,8 @@ class Parser {
     const size_t digits = at_;
     while (at_ < text_.size()) {
       const char c = text_[at_];
-      const bool exponent_sign = (c == '-' || c == '+') && at_ > digits && (text_[at_ - 1] == 'e' || text_[at_ - 1] == 'E');
+      const bool exponent_sign = (c == '-' || c == '+') && at_ > digits &&
+                                 (text_[at_ - 1] == 'e' || text_[at_ - 1] == 'E');
       if (!Letter(c) && !Digit(c) && c != '.' && !exponent_sign) break;
       ++at_;
     }
@@ -209,7 +228,8 @@ class Parser {
     const char* end = n.text.data() + n.text.size();
     const auto r = std::from_chars(n.text.data(), end, v);
     if (r.ec != std::errc() || r.ptr != end) {
-      return FailAt(static_cast<size_t>(n.text.data() - text_.data()), "'" + std::string(n.text.substr(0, 40)) + "' is no valid number here");
+      return FailAt(static_cast<size_t>(n.text.data() - text_.data()),
+                    "'" + std::string(n.text.substr(0, 40)) + "' is no valid number here");
     }
     return v;
   }
@@ -226,7 +246,8 @@ class Parser {
     const std::string_view name = Word();
     t.dtype = DTypeFromName(name);
     if (t.dtype == DType::kUndefined && name != "undefined") {
-      return FailAt(begin, "'" + std::string(name) + "' is no element type; write float32, int64, bool, ...");
+      return FailAt(
+          begin, "'" + std::string(name) + "' is no element type; write float32, int64, bool, ...");
     }
     if (!Take('[')) {
       t.shape = SymShape();  // "float32" alone is a scalar
@@ -251,7 +272,8 @@ class Parser {
       auto d = Dim::Parse(text_.substr(dim_begin, at_ - dim_begin));
       if (!d.ok()) return FailAt(dim_begin, d.status().message());
       t.shape->push_back(std::move(*d));
-      if (t.shape->size() > kMaxRank) return Fail("more than " + std::to_string(kMaxRank) + " dimensions");
+      if (t.shape->size() > kMaxRank)
+        return Fail("more than " + std::to_string(kMaxRank) + " dimensions");
       if (Take(']')) return t;
       SLIPWAY_RETURN_IF_ERROR(Expect(','));
     }
@@ -270,7 +292,8 @@ class Parser {
     } else {
       SLIPWAY_ASSIGN_OR_RETURN(const int64_t v, As<int64_t>(n));
       if (!IntFits(t, v)) {
-        return FailAt(static_cast<size_t>(n.text.data() - text_.data()), std::to_string(v) + " does not fit into " + DTypeName(t));
+        return FailAt(static_cast<size_t>(n.text.data() - text_.data()),
+                      std::to_string(v) + " does not fit into " + DTypeName(t));
       }
       StoreInt(t, data, i, v);
     }
@@ -286,13 +309,20 @@ class Parser {
     for (; at_ < text_.size() && text_[at_] != '"'; ++at_) {
       const char c = text_[at_];
       uint32_t v;
-      if (c >= 'A' && c <= 'Z') v = static_cast<uint32_t>(c - 'A');
-      else if (c >= 'a' && c <= 'z') v = static_cast<uint32_t>(c - 'a' + 26);
-      else if (Digit(c)) v = static_cast<uint32_t>(c - '0' + 52);
-      else if (c == '+') v = 62;
-      else if (c == '/') v = 63;
-      else if (c == '=') continue;
-      else return Fail("no base64 digit");
+      if (c >= 'A' && c <= 'Z')
+        v = static_cast<uint32_t>(c - 'A');
+      else if (c >= 'a' && c <= 'z')
+        v = static_cast<uint32_t>(c - 'a' + 26);
+      else if (Digit(c))
+        v = static_cast<uint32_t>(c - '0' + 52);
+      else if (c == '+')
+        v = 62;
+      else if (c == '/')
+        v = 63;
+      else if (c == '=')
+        continue;
+      else
+        return Fail("no base64 digit");
       word = word << 6 | v;
       have += 6;
       if (have >= 8) {
@@ -304,7 +334,8 @@ class Parser {
     if (at_ >= text_.size()) return FailAt(begin, "the string does not end");
     ++at_;
     if (written != size) {
-      return FailAt(begin, "the data has " + std::to_string(written) + " bytes but the type needs " + std::to_string(size));
+      return FailAt(begin, "the data has " + std::to_string(written) +
+                               " bytes but the type needs " + std::to_string(size));
     }
     return OkStatus();
   }
@@ -312,13 +343,19 @@ class Parser {
   Result<Tensor> ParseTensor(const Type& type) {
     const size_t begin = at_;
     const auto dims = type.StaticDims();
-    if (!IsKnown(type.dtype) || !dims) return Fail("a constant needs an element type and fixed dimensions");
+    if (!IsKnown(type.dtype) || !dims)
+      return Fail("a constant needs an element type and fixed dimensions");
     const auto count = CheckedCount(*dims);
-    if (!count || *count > kMaxConstant) return Fail("the constant has more than " + std::to_string(kMaxConstant) + " elements or a negative extent");
+    if (!count || *count > kMaxConstant)
+      return Fail("the constant has more than " + std::to_string(kMaxConstant) +
+                  " elements or a negative extent");
     const int64_t bytes = static_cast<int64_t>(DTypeBytes(type.dtype, *count));
-    // Data that is written out needs text of its own size; generated data does not, so it is paid for here.
+    // Data that is written out needs text of its own size; generated data does not, so it is paid
+    // for here.
     total_ += bytes;
-    if (total_ > kMaxAllBytes) return Fail("the constants of this text exceed " + std::to_string(kMaxAllBytes) + " bytes together");
+    if (total_ > kMaxAllBytes)
+      return Fail("the constants of this text exceed " + std::to_string(kMaxAllBytes) +
+                  " bytes together");
     const auto allocate = [&] { return Tensor::Allocate(type.dtype, *dims); };
     if (Take('[')) {
       SLIPWAY_ASSIGN_OR_RETURN(Tensor t, allocate());
@@ -332,7 +369,9 @@ class Parser {
         } while (Take(','));
         SLIPWAY_RETURN_IF_ERROR(Expect(']'));
       }
-      if (i != *count) return FailAt(begin, std::to_string(i) + " elements are given but the type has " + std::to_string(*count));
+      if (i != *count)
+        return FailAt(begin, std::to_string(i) + " elements are given but the type has " +
+                                 std::to_string(*count));
       return t;
     }
     const std::string_view how = Word();
@@ -341,7 +380,9 @@ class Parser {
       SLIPWAY_RETURN_IF_ERROR(Base64Into(t.mutable_data(), t.bytes().size()));
       return t;
     }
-    if (how == "elided") return FailAt(begin, "the text was printed without this constant's data and cannot be read back");
+    if (how == "elided")
+      return FailAt(begin,
+                    "the text was printed without this constant's data and cannot be read back");
     std::optional<Number> argument;
     if (how == "random" || how == "fill") {
       SLIPWAY_RETURN_IF_ERROR(Expect('('));
@@ -364,13 +405,19 @@ class Parser {
       if (how == "fill") {
         SLIPWAY_RETURN_IF_ERROR(StoreNumber(type.dtype, data, i, *argument));
       } else if (how == "iota") {
-        if (floating) StoreFloat(type.dtype, data, i, static_cast<double>(i));
-        else StoreInt(type.dtype, data, i, type.dtype == DType::kBool ? i & 1 : i);
+        if (floating)
+          StoreFloat(type.dtype, data, i, static_cast<double>(i));
+        else
+          StoreInt(type.dtype, data, i, type.dtype == DType::kBool ? i & 1 : i);
       } else {
         const uint64_t r = NextRandom(state);
-        if (floating) StoreFloat(type.dtype, data, i, static_cast<double>(r >> 40) * 0x1p-23 - 1.0);
-        else if (type.dtype == DType::kBool) StoreInt(type.dtype, data, i, static_cast<int64_t>(r >> 63));
-        else StoreInt(type.dtype, data, i, static_cast<int64_t>(r >> 60) - (IsSignedInteger(type.dtype) ? 8 : 0));
+        if (floating)
+          StoreFloat(type.dtype, data, i, static_cast<double>(r >> 40) * 0x1p-23 - 1.0);
+        else if (type.dtype == DType::kBool)
+          StoreInt(type.dtype, data, i, static_cast<int64_t>(r >> 63));
+        else
+          StoreInt(type.dtype, data, i,
+                   static_cast<int64_t>(r >> 60) - (IsSignedInteger(type.dtype) ? 8 : 0));
       }
     }
     return t;
@@ -378,7 +425,8 @@ class Parser {
 
   // --- attributes ---
   Result<AttributeValue> ParseAttribute(const AttributeSchema* schema) {
-    const bool floating = schema && (schema->kind == AttributeKind::kFloat || schema->kind == AttributeKind::kFloats);
+    const bool floating =
+        schema && (schema->kind == AttributeKind::kFloat || schema->kind == AttributeKind::kFloats);
     if (Peek('"')) {
       SLIPWAY_ASSIGN_OR_RETURN(std::string s, String());
       return AttributeValue(std::move(s));
@@ -395,10 +443,13 @@ class Parser {
     const size_t begin = at_;
     const std::string_view kind = Word();
     if (!Take('[')) return FailAt(begin, "expected a number, a string or a list");
-    if (!kind.empty() && kind != "ints" && kind != "floats" && kind != "strings") return FailAt(begin, "unknown kind of list");
+    if (!kind.empty() && kind != "ints" && kind != "floats" && kind != "strings")
+      return FailAt(begin, "unknown kind of list");
     const auto empty = [&]() -> AttributeValue {
-      if (kind == "floats" || (kind.empty() && schema && schema->kind == AttributeKind::kFloats)) return std::vector<float>();
-      if (kind == "strings" || (kind.empty() && schema && schema->kind == AttributeKind::kStrings)) return std::vector<std::string>();
+      if (kind == "floats" || (kind.empty() && schema && schema->kind == AttributeKind::kFloats))
+        return std::vector<float>();
+      if (kind == "strings" || (kind.empty() && schema && schema->kind == AttributeKind::kStrings))
+        return std::vector<std::string>();
       return std::vector<int64_t>();
     };
     if (Take(']')) return empty();
@@ -451,7 +502,8 @@ class Parser {
       if (name.empty()) return Fail("expected an attribute's name");
       if (out.Has(name)) return FailAt(begin, "attribute '" + name + "' is given twice");
       SLIPWAY_RETURN_IF_ERROR(Expect('='));
-      SLIPWAY_ASSIGN_OR_RETURN(auto value, ParseAttribute(schema ? schema->FindAttribute(name) : nullptr));
+      SLIPWAY_ASSIGN_OR_RETURN(auto value,
+                               ParseAttribute(schema ? schema->FindAttribute(name) : nullptr));
       out.Set(name, std::move(value));
     } while (Take(','));
     return Expect('}');
@@ -493,7 +545,8 @@ class Parser {
   Status ParseLine(Graph& graph, int depth) {
     Skip();
     const size_t begin = at_;
-    if (at_ < text_.size() && (text_[at_] == '%' || text_[at_] == '=')) return ParseNode(graph, depth);
+    if (at_ < text_.size() && (text_[at_] == '%' || text_[at_] == '='))
+      return ParseNode(graph, depth);
     const std::string_view word = Word();
     if (word == "_") {
       at_ = begin;
@@ -531,7 +584,8 @@ class Parser {
     if (word == "range") {
       Skip();
       const size_t name_begin = at_;
-      while (at_ < text_.size() && (Letter(text_[at_]) || Digit(text_[at_]) || text_[at_] == '.')) ++at_;
+      while (at_ < text_.size() && (Letter(text_[at_]) || Digit(text_[at_]) || text_[at_] == '.'))
+        ++at_;
       const std::string symbol(text_.substr(name_begin, at_ - name_begin));
       if (symbol.empty()) return Fail("expected a symbol");
       std::pair<int64_t, int64_t> range;
@@ -541,11 +595,13 @@ class Parser {
       SLIPWAY_RETURN_IF_ERROR(Expect(','));
       SLIPWAY_ASSIGN_OR_RETURN(range.second, Integer());
       SLIPWAY_RETURN_IF_ERROR(Expect(']'));
-      if (range.first > range.second) return FailAt(name_begin, "the range of '" + symbol + "' is empty");
+      if (range.first > range.second)
+        return FailAt(name_begin, "the range of '" + symbol + "' is empty");
       graph.symbol_ranges[symbol] = range;
       return OkStatus();
     }
-    return FailAt(begin, "expected input, const, output, meta, range, a node '%y = Op(...)' or '}'");
+    return FailAt(begin,
+                  "expected input, const, output, meta, range, a node '%y = Op(...)' or '}'");
   }
 
   Status ParseNode(Graph& graph, int depth) {
@@ -574,7 +630,9 @@ class Parser {
     SLIPWAY_RETURN_IF_ERROR(Expect('='));
     Skip();
     const size_t op_begin = at_;
-    while (at_ < text_.size() && (Letter(text_[at_]) || Digit(text_[at_]) || text_[at_] == '.' || text_[at_] == '-')) ++at_;
+    while (at_ < text_.size() &&
+           (Letter(text_[at_]) || Digit(text_[at_]) || text_[at_] == '.' || text_[at_] == '-'))
+      ++at_;
     const std::string_view full = text_.substr(op_begin, at_ - op_begin);
     const size_t dot = full.rfind('.');
     spec.op = dot == std::string_view::npos ? full : full.substr(dot + 1);
@@ -597,7 +655,8 @@ class Parser {
     const size_t name_begin = at_;
     if (Peek('"')) {
       SLIPWAY_ASSIGN_OR_RETURN(spec.name, String());
-      if (graph.FindNode(spec.name)) return FailAt(name_begin, "two nodes are named '" + spec.name + "'");
+      if (graph.FindNode(spec.name))
+        return FailAt(name_begin, "two nodes are named '" + spec.name + "'");
     }
     std::vector<std::string> sources;
     if (TakeWord("from")) {
@@ -631,7 +690,8 @@ class Parser {
 }  // namespace
 
 Result<std::unique_ptr<Graph>> ParseText(std::string_view text) {
-  if (text.size() > kMaxText) return ResourceExhausted("the text is longer than " + std::to_string(kMaxText) + " bytes");
+  if (text.size() > kMaxText)
+    return ResourceExhausted("the text is longer than " + std::to_string(kMaxText) + " bytes");
   return Parser(text).Run();
 }
 

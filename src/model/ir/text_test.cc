@@ -60,7 +60,8 @@ TEST(Text, RoundTrip) {
   EXPECT_EQ(conv->output()->type().ToString(), "float32[N, 4, 8, 8]");
   const Node* add = (*again)->FindValue("z")->producer();
   EXPECT_TRUE(add->IsSlipway("Add"));
-  EXPECT_EQ(add->attributes.Floats("activation_params").size(), 2u);  // integers in the text, floats by the operator table
+  EXPECT_EQ(add->attributes.Floats("activation_params").size(),
+            2u);  // integers in the text, floats by the operator table
   EXPECT_EQ(add->sources, (std::vector<std::string>{"add", "clip"}));
   const Node* vendor = (*again)->FindNode("if1");
   EXPECT_EQ(vendor->domain(), "vendor.x");
@@ -72,7 +73,9 @@ TEST(Text, RoundTrip) {
     const Value* other = (*again)->FindValue(v->name());
     ASSERT_NE(other, nullptr);
     const auto a = v->constant()->bytes(), b = other->constant()->bytes();
-    EXPECT_TRUE(a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size()) == 0)) << v->name();
+    EXPECT_TRUE(a.size() == b.size() &&
+                (a.empty() || std::memcmp(a.data(), b.data(), a.size()) == 0))
+        << v->name();
   }
   EXPECT_EQ((*g)->FindValue("half")->constant()->bytes()[1], 0x38);  // 0.5 is 0x3800
   EXPECT_EQ((*g)->FindValue("odd")->constant()->bytes()[0], 0xe1);
@@ -114,7 +117,9 @@ TEST(Text, FloatsReadBackExactly) {
 }
 
 TEST(Text, ElidedConstantsAndOptions) {
-  auto g = ParseText("graph \"g\" { const %w: float32[100] = zeros const %s: int64[1] = [3] input %x: float32[3] %y: float32[3] = Relu(%x) }");
+  auto g = ParseText(
+      "graph \"g\" { const %w: float32[100] = zeros const %s: int64[1] = [3] input %x: float32[3] "
+      "%y: float32[3] = Relu(%x) }");
   ASSERT_TRUE(g.ok());
   TextOptions options;
   options.max_constant_elements = 16;
@@ -127,30 +132,52 @@ TEST(Text, ElidedConstantsAndOptions) {
 }
 
 TEST(Text, ErrorsGiveThePlace) {
-  EXPECT_EQ(ErrorOf("graph \"g\" {\n  input %x: float32[3]\n  %y = Relu(%q)\n}"), "line 3, column 13: '%q' is not defined above");
-  EXPECT_EQ(ErrorOf("graph \"g\" {\n  input %x: float99[3]\n}").substr(0, 40), "line 2, column 13: 'float99' is no eleme");
+  EXPECT_EQ(ErrorOf("graph \"g\" {\n  input %x: float32[3]\n  %y = Relu(%q)\n}"),
+            "line 3, column 13: '%q' is not defined above");
+  EXPECT_EQ(ErrorOf("graph \"g\" {\n  input %x: float99[3]\n}").substr(0, 40),
+            "line 2, column 13: 'float99' is no eleme");
   EXPECT_NE(ErrorOf("graph \"g\" {").find("'}' is missing"), std::string::npos);
   EXPECT_NE(ErrorOf("graph \"g\" { } x").find("after the end"), std::string::npos);
   EXPECT_NE(ErrorOf("graph \"g").find("does not end"), std::string::npos);
   EXPECT_NE(ErrorOf("").find("expected 'graph"), std::string::npos);
   EXPECT_NE(ErrorOf("graph { input %x: float32[3 }").find("line 1"), std::string::npos);
   EXPECT_NE(ErrorOf("graph { input %x: float32[2*] }").find("unexpected end"), std::string::npos);
-  EXPECT_NE(ErrorOf("graph { input %x: float32 input %x: float32 }").find("defined twice"), std::string::npos);
-  EXPECT_NE(ErrorOf("graph { input %x: float32 %y, %y = Split(%x) }").find("defined twice"), std::string::npos);
-  EXPECT_NE(ErrorOf("graph { input %x: float32 %a = Relu(%x) \"n\" %b = Relu(%x) \"n\" }").find("two nodes"), std::string::npos);
-  EXPECT_NE(ErrorOf("graph { input %x: float32 %a = Elu(%x) {alpha = 1, alpha = 2} }").find("given twice"), std::string::npos);
-  EXPECT_NE(ErrorOf("graph { const %w: float32[2] = [1, 2, 3] }").find("more elements"), std::string::npos);
-  EXPECT_NE(ErrorOf("graph { const %w: float32[2] = [1] }").find("1 elements are given but the type has 2"), std::string::npos);
-  EXPECT_NE(ErrorOf("graph { const %w: int8[1] = [200] }").find("200 does not fit into int8"), std::string::npos);
-  EXPECT_NE(ErrorOf("graph { const %w: int8[1] = [1.5] }").find("no valid number"), std::string::npos);
-  EXPECT_NE(ErrorOf("graph { const %w: float32[N] = zeros }").find("fixed dimensions"), std::string::npos);
-  EXPECT_NE(ErrorOf("graph { const %w: float32[-1] = zeros }").find("negative extent"), std::string::npos);
-  EXPECT_NE(ErrorOf("graph { const %w: int8[10000001] = zeros }").find("more than 10000000"), std::string::npos);
-  EXPECT_NE(ErrorOf("graph { const %w: int8[4611686018427387904, 4] = zeros }").find("more than 10000000"), std::string::npos);
-  EXPECT_NE(ErrorOf("graph { const %w: float32[1] = base64\"AAA=\" }").find("2 bytes but the type needs 4"), std::string::npos);
-  EXPECT_NE(ErrorOf("graph { const %w: string[1] = zeros }").find("element type"), std::string::npos);
+  EXPECT_NE(ErrorOf("graph { input %x: float32 input %x: float32 }").find("defined twice"),
+            std::string::npos);
+  EXPECT_NE(ErrorOf("graph { input %x: float32 %y, %y = Split(%x) }").find("defined twice"),
+            std::string::npos);
+  EXPECT_NE(ErrorOf("graph { input %x: float32 %a = Relu(%x) \"n\" %b = Relu(%x) \"n\" }")
+                .find("two nodes"),
+            std::string::npos);
+  EXPECT_NE(ErrorOf("graph { input %x: float32 %a = Elu(%x) {alpha = 1, alpha = 2} }")
+                .find("given twice"),
+            std::string::npos);
+  EXPECT_NE(ErrorOf("graph { const %w: float32[2] = [1, 2, 3] }").find("more elements"),
+            std::string::npos);
+  EXPECT_NE(ErrorOf("graph { const %w: float32[2] = [1] }")
+                .find("1 elements are given but the type has 2"),
+            std::string::npos);
+  EXPECT_NE(ErrorOf("graph { const %w: int8[1] = [200] }").find("200 does not fit into int8"),
+            std::string::npos);
+  EXPECT_NE(ErrorOf("graph { const %w: int8[1] = [1.5] }").find("no valid number"),
+            std::string::npos);
+  EXPECT_NE(ErrorOf("graph { const %w: float32[N] = zeros }").find("fixed dimensions"),
+            std::string::npos);
+  EXPECT_NE(ErrorOf("graph { const %w: float32[-1] = zeros }").find("negative extent"),
+            std::string::npos);
+  EXPECT_NE(ErrorOf("graph { const %w: int8[10000001] = zeros }").find("more than 10000000"),
+            std::string::npos);
+  EXPECT_NE(ErrorOf("graph { const %w: int8[4611686018427387904, 4] = zeros }")
+                .find("more than 10000000"),
+            std::string::npos);
+  EXPECT_NE(ErrorOf("graph { const %w: float32[1] = base64\"AAA=\" }")
+                .find("2 bytes but the type needs 4"),
+            std::string::npos);
+  EXPECT_NE(ErrorOf("graph { const %w: string[1] = zeros }").find("element type"),
+            std::string::npos);
   EXPECT_NE(ErrorOf("graph { range N = [5, 2] }").find("is empty"), std::string::npos);
-  EXPECT_NE(ErrorOf("graph { input %x: float32[1,1,1,1,1,1,1,1,1,1,1,1,1] }").find("more than 12"), std::string::npos);
+  EXPECT_NE(ErrorOf("graph { input %x: float32[1,1,1,1,1,1,1,1,1,1,1,1,1] }").find("more than 12"),
+            std::string::npos);
   EXPECT_NE(ErrorOf("graph { meta \"a\" = \"\\q\" }").find("unknown escape"), std::string::npos);
   std::string nested = "graph {";
   for (int i = 0; i < 20; ++i) nested += " = A() body \"b\" graph {";
@@ -163,8 +190,40 @@ TEST(Text, MutatedTextsNeverCrash) {
   SCOPED_TRACE("seed " + std::to_string(seed));
   std::mt19937_64 rng(seed);
   const std::string base = kExample;
-  const char* pieces[] = {"%", "\"", "[", "]", "{", "}", "(", ")", ",", "=", ":", "_", "-1", "9223372036854775807", "0", "N", "floordiv(N, 2)", "float32",
-                          "int64", "graph", "input", "output", "const", "body", "from", "random(1)", "zeros", "base64\"AA==\"", "nan", "inf", "//", "\\", "\n", "\x80"};
+  const char* pieces[] = {"%",
+                          "\"",
+                          "[",
+                          "]",
+                          "{",
+                          "}",
+                          "(",
+                          ")",
+                          ",",
+                          "=",
+                          ":",
+                          "_",
+                          "-1",
+                          "9223372036854775807",
+                          "0",
+                          "N",
+                          "floordiv(N, 2)",
+                          "float32",
+                          "int64",
+                          "graph",
+                          "input",
+                          "output",
+                          "const",
+                          "body",
+                          "from",
+                          "random(1)",
+                          "zeros",
+                          "base64\"AA==\"",
+                          "nan",
+                          "inf",
+                          "//",
+                          "\\",
+                          "\n",
+                          "\x80"};
   const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(2);
   int parsed = 0;
   while (std::chrono::steady_clock::now() < end) {
@@ -173,10 +232,18 @@ TEST(Text, MutatedTextsNeverCrash) {
       const size_t at = rng() % (text.size() + 1);
       const size_t span = std::min<size_t>(rng() % 12, text.size() - at);
       switch (rng() % 5) {
-        case 0: text.erase(at, span); break;
-        case 1: text.insert(at, pieces[rng() % std::size(pieces)]); break;
-        case 2: text.replace(at, span, pieces[rng() % std::size(pieces)]); break;
-        case 3: text.insert(at, text.substr(rng() % text.size(), rng() % 60)); break;
+        case 0:
+          text.erase(at, span);
+          break;
+        case 1:
+          text.insert(at, pieces[rng() % std::size(pieces)]);
+          break;
+        case 2:
+          text.replace(at, span, pieces[rng() % std::size(pieces)]);
+          break;
+        case 3:
+          text.insert(at, text.substr(rng() % text.size(), rng() % 60));
+          break;
         default:
           if (at < text.size()) text[at] = static_cast<char>(rng());
       }
