@@ -134,6 +134,7 @@ Status OnnxSlice(const OpContext& c) {
   const TensorView &x = c.inputs[0], &y = c.outputs[0];
   const int rank = x.dims.rank();
   int64_t strides[kMaxRank], base = 0;
+  bool sliced[kMaxRank] = {};
   StridesOf(x.dims, strides);
   const TensorView& starts = c.inputs[1];
   SLIPWAY_RETURN_IF_ERROR(CheckIndexType(starts, "starts"));
@@ -147,6 +148,8 @@ Status OnnxSlice(const OpContext& c) {
   for (int64_t i = 0; i < starts.count(); ++i) {
     int axis;
     SLIPWAY_RETURN_IF_ERROR(NormalizeAxis(c.Has(3) ? IndexAt(c.inputs[3], i) : i, rank, &axis));
+    if (sliced[axis]) return InvalidArgument("axis " + std::to_string(axis) + " is listed twice");
+    sliced[axis] = true;
     const int64_t step = c.Has(4) ? IndexAt(c.inputs[4], i) : 1;
     if (step == 0) return InvalidArgument("a step of 0 for axis " + std::to_string(axis));
     const int64_t n = x.dims[static_cast<size_t>(axis)], out = y.dims[static_cast<size_t>(axis)];

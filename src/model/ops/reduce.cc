@@ -48,26 +48,41 @@ struct Layout {
     return at;
   }
 
-  // f(pointer) for every reduced element of one output, in memory order.
-  template <typename T, typename F>
-  void ForElements(const T* base, F&& f) const {
+  // Calls run(context, at, n, step) for the rows of reduced elements of the output that starts at `at`, in memory order. No template, for code size.
+  void ForRuns(int64_t at, void (*run)(void*, int64_t at, int64_t n, int64_t step), void* context) const {
     if (elements == 0) return;
     const int64_t inner = reduced > 0 ? reduced_dims[0] : 1;
     const int64_t step = reduced > 0 ? reduced_strides[0] : 1;
     int64_t index[kMaxRank] = {};
     for (;;) {
-      for (int64_t i = 0; i < inner; ++i) f(base[i * step]);
+      run(context, at, inner, step);
       int d = 1;
       for (; d < reduced; ++d) {
-        base += reduced_strides[d];
+        at += reduced_strides[d];
         if (++index[d] < reduced_dims[d]) break;
-        base -= reduced_dims[d] * reduced_strides[d];
+        at -= reduced_dims[d] * reduced_strides[d];
         index[d] = 0;
       }
       if (d >= reduced) return;
     }
   }
 };
+
+// f(x) for every reduced element of one output.
+template <typename T, typename F>
+void ForElements(const Layout& layout, const T* x, int64_t base, F&& f) {
+  struct Context {
+    const T* x;
+    std::remove_reference_t<F>* f;
+  } context{x, &f};
+  layout.ForRuns(
+      base,
+      [](void* p, int64_t at, int64_t n, int64_t step) {
+        const Context& c = *static_cast<Context*>(p);
+        for (int64_t i = 0; i < n; ++i) (*c.f)(c.x[at + i * step]);
+      },
+      &context);
+}
 
 template <typename T>
 using Sum = std::conditional_t<kIsFloat<T>, double, uint64_t>;
@@ -136,14 +151,14 @@ Status ReadAxes(const OpContext& c, bool (&reduce)[kMaxRank], bool* noop) {
   return OkStatus();
 }
 
-// body<T>(input pointer of an output's first element, layout) -> T
+// body(x, offset of an output's first element) -> T
 template <typename T, typename Body>
 void ForOutputs(const OpContext& c, const Layout& layout, Body body) {
   const T* x = c.inputs[0].as<const T>();
   T* y = c.outputs[0].as<T>();
   const int64_t grain = std::max<int64_t>(1, 16384 / std::max<int64_t>(1, layout.elements));
   For(c, layout.outputs, grain, [&](int64_t begin, int64_t end) {
-    for (int64_t o = begin; o < end; ++o) y[o] = body(x + layout.Base(o));
+    for (int64_t o = begin; o < end; ++o) y[o] = body(x, layout.Base(o));
   });
 }
 
@@ -167,9 +182,9 @@ Status Reduce(const OpContext& c) {
   const Layout layout(c.inputs[0].dims, reduce);
   SLIPWAY_RETURN_IF_ERROR(CheckExtent(c, layout));
   auto run = [&]<typename T>() {
-    ForOutputs<T>(c, layout, [&](const T* base) {
+    ForOutputs<T>(c, layout, [&](const T* x, int64_t base) {
       Sum<T> acc = Rule::template Init<T>();
-      layout.ForElements(base, [&](T x) { Rule::template Step<T>(acc, static_cast<Compute<T>>(x)); });
+      ForElements(layout, x, base, [&](T v) { Rule::template Step<T>(acc, static_cast<Compute<T>>(v)); });
       return Rule::template End<T>(acc, layout.elements);
     });
   };
@@ -185,20 +200,20 @@ Status ReduceExtreme(const OpContext& c, bool max) {
   const Layout layout(c.inputs[0].dims, reduce);
   SLIPWAY_RETURN_IF_ERROR(CheckExtent(c, layout));
   auto run = [&]<typename T>() {
-    ForOutputs<T>(c, layout, [&](const T* base) {
+    ForOutputs<T>(c, layout, [&](const T* x, int64_t base) {
       Compute<T> best = Extreme<T>(!max);
-      layout.ForElements(base, [&](T raw) {
-        const Compute<T> x = static_cast<Compute<T>>(raw);
-        if ((max ? x > best : x < best) || x != x) best = x;
+      ForElements(layout, x, base, [&](T raw) {
+        const Compute<T> v = static_cast<Compute<T>>(raw);
+        if ((max ? v > best : v < best) || v != v) best = v;
       });
       return static_cast<T>(best);
     });
   };
   const DType t = c.inputs[0].dtype;
   if (t == DType::kBool) {  // any and all
-    ForOutputs<uint8_t>(c, layout, [&](const uint8_t* base) {
+    ForOutputs<uint8_t>(c, layout, [&](const uint8_t* x, int64_t base) {
       uint8_t best = max ? 0 : 1;
-      layout.ForElements(base, [&](uint8_t x) { best = max ? best | (x != 0) : best & (x != 0); });
+      ForElements(layout, x, base, [&](uint8_t v) { best = max ? best | (v != 0) : best & (v != 0); });
       return best;
     });
     return OkStatus();
