@@ -133,6 +133,7 @@ Status ExtractArchive(const std::string& path, const std::string& folder,
     la_int64_t offset;
     int block_rc;
     while ((block_rc = archive_read_data_block(r.a, &block, &size, &offset)) == ARCHIVE_OK) {
+      if (size == 0) continue;
       total += size;
       if (total > limits.max_bytes || static_cast<uint64_t>(offset) + size > limits.max_bytes) {
         return OverLimit(path,

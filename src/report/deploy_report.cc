@@ -133,6 +133,7 @@ void PlatformTable(const DeployReport& report, HtmlPage* page) {
     own.title = FormatPercent(r.own_nodes_share, 0) + " of the nodes, " +
                 FormatPercent(r.own_macs_share, 1) + " of the MACs";
     if (r.own_macs_share < 0.9) own.css = "warn";
+    if (r.verdict == Verdict::kError && r.layers.empty()) own = {"-"};
     t.rows.push_back(
         {{r.platform, {}, "name", r.package},
          {r.precision},
