@@ -15,7 +15,9 @@ using ir::Tensor;
 using ir::Type;
 using ir::Value;
 
-std::string Given(const Tensor& t) { return std::string(DTypeName(t.dtype())) + t.dims().ToString(); }
+std::string Given(const Tensor& t) {
+  return std::string(DTypeName(t.dtype())) + t.dims().ToString();
+}
 
 Type TypeOf(const Tensor& t) {
   SymShape shape;
@@ -32,34 +34,41 @@ struct Binding {
 using Bindings = std::map<std::string, Binding, std::less<>>;
 
 Status Mismatch(const Value& v, const Tensor& t, const std::string& why) {
-  return InvalidArgument("input '" + v.name() + "' expects " + v.type().ToString() + ", given " + Given(t) + ": " + why);
+  return InvalidArgument("input '" + v.name() + "' expects " + v.type().ToString() + ", given " +
+                         Given(t) + ": " + why);
 }
 
 // Dimensions that are one symbol alone bind it; numbers are compared.
 Status BindInput(const ir::Graph& graph, const Value& v, const Tensor& t, Bindings& bindings) {
   const Type& want = v.type();
   if (!t.present()) return Mismatch(v, t, "there is no tensor");
-  if (want.dtype != DType::kUndefined && want.dtype != t.dtype()) return Mismatch(v, t, "the element types differ");
+  if (want.dtype != DType::kUndefined && want.dtype != t.dtype())
+    return Mismatch(v, t, "the element types differ");
   if (!want.shape) return OkStatus();
   if (want.shape->size() != t.dims().size()) return Mismatch(v, t, "the ranks differ");
   for (size_t i = 0; i < want.shape->size(); ++i) {
     const Dim& d = (*want.shape)[i];
     const int64_t n = t.dims()[i];
     if (d.known()) {
-      if (!d.Is(n)) return Mismatch(v, t, "dimension " + std::to_string(i) + " must be " + d.ToString());
+      if (!d.Is(n))
+        return Mismatch(v, t, "dimension " + std::to_string(i) + " must be " + d.ToString());
       continue;
     }
     const auto symbols = d.Symbols();
-    if (symbols.size() != 1 || !(d == Dim::Symbol(symbols[0]))) continue;  // an expression: checked when all symbols are bound
+    if (symbols.size() != 1 || !(d == Dim::Symbol(symbols[0])))
+      continue;  // an expression: checked when all symbols are bound
     const auto [it, is_new] = bindings.try_emplace(symbols[0], Binding{n, v.name()});
     if (!is_new && it->second.value != n) {
-      return Mismatch(v, t, "dimension " + std::to_string(i) + " is " + symbols[0] + ", which input '" + it->second.where +
-                                "' has set to " + std::to_string(it->second.value));
+      return Mismatch(v, t,
+                      "dimension " + std::to_string(i) + " is " + symbols[0] + ", which input '" +
+                          it->second.where + "' has set to " + std::to_string(it->second.value));
     }
     const auto range = graph.symbol_ranges.find(symbols[0]);
-    if (range != graph.symbol_ranges.end() && (n < range->second.first || n > range->second.second)) {
-      return Mismatch(v, t, symbols[0] + " must lie in [" + std::to_string(range->second.first) + ", " +
-                                std::to_string(range->second.second) + "]");
+    if (range != graph.symbol_ranges.end() &&
+        (n < range->second.first || n > range->second.second)) {
+      return Mismatch(v, t,
+                      symbols[0] + " must lie in [" + std::to_string(range->second.first) + ", " +
+                          std::to_string(range->second.second) + "]");
     }
   }
   return OkStatus();
@@ -77,7 +86,9 @@ Status CheckExpressions(const Value& v, const Tensor& t, const Bindings& binding
     if (d.known()) continue;
     const auto value = d.Evaluate(lookup);
     if (value.ok() && *value != t.dims()[i]) {
-      return Mismatch(v, t, "dimension " + std::to_string(i) + " must be " + d.ToString() + " = " + std::to_string(*value));
+      return Mismatch(v, t,
+                      "dimension " + std::to_string(i) + " must be " + d.ToString() + " = " +
+                          std::to_string(*value));
     }
   }
   return OkStatus();
@@ -89,8 +100,8 @@ Status CheckInputs(const ir::Graph& graph, std::span<const Tensor> inputs) {
   if (inputs.size() != graph.inputs().size()) {
     std::string names;
     for (const Value* v : graph.inputs()) names += (names.empty() ? "" : ", ") + v->name();
-    return InvalidArgument("the graph has " + std::to_string(graph.inputs().size()) + " inputs (" + names + "), " +
-                           std::to_string(inputs.size()) + " tensors are given");
+    return InvalidArgument("the graph has " + std::to_string(graph.inputs().size()) + " inputs (" +
+                           names + "), " + std::to_string(inputs.size()) + " tensors are given");
   }
   Bindings bindings;
   for (size_t i = 0; i < inputs.size(); ++i) {
@@ -139,7 +150,8 @@ Result<Interpreter> Interpreter::Create(const ir::Graph& graph) {
       }
       const auto it = slots.find(v);
       if (it == slots.end()) {
-        return InvalidArgument(node->Describe() + " reads value '" + v->name() + "' before anything has made it");
+        return InvalidArgument(node->Describe() + " reads value '" + v->name() +
+                               "' before anything has made it");
       }
       step.inputs.push_back(it->second);
     }
@@ -153,7 +165,8 @@ Result<Interpreter> Interpreter::Create(const ir::Graph& graph) {
   }
   for (const Value* v : graph.outputs()) {
     const auto it = slots.find(v);
-    if (it == slots.end()) return InvalidArgument("graph output '" + v->name() + "' is made by nothing");
+    if (it == slots.end())
+      return InvalidArgument("graph output '" + v->name() + "' is made by nothing");
     r.output_slots_.push_back(it->second);
     kept.insert(it->second);
   }
@@ -168,13 +181,15 @@ Result<Interpreter> Interpreter::Create(const ir::Graph& graph) {
     }
   }
   for (size_t slot = 0; slot < last_reader.size(); ++slot) {
-    if (last_reader[slot] < 0 || r.initial_[slot].present() || kept.count(static_cast<int>(slot))) continue;
+    if (last_reader[slot] < 0 || r.initial_[slot].present() || kept.count(static_cast<int>(slot)))
+      continue;
     r.steps_[static_cast<size_t>(last_reader[slot])].dead.push_back(static_cast<int>(slot));
   }
   return r;
 }
 
-Result<std::vector<Tensor>> Interpreter::Run(std::span<const Tensor> inputs, const RunOptions& options) const {
+Result<std::vector<Tensor>> Interpreter::Run(std::span<const Tensor> inputs,
+                                             const RunOptions& options) const {
   SLIPWAY_RETURN_IF_ERROR(CheckInputs(*graph_, inputs));
   std::vector<Tensor> live = initial_;
   for (size_t i = 0; i < inputs.size(); ++i) {
@@ -207,13 +222,15 @@ Result<std::vector<Tensor>> Interpreter::Run(std::span<const Tensor> inputs, con
       const Type& type = (*inferred)[i];
       const auto dims = type.StaticDims();
       if (!dims || type.dtype == DType::kUndefined) {
-        return Unsupported(step.node->Describe() + ": the extent of output " + std::to_string(i) + " (" + type.ToString() +
+        return Unsupported(step.node->Describe() + ": the extent of output " + std::to_string(i) +
+                           " (" + type.ToString() +
                            ") depends on data in a way that has no kernel");
       }
       const auto bytes = CheckedBytes(type.dtype, *dims);
       if (!bytes || *bytes > options.max_bytes - live_bytes) {
-        return ResourceExhausted(step.node->Describe() + ": output " + std::to_string(i) + " of type " + type.ToString() +
-                                 " exceeds the memory limit of " + std::to_string(options.max_bytes) + " bytes");
+        return ResourceExhausted(step.node->Describe() + ": output " + std::to_string(i) +
+                                 " of type " + type.ToString() + " exceeds the memory limit of " +
+                                 std::to_string(options.max_bytes) + " bytes");
       }
       auto tensor = Tensor::Allocate(type.dtype, *dims);
       if (!tensor.ok()) return std::move(tensor).status().With(step.node->Describe());
@@ -225,7 +242,8 @@ Result<std::vector<Tensor>> Interpreter::Run(std::span<const Tensor> inputs, con
     if (!status.ok()) return status.With(step.node->Describe());
     if (options.observer) {
       for (size_t i = 0; i < step.outputs.size(); ++i) {
-        if (step.outputs[i] >= 0) options.observer(*step.node->outputs()[i], live[static_cast<size_t>(step.outputs[i])]);
+        if (step.outputs[i] >= 0)
+          options.observer(*step.node->outputs()[i], live[static_cast<size_t>(step.outputs[i])]);
       }
     }
     for (int slot : step.dead) {
@@ -239,7 +257,8 @@ Result<std::vector<Tensor>> Interpreter::Run(std::span<const Tensor> inputs, con
   return results;
 }
 
-Result<std::vector<Tensor>> Evaluate(const ir::Graph& graph, std::span<const Tensor> inputs, const RunOptions& options) {
+Result<std::vector<Tensor>> Evaluate(const ir::Graph& graph, std::span<const Tensor> inputs,
+                                     const RunOptions& options) {
   SLIPWAY_ASSIGN_OR_RETURN(const Interpreter interpreter, Interpreter::Create(graph));
   return interpreter.Run(inputs, options);
 }

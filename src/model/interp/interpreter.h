@@ -1,6 +1,6 @@
 #pragma once
-// Runs a graph node by node with the plain-loop kernels of model/ops: the oracle that every backend is compared with, and the engine of
-// calibration, constant folding and debugging.
+// Runs a graph node by node with the plain-loop kernels of model/ops: the oracle that every backend
+// is compared with, and the engine of calibration, constant folding and debugging.
 
 #include <cstdint>
 #include <functional>
@@ -16,23 +16,28 @@ namespace slipway::interp {
 
 struct RunOptions {
   Parallel* pool = nullptr;  // null: on the calling thread
-  // Called on the calling thread with every graph input and every node output as soon as it is there, in the order of execution (constants are
-  // not shown). A value may be unnamed to the user but always has a name. The tensor may be kept.
+  // Called on the calling thread with every graph input and every node output as soon as it is
+  // there, in the order of execution (constants are not shown). A value may be unnamed to the user
+  // but always has a name. The tensor may be kept.
   std::function<void(const ir::Value&, const ir::Tensor&)> observer;
-  // Values alive at the same time may not exceed this many bytes (constants and inputs not counted): a wrong shape in a model from outside then
-  // is an error and not the end of the process.
+  // Values alive at the same time may not exceed this many bytes (constants and inputs not
+  // counted): a wrong shape in a model from outside then is an error and not the end of the
+  // process.
   int64_t max_bytes = int64_t{16} << 30;
 };
 
 class Interpreter {
  public:
-  // The graph must outlive the interpreter and must not change while it is in use. Types need not be inferred before. Errors: a node whose operator
-  // has no kernel (Unsupported; all such operators are named), a value used before it is made.
+  // The graph must outlive the interpreter and must not change while it is in use. Types need not
+  // be inferred before. Errors: a node whose operator has no kernel (Unsupported; all such
+  // operators are named), a value used before it is made.
   static Result<Interpreter> Create(const ir::Graph& graph);
 
-  // One tensor for each graph input, in order; gives one for each graph output. Safe to call from several threads. InvalidArgument: an input of
-  // another type or extent than declared (symbols must agree over all inputs); other errors name the node at fault.
-  Result<std::vector<ir::Tensor>> Run(std::span<const ir::Tensor> inputs, const RunOptions& options = {}) const;
+  // One tensor for each graph input, in order; gives one for each graph output. Safe to call from
+  // several threads. InvalidArgument: an input of another type or extent than declared (symbols
+  // must agree over all inputs); other errors name the node at fault.
+  Result<std::vector<ir::Tensor>> Run(std::span<const ir::Tensor> inputs,
+                                      const RunOptions& options = {}) const;
 
   const ir::Graph& graph() const { return *graph_; }
 
@@ -51,8 +56,9 @@ class Interpreter {
   std::vector<ir::Tensor> initial_;  // aligned constants in their slots; other slots empty
 };
 
-// Checks that tensors fit the declared inputs: count, element types, extents, symbols bound alike everywhere and inside their declared ranges.
-// The error names the input, the type it expects and the one given.
+// Checks that tensors fit the declared inputs: count, element types, extents, symbols bound alike
+// everywhere and inside their declared ranges. The error names the input, the type it expects and
+// the one given.
 Status CheckInputs(const ir::Graph& graph, std::span<const ir::Tensor> inputs);
 
 // Create and Run in one go, for constant folding and tests.

@@ -19,7 +19,9 @@ std::unique_ptr<ir::Graph> Parse(std::string_view text) {
 
 Tensor F(const Dims& dims, const std::vector<float>& v) { return Tensor::Of<float>(dims, v); }
 
-std::vector<float> Floats(const Tensor& t) { return {t.data<float>(), t.data<float>() + t.count()}; }
+std::vector<float> Floats(const Tensor& t) {
+  return {t.data<float>(), t.data<float>() + t.count()};
+}
 
 constexpr char kSmall[] = R"(graph "small" {
   input %x: float32[N, 2]
@@ -119,13 +121,17 @@ TEST(Interpreter, InputErrorsNameInputExpectedAndGiven) {
     EXPECT_EQ(r.status().code(), StatusCode::kInvalidArgument);
     return r.ok() ? "" : r.status().message();
   };
-  auto has = [](const std::string& text, std::string_view part) { return text.find(part) != std::string::npos; };
+  auto has = [](const std::string& text, std::string_view part) {
+    return text.find(part) != std::string::npos;
+  };
   const Tensor a = F({1, 3}, {1, 2, 3}), b = F({1, 2}, {1, 2});
   ASSERT_TRUE(Evaluate(*g, std::vector<Tensor>{a, b}).ok());
   std::string m = message({a});
   EXPECT_TRUE(has(m, "2 inputs") && has(m, "a, b")) << m;
   m = message({F({1, 4}, {1, 2, 3, 4}), b});
-  EXPECT_TRUE(has(m, "'a'") && has(m, "float32[N, 3]") && has(m, "float32[1, 4]") && has(m, "dimension 1")) << m;
+  EXPECT_TRUE(has(m, "'a'") && has(m, "float32[N, 3]") && has(m, "float32[1, 4]") &&
+              has(m, "dimension 1"))
+      << m;
   m = message({a, F({2, 2}, {1, 2, 3, 4})});
   EXPECT_TRUE(has(m, "'b'") && has(m, "input 'a' has set to 1")) << m;
   m = message({a, F({1, 3}, {1, 2, 3})});

@@ -43,15 +43,17 @@ Result<Activation> ParseActivation(const Attributes& attributes) {
   for (const Row& row : kRows) {
     if (name != row.name) continue;
     if (params.size() > static_cast<size_t>(row.params)) {
-      return InvalidArgument("activation " + std::string(name) + " takes " + std::to_string(row.params) +
-                             " parameters, activation_params has " + std::to_string(params.size()));
+      return InvalidArgument("activation " + std::string(name) + " takes " +
+                             std::to_string(row.params) + " parameters, activation_params has " +
+                             std::to_string(params.size()));
     }
     Activation result{row.kind, row.a, row.b};
     if (!params.empty()) result.a = params[0];
     if (params.size() > 1) result.b = params[1];
     return result;
   }
-  return InvalidArgument("unknown activation '" + std::string(name) + "'; operators.inc lists the known ones");
+  return InvalidArgument("unknown activation '" + std::string(name) +
+                         "'; operators.inc lists the known ones");
 }
 
 }  // namespace slipway::ops

@@ -1,6 +1,6 @@
 #pragma once
-// The activation that a fused operator applies to its result, and the scalar functions behind it; backends build their own vector code
-// and lookup tables from these.
+// The activation that a fused operator applies to its result, and the scalar functions behind it;
+// backends build their own vector code and lookup tables from these.
 
 #include <algorithm>
 #include <cmath>
@@ -50,16 +50,16 @@ T ClipTo(T x, T lo, T hi) {
 enum class ActivationKind : uint8_t {
   kNone = 0,
   kRelu = 1,
-  kClip = 2,         // a = min, b = max
-  kLeakyRelu = 3,    // a = alpha
+  kClip = 2,       // a = min, b = max
+  kLeakyRelu = 3,  // a = alpha
   kSigmoid = 4,
   kHardSigmoid = 5,  // a = alpha, b = beta
   kHardSwish = 6,
-  kSwish = 7,        // a = alpha
+  kSwish = 7,  // a = alpha
   kGelu = 8,
   kGeluTanh = 9,
   kTanh = 10,
-  kElu = 11,         // a = alpha
+  kElu = 11,  // a = alpha
 };
 
 struct Activation {
@@ -68,18 +68,30 @@ struct Activation {
 
   float Apply(float x) const {
     switch (kind) {
-      case ActivationKind::kNone: return x;
-      case ActivationKind::kRelu: return Relu(x);
-      case ActivationKind::kClip: return ClipTo(x, a, b);
-      case ActivationKind::kLeakyRelu: return x < 0 ? a * x : x;
-      case ActivationKind::kSigmoid: return Sigmoid(x);
-      case ActivationKind::kHardSigmoid: return HardSigmoid(x, a, b);
-      case ActivationKind::kHardSwish: return HardSwish(x);
-      case ActivationKind::kSwish: return x * Sigmoid(a * x);
-      case ActivationKind::kGelu: return GeluErf(x);
-      case ActivationKind::kGeluTanh: return GeluTanh(x);
-      case ActivationKind::kTanh: return std::tanh(x);
-      case ActivationKind::kElu: return Elu(x, a);
+      case ActivationKind::kNone:
+        return x;
+      case ActivationKind::kRelu:
+        return Relu(x);
+      case ActivationKind::kClip:
+        return ClipTo(x, a, b);
+      case ActivationKind::kLeakyRelu:
+        return x < 0 ? a * x : x;
+      case ActivationKind::kSigmoid:
+        return Sigmoid(x);
+      case ActivationKind::kHardSigmoid:
+        return HardSigmoid(x, a, b);
+      case ActivationKind::kHardSwish:
+        return HardSwish(x);
+      case ActivationKind::kSwish:
+        return x * Sigmoid(a * x);
+      case ActivationKind::kGelu:
+        return GeluErf(x);
+      case ActivationKind::kGeluTanh:
+        return GeluTanh(x);
+      case ActivationKind::kTanh:
+        return std::tanh(x);
+      case ActivationKind::kElu:
+        return Elu(x, a);
     }
     return x;
   }
@@ -88,8 +100,9 @@ struct Activation {
 
 // Null for values outside the enum.
 const char* ActivationName(ActivationKind kind);
-// From the attributes `activation` and `activation_params` of a fused operator (operators.inc says which parameters); parameters
-// that are left out have the ONNX defaults. InvalidArgument: an unknown name, too many parameters.
+// From the attributes `activation` and `activation_params` of a fused operator (operators.inc says
+// which parameters); parameters that are left out have the ONNX defaults. InvalidArgument: an
+// unknown name, too many parameters.
 Result<Activation> ParseActivation(const Attributes& attributes);
 
 }  // namespace slipway::ops

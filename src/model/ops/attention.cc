@@ -1,5 +1,6 @@
-// Scaled dot-product attention (ONNX opset 23 and later, first output). One query row at a time with a running maximum over blocks of
-// keys, so that no score matrix is stored (Milakov & Gimelshein, arXiv:1805.02867); everything in float32, float64 for float64.
+// Scaled dot-product attention (ONNX opset 23 and later, first output). One query row at a time
+// with a running maximum over blocks of keys, so that no score matrix is stored (Milakov &
+// Gimelshein, arXiv:1805.02867); everything in float32, float64 for float64.
 
 #include <cmath>
 #include <limits>
@@ -9,7 +10,7 @@
 namespace slipway::ops {
 namespace {
 
-constexpr int kKeys = 64;         // keys per block
+constexpr int kKeys = 64;          // keys per block
 constexpr int kHeadColumns = 256;  // columns of V per pass; larger heads repeat the scores
 
 // Element (b, h, s, d) lies at b * batch + h * head + s * row + d.
@@ -23,10 +24,12 @@ Status MakeView(const Dims& d, int64_t heads, HeadView* v) {
     *v = {d[1], d[2], d[3], d[1] * d[2] * d[3], d[2] * d[3], d[3]};
     return OkStatus();
   }
-  if (d.rank() != 3) return InvalidArgument("expects Q, K and V of rank 3 or 4, got " + d.ToString());
+  if (d.rank() != 3)
+    return InvalidArgument("expects Q, K and V of rank 3 or 4, got " + d.ToString());
   if (heads < 1 || d[2] % heads != 0) {
-    return InvalidArgument("rank 3 needs q_num_heads and kv_num_heads that divide the hidden size; got " +
-                           std::to_string(heads) + " heads for " + d.ToString());
+    return InvalidArgument(
+        "rank 3 needs q_num_heads and kv_num_heads that divide the hidden size; got " +
+        std::to_string(heads) + " heads for " + d.ToString());
   }
   const int64_t size = d[2] / heads;
   *v = {heads, d[1], size, d[1] * d[2], size, d[2]};
@@ -109,7 +112,8 @@ void Run(const OpContext& c, const Problem& p) {
   const int64_t rows = p.batches * p.q.heads * p.q.length;
   For(c, rows, 8, [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
-      const int64_t s = r % p.q.length, h = r / p.q.length % p.q.heads, b = r / p.q.length / p.q.heads;
+      const int64_t s = r % p.q.length, h = r / p.q.length % p.q.heads,
+                    b = r / p.q.length / p.q.heads;
       const int64_t kh = h / (p.q.heads / p.k.heads);
       const Row<T> row{p,
                        c.inputs[0].as<const T>() + b * p.q.batch + h * p.q.head + s * p.q.row,
@@ -127,10 +131,12 @@ void Run(const OpContext& c, const Problem& p) {
 
 Status PrepareMask(const TensorView& mask, DType type, Problem* p) {
   if (mask.dtype != DType::kBool && mask.dtype != type) {
-    return Unsupported(std::string("attn_mask must be bool or ") + DTypeName(type) + ", not " + DTypeName(mask.dtype));
+    return Unsupported(std::string("attn_mask must be bool or ") + DTypeName(type) + ", not " +
+                       DTypeName(mask.dtype));
   }
   const Dims& d = mask.dims;
-  if (d.rank() < 1 || d.rank() > 4) return InvalidArgument("attn_mask must have rank 1 to 4, got " + d.ToString());
+  if (d.rank() < 1 || d.rank() > 4)
+    return InvalidArgument("attn_mask must have rank 1 to 4, got " + d.ToString());
   const int64_t want[4] = {p->batches, p->q.heads, p->q.length, p->k.length};
   int64_t stride = 1;
   p->mask_keys = p->k.length;
@@ -140,9 +146,9 @@ Status PrepareMask(const TensorView& mask, DType type, Problem* p) {
     if (j == 3 && n < want[j] && n != 1) {
       p->mask_keys = n;
     } else if (n != 1 && n != want[j]) {
-      return InvalidArgument("attn_mask " + d.ToString() + " does not broadcast to [" + std::to_string(want[0]) + ", " +
-                             std::to_string(want[1]) + ", " + std::to_string(want[2]) + ", " +
-                             std::to_string(want[3]) + "]");
+      return InvalidArgument("attn_mask " + d.ToString() + " does not broadcast to [" +
+                             std::to_string(want[0]) + ", " + std::to_string(want[1]) + ", " +
+                             std::to_string(want[2]) + ", " + std::to_string(want[3]) + "]");
     }
     stride *= n;
   }
@@ -155,18 +161,21 @@ Status PrepareMask(const TensorView& mask, DType type, Problem* p) {
 Status OnnxAttention(const OpContext& c) {
   const TensorView &q = c.inputs[0], &k = c.inputs[1], &v = c.inputs[2], &y = c.outputs[0];
   if (y.count() == 0) return OkStatus();
-  if (k.dtype != q.dtype || v.dtype != q.dtype) return Unsupported("Q, K and V must have one element type");
-  const int64_t q_heads = c.attributes->Int("q_num_heads", 0), kv_heads = c.attributes->Int("kv_num_heads", 0);
+  if (k.dtype != q.dtype || v.dtype != q.dtype)
+    return Unsupported("Q, K and V must have one element type");
+  const int64_t q_heads = c.attributes->Int("q_num_heads", 0),
+                kv_heads = c.attributes->Int("kv_num_heads", 0);
   Problem p{};
   SLIPWAY_RETURN_IF_ERROR(MakeView(q.dims, q_heads, &p.q).With("Q"));
   SLIPWAY_RETURN_IF_ERROR(MakeView(k.dims, kv_heads, &p.k).With("K"));
   SLIPWAY_RETURN_IF_ERROR(MakeView(v.dims, kv_heads, &p.v).With("V"));
   SLIPWAY_RETURN_IF_ERROR(MakeView(y.dims, q_heads, &p.y).With("Y"));
   p.batches = q.dims[0];
-  if (p.k.heads < 1 || p.q.heads % p.k.heads != 0 || p.v.heads != p.k.heads || p.v.length != p.k.length ||
-      p.q.size != p.k.size || k.dims[0] != p.batches || v.dims[0] != p.batches) {
-    return InvalidArgument("Q " + q.dims.ToString() + ", K " + k.dims.ToString() + " and V " + v.dims.ToString() +
-                           " do not fit together");
+  if (p.k.heads < 1 || p.q.heads % p.k.heads != 0 || p.v.heads != p.k.heads ||
+      p.v.length != p.k.length || p.q.size != p.k.size || k.dims[0] != p.batches ||
+      v.dims[0] != p.batches) {
+    return InvalidArgument("Q " + q.dims.ToString() + ", K " + k.dims.ToString() + " and V " +
+                           v.dims.ToString() + " do not fit together");
   }
   p.scale = c.attributes->Has("scale") ? static_cast<double>(c.attributes->Float("scale", 1))
                                        : 1 / std::sqrt(static_cast<double>(p.q.size));

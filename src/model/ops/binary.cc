@@ -1,4 +1,5 @@
-// Arithmetic of two or more inputs with broadcasting. Integers wrap on overflow; integer division by zero is an error.
+// Arithmetic of two or more inputs with broadcasting. Integers wrap on overflow; integer division
+// by zero is an error.
 
 #include <algorithm>
 #include <cmath>
@@ -13,37 +14,50 @@ namespace {
 Status SameTypes(const OpContext& c) {
   for (const TensorView& in : c.inputs) {
     if (in.dtype != c.inputs[0].dtype) {
-      return InvalidArgument(std::string("inputs have different element types: ") + DTypeName(c.inputs[0].dtype) +
-                             " and " + DTypeName(in.dtype) + "; insert a Cast");
+      return InvalidArgument(std::string("inputs have different element types: ") +
+                             DTypeName(c.inputs[0].dtype) + " and " + DTypeName(in.dtype) +
+                             "; insert a Cast");
     }
   }
   return OkStatus();
 }
 
-// Unsigned arithmetic for integers so that overflow wraps; 16-bit operands would be promoted to int.
+// Unsigned arithmetic for integers so that overflow wraps; 16-bit operands would be promoted to
+// int.
 template <typename T>
-using Wrap = typename std::conditional_t<std::is_integral_v<T>, std::conditional<true, uint64_t, void>,
-                                         std::type_identity<T>>::type;
+using Wrap =
+    typename std::conditional_t<std::is_integral_v<T>, std::conditional<true, uint64_t, void>,
+                                std::type_identity<T>>::type;
 
 struct AddOp {
   template <typename T>
-  T operator()(T a, T b) const { return static_cast<T>(static_cast<Wrap<T>>(a) + static_cast<Wrap<T>>(b)); }
+  T operator()(T a, T b) const {
+    return static_cast<T>(static_cast<Wrap<T>>(a) + static_cast<Wrap<T>>(b));
+  }
 };
 struct SubOp {
   template <typename T>
-  T operator()(T a, T b) const { return static_cast<T>(static_cast<Wrap<T>>(a) - static_cast<Wrap<T>>(b)); }
+  T operator()(T a, T b) const {
+    return static_cast<T>(static_cast<Wrap<T>>(a) - static_cast<Wrap<T>>(b));
+  }
 };
 struct MulOp {
   template <typename T>
-  T operator()(T a, T b) const { return static_cast<T>(static_cast<Wrap<T>>(a) * static_cast<Wrap<T>>(b)); }
+  T operator()(T a, T b) const {
+    return static_cast<T>(static_cast<Wrap<T>>(a) * static_cast<Wrap<T>>(b));
+  }
 };
 struct MinOp {
   template <typename T>
-  T operator()(T a, T b) const { return b < a || b != b ? b : a; }  // NaN wins
+  T operator()(T a, T b) const {
+    return b < a || b != b ? b : a;
+  }  // NaN wins
 };
 struct MaxOp {
   template <typename T>
-  T operator()(T a, T b) const { return b > a || b != b ? b : a; }
+  T operator()(T a, T b) const {
+    return b > a || b != b ? b : a;
+  }
 };
 
 template <typename T, typename Op>
@@ -57,11 +71,13 @@ template <typename Op>
 Status Binary(const OpContext& c, Op op) {
   SLIPWAY_RETURN_IF_ERROR(SameTypes(c));
   const DType t = c.inputs[0].dtype;
-  if (!DispatchNumber(t, [&]<typename T>() { RunBinary<T>(c, c.inputs[0], c.inputs[1], op); })) return NoKernel(t);
+  if (!DispatchNumber(t, [&]<typename T>() { RunBinary<T>(c, c.inputs[0], c.inputs[1], op); }))
+    return NoKernel(t);
   return OkStatus();
 }
 
-// y = in0 op in1 op in2 ...; 16-bit floats round after each step as a chain of binary operators would.
+// y = in0 op in1 op in2 ...; 16-bit floats round after each step as a chain of binary operators
+// would.
 template <typename Op>
 Status Variadic(const OpContext& c, Op op) {
   SLIPWAY_RETURN_IF_ERROR(SameTypes(c));
@@ -149,7 +165,8 @@ Status OnnxMean(const OpContext& c) {
     using C = Compute<T>;
     const C n = static_cast<C>(c.inputs.size());
     T* p = y.as<T>();
-    for (int64_t i = 0, count = y.count(); i < count; ++i) p[i] = static_cast<T>(static_cast<C>(p[i]) / n);
+    for (int64_t i = 0, count = y.count(); i < count; ++i)
+      p[i] = static_cast<T>(static_cast<C>(p[i]) / n);
   });
   return OkStatus();
 }
@@ -172,7 +189,8 @@ Status OnnxDiv(const OpContext& c) {
   SLIPWAY_RETURN_IF_ERROR(SameTypes(c));
   const DType t = c.inputs[0].dtype;
   const TensorView &a = c.inputs[0], &b = c.inputs[1];
-  if (DispatchFloat(t, [&]<typename T>() { RunBinary<T>(c, a, b, [](auto x, auto y) { return x / y; }); })) {
+  if (DispatchFloat(
+          t, [&]<typename T>() { RunBinary<T>(c, a, b, [](auto x, auto y) { return x / y; }); })) {
     return OkStatus();
   }
   bool zero = false;
@@ -189,7 +207,9 @@ Status OnnxMod(const OpContext& c) {
   const DType t = c.inputs[0].dtype;
   const TensorView &a = c.inputs[0], &b = c.inputs[1];
   const bool fmod = c.attributes->Int("fmod", 0) != 0;
-  auto floats = [&]<typename T>() { RunBinary<T>(c, a, b, [](auto x, auto y) { return std::fmod(x, y); }); };
+  auto floats = [&]<typename T>() {
+    RunBinary<T>(c, a, b, [](auto x, auto y) { return std::fmod(x, y); });
+  };
   if (IsFloating(t)) {
     if (!fmod) return InvalidArgument("floating-point inputs need fmod = 1");
     return DispatchFloat(t, floats) ? OkStatus() : NoKernel(t);
@@ -225,7 +245,9 @@ Status OnnxPow(const OpContext& c) {
 }
 
 Status OnnxPRelu(const OpContext& c) {
-  return Binary(c, [](auto x, auto slope) { return x < 0 ? static_cast<decltype(x)>(MulOp{}(x, slope)) : x; });
+  return Binary(c, [](auto x, auto slope) {
+    return x < 0 ? static_cast<decltype(x)>(MulOp{}(x, slope)) : x;
+  });
 }
 
 }  // namespace slipway::ops

@@ -1,5 +1,6 @@
 #pragma once
-// Numpy broadcasting as rows: the output is walked once in memory order, and every input has along a row either stride 1 or stride 0.
+// Numpy broadcasting as rows: the output is walked once in memory order, and every input has along
+// a row either stride 1 or stride 0.
 
 #include <algorithm>
 #include <cstdint>
@@ -10,7 +11,8 @@
 
 namespace slipway::ops {
 
-// Strides of N inputs over the output's dimensions, neighbours merged where all inputs allow it. Entry 0 is the innermost.
+// Strides of N inputs over the output's dimensions, neighbours merged where all inputs allow it.
+// Entry 0 is the innermost.
 template <int N>
 struct BroadcastPlan {
   int rank = 0;  // at least 1 after Make
@@ -48,7 +50,8 @@ struct BroadcastPlan {
     return p;
   }
 
-  // Calls row(out_offset, n, offsets[N]) so that the rows cover [begin, end) of the output; the inner strides are strides[j][0].
+  // Calls row(out_offset, n, offsets[N]) so that the rows cover [begin, end) of the output; the
+  // inner strides are strides[j][0].
   template <typename F>
   void Rows(int64_t begin, int64_t end, F&& row) const {
     int64_t index[kMaxRank], offsets[N] = {};
@@ -76,19 +79,23 @@ struct BroadcastPlan {
 
 inline constexpr int64_t kElementGrain = 16384;
 
-// Types that deserve loops of their own, which the compiler vectorises; the others share one strided loop (code size).
+// Types that deserve loops of their own, which the compiler vectorises; the others share one
+// strided loop (code size).
 template <typename T>
-inline constexpr bool kFastLoops = std::is_same_v<T, float> || std::is_same_v<T, int32_t> || std::is_same_v<T, int64_t>;
+inline constexpr bool kFastLoops =
+    std::is_same_v<T, float> || std::is_same_v<T, int32_t> || std::is_same_v<T, int64_t>;
 
-// One row of a binary operator: n outputs at `at` from inputs at offsets[0] and offsets[1], which move along the row where walk says so.
+// One row of a binary operator: n outputs at `at` from inputs at offsets[0] and offsets[1], which
+// move along the row where walk says so.
 struct BinaryRow {
   int64_t at, n;
   int64_t offsets[2];
   bool walk[2];
 };
-// Calls row for all rows of y, split over the pool (not a template, so that every operator and type does not bring its own copy).
-void ForBinaryRows(const OpContext& c, const Dims& a, const Dims& b, const Dims& y, void (*row)(const void* context, const BinaryRow&),
-                   const void* context);
+// Calls row for all rows of y, split over the pool (not a template, so that every operator and type
+// does not bring its own copy).
+void ForBinaryRows(const OpContext& c, const Dims& a, const Dims& b, const Dims& y,
+                   void (*row)(const void* context, const BinaryRow&), const void* context);
 
 // y[i] = f(a[i], b[i]) over broadcast inputs, split over the pool.
 template <typename A, typename B, typename Y, typename F>

@@ -1,5 +1,6 @@
-// Cast between all element types that have one. Where ONNX leaves the result open (a float outside an integer's range), the value is cut to int64
-// and wraps from there, as numpy does on common machines.
+// Cast between all element types that have one. Where ONNX leaves the result open (a float outside
+// an integer's range), the value is cut to int64 and wraps from there, as numpy does on common
+// machines.
 
 #include <cmath>
 #include <cstring>
@@ -55,9 +56,16 @@ bool DispatchCast(DType t, F&& f) {
 
 bool IsSmall(DType t) {
   switch (t) {
-    case DType::kFloat8E4M3FN: case DType::kFloat8E4M3FNUZ: case DType::kFloat8E5M2:
-    case DType::kFloat8E5M2FNUZ: case DType::kFloat8E8M0: case DType::kFloat4E2M1:
-    case DType::kInt4: case DType::kUInt4: case DType::kInt2: case DType::kUInt2:
+    case DType::kFloat8E4M3FN:
+    case DType::kFloat8E4M3FNUZ:
+    case DType::kFloat8E5M2:
+    case DType::kFloat8E5M2FNUZ:
+    case DType::kFloat8E8M0:
+    case DType::kFloat4E2M1:
+    case DType::kInt4:
+    case DType::kUInt4:
+    case DType::kInt2:
+    case DType::kUInt2:
       return true;
     default:
       return false;
@@ -77,15 +85,21 @@ void WriteCode(uint8_t* data, int bits, int64_t i, uint8_t code) {
   }
   const int64_t per_byte = 8 / bits;
   const int shift = static_cast<int>(i % per_byte) * bits, mask = (1 << bits) - 1;
-  data[i / per_byte] = static_cast<uint8_t>((data[i / per_byte] & ~(mask << shift)) | (code & mask) << shift);
+  data[i / per_byte] =
+      static_cast<uint8_t>((data[i / per_byte] & ~(mask << shift)) | (code & mask) << shift);
 }
 
 double DecodeSmall(DType t, uint8_t code) {
   switch (t) {
-    case DType::kInt4: return code < 8 ? code : code - 16;
-    case DType::kInt2: return code < 2 ? code : code - 4;
-    case DType::kUInt4: case DType::kUInt2: return code;
-    default: return DecodeFloat8(t, code);
+    case DType::kInt4:
+      return code < 8 ? code : code - 16;
+    case DType::kInt2:
+      return code < 2 ? code : code - 4;
+    case DType::kUInt4:
+    case DType::kUInt2:
+      return code;
+    default:
+      return DecodeFloat8(t, code);
   }
 }
 
@@ -113,7 +127,8 @@ Status CastSmall(const OpContext& c, const TensorView& x, const TensorView& y) {
   } else if (mode == "nearest") {
     rounding = E8M0Rounding::kNearest;
   } else if (mode != "up") {
-    return InvalidArgument("unknown round_mode '" + std::string(mode) + "'; expected up, down or nearest");
+    return InvalidArgument("unknown round_mode '" + std::string(mode) +
+                           "'; expected up, down or nearest");
   }
   const bool small_x = IsSmall(x.dtype), small_y = IsSmall(y.dtype);
   auto noop = []<typename T>() {};
@@ -122,7 +137,8 @@ Status CastSmall(const OpContext& c, const TensorView& x, const TensorView& y) {
   const int bits_x = DTypeBits(x.dtype), bits_y = DTypeBits(y.dtype);
   if (small_y) std::memset(y.data, 0, DTypeBytes(y.dtype, y.count()));
   for (int64_t i = 0, n = x.count(); i < n; ++i) {
-    const double v = small_x ? DecodeSmall(x.dtype, ReadCode(x.as<const uint8_t>(), bits_x, i)) : ReadWide(x, i);
+    const double v =
+        small_x ? DecodeSmall(x.dtype, ReadCode(x.as<const uint8_t>(), bits_x, i)) : ReadWide(x, i);
     if (small_y) {
       WriteCode(y.as<uint8_t>(), bits_y, i, EncodeSmall(y.dtype, v, saturate, rounding));
     } else {
@@ -153,7 +169,8 @@ Status OnnxCast(const OpContext& c) {
     });
   });
   if (!done) {
-    return Unsupported(std::string("no cast from ") + DTypeName(x.dtype) + " to " + DTypeName(y.dtype));
+    return Unsupported(std::string("no cast from ") + DTypeName(x.dtype) + " to " +
+                       DTypeName(y.dtype));
   }
   return OkStatus();
 }

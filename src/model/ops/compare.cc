@@ -8,17 +8,22 @@ namespace {
 
 struct LessOp {
   template <typename T>
-  bool operator()(T a, T b) const { return a < b; }
+  bool operator()(T a, T b) const {
+    return a < b;
+  }
 };
 struct LessOrEqualOp {
   template <typename T>
-  bool operator()(T a, T b) const { return a <= b; }
+  bool operator()(T a, T b) const {
+    return a <= b;
+  }
 };
 
 Status CheckTypes(const OpContext& c) {
   if (c.inputs[0].dtype == c.inputs[1].dtype) return OkStatus();
-  return InvalidArgument(std::string("inputs have different element types: ") + DTypeName(c.inputs[0].dtype) +
-                         " and " + DTypeName(c.inputs[1].dtype) + "; insert a Cast");
+  return InvalidArgument(std::string("inputs have different element types: ") +
+                         DTypeName(c.inputs[0].dtype) + " and " + DTypeName(c.inputs[1].dtype) +
+                         "; insert a Cast");
 }
 
 // f(a, b); `swap` exchanges the inputs, so that a > b is b < a.
@@ -39,7 +44,8 @@ Status Compare(const OpContext& c, F f, bool swap = false) {
 template <typename F>
 Status Logic(const OpContext& c, F f) {
   for (const TensorView& in : c.inputs) {
-    if (in.dtype != DType::kBool) return InvalidArgument(std::string("inputs must be bool, not ") + DTypeName(in.dtype));
+    if (in.dtype != DType::kBool)
+      return InvalidArgument(std::string("inputs must be bool, not ") + DTypeName(in.dtype));
   }
   BroadcastBinary<uint8_t, uint8_t, uint8_t>(
       c, c.inputs[0], c.inputs[1], c.outputs[0],

@@ -1,4 +1,5 @@
-// Conv, ConvTranspose and the fused slipway.Conv. float32 and float64 accumulate in their own type, 16-bit floats in float32.
+// Conv, ConvTranspose and the fused slipway.Conv. float32 and float64 accumulate in their own type,
+// 16-bit floats in float32.
 
 #include "model/ops/activation.h"
 #include "model/ops/dispatch.h"
@@ -7,11 +8,12 @@
 namespace slipway::ops {
 namespace {
 
-// Channel counts that inference has checked already; kernels still refuse what would read out of bounds.
+// Channel counts that inference has checked already; kernels still refuse what would read out of
+// bounds.
 Status CheckGroups(const Dims& x, const Dims& w, const Dims& y, int64_t group) {
   if (group < 1 || w[1] * group != x[1] || w[0] % group != 0 || y[1] != w[0]) {
-    return InvalidArgument("group " + std::to_string(group) + " does not fit X " + x.ToString() + ", W " +
-                           w.ToString() + " and Y " + y.ToString());
+    return InvalidArgument("group " + std::to_string(group) + " does not fit X " + x.ToString() +
+                           ", W " + w.ToString() + " and Y " + y.ToString());
   }
   return OkStatus();
 }
@@ -61,11 +63,12 @@ Status RunConv(const OpContext& c, const Activation& act) {
   const TensorView &x = c.inputs[0], &w = c.inputs[1], &y = c.outputs[0];
   if (y.count() == 0) return OkStatus();
   if (w.dtype != x.dtype) return InvalidArgument("X and W have different element types");
-  SLIPWAY_ASSIGN_OR_RETURN(const Window win,
-                           ResolveWindow(*c.attributes, x.dims, y.dims, std::span(w.dims).subspan(2)));
+  SLIPWAY_ASSIGN_OR_RETURN(
+      const Window win, ResolveWindow(*c.attributes, x.dims, y.dims, std::span(w.dims).subspan(2)));
   const int64_t group = c.attributes->Int("group", 1);
   SLIPWAY_RETURN_IF_ERROR(CheckGroups(x.dims, w.dims, y.dims, group));
-  if (!DispatchFloat(x.dtype, [&]<typename T>() { Conv<T>(c, win, group, act); })) return NoKernel(x.dtype);
+  if (!DispatchFloat(x.dtype, [&]<typename T>() { Conv<T>(c, win, group, act); }))
+    return NoKernel(x.dtype);
   return OkStatus();
 }
 
@@ -85,8 +88,8 @@ void ConvTranspose(const OpContext& c, const Window& win, int64_t group) {
         const T* px = x.as<const T>() + ((n * group + g) * cin + ic) * x_plane;
         const T* pw = w.as<const T>() + ((g * cin + ic) * cout + oc) * taps;
         for (int64_t tap = 0; tap < taps; ++tap) {
-          const int64_t k[3] = {tap / win.kernel[2] / win.kernel[1], tap / win.kernel[2] % win.kernel[1],
-                                tap % win.kernel[2]};
+          const int64_t k[3] = {tap / win.kernel[2] / win.kernel[1],
+                                tap / win.kernel[2] % win.kernel[1], tap % win.kernel[2]};
           int64_t lo[3], hi[3], shift[3];
           for (int d = 0; d < 3; ++d) {
             win.ValidRange(d, k[d], &lo[d], &hi[d]);
@@ -96,9 +99,11 @@ void ConvTranspose(const OpContext& c, const Window& win, int64_t group) {
           for (int64_t a = lo[0]; a < hi[0]; ++a) {
             for (int64_t b = lo[1]; b < hi[1]; ++b) {
               const T* line = px + (a * win.out[1] + b) * win.out[2];
-              T* to = py + ((a * win.stride[0] + shift[0]) * win.in[1] + b * win.stride[1] + shift[1]) *
-                               win.in[2];
-              for (int64_t i = lo[2]; i < hi[2]; ++i) to[i * win.stride[2] + shift[2]] += line[i] * weight;
+              T* to =
+                  py + ((a * win.stride[0] + shift[0]) * win.in[1] + b * win.stride[1] + shift[1]) *
+                           win.in[2];
+              for (int64_t i = lo[2]; i < hi[2]; ++i)
+                to[i * win.stride[2] + shift[2]] += line[i] * weight;
             }
           }
         }
@@ -123,9 +128,11 @@ Status OnnxConvTranspose(const OpContext& c) {
   SLIPWAY_ASSIGN_OR_RETURN(const Window win, ResolveTransposedWindow(*c.attributes, x.dims, y.dims,
                                                                      std::span(w.dims).subspan(2)));
   const int64_t group = c.attributes->Int("group", 1);
-  if (group < 1 || w.dims[0] != x.dims[1] || x.dims[1] % group != 0 || y.dims[1] != w.dims[1] * group) {
-    return InvalidArgument("group " + std::to_string(group) + " does not fit X " + x.dims.ToString() + ", W " +
-                           w.dims.ToString() + " and Y " + y.dims.ToString());
+  if (group < 1 || w.dims[0] != x.dims[1] || x.dims[1] % group != 0 ||
+      y.dims[1] != w.dims[1] * group) {
+    return InvalidArgument("group " + std::to_string(group) + " does not fit X " +
+                           x.dims.ToString() + ", W " + w.dims.ToString() + " and Y " +
+                           y.dims.ToString());
   }
   if (!Dispatch<float, double>(x.dtype, [&]<typename T>() { ConvTranspose<T>(c, win, group); })) {
     return NoKernel(x.dtype);

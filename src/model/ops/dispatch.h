@@ -10,7 +10,8 @@
 
 namespace slipway::ops {
 
-// Calls f.template operator()<T>() for the T of Ts whose element type is t; false when none matches.
+// Calls f.template operator()<T>() for the T of Ts whose element type is t; false when none
+// matches.
 template <typename... Ts, typename F>
 bool Dispatch(DType t, F&& f) {
   return ((DTypeOf<Ts>::value == t ? (f.template operator()<Ts>(), true) : false) || ...);
@@ -38,11 +39,20 @@ bool DispatchNumber(DType t, F&& f) {
 template <typename F>
 bool DispatchSize(DType t, F&& f) {
   switch (DTypeBits(t)) {
-    case 8: f.template operator()<uint8_t>(); return true;
-    case 16: f.template operator()<uint16_t>(); return true;
-    case 32: f.template operator()<uint32_t>(); return true;
-    case 64: f.template operator()<uint64_t>(); return true;
-    default: return false;
+    case 8:
+      f.template operator()<uint8_t>();
+      return true;
+    case 16:
+      f.template operator()<uint16_t>();
+      return true;
+    case 32:
+      f.template operator()<uint32_t>();
+      return true;
+    case 64:
+      f.template operator()<uint64_t>();
+      return true;
+    default:
+      return false;
   }
 }
 
@@ -66,17 +76,21 @@ inline Status CheckIndexType(const TensorView& t, const char* what) {
 // axis in [-rank, rank) made non-negative.
 inline Status NormalizeAxis(int64_t axis, int rank, int* out) {
   if (axis < -rank || axis >= rank) {
-    return InvalidArgument("axis " + std::to_string(axis) + " is outside [-" + std::to_string(rank) + ", " +
-                           std::to_string(rank) + ") of a tensor of rank " + std::to_string(rank));
+    return InvalidArgument("axis " + std::to_string(axis) + " is outside [-" +
+                           std::to_string(rank) + ", " + std::to_string(rank) +
+                           ") of a tensor of rank " + std::to_string(rank));
   }
   *out = static_cast<int>(axis < 0 ? axis + rank : axis);
   return OkStatus();
 }
 
-// The first element of a scalar-like tensor as a double; the caller has checked that it is present and not empty.
+// The first element of a scalar-like tensor as a double; the caller has checked that it is present
+// and not empty.
 inline double ScalarAt(const TensorView& t) {
   double v = 0;
-  auto read = [&]<typename T>() { v = static_cast<double>(static_cast<Compute<T>>(*t.as<const T>())); };
+  auto read = [&]<typename T>() {
+    v = static_cast<double>(static_cast<Compute<T>>(*t.as<const T>()));
+  };
   if (!DispatchNumber(t.dtype, read) && t.dtype == DType::kBool) v = *t.as<const uint8_t>() != 0;
   return v;
 }

@@ -1,4 +1,5 @@
-// Gather, GatherElements, GatherND and ScatterND. Every index is checked against its axis before memory is touched.
+// Gather, GatherElements, GatherND and ScatterND. Every index is checked against its axis before
+// memory is touched.
 
 #include <algorithm>
 #include <cstring>
@@ -9,8 +10,8 @@ namespace slipway::ops {
 namespace {
 
 Status OutOfRange(int64_t index, int64_t n) {
-  return InvalidArgument("index " + std::to_string(index) + " is outside [-" + std::to_string(n) + ", " +
-                         std::to_string(n) + ")");
+  return InvalidArgument("index " + std::to_string(index) + " is outside [-" + std::to_string(n) +
+                         ", " + std::to_string(n) + ")");
 }
 
 // index in [-n, n) made non-negative; -1 when outside.
@@ -19,7 +20,8 @@ int64_t Wrapped(int64_t index, int64_t n) {
   return index < 0 ? index + n : index;
 }
 
-// The offset into data that the index tuple at `at` addresses over axes [first, first + n); -1 when outside.
+// The offset into data that the index tuple at `at` addresses over axes [first, first + n); -1 when
+// outside.
 int64_t TupleOffset(const Dims& data, const TensorView& indices, int64_t at, int first, int64_t n) {
   int64_t offset = 0;
   for (int64_t i = 0; i < n; ++i) {
@@ -72,7 +74,8 @@ Status OnnxGatherElements(const OpContext& c) {
   for (int d = 0; d < rank; ++d) {
     const size_t i = static_cast<size_t>(d);
     if (d != axis && indices.dims[i] > x.dims[i]) {
-      return InvalidArgument("indices " + indices.dims.ToString() + " reach beyond data " + x.dims.ToString());
+      return InvalidArgument("indices " + indices.dims.ToString() + " reach beyond data " +
+                             x.dims.ToString());
     }
   }
   Status status;
@@ -106,35 +109,42 @@ Status OnnxGatherND(const OpContext& c) {
   if (DTypeBits(x.dtype) < 8) return NoKernel(x.dtype);
   const int64_t batch_dims = c.attributes->Int("batch_dims", 0);
   const int rank = x.dims.rank();
-  if (indices.dims.rank() < 1 || batch_dims < 0 || batch_dims >= std::min(rank, indices.dims.rank())) {
+  if (indices.dims.rank() < 1 || batch_dims < 0 ||
+      batch_dims >= std::min(rank, indices.dims.rank())) {
     return InvalidArgument("batch_dims " + std::to_string(batch_dims) + " does not fit the ranks");
   }
   const int first = static_cast<int>(batch_dims);
   const int64_t depth = indices.dims.back();
   if (depth < 0 || first + depth > rank) {
-    return InvalidArgument("index tuples of " + std::to_string(depth) + " for data " + x.dims.ToString());
+    return InvalidArgument("index tuples of " + std::to_string(depth) + " for data " +
+                           x.dims.ToString());
   }
   const int end = first + static_cast<int>(depth);
   const int64_t batches = indices.dims.count(0, first);
-  if (batches != x.dims.count(0, first)) return InvalidArgument("batch dimensions of data and indices differ");
+  if (batches != x.dims.count(0, first))
+    return InvalidArgument("batch dimensions of data and indices differ");
   const int64_t tuples = indices.dims.count(first, indices.dims.rank() - 1);
   const int64_t slab = x.dims.count(first, rank);
-  const size_t size = DTypeBytes(x.dtype, 1), inner = size * static_cast<size_t>(x.dims.count(end, rank));
+  const size_t size = DTypeBytes(x.dtype, 1),
+               inner = size * static_cast<size_t>(x.dims.count(end, rank));
   for (int64_t t = 0; t < batches * tuples; ++t) {
     const int64_t offset = TupleOffset(x.dims, indices, t * depth, first, depth);
     if (offset < 0) return TupleOutOfRange(x.dims);
     if (inner == 0) continue;
     std::memcpy(y.as<uint8_t>() + static_cast<size_t>(t) * inner,
-                x.as<const uint8_t>() + static_cast<size_t>(t / tuples * slab) * size + static_cast<size_t>(offset) * inner,
+                x.as<const uint8_t>() + static_cast<size_t>(t / tuples * slab) * size +
+                    static_cast<size_t>(offset) * inner,
                 inner);
   }
   return OkStatus();
 }
 
 Status OnnxScatterND(const OpContext& c) {
-  const TensorView &x = c.inputs[0], &indices = c.inputs[1], &updates = c.inputs[2], &y = c.outputs[0];
+  const TensorView &x = c.inputs[0], &indices = c.inputs[1], &updates = c.inputs[2],
+                   &y = c.outputs[0];
   SLIPWAY_RETURN_IF_ERROR(CheckIndexType(indices, "indices"));
-  if (updates.dtype != x.dtype) return InvalidArgument("updates and data have different element types");
+  if (updates.dtype != x.dtype)
+    return InvalidArgument("updates and data have different element types");
   const auto mode = c.attributes->String("reduction", "none");
   enum { kNone, kAdd, kMul, kMax, kMin } how = kNone;
   if (mode == "add") {
@@ -146,17 +156,19 @@ Status OnnxScatterND(const OpContext& c) {
   } else if (mode == "min") {
     how = kMin;
   } else if (mode != "none") {
-    return InvalidArgument("unknown reduction '" + std::string(mode) + "'; expected none, add, mul, max or min");
+    return InvalidArgument("unknown reduction '" + std::string(mode) +
+                           "'; expected none, add, mul, max or min");
   }
   const int64_t depth = indices.dims.rank() < 1 ? 0 : indices.dims.back();
   if (indices.dims.rank() < 1 || depth > x.dims.rank()) {
-    return InvalidArgument("indices " + indices.dims.ToString() + " do not address data " + x.dims.ToString());
+    return InvalidArgument("indices " + indices.dims.ToString() + " do not address data " +
+                           x.dims.ToString());
   }
   const int64_t tuples = indices.dims.count(0, indices.dims.rank() - 1);
   const int64_t inner = x.dims.count(static_cast<int>(depth), x.dims.rank());
   if (updates.count() != tuples * inner) {
-    return InvalidArgument("updates " + updates.dims.ToString() + " do not match indices " + indices.dims.ToString() +
-                           " and data " + x.dims.ToString());
+    return InvalidArgument("updates " + updates.dims.ToString() + " do not match indices " +
+                           indices.dims.ToString() + " and data " + x.dims.ToString());
   }
   for (int64_t t = 0; t < tuples; ++t) {
     if (TupleOffset(x.dims, indices, t * depth, 0, depth) < 0) return TupleOutOfRange(x.dims);
@@ -186,7 +198,8 @@ Status OnnxScatterND(const OpContext& c) {
       }
     }
   };
-  if (how == kNone ? !DispatchSize(x.dtype, move) : !DispatchNumber(x.dtype, combine)) return NoKernel(x.dtype);
+  if (how == kNone ? !DispatchSize(x.dtype, move) : !DispatchNumber(x.dtype, combine))
+    return NoKernel(x.dtype);
   return OkStatus();
 }
 

@@ -70,7 +70,8 @@ void MatMul(const OpContext& c, const TensorView& a, const TensorView& b, const 
   const T* pa = a.as<const T>();
   const T* pb = b.as<const T>();
   T* py = y.as<T>();
-  if (batch_b.count() == 1 && batch_a.count() == batches) {  // one right side: all rows in one product
+  if (batch_b.count() == 1 &&
+      batch_a.count() == batches) {  // one right side: all rows in one product
     rows = m * batches;
     batches = batches == 0 ? 0 : 1;
     batch_y = batch_a = batch_b = Dims{};
@@ -122,7 +123,9 @@ void Gemm(const OpContext& c, bool trans_a, bool trans_b, float alpha, float bet
       [&](int64_t, int64_t i, int64_t k0, int kn, Acc* to) {
         PackRow(pa + i * sa.row + k0 * sa.column, sa.column, kn, to);
       },
-      [&](int64_t, int64_t j, int nn, int64_t k0, int kn, Acc* to) { PackTile(pb, sb, j, nn, k0, kn, to); },
+      [&](int64_t, int64_t j, int nn, int64_t k0, int kn, Acc* to) {
+        PackTile(pb, sb, j, nn, k0, kn, to);
+      },
       [&](int64_t, int64_t i, int64_t j, int nn, const Acc* row) {
         T* to = py + i * n + j;
         for (int r = 0; r < nn; ++r) {
@@ -131,7 +134,8 @@ void Gemm(const OpContext& c, bool trans_a, bool trans_b, float alpha, float bet
             if constexpr (kIsFloat<T>) {
               v *= static_cast<Acc>(alpha);
             } else {  // factors that are no integers still mean what they say
-              v = static_cast<Acc>(static_cast<int64_t>(static_cast<double>(static_cast<T>(v)) * alpha));
+              v = static_cast<Acc>(
+                  static_cast<int64_t>(static_cast<double>(static_cast<T>(v)) * alpha));
             }
           }
           if (pc) {
@@ -163,14 +167,17 @@ void Linear(const OpContext& c, bool trans_w, const Activation& act) {
   TiledGemm<Acc, Acc>(
       c, 1, m, n, k,
       [&](int64_t, int64_t i, int64_t k0, int kn, Acc* to) { PackRow(px + i * k + k0, 1, kn, to); },
-      [&](int64_t, int64_t j, int nn, int64_t k0, int kn, Acc* to) { PackTile(pw, sw, j, nn, k0, kn, to); },
+      [&](int64_t, int64_t j, int nn, int64_t k0, int kn, Acc* to) {
+        PackTile(pw, sw, j, nn, k0, kn, to);
+      },
       [&](int64_t, int64_t i, int64_t j, int nn, const Acc* row) {
         for (int r = 0; r < nn; ++r) {
           const int64_t at = i * n + j + r;
           Acc v = row[r];
           if (bias) v += static_cast<Acc>(bias[j + r]);
           if (residual) v += static_cast<Acc>(residual[at]);
-          if (act.kind != ActivationKind::kNone) v = static_cast<Acc>(act.Apply(static_cast<float>(v)));
+          if (act.kind != ActivationKind::kNone)
+            v = static_cast<Acc>(act.Apply(static_cast<float>(v)));
           py[at] = static_cast<T>(v);
         }
       });
@@ -178,8 +185,8 @@ void Linear(const OpContext& c, bool trans_w, const Activation& act) {
 
 Status SameType(const TensorView& a, const TensorView& b) {
   if (a.dtype == b.dtype) return OkStatus();
-  return InvalidArgument(std::string("operands have different element types: ") + DTypeName(a.dtype) + " and " +
-                         DTypeName(b.dtype));
+  return InvalidArgument(std::string("operands have different element types: ") +
+                         DTypeName(a.dtype) + " and " + DTypeName(b.dtype));
 }
 
 }  // namespace
@@ -188,8 +195,10 @@ Status OnnxMatMul(const OpContext& c) {
   const TensorView &a = c.inputs[0], &b = c.inputs[1], &y = c.outputs[0];
   if (y.count() == 0) return OkStatus();
   SLIPWAY_RETURN_IF_ERROR(SameType(a, b));
-  if (a.dims.rank() < 1 || b.dims.rank() < 1) return InvalidArgument("operands must have at least one dimension");
-  if (!DispatchMatMul(a.dtype, [&]<typename T>() { MatMul<T>(c, a, b, y); })) return NoKernel(a.dtype);
+  if (a.dims.rank() < 1 || b.dims.rank() < 1)
+    return InvalidArgument("operands must have at least one dimension");
+  if (!DispatchMatMul(a.dtype, [&]<typename T>() { MatMul<T>(c, a, b, y); }))
+    return NoKernel(a.dtype);
   return OkStatus();
 }
 
@@ -201,7 +210,8 @@ Status OnnxGemm(const OpContext& c) {
   const bool ta = at.Int("transA", 0) != 0, tb = at.Int("transB", 0) != 0;
   const float alpha = at.Float("alpha", 1), beta = at.Float("beta", 1);
   const DType t = c.inputs[0].dtype;
-  if (!DispatchMatMul(t, [&]<typename T>() { Gemm<T>(c, ta, tb, alpha, beta); })) return NoKernel(t);
+  if (!DispatchMatMul(t, [&]<typename T>() { Gemm<T>(c, ta, tb, alpha, beta); }))
+    return NoKernel(t);
   return OkStatus();
 }
 

@@ -6,7 +6,8 @@
 
 namespace slipway::ops {
 
-#define SLIPWAY_OP(DOMAIN, NAME, INPUTS, OUTPUTS, INFER, ATTRIBUTES) Status DOMAIN##NAME(const OpContext&);
+#define SLIPWAY_OP(DOMAIN, NAME, INPUTS, OUTPUTS, INFER, ATTRIBUTES) \
+  Status DOMAIN##NAME(const OpContext&);
 #include "model/ops/operators.inc"
 #undef SLIPWAY_OP
 
@@ -16,7 +17,8 @@ namespace {
 constexpr const char kOnnx[] = "";
 constexpr const char kSlipway[] = "slipway";
 
-#define SLIPWAY_OP(DOMAIN, NAME, INPUTS, OUTPUTS, INFER, ATTRIBUTES) {k##DOMAIN, #NAME, &DOMAIN##NAME},
+#define SLIPWAY_OP(DOMAIN, NAME, INPUTS, OUTPUTS, INFER, ATTRIBUTES) \
+  {k##DOMAIN, #NAME, &DOMAIN##NAME},
 constexpr KernelEntry kKernels[] = {
 #include "model/ops/operators.inc"
 };
@@ -32,7 +34,9 @@ const auto& Sorted() {
   static const auto table = [] {
     std::array<KernelEntry, std::size(kKernels)> t;
     std::copy(std::begin(kKernels), std::end(kKernels), t.begin());
-    std::sort(t.begin(), t.end(), [](const KernelEntry& a, const KernelEntry& b) { return Before(a, b.domain, b.name); });
+    std::sort(t.begin(), t.end(), [](const KernelEntry& a, const KernelEntry& b) {
+      return Before(a, b.domain, b.name);
+    });
     return t;
   }();
   return table;
@@ -44,8 +48,9 @@ std::span<const KernelEntry> Kernels() { return kKernels; }
 
 Kernel FindKernel(std::string_view domain, std::string_view name) {
   const auto& table = Sorted();
-  const auto it = std::lower_bound(table.begin(), table.end(), name,
-                                   [&](const KernelEntry& e, std::string_view n) { return Before(e, domain, n); });
+  const auto it = std::lower_bound(
+      table.begin(), table.end(), name,
+      [&](const KernelEntry& e, std::string_view n) { return Before(e, domain, n); });
   return it != table.end() && name == it->name && domain == it->domain ? it->kernel : nullptr;
 }
 

@@ -58,8 +58,9 @@ inline T Iota(Dims dims, float first = 0) {
 }
 
 // Runs domain.name; outputs have the given types and extents on entry.
-inline Status Call(std::string_view name, std::vector<T> inputs, std::vector<T>& outputs, const Attributes& attributes = {},
-                  std::string_view domain = "", Parallel* pool = nullptr) {
+inline Status Call(std::string_view name, std::vector<T> inputs, std::vector<T>& outputs,
+                   const Attributes& attributes = {}, std::string_view domain = "",
+                   Parallel* pool = nullptr) {
   std::vector<TensorView> in, out;
   for (T& t : inputs) in.push_back(t.view());
   for (T& t : outputs) out.push_back(t.view());
@@ -69,7 +70,8 @@ inline Status Call(std::string_view name, std::vector<T> inputs, std::vector<T>&
 }
 
 // The single output, of x's type unless said otherwise; a failure of the kernel fails the test.
-inline T Run1(std::string_view name, std::vector<T> inputs, Dims out, const Attributes& attributes = {}, DType type = DType::kUndefined,
+inline T Run1(std::string_view name, std::vector<T> inputs, Dims out,
+              const Attributes& attributes = {}, DType type = DType::kUndefined,
               std::string_view domain = "") {
   std::vector<T> outputs{T(type == DType::kUndefined ? inputs[0].dtype : type, out)};
   const Status status = Call(name, std::move(inputs), outputs, attributes, domain);
@@ -78,8 +80,9 @@ inline T Run1(std::string_view name, std::vector<T> inputs, Dims out, const Attr
 }
 
 // The failure message of a call that must fail.
-inline std::string RunError(std::string_view name, std::vector<T> inputs, Dims out, const Attributes& attributes = {},
-                            DType type = DType::kUndefined, std::string_view domain = "") {
+inline std::string RunError(std::string_view name, std::vector<T> inputs, Dims out,
+                            const Attributes& attributes = {}, DType type = DType::kUndefined,
+                            std::string_view domain = "") {
   std::vector<T> outputs{T(type == DType::kUndefined ? inputs[0].dtype : type, out)};
   const Status status = Call(name, std::move(inputs), outputs, attributes, domain);
   EXPECT_FALSE(status.ok()) << name << " should have failed";
@@ -95,7 +98,8 @@ inline void ExpectNear(const T& t, const std::vector<float>& want, float toleran
     } else if (std::isinf(want[i])) {
       EXPECT_EQ(got[i], want[i]) << "element " << i;
     } else {
-      EXPECT_NEAR(got[i], want[i], tolerance * std::max(1.0f, std::fabs(want[i]))) << "element " << i;
+      EXPECT_NEAR(got[i], want[i], tolerance * std::max(1.0f, std::fabs(want[i])))
+          << "element " << i;
     }
   }
 }

@@ -1,5 +1,6 @@
 #pragma once
-// The B operand of a convolution as a matrix product: rows are (channel, tap), columns are output positions in memory order.
+// The B operand of a convolution as a matrix product: rows are (channel, tap), columns are output
+// positions in memory order.
 
 #include <algorithm>
 #include <cstdint>
@@ -9,8 +10,9 @@
 
 namespace slipway::ops {
 
-// Writes to[r * kTile + col] = convert(x at channel, tap of row k + r, output position j + col), 0 where the tap lies in the padding, for r < kn and col < n.
-// `x` points at the first channel of the group; rows count channels slowest: row = channel * KernelCount + tap.
+// Writes to[r * kTile + col] = convert(x at channel, tap of row k + r, output position j + col), 0
+// where the tap lies in the padding, for r < kn and col < n. `x` points at the first channel of the
+// group; rows count channels slowest: row = channel * KernelCount + tap.
 template <typename X, typename Buf, typename Convert>
 void PackWindow(const Window& w, const X* x, int64_t j, int n, int64_t k, int kn, Buf* to,
                 const Convert& convert) {

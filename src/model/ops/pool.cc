@@ -1,4 +1,5 @@
-// Pooling over windows and over the whole spatial extent. Averages of 32-bit and shorter floats are summed in float32.
+// Pooling over windows and over the whole spatial extent. Averages of 32-bit and shorter floats are
+// summed in float32.
 
 #include <cmath>
 #include <limits>
@@ -15,7 +16,8 @@ C Lowest() {
                                               : std::numeric_limits<C>::lowest();
 }
 
-// Walks the taps of output position (od, oh, ow) that lie inside the input: f(offset into the plane).
+// Walks the taps of output position (od, oh, ow) that lie inside the input: f(offset into the
+// plane).
 template <typename F>
 void ForTaps(const Window& w, const int64_t (&o)[3], F&& f) {
   int64_t start[3];
@@ -31,7 +33,8 @@ void ForTaps(const Window& w, const int64_t (&o)[3], F&& f) {
   }
 }
 
-// Taps per window that count with count_include_pad: those inside input plus padding (a ceil_mode overhang beyond it never counts).
+// Taps per window that count with count_include_pad: those inside input plus padding (a ceil_mode
+// overhang beyond it never counts).
 int64_t PaddedTaps(const Window& w, const int64_t (&o)[3]) {
   int64_t count = 1;
   for (int d = 0; d < 3; ++d) {
@@ -61,7 +64,8 @@ template <typename T>
 void MaxPool(const OpContext& c, const Window& w, bool column_major) {
   const TensorView &x = c.inputs[0], &y = c.outputs[0];
   const int64_t in_plane = w.InCount();
-  int64_t* indices = c.outputs.size() > 1 && c.outputs[1].present() ? c.outputs[1].as<int64_t>() : nullptr;
+  int64_t* indices =
+      c.outputs.size() > 1 && c.outputs[1].present() ? c.outputs[1].as<int64_t>() : nullptr;
   ForOutputs(c, w, x.dims[0] * x.dims[1], [&](int64_t p, const int64_t(&o)[3], int64_t at) {
     const T* px = x.as<const T>() + p * in_plane;
     T best = static_cast<T>(Lowest<Compute<T>>());
@@ -75,7 +79,8 @@ void MaxPool(const OpContext& c, const Window& w, bool column_major) {
     y.as<T>()[at] = best;
     if (!indices) return;
     if (column_major && where >= 0) {
-      const int64_t k = where % w.in[2], j = where / w.in[2] % w.in[1], i = where / w.in[2] / w.in[1];
+      const int64_t k = where % w.in[2], j = where / w.in[2] % w.in[1],
+                    i = where / w.in[2] / w.in[1];
       where = (k * w.in[1] + j) * w.in[0] + i;
     }
     indices[at] = where < 0 ? -1 : p * in_plane + where;
@@ -119,8 +124,10 @@ void GlobalPool(const OpContext& c, bool max) {
 
 Status RunGlobal(const OpContext& c, bool max) {
   const TensorView& x = c.inputs[0];
-  if (x.dims.rank() < 2) return InvalidArgument("expects X of rank 2 or more, got " + x.dims.ToString());
-  if (!DispatchFloat(x.dtype, [&]<typename T>() { GlobalPool<T>(c, max); })) return NoKernel(x.dtype);
+  if (x.dims.rank() < 2)
+    return InvalidArgument("expects X of rank 2 or more, got " + x.dims.ToString());
+  if (!DispatchFloat(x.dtype, [&]<typename T>() { GlobalPool<T>(c, max); }))
+    return NoKernel(x.dtype);
   return OkStatus();
 }
 
@@ -132,7 +139,8 @@ Status OnnxMaxPool(const OpContext& c) {
   SLIPWAY_ASSIGN_OR_RETURN(const Window w, ResolveWindow(*c.attributes, x.dims, c.outputs[0].dims));
   const bool column_major = c.attributes->Int("storage_order", 0) != 0;
   auto run = [&]<typename T>() { MaxPool<T>(c, w, column_major); };
-  if (!DispatchFloat(x.dtype, run) && !Dispatch<int8_t, uint8_t>(x.dtype, run)) return NoKernel(x.dtype);
+  if (!DispatchFloat(x.dtype, run) && !Dispatch<int8_t, uint8_t>(x.dtype, run))
+    return NoKernel(x.dtype);
   return OkStatus();
 }
 
@@ -141,7 +149,8 @@ Status OnnxAveragePool(const OpContext& c) {
   if (c.outputs[0].count() == 0) return OkStatus();
   SLIPWAY_ASSIGN_OR_RETURN(const Window w, ResolveWindow(*c.attributes, x.dims, c.outputs[0].dims));
   const bool include_pad = c.attributes->Int("count_include_pad", 0) != 0;
-  if (!DispatchFloat(x.dtype, [&]<typename T>() { AveragePool<T>(c, w, include_pad); })) return NoKernel(x.dtype);
+  if (!DispatchFloat(x.dtype, [&]<typename T>() { AveragePool<T>(c, w, include_pad); }))
+    return NoKernel(x.dtype);
   return OkStatus();
 }
 

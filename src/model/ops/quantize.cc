@@ -11,14 +11,15 @@ namespace {
 
 // Where the scale of each element lies: per tensor, along an axis, or blocked along it.
 struct ScaleLayout {
-  int64_t inner = 1;          // elements behind the axis
-  int64_t extent = 1;         // of the axis; 1 for per tensor
-  int64_t group = 1;          // elements of the axis that share a scale
-  int64_t groups = 1;         // along the axis
-  int64_t axis_stride = 0;    // 0: one scale for all
-  bool blocked = false;       // scales differ also along the other axes
+  int64_t inner = 1;        // elements behind the axis
+  int64_t extent = 1;       // of the axis; 1 for per tensor
+  int64_t group = 1;        // elements of the axis that share a scale
+  int64_t groups = 1;       // along the axis
+  int64_t axis_stride = 0;  // 0: one scale for all
+  bool blocked = false;     // scales differ also along the other axes
 
-  // Element `at` of x -> element of scale, and how many following elements share it or step with it by one.
+  // Element `at` of x -> element of scale, and how many following elements share it or step with it
+  // by one.
   int64_t Index(int64_t at) const {
     if (axis_stride == 0) return 0;
     const int64_t i = at / inner % extent / group;
@@ -42,8 +43,9 @@ Status MakeLayout(const Dims& x, const TensorView& scale, const QuantParams& q, 
     expected = l->groups * x.count(0, axis) * l->inner;
   }
   if (scale.count() != expected) {
-    return InvalidArgument("scale " + scale.dims.ToString() + " does not fit x " + x.ToString() + " along axis " +
-                           std::to_string(axis) + (q.group > 0 ? " in groups of " + std::to_string(q.group) : ""));
+    return InvalidArgument("scale " + scale.dims.ToString() + " does not fit x " + x.ToString() +
+                           " along axis " + std::to_string(axis) +
+                           (q.group > 0 ? " in groups of " + std::to_string(q.group) : ""));
   }
   return OkStatus();
 }
@@ -76,11 +78,12 @@ Result<Operands> Prepare(const OpContext& c, int max_bits) {
   const TensorView& scale = c.inputs[1];
   SLIPWAY_RETURN_IF_ERROR(MakeLayout(c.inputs[0].dims, scale, o.q, &o.layout));
   if (c.Has(2) && c.inputs[2].count() != scale.count()) {
-    return InvalidArgument("zero_point " + c.inputs[2].dims.ToString() + " and scale " + scale.dims.ToString() +
-                           " differ in extent");
+    return InvalidArgument("zero_point " + c.inputs[2].dims.ToString() + " and scale " +
+                           scale.dims.ToString() + " differ in extent");
   }
   Status status = OkStatus();
-  if (!Dispatch<float, Float16, BFloat16>(scale.dtype, [&]<typename S>() { status = CheckScales<S>(scale, o.q.kind); })) {
+  if (!Dispatch<float, Float16, BFloat16>(
+          scale.dtype, [&]<typename S>() { status = CheckScales<S>(scale, o.q.kind); })) {
     return NoKernel(scale.dtype).With("scale");
   }
   SLIPWAY_RETURN_IF_ERROR(status);
@@ -103,7 +106,8 @@ struct ZeroPoints {
 
 Result<ZeroPoints> ReadZeroPoints(const OpContext& c) {
   if (!c.Has(2)) return ZeroPoints{};
-  if (!DispatchCodes(c.inputs[2].dtype, []<typename Z>() {})) return NoKernel(c.inputs[2].dtype).With("zero_point");
+  if (!DispatchCodes(c.inputs[2].dtype, []<typename Z>() {}))
+    return NoKernel(c.inputs[2].dtype).With("zero_point");
   return ZeroPoints{&c.inputs[2]};
 }
 
@@ -131,11 +135,13 @@ void QuantizeRuns(const OpContext& c, const Operands& o, const ZeroPoints& zeros
     const float scale = static_cast<float>(scales[s]);
     if (o.q.kind == QuantKind::kLogarithmic) {
       const LogLevels levels(o.q.bits, scale);
-      for (int64_t i = begin; i < end; ++i) y[i] = static_cast<Y>(levels.Encode(static_cast<double>(static_cast<Compute<X>>(x[i]))));
+      for (int64_t i = begin; i < end; ++i)
+        y[i] = static_cast<Y>(levels.Encode(static_cast<double>(static_cast<Compute<X>>(x[i]))));
       return;
     }
     const int64_t zero = zeros.At(s);
-    const double lo = static_cast<double>(range.lo - zero), hi = static_cast<double>(range.hi - zero);
+    const double lo = static_cast<double>(range.lo - zero),
+                 hi = static_cast<double>(range.hi - zero);
     for (int64_t i = begin; i < end; ++i) {
       const float ratio = static_cast<float>(x[i]) / scale;
       double v = RoundBy(ratio, o.q.rounding);
@@ -155,7 +161,8 @@ void DequantizeRuns(const OpContext& c, const Operands& o, const ZeroPoints& zer
     const float scale = static_cast<float>(scales[s]);
     if (o.q.kind == QuantKind::kLogarithmic) {
       const LogLevels levels(o.q.bits, scale);
-      for (int64_t i = begin; i < end; ++i) y[i] = static_cast<Y>(static_cast<float>(levels.Decode(x[i])));
+      for (int64_t i = begin; i < end; ++i)
+        y[i] = static_cast<Y>(static_cast<float>(levels.Decode(x[i])));
       return;
     }
     const int64_t zero = zeros.At(s);
@@ -171,21 +178,25 @@ Result<QuantParams> ParseQuant(const Attributes& a, int max_bits) {
   QuantParams q;
   const int64_t bits = a.Int("bits", 8);
   if (bits < 1 || (bits > 16 && !(bits == 32 && max_bits == 32))) {
-    return InvalidArgument("bits = " + std::to_string(bits) + "; expected 1 to 16" + (max_bits == 32 ? " or 32" : ""));
+    return InvalidArgument("bits = " + std::to_string(bits) + "; expected 1 to 16" +
+                           (max_bits == 32 ? " or 32" : ""));
   }
   q.bits = static_cast<int>(bits);
   q.is_signed = a.Int("signed", 1) != 0;
   q.narrow = a.Int("narrow", 0) != 0;
   q.axis = a.Int("axis", 1);
   q.group = a.Int("group", 0);
-  if (q.group < 0) return InvalidArgument("group = " + std::to_string(q.group) + "; expected 0 (none) or a positive size");
+  if (q.group < 0)
+    return InvalidArgument("group = " + std::to_string(q.group) +
+                           "; expected 0 (none) or a positive size");
   const auto kind = a.String("kind", "affine");
   if (kind == "power_of_two") {
     q.kind = QuantKind::kPowerOfTwo;
   } else if (kind == "logarithmic") {
     q.kind = QuantKind::kLogarithmic;
   } else if (kind != "affine") {
-    return InvalidArgument("unknown kind '" + std::string(kind) + "'; expected affine, power_of_two or logarithmic");
+    return InvalidArgument("unknown kind '" + std::string(kind) +
+                           "'; expected affine, power_of_two or logarithmic");
   }
   const auto rounding = a.String("rounding", "half_even");
   if (rounding == "half_away") {
@@ -193,7 +204,8 @@ Result<QuantParams> ParseQuant(const Attributes& a, int max_bits) {
   } else if (rounding == "half_up") {
     q.rounding = QuantRounding::kHalfUp;
   } else if (rounding != "half_even") {
-    return InvalidArgument("unknown rounding '" + std::string(rounding) + "'; expected half_even, half_away or half_up");
+    return InvalidArgument("unknown rounding '" + std::string(rounding) +
+                           "'; expected half_even, half_away or half_up");
   }
   if (q.kind == QuantKind::kLogarithmic && (!q.is_signed || q.bits > 8 || q.bits < 2)) {
     return InvalidArgument("logarithmic codes are signed and have 2 to 8 bits");
@@ -207,22 +219,25 @@ Status SlipwayQuantize(const OpContext& c) {
   SLIPWAY_ASSIGN_OR_RETURN(const ZeroPoints zeros, ReadZeroPoints(c));
   const TensorView& y = c.outputs[0];
   if (DTypeBits(y.dtype) < o.q.bits || IsSignedInteger(y.dtype) != o.q.is_signed) {
-    return InvalidArgument(std::string(DTypeName(y.dtype)) + " cannot hold " + std::to_string(o.q.bits) + "-bit " +
+    return InvalidArgument(std::string(DTypeName(y.dtype)) + " cannot hold " +
+                           std::to_string(o.q.bits) + "-bit " +
                            (o.q.is_signed ? "signed" : "unsigned") + " codes");
   }
   for (int64_t i = 0, n = c.Has(2) ? c.inputs[2].count() : 0; i < n; ++i) {
     if (zeros.At(i) < o.q.range.lo || zeros.At(i) > o.q.range.hi) {
-      return InvalidArgument("zero_point " + std::to_string(zeros.At(i)) + " is no " + std::to_string(o.q.bits) +
-                             "-bit code");
+      return InvalidArgument("zero_point " + std::to_string(zeros.At(i)) + " is no " +
+                             std::to_string(o.q.bits) + "-bit code");
     }
   }
   bool done = false;
   auto run = [&]<typename X>() {
     Dispatch<float, Float16, BFloat16>(c.inputs[1].dtype, [&]<typename S>() {
-      done = Dispatch<int8_t, uint8_t, int16_t, uint16_t>(y.dtype, [&]<typename Y>() { QuantizeRuns<X, S, Y>(c, o, zeros); });
+      done = Dispatch<int8_t, uint8_t, int16_t, uint16_t>(
+          y.dtype, [&]<typename Y>() { QuantizeRuns<X, S, Y>(c, o, zeros); });
     });
   };
-  if (!Dispatch<float, Float16, BFloat16>(c.inputs[0].dtype, run)) return NoKernel(c.inputs[0].dtype);
+  if (!Dispatch<float, Float16, BFloat16>(c.inputs[0].dtype, run))
+    return NoKernel(c.inputs[0].dtype);
   return done ? OkStatus() : NoKernel(y.dtype);
 }
 
@@ -234,7 +249,8 @@ Status SlipwayDequantize(const OpContext& c) {
   bool done = false;
   auto run = [&]<typename X>() {
     Dispatch<float, Float16, BFloat16>(c.inputs[1].dtype, [&]<typename S>() {
-      done = Dispatch<float, Float16, BFloat16>(y.dtype, [&]<typename Y>() { DequantizeRuns<X, S, Y>(c, o, zeros); });
+      done = Dispatch<float, Float16, BFloat16>(
+          y.dtype, [&]<typename Y>() { DequantizeRuns<X, S, Y>(c, o, zeros); });
     });
   };
   if (!DispatchCodes(c.inputs[0].dtype, run)) return NoKernel(c.inputs[0].dtype);

@@ -1,5 +1,6 @@
 #pragma once
-// Integer codes: their ranges, rounding and the requantization step of the integer contract (operators.inc).
+// Integer codes: their ranges, rounding and the requantization step of the integer contract
+// (operators.inc).
 
 #include <algorithm>
 #include <cmath>
@@ -15,22 +16,25 @@ namespace slipway::ops {
 struct CodeRange {
   int32_t lo = 0, hi = 0;
 };
-// bits 1..16: [-2^(bits-1), 2^(bits-1)-1] when signed (narrow: without the lowest), else [0, 2^bits-1]. One signed bit
-// stands for the codes -1 and 0, narrow included (dropping the lowest would leave one code).
+// bits 1..16: [-2^(bits-1), 2^(bits-1)-1] when signed (narrow: without the lowest), else [0,
+// 2^bits-1]. One signed bit stands for the codes -1 and 0, narrow included (dropping the lowest
+// would leave one code).
 inline CodeRange RangeOf(int bits, bool is_signed, bool narrow) {
   if (!is_signed) return {0, (1 << bits) - 1};
   const int32_t half = 1 << (bits - 1);
   return {narrow && bits > 1 ? 1 - half : -half, half - 1};
 }
 
-// The integer nearest to v, ties to even, for |v| < 2^22: adding 1.5 * 2^23 leaves no fraction bits. Equal to std::nearbyint there.
+// The integer nearest to v, ties to even, for |v| < 2^22: adding 1.5 * 2^23 leaves no fraction
+// bits. Equal to std::nearbyint there.
 inline float RoundHalfEven(float v) {
   constexpr float kMagic = 12582912.0f;
   return (v + kMagic) - kMagic;
 }
 
-// clamp(round_half_even(v) + zero_point, lo, hi) for lo, hi and zero_point of at most 17 bits; NaN becomes lo. Clamping first is the same,
-// because the bounds are integers, and keeps the conversion in range.
+// clamp(round_half_even(v) + zero_point, lo, hi) for lo, hi and zero_point of at most 17 bits; NaN
+// becomes lo. Clamping first is the same, because the bounds are integers, and keeps the conversion
+// in range.
 inline int32_t Requantize(float v, int32_t zero_point, int32_t lo, int32_t hi) {
   const float low = static_cast<float>(lo - zero_point), high = static_cast<float>(hi - zero_point);
   v = v > low ? v : low;
@@ -43,9 +47,12 @@ enum class QuantRounding : uint8_t { kHalfEven = 0, kHalfAway = 1, kHalfUp = 2 }
 
 inline double RoundBy(double v, QuantRounding rounding) {
   switch (rounding) {
-    case QuantRounding::kHalfEven: return std::nearbyint(v);
-    case QuantRounding::kHalfAway: return std::round(v);
-    case QuantRounding::kHalfUp: return std::floor(v + 0.5);
+    case QuantRounding::kHalfEven:
+      return std::nearbyint(v);
+    case QuantRounding::kHalfAway:
+      return std::round(v);
+    case QuantRounding::kHalfUp:
+      return std::floor(v + 0.5);
   }
   return v;
 }
@@ -59,14 +66,15 @@ struct QuantParams {
   int64_t axis = 1, group = 0;
   CodeRange range;
 };
-// InvalidArgument: bits outside 1..16 (32 is allowed for Dequantize: max_bits), an unknown kind or rounding, logarithmic codes that are unsigned or wider
-// than 8 bits.
+// InvalidArgument: bits outside 1..16 (32 is allowed for Dequantize: max_bits), an unknown kind or
+// rounding, logarithmic codes that are unsigned or wider than 8 bits.
 Result<QuantParams> ParseQuant(const Attributes& attributes, int max_bits = 16);
 
-// Logarithmic codes (the nnie row of QUANTIZATION.md, carried over to other widths). `scale` is the largest magnitude `max`. With
-// s = 2^(bits-4) steps an octave (at least 1; 16 for 8 bits) and L = 2^(bits-1) - 1 the level k in [0, L] stands for 2^((k + z) / s),
-// z = round(s * log2(max)) - L. A code keeps k in its low bits and the sign in bit (bits-1); "minus level 0" (code -2^(bits-1) of the two's
-// complement integer) stands for zero, so negative values have the levels 1..L.
+// Logarithmic codes (the nnie row of QUANTIZATION.md, carried over to other widths). `scale` is the
+// largest magnitude `max`. With s = 2^(bits-4) steps an octave (at least 1; 16 for 8 bits) and L =
+// 2^(bits-1) - 1 the level k in [0, L] stands for 2^((k + z) / s), z = round(s * log2(max)) - L. A
+// code keeps k in its low bits and the sign in bit (bits-1); "minus level 0" (code -2^(bits-1) of
+// the two's complement integer) stands for zero, so negative values have the levels 1..L.
 struct LogLevels {
   int bits, steps, top;
   double z;
@@ -78,7 +86,8 @@ struct LogLevels {
   }
   int32_t zero_code() const { return -(top + 1); }
   double Magnitude(int level) const { return std::exp2((level + z) / steps); }
-  // Rounds in the logarithmic domain; magnitudes nearer to zero than to the lowest level become zero. NaN becomes zero.
+  // Rounds in the logarithmic domain; magnitudes nearer to zero than to the lowest level become
+  // zero. NaN becomes zero.
   int32_t Encode(double x) const {
     const double magnitude = std::fabs(x);
     const int lowest = x < 0 ? 1 : 0;

@@ -38,46 +38,68 @@ TEST(Rounding, Ranges) {
 
 TEST(Quantize, PerTensor) {
   const T x = F({6}, {-1000, -0.25f, 0.25f, 0.75f, 63.75f, std::nanf("")}), s = F({}, {0.5f});
-  EXPECT_EQ(Run1("Quantize", {x, s}, {6}, {}, DType::kInt8, "slipway").As<int8_t>(), (std::vector<int8_t>{-128, 0, 0, 2, 127, -128}));
-  EXPECT_EQ(Run1("Quantize", {x, s}, {6}, {{"narrow", int64_t{1}}}, DType::kInt8, "slipway").As<int8_t>()[0], -127);
-  EXPECT_EQ(Run1("Quantize", {x, s}, {6}, {{"rounding", "half_away"}}, DType::kInt8, "slipway").As<int8_t>(),
+  EXPECT_EQ(Run1("Quantize", {x, s}, {6}, {}, DType::kInt8, "slipway").As<int8_t>(),
+            (std::vector<int8_t>{-128, 0, 0, 2, 127, -128}));
+  EXPECT_EQ(Run1("Quantize", {x, s}, {6}, {{"narrow", int64_t{1}}}, DType::kInt8, "slipway")
+                .As<int8_t>()[0],
+            -127);
+  EXPECT_EQ(Run1("Quantize", {x, s}, {6}, {{"rounding", "half_away"}}, DType::kInt8, "slipway")
+                .As<int8_t>(),
             (std::vector<int8_t>{-128, -1, 1, 2, 127, -128}));
-  EXPECT_EQ(Run1("Quantize", {x, s}, {6}, {{"rounding", "half_up"}}, DType::kInt8, "slipway").As<int8_t>(),
+  EXPECT_EQ(Run1("Quantize", {x, s}, {6}, {{"rounding", "half_up"}}, DType::kInt8, "slipway")
+                .As<int8_t>(),
             (std::vector<int8_t>{-128, 0, 1, 2, 127, -128}));
-  EXPECT_EQ(Run1("Quantize", {x, s, U8({}, {100})}, {6}, kUnsigned, DType::kUInt8, "slipway").As<uint8_t>(),
+  EXPECT_EQ(Run1("Quantize", {x, s, U8({}, {100})}, {6}, kUnsigned, DType::kUInt8, "slipway")
+                .As<uint8_t>(),
             (std::vector<uint8_t>{0, 100, 100, 102, 228, 0}));
-  EXPECT_EQ(Run1("Quantize", {x, s}, {6}, {{"bits", int64_t{2}}}, DType::kInt8, "slipway").As<int8_t>(), (std::vector<int8_t>{-2, 0, 0, 1, 1, -2}));
-  EXPECT_EQ(Run1("Quantize", {F({1}, {1e9f}), s}, {1}, {{"bits", int64_t{16}}, {"signed", int64_t{0}}}, DType::kUInt16, "slipway").As<uint16_t>()[0], 65535);
+  EXPECT_EQ(
+      Run1("Quantize", {x, s}, {6}, {{"bits", int64_t{2}}}, DType::kInt8, "slipway").As<int8_t>(),
+      (std::vector<int8_t>{-2, 0, 0, 1, 1, -2}));
+  EXPECT_EQ(Run1("Quantize", {F({1}, {1e9f}), s}, {1},
+                 {{"bits", int64_t{16}}, {"signed", int64_t{0}}}, DType::kUInt16, "slipway")
+                .As<uint16_t>()[0],
+            65535);
 }
 
 TEST(Quantize, PerAxisAndGroups) {
   const T x = F({2, 3}, {1, 2, 3, 4, 5, 6});
   const Attributes axis0{{"axis", int64_t{0}}};
-  EXPECT_EQ(Run1("Quantize", {x, F({2}, {1, 2}), S8({2}, {0, 1})}, {2, 3}, axis0, DType::kInt8, "slipway").As<int8_t>(),
-            (std::vector<int8_t>{1, 2, 3, 3, 3, 4}));
-  EXPECT_EQ(Run1("Quantize", {x, F({3}, {1, 2, 3})}, {2, 3}, {}, DType::kInt8, "slipway").As<int8_t>(), (std::vector<int8_t>{1, 1, 1, 4, 2, 2}));
+  EXPECT_EQ(
+      Run1("Quantize", {x, F({2}, {1, 2}), S8({2}, {0, 1})}, {2, 3}, axis0, DType::kInt8, "slipway")
+          .As<int8_t>(),
+      (std::vector<int8_t>{1, 2, 3, 3, 3, 4}));
+  EXPECT_EQ(
+      Run1("Quantize", {x, F({3}, {1, 2, 3})}, {2, 3}, {}, DType::kInt8, "slipway").As<int8_t>(),
+      (std::vector<int8_t>{1, 1, 1, 4, 2, 2}));
   // Groups of 2 along axis 1: scales [2, 2]; the last group is short.
   const Attributes group{{"group", int64_t{2}}};
   const T scale = F({2, 2}, {1, 3, 2, 6});
   const T q = Run1("Quantize", {x, scale}, {2, 3}, group, DType::kInt8, "slipway");
   EXPECT_EQ(q.As<int8_t>(), (std::vector<int8_t>{1, 2, 1, 2, 2, 1}));
-  ExpectNear(Run1("Dequantize", {q, scale}, {2, 3}, group, DType::kFloat32, "slipway"), {1, 2, 3, 4, 4, 6});
+  ExpectNear(Run1("Dequantize", {q, scale}, {2, 3}, group, DType::kFloat32, "slipway"),
+             {1, 2, 3, 4, 4, 6});
   // Groups along axis 0 of [3, 2].
   const Attributes down{{"group", int64_t{2}}, {"axis", int64_t{0}}};
-  ExpectNear(Run1("Dequantize", {S8({3, 2}, {1, 1, 1, 1, 1, 1}), F({2, 2}, {1, 2, 3, 4})}, {3, 2}, down, DType::kFloat32, "slipway"),
+  ExpectNear(Run1("Dequantize", {S8({3, 2}, {1, 1, 1, 1, 1, 1}), F({2, 2}, {1, 2, 3, 4})}, {3, 2},
+                  down, DType::kFloat32, "slipway"),
              {1, 2, 1, 2, 3, 4});
   RunError("Quantize", {x, F({2}, {1, 2})}, {2, 3}, {}, DType::kInt8, "slipway");
 }
 
 TEST(Quantize, DequantizeBiasAndTypes) {
-  ExpectNear(Run1("Dequantize", {I32({2}, {-100000, 7}), F({2}, {0.5f, 2})}, {2}, {{"bits", int64_t{32}}, {"axis", int64_t{0}}}, DType::kFloat32, "slipway"),
+  ExpectNear(Run1("Dequantize", {I32({2}, {-100000, 7}), F({2}, {0.5f, 2})}, {2},
+                  {{"bits", int64_t{32}}, {"axis", int64_t{0}}}, DType::kFloat32, "slipway"),
              {-50000, 14});
-  ExpectNear(Run1("Dequantize", {U8({2}, {3, 255}), F({}, {0.5f}), U8({}, {5})}, {2}, kUnsigned, DType::kFloat32, "slipway"), {-1, 125});
+  ExpectNear(Run1("Dequantize", {U8({2}, {3, 255}), F({}, {0.5f}), U8({}, {5})}, {2}, kUnsigned,
+                  DType::kFloat32, "slipway"),
+             {-1, 125});
 }
 
 TEST(Quantize, WrongParametersAreRefused) {
   const T x = F({2}, {1, 2}), s = F({}, {0.5f});
-  auto refuse = [&](const T& scale, const Attributes& a, DType y = DType::kInt8) { return RunError("Quantize", {x, scale}, {2}, a, y, "slipway"); };
+  auto refuse = [&](const T& scale, const Attributes& a, DType y = DType::kInt8) {
+    return RunError("Quantize", {x, scale}, {2}, a, y, "slipway");
+  };
   refuse(F({}, {0}), {});
   refuse(F({}, {-1}), {});
   refuse(F({}, {std::nanf("")}), {});
@@ -87,11 +109,14 @@ TEST(Quantize, WrongParametersAreRefused) {
   refuse(s, {{"kind", "float"}});
   refuse(s, {{"rounding", "up"}});
   refuse(s, {{"group", int64_t{-1}}});
-  refuse(s, {{"bits", int64_t{16}}});            // int8 cannot hold it
-  refuse(s, kUnsigned);                          // neither can it hold unsigned codes
+  refuse(s, {{"bits", int64_t{16}}});  // int8 cannot hold it
+  refuse(s, kUnsigned);                // neither can it hold unsigned codes
   refuse(F({}, {0.3f}), {{"kind", "power_of_two"}});
   refuse(s, {{"kind", "logarithmic"}, {"signed", int64_t{0}}}, DType::kUInt8);
-  EXPECT_NE(RunError("Quantize", {x, s, S8({}, {100})}, {2}, {{"bits", int64_t{4}}}, DType::kInt8, "slipway").find("zero_point"), std::string::npos);
+  EXPECT_NE(RunError("Quantize", {x, s, S8({}, {100})}, {2}, {{"bits", int64_t{4}}}, DType::kInt8,
+                     "slipway")
+                .find("zero_point"),
+            std::string::npos);
 }
 
 TEST(Quantize, Logarithmic) {
@@ -111,7 +136,8 @@ TEST(Quantize, Logarithmic) {
   }
   for (int bits = 2; bits <= 8; ++bits) {
     const LogLevels l(bits, 1.0);
-    for (int code = -(1 << (bits - 1)); code < (1 << (bits - 1)); ++code) EXPECT_EQ(l.Encode(l.Decode(code)), code) << bits;
+    for (int code = -(1 << (bits - 1)); code < (1 << (bits - 1)); ++code)
+      EXPECT_EQ(l.Encode(l.Decode(code)), code) << bits;
   }
   const Attributes log{{"kind", "logarithmic"}};
   const T q = Run1("Quantize", {F({3}, {4, -2, 0}), F({}, {4})}, {3}, log, DType::kInt8, "slipway");
@@ -121,23 +147,34 @@ TEST(Quantize, Logarithmic) {
 
 TEST(QConv, BitExactContract) {
   // 1x1, two channels; x zero point 128, so that x - zp = {-28, 72}.
-  const T x = U8({1, 2, 1, 1}, {100, 200}), w = S8({2, 2, 1, 1}, {127, 1, -128, 3}), m = F({2}, {0.01f, 0.02f});
-  const Attributes a{{"x_zero_point", int64_t{128}}, {"y_zero_point", int64_t{10}}, {"to", int64_t{2}}, {"q_min", int64_t{0}}, {"q_max", int64_t{255}}};
-  const float v0 = static_cast<float>(-28 * 127 + 72 + 1000) * 0.01f, v1 = static_cast<float>(28 * 128 + 216 - 7) * 0.02f;
+  const T x = U8({1, 2, 1, 1}, {100, 200}), w = S8({2, 2, 1, 1}, {127, 1, -128, 3}),
+          m = F({2}, {0.01f, 0.02f});
+  const Attributes a{{"x_zero_point", int64_t{128}},
+                     {"y_zero_point", int64_t{10}},
+                     {"to", int64_t{2}},
+                     {"q_min", int64_t{0}},
+                     {"q_max", int64_t{255}}};
+  const float v0 = static_cast<float>(-28 * 127 + 72 + 1000) * 0.01f,
+              v1 = static_cast<float>(28 * 128 + 216 - 7) * 0.02f;
   const T bias = I32({2}, {1000, -7});
   EXPECT_EQ(Run1("QConv", {x, w, m, bias}, {1, 2, 1, 1}, a, DType::kUInt8, "slipway").As<uint8_t>(),
-            (std::vector<uint8_t>{static_cast<uint8_t>(std::max(0.0f, std::nearbyint(v0) + 10)), static_cast<uint8_t>(std::nearbyint(v1) + 10)}));
+            (std::vector<uint8_t>{static_cast<uint8_t>(std::max(0.0f, std::nearbyint(v0) + 10)),
+                                  static_cast<uint8_t>(std::nearbyint(v1) + 10)}));
   Attributes f = a;
   f.Set("to", int64_t{1});
-  EXPECT_EQ(Run1("QConv", {x, w, m, bias}, {1, 2, 1, 1}, f, DType::kFloat32, "slipway").As<float>(), (std::vector<float>{v0, v1}));
+  EXPECT_EQ(Run1("QConv", {x, w, m, bias}, {1, 2, 1, 1}, f, DType::kFloat32, "slipway").As<float>(),
+            (std::vector<float>{v0, v1}));
   f.Set("z_multiplier", 0.3f);
   f.Set("z_zero_point", int64_t{-3});
   const T z = S8({1, 2, 1, 1}, {5, -128});
-  EXPECT_EQ(Run1("QConv", {x, w, m, bias, z}, {1, 2, 1, 1}, f, DType::kFloat32, "slipway").As<float>(),
-            (std::vector<float>{std::fma(8.0f, 0.3f, v0), std::fma(-125.0f, 0.3f, v1)}));
+  EXPECT_EQ(
+      Run1("QConv", {x, w, m, bias, z}, {1, 2, 1, 1}, f, DType::kFloat32, "slipway").As<float>(),
+      (std::vector<float>{std::fma(8.0f, 0.3f, v0), std::fma(-125.0f, 0.3f, v1)}));
   Attributes bad = a;
   bad.Set("x_zero_point", int64_t{300});
-  EXPECT_NE(RunError("QConv", {x, w, m}, {1, 2, 1, 1}, bad, DType::kUInt8, "slipway").find("x_zero_point"), std::string::npos);
+  EXPECT_NE(RunError("QConv", {x, w, m}, {1, 2, 1, 1}, bad, DType::kUInt8, "slipway")
+                .find("x_zero_point"),
+            std::string::npos);
   bad = a;
   bad.Set("q_max", int64_t{256});
   RunError("QConv", {x, w, m}, {1, 2, 1, 1}, bad, DType::kUInt8, "slipway");
@@ -147,7 +184,8 @@ TEST(QConv, BitExactContract) {
 
 TEST(QConv, PaddingIsTheZeroPoint) {
   const Attributes a{{"pads", Ints{1, 1}}, {"x_zero_point", int64_t{7}}, {"to", int64_t{1}}};
-  const T y = Run1("QConv", {S8({1, 1, 2}, {8, 9}), S8({1, 1, 3}, {1, 2, 3}), F({1}, {1})}, {1, 1, 2}, a, DType::kFloat32, "slipway");
+  const T y = Run1("QConv", {S8({1, 1, 2}, {8, 9}), S8({1, 1, 3}, {1, 2, 3}), F({1}, {1})},
+                   {1, 1, 2}, a, DType::kFloat32, "slipway");
   ExpectNear(y, {1 * 2 + 2 * 3, 1 * 1 + 2 * 2});
 }
 
@@ -157,27 +195,43 @@ TEST(QConv, AgreesWithFloatConvOnExactValues) {
   for (auto& v : xq) v = static_cast<int8_t>(rng());
   for (auto& v : wq) v = static_cast<int8_t>(rng());
   const std::vector<float> xf(xq.begin(), xq.end()), wf(wq.begin(), wq.end());
-  const Attributes a{{"group", int64_t{2}}, {"pads", Ints{1, 0, 2, 1}}, {"strides", Ints{2, 1}}, {"dilations", Ints{1, 2}}, {"to", int64_t{1}}};
+  const Attributes a{{"group", int64_t{2}},
+                     {"pads", Ints{1, 0, 2, 1}},
+                     {"strides", Ints{2, 1}},
+                     {"dilations", Ints{1, 2}},
+                     {"to", int64_t{1}}};
   const Dims y{2, 8, 5, 7};
-  const T q = Run1("QConv", {S8({2, 6, 9, 8}, xq), S8({8, 3, 3, 2}, wq), F({1}, {1})}, y, a, DType::kFloat32, "slipway");
-  EXPECT_EQ(q.As<float>(), Run1("Conv", {F({2, 6, 9, 8}, xf), F({8, 3, 3, 2}, wf)}, y, a).As<float>());
+  const T q = Run1("QConv", {S8({2, 6, 9, 8}, xq), S8({8, 3, 3, 2}, wq), F({1}, {1})}, y, a,
+                   DType::kFloat32, "slipway");
+  EXPECT_EQ(q.As<float>(),
+            Run1("Conv", {F({2, 6, 9, 8}, xf), F({8, 3, 3, 2}, wf)}, y, a).As<float>());
 }
 
 TEST(QLinear, BothLayoutsAndWrap) {
   const T x = U8({1, 2, 2}, {1, 2, 3, 4}), m = F({1}, {0.5f});
   const Attributes a{{"to", int64_t{3}}};
-  EXPECT_EQ(Run1("QLinear", {x, S8({2, 3}, {1, 0, 2, 0, 1, 3}), m, I32({3}, {0, 10, -1})}, {1, 2, 3}, a, DType::kInt8, "slipway").As<int8_t>(),
+  EXPECT_EQ(Run1("QLinear", {x, S8({2, 3}, {1, 0, 2, 0, 1, 3}), m, I32({3}, {0, 10, -1})},
+                 {1, 2, 3}, a, DType::kInt8, "slipway")
+                .As<int8_t>(),
             (std::vector<int8_t>{0, 6, 4, 2, 7, 8}));
-  EXPECT_EQ(Run1("QLinear", {x, S8({3, 2}, {1, 0, 0, 1, 2, 3}), m, I32({3}, {0, 10, -1})}, {1, 2, 3}, {{"to", int64_t{3}}, {"transW", int64_t{1}}}, DType::kInt8, "slipway").As<int8_t>(),
+  EXPECT_EQ(Run1("QLinear", {x, S8({3, 2}, {1, 0, 0, 1, 2, 3}), m, I32({3}, {0, 10, -1})},
+                 {1, 2, 3}, {{"to", int64_t{3}}, {"transW", int64_t{1}}}, DType::kInt8, "slipway")
+                .As<int8_t>(),
             (std::vector<int8_t>{0, 6, 4, 2, 7, 8}));
   // acc + bias wraps modulo 2^32 instead of overflowing.
-  const T y = Run1("QLinear", {U8({1, 1}, {1}), S8({1, 1}, {1}), F({1}, {1}), I32({1}, {std::numeric_limits<int32_t>::max()})}, {1, 1},
-                   {{"to", int64_t{1}}}, DType::kFloat32, "slipway");
+  const T y = Run1("QLinear",
+                   {U8({1, 1}, {1}), S8({1, 1}, {1}), F({1}, {1}),
+                    I32({1}, {std::numeric_limits<int32_t>::max()})},
+                   {1, 1}, {{"to", int64_t{1}}}, DType::kFloat32, "slipway");
   EXPECT_EQ(y.As<float>()[0], -0x1p31f);
 }
 
 TEST(QElementwise, AddMulRescaleLookup) {
-  const Attributes add{{"a_multiplier", 0.7f}, {"a_zero_point", int64_t{3}}, {"b_multiplier", 1.3f}, {"b_zero_point", int64_t{-2}}, {"to", int64_t{1}}};
+  const Attributes add{{"a_multiplier", 0.7f},
+                       {"a_zero_point", int64_t{3}},
+                       {"b_multiplier", 1.3f},
+                       {"b_zero_point", int64_t{-2}},
+                       {"to", int64_t{1}}};
   const T a = S8({2, 2}, {1, -128, 127, 3}), b = S8({2}, {5, -7});
   std::vector<float> want;
   for (auto [p, q] : std::vector<std::pair<int, int>>{{-2, 7}, {-131, -5}, {124, 7}, {0, -5}}) {
@@ -189,26 +243,47 @@ TEST(QElementwise, AddMulRescaleLookup) {
   codes.Set("y_zero_point", int64_t{1});
   const auto y = Run1("QAdd", {a, b}, {2, 2}, codes, DType::kInt8, "slipway").As<int8_t>();
   for (size_t i = 0; i < 4; ++i) EXPECT_EQ(y[i], Requantize(want[i], 1, -128, 127));
-  EXPECT_EQ(Run1("QMul", {U8({2}, {255, 0}), S8({1}, {-128})}, {2}, {{"multiplier", 0.001f}, {"a_zero_point", int64_t{5}}, {"to", int64_t{1}}}, DType::kFloat32, "slipway").As<float>(),
-            (std::vector<float>{static_cast<float>(250 * -128) * 0.001f, static_cast<float>(5 * 128) * 0.001f}));
-  EXPECT_EQ(Run1("QRescale", {U8({3}, {0, 4, 255})}, {3}, {{"multiplier", 0.5f}, {"x_zero_point", int64_t{3}}, {"to", int64_t{3}}}, DType::kInt8, "slipway").As<int8_t>(),
+  EXPECT_EQ(Run1("QMul", {U8({2}, {255, 0}), S8({1}, {-128})}, {2},
+                 {{"multiplier", 0.001f}, {"a_zero_point", int64_t{5}}, {"to", int64_t{1}}},
+                 DType::kFloat32, "slipway")
+                .As<float>(),
+            (std::vector<float>{static_cast<float>(250 * -128) * 0.001f,
+                                static_cast<float>(5 * 128) * 0.001f}));
+  EXPECT_EQ(Run1("QRescale", {U8({3}, {0, 4, 255})}, {3},
+                 {{"multiplier", 0.5f}, {"x_zero_point", int64_t{3}}, {"to", int64_t{3}}},
+                 DType::kInt8, "slipway")
+                .As<int8_t>(),
             (std::vector<int8_t>{-2, 0, 126}));  // -1.5 and 0.5: ties to even
   std::vector<int8_t> table(256);
   for (int i = 0; i < 256; ++i) table[static_cast<size_t>(i)] = static_cast<int8_t>(255 - i);
-  EXPECT_EQ(Run1("QLookup", {S8({3}, {0, -1, 127}), S8({256}, table)}, {3}, {}, DType::kInt8, "slipway").As<int8_t>(),
-            (std::vector<int8_t>{-1, 0, -128}));
+  EXPECT_EQ(
+      Run1("QLookup", {S8({3}, {0, -1, 127}), S8({256}, table)}, {3}, {}, DType::kInt8, "slipway")
+          .As<int8_t>(),
+      (std::vector<int8_t>{-1, 0, -128}));
   RunError("QLookup", {S8({1}, {0}), S8({2}, {0, 1})}, {1}, {}, DType::kInt8, "slipway");
 }
 
 TEST(QElementwise, AveragePool) {
   const T x = U8({1, 1, 2, 3}, {10, 20, 30, 40, 50, 60});
-  const Attributes global{{"global", int64_t{1}}, {"multiplier", 1.0f}, {"x_zero_point", int64_t{10}}, {"to", int64_t{1}}};
-  EXPECT_EQ(Run1("QAveragePool", {x}, {1, 1, 1, 1}, global, DType::kFloat32, "slipway").As<float>()[0], 150.0f * (1.0f / 6.0f));
-  const Attributes padded{{"kernel_shape", Ints{2, 2}}, {"strides", Ints{2, 2}}, {"pads", Ints{0, 1, 0, 0}}, {"multiplier", 1.0f}, {"to", int64_t{1}}};
-  EXPECT_EQ(Run1("QAveragePool", {x}, {1, 1, 1, 2}, padded, DType::kFloat32, "slipway").As<float>(), (std::vector<float>{25, 40}));
+  const Attributes global{{"global", int64_t{1}},
+                          {"multiplier", 1.0f},
+                          {"x_zero_point", int64_t{10}},
+                          {"to", int64_t{1}}};
+  EXPECT_EQ(
+      Run1("QAveragePool", {x}, {1, 1, 1, 1}, global, DType::kFloat32, "slipway").As<float>()[0],
+      150.0f * (1.0f / 6.0f));
+  const Attributes padded{{"kernel_shape", Ints{2, 2}},
+                          {"strides", Ints{2, 2}},
+                          {"pads", Ints{0, 1, 0, 0}},
+                          {"multiplier", 1.0f},
+                          {"to", int64_t{1}}};
+  EXPECT_EQ(Run1("QAveragePool", {x}, {1, 1, 1, 2}, padded, DType::kFloat32, "slipway").As<float>(),
+            (std::vector<float>{25, 40}));
   Attributes include = padded;
   include.Set("count_include_pad", int64_t{1});
-  EXPECT_EQ(Run1("QAveragePool", {x}, {1, 1, 1, 2}, include, DType::kFloat32, "slipway").As<float>(), (std::vector<float>{12.5f, 40}));
+  EXPECT_EQ(
+      Run1("QAveragePool", {x}, {1, 1, 1, 2}, include, DType::kFloat32, "slipway").As<float>(),
+      (std::vector<float>{12.5f, 40}));
 }
 
 TEST(Kernels, TableIsCompleteAndFindable) {

@@ -1,10 +1,12 @@
-// QConv and QLinear: the integer contract of operators.inc, bit-exact. Accumulators are int32 (modulo 2^32).
+// QConv and QLinear: the integer contract of operators.inc, bit-exact. Accumulators are int32
+// (modulo 2^32).
+
+#include "model/ops/quantized.h"
 
 #include <cmath>
 
 #include "model/ops/dispatch.h"
 #include "model/ops/pack_window.h"
-#include "model/ops/quantized.h"
 
 namespace slipway::ops {
 namespace {
@@ -33,18 +35,23 @@ struct Finish {
 template <typename Body>
 Status WithTypes(const OpContext& c, int64_t channels, Body&& body) {
   const TensorView &x = c.inputs[0], &w = c.inputs[1], &m = c.inputs[2], &y = c.outputs[0];
-  if (w.dtype != DType::kInt8) return InvalidArgument(std::string("W must be int8, not ") + DTypeName(w.dtype));
+  if (w.dtype != DType::kInt8)
+    return InvalidArgument(std::string("W must be int8, not ") + DTypeName(w.dtype));
   if (m.dtype != DType::kFloat32 || (m.count() != 1 && m.count() != channels)) {
-    return InvalidArgument("multiplier must be float32 with 1 or " + std::to_string(channels) + " elements");
+    return InvalidArgument("multiplier must be float32 with 1 or " + std::to_string(channels) +
+                           " elements");
   }
   if (c.Has(3) && (c.inputs[3].dtype != DType::kInt32 || c.inputs[3].count() != channels)) {
     return InvalidArgument("bias must be int32 with " + std::to_string(channels) + " elements");
   }
-  if (c.Has(4) && c.inputs[4].count() != y.count()) return InvalidArgument("the residual must have Y's extent");
+  if (c.Has(4) && c.inputs[4].count() != y.count())
+    return InvalidArgument("the residual must have Y's extent");
   SLIPWAY_ASSIGN_OR_RETURN(const Requantizer to, MakeRequantizer(*c.attributes, y.dtype));
-  SLIPWAY_ASSIGN_OR_RETURN(const int32_t x_zero, ReadZeroPoint(*c.attributes, "x_zero_point", x.dtype));
+  SLIPWAY_ASSIGN_OR_RETURN(const int32_t x_zero,
+                           ReadZeroPoint(*c.attributes, "x_zero_point", x.dtype));
   const DType z_type = c.Has(4) ? c.inputs[4].dtype : DType::kInt8;
-  SLIPWAY_ASSIGN_OR_RETURN(const int32_t z_zero, ReadZeroPoint(*c.attributes, "z_zero_point", z_type));
+  SLIPWAY_ASSIGN_OR_RETURN(const int32_t z_zero,
+                           ReadZeroPoint(*c.attributes, "z_zero_point", z_type));
   const float z_multiplier = c.attributes->Float("z_multiplier", 0);
   bool done = false;
   Dispatch<uint8_t, int8_t>(x.dtype, [&]<typename X>() {
@@ -74,7 +81,8 @@ Result<int32_t> ReadZeroPoint(const Attributes& attributes, std::string_view nam
     return Unsupported(std::string("codes must be int8 or uint8, not ") + DTypeName(codes));
   }
   if (z < (is_signed ? -128 : 0) || z > (is_signed ? 127 : 255)) {
-    return InvalidArgument(std::string(name) + " = " + std::to_string(z) + " is no " + DTypeName(codes) + " code");
+    return InvalidArgument(std::string(name) + " = " + std::to_string(z) + " is no " +
+                           DTypeName(codes) + " code");
   }
   return static_cast<int32_t>(z);
 }
@@ -90,8 +98,8 @@ Result<Requantizer> MakeRequantizer(const Attributes& attributes, DType y) {
   const int64_t lowest = y == DType::kInt8 ? -128 : 0, highest = y == DType::kInt8 ? 127 : 255;
   const int64_t lo = attributes.Int("q_min", -128), hi = attributes.Int("q_max", 127);
   if (lo < lowest || hi > highest || lo > hi) {
-    return InvalidArgument("q_min " + std::to_string(lo) + " and q_max " + std::to_string(hi) + " do not fit " +
-                           DTypeName(y));
+    return InvalidArgument("q_min " + std::to_string(lo) + " and q_max " + std::to_string(hi) +
+                           " do not fit " + DTypeName(y));
   }
   r.lo = static_cast<int32_t>(lo);
   r.hi = static_cast<int32_t>(hi);
@@ -101,14 +109,16 @@ Result<Requantizer> MakeRequantizer(const Attributes& attributes, DType y) {
 Status SlipwayQConv(const OpContext& c) {
   const TensorView &x = c.inputs[0], &w = c.inputs[1], &y = c.outputs[0];
   if (y.count() == 0) return OkStatus();
-  SLIPWAY_ASSIGN_OR_RETURN(const Window win,
-                           ResolveWindow(*c.attributes, x.dims, y.dims, std::span(w.dims).subspan(2)));
+  SLIPWAY_ASSIGN_OR_RETURN(
+      const Window win, ResolveWindow(*c.attributes, x.dims, y.dims, std::span(w.dims).subspan(2)));
   const int64_t group = c.attributes->Int("group", 1);
-  if (group < 1 || w.dims[1] * group != x.dims[1] || w.dims[0] % group != 0 || y.dims[1] != w.dims[0]) {
-    return InvalidArgument("group " + std::to_string(group) + " does not fit X " + x.dims.ToString() + " and W " +
-                           w.dims.ToString());
+  if (group < 1 || w.dims[1] * group != x.dims[1] || w.dims[0] % group != 0 ||
+      y.dims[1] != w.dims[0]) {
+    return InvalidArgument("group " + std::to_string(group) + " does not fit X " +
+                           x.dims.ToString() + " and W " + w.dims.ToString());
   }
-  const int64_t cin = w.dims[1], cout = w.dims[0] / group, in_plane = win.InCount(), plane = win.OutCount();
+  const int64_t cin = w.dims[1], cout = w.dims[0] / group, in_plane = win.InCount(),
+                plane = win.OutCount();
   const int64_t depth = cin * win.KernelCount();
   const int8_t* pw = w.as<const int8_t>();
   return WithTypes(c, w.dims[0], [&](auto* px, int16_t zero, const auto& finish) {
@@ -134,7 +144,8 @@ Status SlipwayQLinear(const OpContext& c) {
   const int64_t k = x.dims.back(), n = y.dims.back(), m = y.count() / n;
   const bool trans = c.attributes->Int("transW", 0) != 0;
   if (w.count() != k * n || x.count() != m * k) {
-    return InvalidArgument("W " + w.dims.ToString() + " does not fit X " + x.dims.ToString() + " and Y " + y.dims.ToString());
+    return InvalidArgument("W " + w.dims.ToString() + " does not fit X " + x.dims.ToString() +
+                           " and Y " + y.dims.ToString());
   }
   const int8_t* pw = w.as<const int8_t>();
   return WithTypes(c, n, [&](auto* px, int16_t zero, const auto& finish) {

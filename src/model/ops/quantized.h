@@ -1,5 +1,6 @@
 #pragma once
-// What the integer operators share: how a real value becomes an output element, read from a node's attributes.
+// What the integer operators share: how a real value becomes an output element, read from a node's
+// attributes.
 
 #include <cstdint>
 #include <string_view>
@@ -26,7 +27,8 @@ struct Requantizer {
   }
 };
 
-// From `to`, `y_zero_point`, `q_min`, `q_max`. InvalidArgument: they do not fit the output's element type y.
+// From `to`, `y_zero_point`, `q_min`, `q_max`. InvalidArgument: they do not fit the output's
+// element type y.
 Result<Requantizer> MakeRequantizer(const Attributes& attributes, DType y);
 // The zero point attribute `name`, which must be a code of the type (int8 or uint8).
 Result<int32_t> ReadZeroPoint(const Attributes& attributes, std::string_view name, DType codes);

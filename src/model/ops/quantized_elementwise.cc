@@ -27,7 +27,8 @@ Status Binary(const OpContext& c, F f) {
   DispatchCode(a.dtype, [&]<typename A>() {
     DispatchCode(b.dtype, [&]<typename B>() {
       done = Dispatch<uint8_t, int8_t, float>(y.dtype, [&]<typename Y>() {
-        BroadcastBinary<A, B, Y>(c, a, b, y, [=](A va, B vb) { return to.template Convert<Y>(f(va - za, vb - zb)); });
+        BroadcastBinary<A, B, Y>(
+            c, a, b, y, [=](A va, B vb) { return to.template Convert<Y>(f(va - za, vb - zb)); });
       });
     });
   });
@@ -35,7 +36,8 @@ Status Binary(const OpContext& c, F f) {
 }
 
 template <typename X, typename Y>
-void AveragePool(const OpContext& c, const Window& w, int32_t zero, float multiplier, bool include_pad, const Requantizer& to) {
+void AveragePool(const OpContext& c, const Window& w, int32_t zero, float multiplier,
+                 bool include_pad, const Requantizer& to) {
   const TensorView &x = c.inputs[0], &y = c.outputs[0];
   const int64_t plane = w.InCount(), out_plane = w.OutCount();
   For(c, x.dims[0] * x.dims[1], 1, [&](int64_t begin, int64_t end) {
@@ -43,14 +45,17 @@ void AveragePool(const OpContext& c, const Window& w, int32_t zero, float multip
       const X* px = x.as<const X>() + p * plane;
       for (int64_t o = 0; o < out_plane; ++o) {
         const int64_t at[3] = {o / w.out[2] / w.out[1], o / w.out[2] % w.out[1], o % w.out[2]};
-        // Taps k in [lo, hi) of each dimension lie inside the input; those below `padded` inside input plus padding.
+        // Taps k in [lo, hi) of each dimension lie inside the input; those below `padded` inside
+        // input plus padding.
         int64_t start[3], lo[3], hi[3], taps = 1, padded = 1;
         for (int d = 0; d < 3; ++d) {
           start[d] = at[d] * w.stride[d] - w.pad_begin[d];
-          auto below = [&](int64_t limit) {  // how many taps start[d] + k * dilation lie below limit
-            const int64_t n = start[d] >= limit ? 0 : (limit - start[d] + w.dilation[d] - 1) / w.dilation[d];
-            return std::min(n, w.kernel[d]);
-          };
+          auto below =
+              [&](int64_t limit) {  // how many taps start[d] + k * dilation lie below limit
+                const int64_t n =
+                    start[d] >= limit ? 0 : (limit - start[d] + w.dilation[d] - 1) / w.dilation[d];
+                return std::min(n, w.kernel[d]);
+              };
           lo[d] = below(0);
           hi[d] = std::max(lo[d], below(w.in[d]));
           taps *= hi[d] - lo[d];
@@ -59,14 +64,19 @@ void AveragePool(const OpContext& c, const Window& w, int32_t zero, float multip
         uint32_t sum = 0;
         for (int64_t i = lo[0]; i < hi[0]; ++i) {
           for (int64_t j = lo[1]; j < hi[1]; ++j) {
-            const X* row = px + ((start[0] + i * w.dilation[0]) * w.in[1] + start[1] + j * w.dilation[1]) * w.in[2];
+            const X* row =
+                px +
+                ((start[0] + i * w.dilation[0]) * w.in[1] + start[1] + j * w.dilation[1]) * w.in[2];
             for (int64_t k = lo[2]; k < hi[2]; ++k) {
-              sum += static_cast<uint32_t>(static_cast<int32_t>(row[start[2] + k * w.dilation[2]]) - zero);
+              sum += static_cast<uint32_t>(static_cast<int32_t>(row[start[2] + k * w.dilation[2]]) -
+                                           zero);
             }
           }
         }
         const int64_t count = include_pad ? padded : taps;
-        const float v = count == 0 ? 0.0f : static_cast<float>(static_cast<int32_t>(sum)) * (multiplier / static_cast<float>(count));
+        const float v = count == 0 ? 0.0f
+                                   : static_cast<float>(static_cast<int32_t>(sum)) *
+                                         (multiplier / static_cast<float>(count));
         y.as<Y>()[p * out_plane + o] = to.Convert<Y>(v);
       }
     }
@@ -76,7 +86,8 @@ void AveragePool(const OpContext& c, const Window& w, int32_t zero, float multip
 }  // namespace
 
 Status SlipwayQAdd(const OpContext& c) {
-  const float ma = c.attributes->Float("a_multiplier", 1), mb = c.attributes->Float("b_multiplier", 1);
+  const float ma = c.attributes->Float("a_multiplier", 1),
+              mb = c.attributes->Float("b_multiplier", 1);
   return Binary(c, [=](int32_t a, int32_t b) {
     return std::fma(static_cast<float>(a), ma, static_cast<float>(b) * mb);
   });
@@ -95,7 +106,8 @@ Status SlipwayQAveragePool(const OpContext& c) {
   if (y.count() == 0) return OkStatus();
   Window w;
   if (a.Int("global", 0) != 0) {
-    if (x.dims.rank() < 2) return InvalidArgument("expects X of rank 2 or more, got " + x.dims.ToString());
+    if (x.dims.rank() < 2)
+      return InvalidArgument("expects X of rank 2 or more, got " + x.dims.ToString());
     w.in[2] = w.kernel[2] = x.dims.count(2, x.dims.rank());
   } else {
     SLIPWAY_ASSIGN_OR_RETURN(w, ResolveWindow(a, x.dims, y.dims));
@@ -113,7 +125,8 @@ Status SlipwayQAveragePool(const OpContext& c) {
 Status SlipwayQRescale(const OpContext& c) {
   const TensorView &x = c.inputs[0], &y = c.outputs[0];
   SLIPWAY_ASSIGN_OR_RETURN(const Requantizer to, MakeRequantizer(*c.attributes, y.dtype));
-  SLIPWAY_ASSIGN_OR_RETURN(const int32_t zero, ReadZeroPoint(*c.attributes, "x_zero_point", x.dtype));
+  SLIPWAY_ASSIGN_OR_RETURN(const int32_t zero,
+                           ReadZeroPoint(*c.attributes, "x_zero_point", x.dtype));
   const float m = c.attributes->Float("multiplier", 1);
   bool done = false;
   DispatchCode(x.dtype, [&]<typename X>() {
@@ -132,8 +145,8 @@ Status SlipwayQLookup(const OpContext& c) {
   const TensorView &x = c.inputs[0], &table = c.inputs[1], &y = c.outputs[0];
   if (x.dtype != DType::kInt8 && x.dtype != DType::kUInt8) return NoKernel(x.dtype);
   if (table.count() != 256 || table.dtype != y.dtype) {
-    return InvalidArgument("table must have 256 elements of the output's type, has " + table.dims.ToString() + " of " +
-                           DTypeName(table.dtype));
+    return InvalidArgument("table must have 256 elements of the output's type, has " +
+                           table.dims.ToString() + " of " + DTypeName(table.dtype));
   }
   auto run = [&]<typename T>() {
     const uint8_t* codes = x.as<const uint8_t>();

@@ -48,8 +48,10 @@ struct Layout {
     return at;
   }
 
-  // Calls run(context, at, n, step) for the rows of reduced elements of the output that starts at `at`, in memory order. No template, for code size.
-  void ForRuns(int64_t at, void (*run)(void*, int64_t at, int64_t n, int64_t step), void* context) const {
+  // Calls run(context, at, n, step) for the rows of reduced elements of the output that starts at
+  // `at`, in memory order. No template, for code size.
+  void ForRuns(int64_t at, void (*run)(void*, int64_t at, int64_t n, int64_t step),
+               void* context) const {
     if (elements == 0) return;
     const int64_t inner = reduced > 0 ? reduced_dims[0] : 1;
     const int64_t step = reduced > 0 ? reduced_strides[0] : 1;
@@ -98,12 +100,22 @@ Sum<T> Magnitude(Compute<T> x) {
 
 // Each reduction: the start value, how an element enters, how n elements end.
 struct SumRule {
-  template <typename T> static Sum<T> Init() { return 0; }
-  template <typename T> static void Step(Sum<T>& a, Compute<T> x) { a += static_cast<Sum<T>>(x); }
-  template <typename T> static T End(Sum<T> a, int64_t) { return static_cast<T>(a); }
+  template <typename T>
+  static Sum<T> Init() {
+    return 0;
+  }
+  template <typename T>
+  static void Step(Sum<T>& a, Compute<T> x) {
+    a += static_cast<Sum<T>>(x);
+  }
+  template <typename T>
+  static T End(Sum<T> a, int64_t) {
+    return static_cast<T>(a);
+  }
 };
 struct MeanRule : SumRule {
-  template <typename T> static T End(Sum<T> a, int64_t n) {
+  template <typename T>
+  static T End(Sum<T> a, int64_t n) {
     if constexpr (kIsFloat<T>) {
       return static_cast<T>(a / static_cast<double>(n));
     } else if (n == 0) {
@@ -116,17 +128,32 @@ struct MeanRule : SumRule {
   }
 };
 struct ProdRule : SumRule {
-  template <typename T> static Sum<T> Init() { return 1; }
-  template <typename T> static void Step(Sum<T>& a, Compute<T> x) { a *= static_cast<Sum<T>>(x); }
+  template <typename T>
+  static Sum<T> Init() {
+    return 1;
+  }
+  template <typename T>
+  static void Step(Sum<T>& a, Compute<T> x) {
+    a *= static_cast<Sum<T>>(x);
+  }
 };
 struct L1Rule : SumRule {
-  template <typename T> static void Step(Sum<T>& a, Compute<T> x) { a += Magnitude<T>(x); }
+  template <typename T>
+  static void Step(Sum<T>& a, Compute<T> x) {
+    a += Magnitude<T>(x);
+  }
 };
 struct SumSquareRule : SumRule {
-  template <typename T> static void Step(Sum<T>& a, Compute<T> x) { a += static_cast<Sum<T>>(x) * static_cast<Sum<T>>(x); }
+  template <typename T>
+  static void Step(Sum<T>& a, Compute<T> x) {
+    a += static_cast<Sum<T>>(x) * static_cast<Sum<T>>(x);
+  }
 };
 struct L2Rule : SumSquareRule {
-  template <typename T> static T End(Sum<T> a, int64_t) { return static_cast<T>(std::sqrt(static_cast<double>(a))); }
+  template <typename T>
+  static T End(Sum<T> a, int64_t) {
+    return static_cast<T>(std::sqrt(static_cast<double>(a)));
+  }
 };
 
 template <typename T>
@@ -184,12 +211,14 @@ Status Reduce(const OpContext& c) {
   auto run = [&]<typename T>() {
     ForOutputs<T>(c, layout, [&](const T* x, int64_t base) {
       Sum<T> acc = Rule::template Init<T>();
-      ForElements(layout, x, base, [&](T v) { Rule::template Step<T>(acc, static_cast<Compute<T>>(v)); });
+      ForElements(layout, x, base,
+                  [&](T v) { Rule::template Step<T>(acc, static_cast<Compute<T>>(v)); });
       return Rule::template End<T>(acc, layout.elements);
     });
   };
   const DType t = c.inputs[0].dtype;
-  if (!DispatchFloat(t, run) && !Dispatch<int32_t, int64_t, uint32_t, uint64_t>(t, run)) return NoKernel(t);
+  if (!DispatchFloat(t, run) && !Dispatch<int32_t, int64_t, uint32_t, uint64_t>(t, run))
+    return NoKernel(t);
   return OkStatus();
 }
 
@@ -213,7 +242,8 @@ Status ReduceExtreme(const OpContext& c, bool max) {
   if (t == DType::kBool) {  // any and all
     ForOutputs<uint8_t>(c, layout, [&](const uint8_t* x, int64_t base) {
       uint8_t best = max ? 0 : 1;
-      ForElements(layout, x, base, [&](uint8_t v) { best = max ? best | (v != 0) : best & (v != 0); });
+      ForElements(layout, x, base,
+                  [&](uint8_t v) { best = max ? best | (v != 0) : best & (v != 0); });
       return best;
     });
     return OkStatus();
@@ -227,8 +257,10 @@ Status ArgReduce(const OpContext& c, bool max) {
   int axis;
   SLIPWAY_RETURN_IF_ERROR(NormalizeAxis(c.attributes->Int("axis", 0), x.dims.rank(), &axis));
   const bool last = c.attributes->Int("select_last_index", 0) != 0;
-  const int64_t n = x.dims[static_cast<size_t>(axis)], inner = x.dims.count(axis + 1, x.dims.rank());
-  if (y.count() > 0 && n == 0) return InvalidArgument("cannot take ArgMax or ArgMin of an empty axis");
+  const int64_t n = x.dims[static_cast<size_t>(axis)],
+                inner = x.dims.count(axis + 1, x.dims.rank());
+  if (y.count() > 0 && n == 0)
+    return InvalidArgument("cannot take ArgMax or ArgMin of an empty axis");
   auto run = [&]<typename T>() {
     using C = Compute<T>;
     int64_t* to = y.as<int64_t>();

@@ -1,4 +1,5 @@
-// Resize (opset 19 and later): nearest, linear and cubic over any axes, with antialiasing. Coordinates and weights in float64, as ONNX's own reference.
+// Resize (opset 19 and later): nearest, linear and cubic over any axes, with antialiasing.
+// Coordinates and weights in float64, as ONNX's own reference.
 
 #include <algorithm>
 #include <cmath>
@@ -10,7 +11,14 @@ namespace slipway::ops {
 namespace {
 
 enum class Mode { kNearest, kLinear, kCubic };
-enum class Coordinates { kHalfPixel, kHalfPixelSymmetric, kPytorchHalfPixel, kAlignCorners, kAsymmetric, kCropAndResize };
+enum class Coordinates {
+  kHalfPixel,
+  kHalfPixelSymmetric,
+  kPytorchHalfPixel,
+  kAlignCorners,
+  kAsymmetric,
+  kCropAndResize
+};
 enum class Nearest { kPreferFloor, kPreferCeil, kFloor, kCeil };
 
 template <typename E>
@@ -20,8 +28,8 @@ struct Choice {
 };
 
 template <typename E, size_t N>
-Status Choose(const Attributes& a, std::string_view attribute, std::string_view fallback, const Choice<E> (&choices)[N],
-              E* out) {
+Status Choose(const Attributes& a, std::string_view attribute, std::string_view fallback,
+              const Choice<E> (&choices)[N], E* out) {
   const auto name = a.String(attribute, fallback);
   for (const auto& choice : choices) {
     if (name == choice.name) {
@@ -32,13 +40,15 @@ Status Choose(const Attributes& a, std::string_view attribute, std::string_view 
   return InvalidArgument("unknown " + std::string(attribute) + " '" + std::string(name) + "'");
 }
 
-constexpr Choice<Mode> kModes[] = {{"nearest", Mode::kNearest}, {"linear", Mode::kLinear}, {"cubic", Mode::kCubic}};
-constexpr Choice<Coordinates> kCoordinates[] = {{"half_pixel", Coordinates::kHalfPixel},
-                                                {"half_pixel_symmetric", Coordinates::kHalfPixelSymmetric},
-                                                {"pytorch_half_pixel", Coordinates::kPytorchHalfPixel},
-                                                {"align_corners", Coordinates::kAlignCorners},
-                                                {"asymmetric", Coordinates::kAsymmetric},
-                                                {"tf_crop_and_resize", Coordinates::kCropAndResize}};
+constexpr Choice<Mode> kModes[] = {
+    {"nearest", Mode::kNearest}, {"linear", Mode::kLinear}, {"cubic", Mode::kCubic}};
+constexpr Choice<Coordinates> kCoordinates[] = {
+    {"half_pixel", Coordinates::kHalfPixel},
+    {"half_pixel_symmetric", Coordinates::kHalfPixelSymmetric},
+    {"pytorch_half_pixel", Coordinates::kPytorchHalfPixel},
+    {"align_corners", Coordinates::kAlignCorners},
+    {"asymmetric", Coordinates::kAsymmetric},
+    {"tf_crop_and_resize", Coordinates::kCropAndResize}};
 constexpr Choice<Nearest> kNearest[] = {{"round_prefer_floor", Nearest::kPreferFloor},
                                         {"round_prefer_ceil", Nearest::kPreferCeil},
                                         {"floor", Nearest::kFloor},
@@ -63,15 +73,20 @@ struct Plan {
 double InputCoordinate(const Plan& p, const Axis& a, int64_t o) {
   const double x = static_cast<double>(o), in = static_cast<double>(a.in), width = a.scale * in;
   switch (p.coordinates) {
-    case Coordinates::kHalfPixel: return (x + 0.5) / a.scale - 0.5;
+    case Coordinates::kHalfPixel:
+      return (x + 0.5) / a.scale - 0.5;
     case Coordinates::kHalfPixelSymmetric:
       return in / 2 * (1 - static_cast<double>(a.out) / width) + (x + 0.5) / a.scale - 0.5;
-    case Coordinates::kPytorchHalfPixel: return a.out == 1 ? -0.5 : (x + 0.5) / a.scale - 0.5;
-    case Coordinates::kAlignCorners: return width == 1 || a.out == 1 ? 0 : x * (in - 1) / (width - 1);
-    case Coordinates::kAsymmetric: return x / a.scale;
+    case Coordinates::kPytorchHalfPixel:
+      return a.out == 1 ? -0.5 : (x + 0.5) / a.scale - 0.5;
+    case Coordinates::kAlignCorners:
+      return width == 1 || a.out == 1 ? 0 : x * (in - 1) / (width - 1);
+    case Coordinates::kAsymmetric:
+      return x / a.scale;
     case Coordinates::kCropAndResize: {
       const double extent = (a.roi_end - a.roi_start) * (in - 1);
-      return a.roi_start * (in - 1) + (a.out > 1 ? x * extent / (static_cast<double>(a.out) - 1) : extent / 2);
+      return a.roi_start * (in - 1) +
+             (a.out > 1 ? x * extent / (static_cast<double>(a.out) - 1) : extent / 2);
     }
   }
   return 0;
@@ -87,7 +102,8 @@ double Filter(const Plan& p, double d) {
   return 0;
 }
 
-// The taps of one output index along one axis: input indices [first, first + count) (clamped to the axis when read) and weights.
+// The taps of one output index along one axis: input indices [first, first + count) (clamped to the
+// axis when read) and weights.
 struct Taps {
   int64_t first = 0, count = 1;
   double center = 0, shrink = 1, norm = 1;
@@ -117,10 +133,18 @@ Taps TapsOf(const Plan& p, const Axis& a, int64_t o) {
   if (p.mode == Mode::kNearest) {
     double i = 0;
     switch (p.nearest) {
-      case Nearest::kPreferFloor: i = std::ceil(x - 0.5); break;
-      case Nearest::kPreferCeil: i = std::floor(x + 0.5); break;
-      case Nearest::kFloor: i = std::floor(x); break;
-      case Nearest::kCeil: i = std::ceil(x); break;
+      case Nearest::kPreferFloor:
+        i = std::ceil(x - 0.5);
+        break;
+      case Nearest::kPreferCeil:
+        i = std::floor(x + 0.5);
+        break;
+      case Nearest::kFloor:
+        i = std::floor(x);
+        break;
+      case Nearest::kCeil:
+        i = std::ceil(x);
+        break;
     }
     t.first = static_cast<int64_t>(std::clamp(i, 0.0, last));
     return t;
@@ -129,7 +153,8 @@ Taps TapsOf(const Plan& p, const Axis& a, int64_t o) {
   t.center = x;
   t.shrink = p.antialias ? std::min(1.0, a.scale) : 1;
   const double reach = (p.mode == Mode::kLinear ? 1 : 2) / t.shrink;
-  // Beyond the axis all taps read the same edge sample, so that far ones need no steps of their own unless they are to be left out.
+  // Beyond the axis all taps read the same edge sample, so that far ones need no steps of their own
+  // unless they are to be left out.
   t.first = static_cast<int64_t>(std::floor(x - reach)) + 1;
   t.count = static_cast<int64_t>(std::ceil(x + reach)) - t.first;
   t.count = std::max<int64_t>(t.count, 1);
@@ -216,7 +241,8 @@ Status FillAxes(const OpContext& c, Plan* p) {
   }
   const auto axes = c.attributes->Ints("axes");
   const int64_t n = axes.empty() ? p->rank : static_cast<int64_t>(axes.size());
-  const bool has_roi = c.Has(1) && c.inputs[1].count() > 0, has_scales = c.Has(2) && c.inputs[2].count() > 0;
+  const bool has_roi = c.Has(1) && c.inputs[1].count() > 0,
+             has_scales = c.Has(2) && c.inputs[2].count() > 0;
   const bool has_sizes = c.Has(3) && c.inputs[3].count() > 0;
   if (has_scales && (c.inputs[2].dtype != DType::kFloat32 || c.inputs[2].count() != n)) {
     return InvalidArgument("scales must be float32, one for each axis");
@@ -238,21 +264,25 @@ Status FillAxes(const OpContext& c, Plan* p) {
     }
     for (int64_t i = 0; i < n; ++i) {
       int d;
-      SLIPWAY_RETURN_IF_ERROR(NormalizeAxis(axes.empty() ? i : axes[static_cast<size_t>(i)], p->rank, &d));
-      const double s = static_cast<double>(IndexAt(c.inputs[3], i)) / static_cast<double>(p->axes[d].in);
+      SLIPWAY_RETURN_IF_ERROR(
+          NormalizeAxis(axes.empty() ? i : axes[static_cast<size_t>(i)], p->rank, &d));
+      const double s =
+          static_cast<double>(IndexAt(c.inputs[3], i)) / static_cast<double>(p->axes[d].in);
       common = i == 0 ? s : policy == "not_larger" ? std::min(common, s) : std::max(common, s);
     }
   }
   for (int64_t i = 0; i < n; ++i) {
     int d;
-    SLIPWAY_RETURN_IF_ERROR(NormalizeAxis(axes.empty() ? i : axes[static_cast<size_t>(i)], p->rank, &d));
+    SLIPWAY_RETURN_IF_ERROR(
+        NormalizeAxis(axes.empty() ? i : axes[static_cast<size_t>(i)], p->rank, &d));
     Axis& a = p->axes[d];
     if (has_scales) {
       a.scale = static_cast<double>(c.inputs[2].as<const float>()[i]);
     } else if (common > 0) {
       a.scale = common;
     }
-    if (!(a.scale > 1e-6 && a.scale < 1e9)) return InvalidArgument("scale " + std::to_string(a.scale) + " is out of range");
+    if (!(a.scale > 1e-6 && a.scale < 1e9))
+      return InvalidArgument("scale " + std::to_string(a.scale) + " is out of range");
     if (crop) {
       auto roi = [&](int64_t k) {
         TensorView one = c.inputs[1];
@@ -265,7 +295,8 @@ Status FillAxes(const OpContext& c, Plan* p) {
     a.identity = a.in == a.out && a.scale == 1 && (!crop || (a.roi_start == 0 && a.roi_end == 1));
   }
   for (int d = 0; d < p->rank; ++d) {
-    if (p->axes[d].identity && p->axes[d].in != p->axes[d].out) return Internal("an axis changes that is not resized");
+    if (p->axes[d].identity && p->axes[d].in != p->axes[d].out)
+      return Internal("an axis changes that is not resized");
   }
   return OkStatus();
 }
@@ -275,11 +306,13 @@ Status FillAxes(const OpContext& c, Plan* p) {
 Status OnnxResize(const OpContext& c) {
   const TensorView &x = c.inputs[0], &y = c.outputs[0];
   if (y.count() == 0) return OkStatus();
-  if (x.dims.rank() < 1 || x.count() == 0) return InvalidArgument("cannot resize " + x.dims.ToString());
+  if (x.dims.rank() < 1 || x.count() == 0)
+    return InvalidArgument("cannot resize " + x.dims.ToString());
   Plan p{};
   const Attributes& a = *c.attributes;
   SLIPWAY_RETURN_IF_ERROR(Choose(a, "mode", "nearest", kModes, &p.mode));
-  SLIPWAY_RETURN_IF_ERROR(Choose(a, "coordinate_transformation_mode", "half_pixel", kCoordinates, &p.coordinates));
+  SLIPWAY_RETURN_IF_ERROR(
+      Choose(a, "coordinate_transformation_mode", "half_pixel", kCoordinates, &p.coordinates));
   SLIPWAY_RETURN_IF_ERROR(Choose(a, "nearest_mode", "round_prefer_floor", kNearest, &p.nearest));
   p.antialias = a.Int("antialias", 0) != 0 && p.mode != Mode::kNearest;
   p.exclude_outside = a.Int("exclude_outside", 0) != 0;

@@ -1,4 +1,5 @@
-// Operators that make tensors out of shapes and scalars, and ordered ones: Shape, Size, ConstantOfShape, Range, Trilu, CumSum, TopK, OneHot.
+// Operators that make tensors out of shapes and scalars, and ordered ones: Shape, Size,
+// ConstantOfShape, Range, Trilu, CumSum, TopK, OneHot.
 
 #include <algorithm>
 #include <cmath>
@@ -19,7 +20,8 @@ struct Lines {
   int64_t Base(int64_t line) const { return line / inner * n * inner + line % inner; }
 };
 
-// The k best of a line, kept as a heap (the worst on top) in the output itself, then sorted there: no scratch memory.
+// The k best of a line, kept as a heap (the worst on top) in the output itself, then sorted there:
+// no scratch memory.
 template <typename T>
 struct TopHeap {
   T* values;
@@ -78,8 +80,10 @@ Status OnnxShape(const OpContext& c) {
   auto clip = [&](int64_t v) { return std::clamp<int64_t>(v < 0 ? v + rank : v, 0, rank); };
   const int64_t start = clip(c.attributes->Int("start", 0));
   const int64_t end = clip(c.attributes->Int("end", rank));
-  if (c.outputs[0].count() != std::max<int64_t>(end - start, 0)) return Internal("the output has the wrong length");
-  for (int64_t i = start; i < end; ++i) c.outputs[0].as<int64_t>()[i - start] = d[static_cast<size_t>(i)];
+  if (c.outputs[0].count() != std::max<int64_t>(end - start, 0))
+    return Internal("the output has the wrong length");
+  for (int64_t i = start; i < end; ++i)
+    c.outputs[0].as<int64_t>()[i - start] = d[static_cast<size_t>(i)];
   return OkStatus();
 }
 
@@ -112,16 +116,19 @@ Status OnnxConstantOfShape(const OpContext& c) {
 Status OnnxRange(const OpContext& c) {
   const TensorView& y = c.outputs[0];
   for (const TensorView& in : c.inputs) {
-    if (in.count() != 1 || in.dtype != y.dtype) return InvalidArgument("start, limit and delta must be scalars of one type");
+    if (in.count() != 1 || in.dtype != y.dtype)
+      return InvalidArgument("start, limit and delta must be scalars of one type");
   }
   auto run = [&]<typename T>() {
     using C = Compute<T>;
-    const C start = static_cast<C>(*c.inputs[0].as<const T>()), delta = static_cast<C>(*c.inputs[2].as<const T>());
+    const C start = static_cast<C>(*c.inputs[0].as<const T>()),
+            delta = static_cast<C>(*c.inputs[2].as<const T>());
     for (int64_t i = 0, n = y.count(); i < n; ++i) {
       if constexpr (kIsFloat<T>) {
         y.as<T>()[i] = static_cast<T>(start + static_cast<C>(i) * delta);
       } else {
-        y.as<T>()[i] = static_cast<T>(static_cast<uint64_t>(start) + static_cast<uint64_t>(i) * static_cast<uint64_t>(delta));
+        y.as<T>()[i] = static_cast<T>(static_cast<uint64_t>(start) +
+                                      static_cast<uint64_t>(i) * static_cast<uint64_t>(delta));
       }
     }
   };
@@ -160,7 +167,8 @@ Status OnnxCumSum(const OpContext& c) {
   if (c.inputs[1].count() != 1) return InvalidArgument("axis must be one integer");
   int axis;
   SLIPWAY_RETURN_IF_ERROR(NormalizeAxis(IndexAt(c.inputs[1], 0), x.dims.rank(), &axis));
-  const bool exclusive = c.attributes->Int("exclusive", 0) != 0, reverse = c.attributes->Int("reverse", 0) != 0;
+  const bool exclusive = c.attributes->Int("exclusive", 0) != 0,
+             reverse = c.attributes->Int("reverse", 0) != 0;
   if (x.count() == 0) return OkStatus();
   const Lines lines(x.dims, axis);
   auto run = [&]<typename T>() {
@@ -178,7 +186,8 @@ Status OnnxCumSum(const OpContext& c) {
     }
   };
   const DType t = x.dtype;
-  if (!DispatchFloat(t, run) && !Dispatch<int32_t, int64_t, uint32_t, uint64_t>(t, run)) return NoKernel(t);
+  if (!DispatchFloat(t, run) && !Dispatch<int32_t, int64_t, uint32_t, uint64_t>(t, run))
+    return NoKernel(t);
   return OkStatus();
 }
 
@@ -191,14 +200,15 @@ Status OnnxTopK(const OpContext& c) {
   const int64_t k = values.dims[static_cast<size_t>(axis)];
   const Lines from(x.dims, axis), to(values.dims, axis);
   if (k > from.n) {
-    return InvalidArgument("k = " + std::to_string(k) + " exceeds the " + std::to_string(from.n) + " elements of axis " +
-                           std::to_string(axis));
+    return InvalidArgument("k = " + std::to_string(k) + " exceeds the " + std::to_string(from.n) +
+                           " elements of axis " + std::to_string(axis));
   }
   if (values.count() == 0) return OkStatus();
   auto run = [&]<typename T>() {
     For(c, from.count, 16, [&](int64_t begin, int64_t end) {
       for (int64_t l = begin; l < end; ++l) {
-        const TopHeap<T> heap{values.as<T>() + to.Base(l), indices.as<int64_t>() + to.Base(l), to.inner, k, largest};
+        const TopHeap<T> heap{values.as<T>() + to.Base(l), indices.as<int64_t>() + to.Base(l),
+                              to.inner, k, largest};
         heap.Run(x.as<const T>() + from.Base(l), from.n);
       }
     });
@@ -210,11 +220,14 @@ Status OnnxTopK(const OpContext& c) {
 // values = [off, on]; an index outside [-depth, depth) gives only off values.
 Status OnnxOneHot(const OpContext& c) {
   const TensorView &indices = c.inputs[0], &values = c.inputs[2], &y = c.outputs[0];
-  if (values.count() != 2 || values.dtype != y.dtype) return InvalidArgument("values must be [off_value, on_value]");
+  if (values.count() != 2 || values.dtype != y.dtype)
+    return InvalidArgument("values must be [off_value, on_value]");
   int axis;
   SLIPWAY_RETURN_IF_ERROR(NormalizeAxis(c.attributes->Int("axis", -1), y.dims.rank(), &axis));
-  const int64_t depth = y.dims[static_cast<size_t>(axis)], inner = y.dims.count(axis + 1, y.dims.rank());
-  if (indices.count() * depth != y.count()) return Internal("the output extent does not fit indices and depth");
+  const int64_t depth = y.dims[static_cast<size_t>(axis)],
+                inner = y.dims.count(axis + 1, y.dims.rank());
+  if (indices.count() * depth != y.count())
+    return Internal("the output extent does not fit indices and depth");
   if (y.count() == 0) return OkStatus();
   bool known = false;
   auto run = [&]<typename T>() {

@@ -1,7 +1,8 @@
 #pragma once
-// The matrix product under convolutions and linear layers: C[M, N] = A[M, K] * B[K, N] in tiles that fit the first-level cache, operands
-// packed by the caller's functions into fixed buffers on the stack. k runs in ascending order for every element, so a result does not depend on
-// the number of threads. Floats accumulate in their own type (float32 for float32), integers modulo 2^32.
+// The matrix product under convolutions and linear layers: C[M, N] = A[M, K] * B[K, N] in tiles
+// that fit the first-level cache, operands packed by the caller's functions into fixed buffers on
+// the stack. k runs in ascending order for every element, so a result does not depend on the number
+// of threads. Floats accumulate in their own type (float32 for float32), integers modulo 2^32.
 
 #include <algorithm>
 #include <cstdint>
@@ -13,7 +14,8 @@
 namespace slipway::ops {
 
 inline constexpr int kTile = 64;
-// Rows of a tile start on vector boundaries and loops over columns run to the next multiple of this.
+// Rows of a tile start on vector boundaries and loops over columns run to the next multiple of
+// this.
 inline constexpr int kTileColumns = 8;
 
 namespace detail {
@@ -29,8 +31,8 @@ inline Acc Product(Buf a, Buf b) {
 
 // acc[i][0, n) += sum over k < kt of a[i][k] * b[k][0, n); kt a multiple of 4, n of kTileColumns.
 template <typename Acc, typename Buf>
-void MultiplyTile(Acc* __restrict acc, const Buf* __restrict a, const Buf* __restrict b, int mt, int n,
-                  int kt) {
+void MultiplyTile(Acc* __restrict acc, const Buf* __restrict a, const Buf* __restrict b, int mt,
+                  int n, int kt) {
   int i = 0;
   for (; i + 2 <= mt; i += 2) {
     Acc* __restrict c0 = acc + i * kTile;
@@ -67,11 +69,12 @@ void MultiplyTile(Acc* __restrict acc, const Buf* __restrict a, const Buf* __res
 }  // namespace detail
 
 // pack_a(batch, i, k, n, Buf* to): to[0, n) = A[i][k, k + n).
-// pack_b(batch, j, n, k, kn, Buf* to): to[r * kTile + c] = B[k + r][j + c] for r < kn, c < n; entries beyond are already zero.
-// store(batch, i, j, n, const Acc* row): takes the finished C[i][j, j + n); called once for each element, from several threads.
+// pack_b(batch, j, n, k, kn, Buf* to): to[r * kTile + c] = B[k + r][j + c] for r < kn, c < n;
+// entries beyond are already zero. store(batch, i, j, n, const Acc* row): takes the finished
+// C[i][j, j + n); called once for each element, from several threads.
 template <typename Acc, typename Buf, typename PackA, typename PackB, typename Store>
-void TiledGemm(const OpContext& c, int64_t batches, int64_t m, int64_t n, int64_t k, const PackA& pack_a,
-               const PackB& pack_b, const Store& store) {
+void TiledGemm(const OpContext& c, int64_t batches, int64_t m, int64_t n, int64_t k,
+               const PackA& pack_a, const PackB& pack_b, const Store& store) {
   const int64_t tiles_m = CeilDiv(m, kTile), tiles_n = CeilDiv(n, kTile);
   const int64_t tasks = batches * tiles_m * tiles_n;
   For(c, tasks, 1, [&](int64_t begin, int64_t end) {
@@ -89,7 +92,8 @@ void TiledGemm(const OpContext& c, int64_t batches, int64_t m, int64_t n, int64_
       for (int64_t k0 = 0; k0 < k; k0 += kTile) {
         const int kt = static_cast<int>(std::min<int64_t>(kTile, k - k0));
         const int kr = static_cast<int>(RoundUp(kt, 4));
-        if (columns > nt) std::memset(static_cast<void*>(b), 0, sizeof(Buf) * kTile * static_cast<size_t>(kr));
+        if (columns > nt)
+          std::memset(static_cast<void*>(b), 0, sizeof(Buf) * kTile * static_cast<size_t>(kr));
         for (int r = kt; r < kr; ++r) std::fill(b + r * kTile, b + (r + 1) * kTile, Buf{0});
         pack_b(batch, j0, nt, k0, kt, static_cast<Buf*>(b));
         for (int i = 0; i < mt; ++i) {

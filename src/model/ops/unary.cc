@@ -109,7 +109,8 @@ Status OnnxSoftsign(const OpContext& c) {
   return MapFloat(c, [](auto x) { return x / (1 + std::fabs(x)); });
 }
 Status OnnxMish(const OpContext& c) {
-  return MapFloat(c, [](auto x) { return x * std::tanh(std::log1p(std::exp(-std::fabs(x))) + Relu(x)); });
+  return MapFloat(
+      c, [](auto x) { return x * std::tanh(std::log1p(std::exp(-std::fabs(x))) + Relu(x)); });
 }
 Status OnnxErf(const OpContext& c) {
   return MapFloat(c, [](auto x) { return std::erf(x); });
@@ -176,8 +177,9 @@ Status OnnxDropout(const OpContext& c) {
   if (c.Has(2) && c.inputs[2].count() > 0 && ScalarAt(c.inputs[2]) != 0) {
     const double ratio = c.Has(1) && c.inputs[1].count() > 0 ? ScalarAt(c.inputs[1]) : 0.5;
     if (ratio != 0) {
-      return Unsupported("training_mode with a ratio other than 0: this is an inference engine; export the "
-                         "model in evaluation mode");
+      return Unsupported(
+          "training_mode with a ratio other than 0: this is an inference engine; export the "
+          "model in evaluation mode");
     }
   }
   if (c.outputs.size() > 1 && c.outputs[1].present() && c.outputs[1].count() > 0) {
@@ -191,7 +193,8 @@ Status OnnxClip(const OpContext& c) {
   for (size_t i = 1; i < 3; ++i) {
     if (!c.Has(i)) continue;
     if (c.inputs[i].dtype != t || c.inputs[i].count() != 1) {
-      return InvalidArgument(std::string(i == 1 ? "min" : "max") + " must be one element of type " + DTypeName(t));
+      return InvalidArgument(std::string(i == 1 ? "min" : "max") + " must be one element of type " +
+                             DTypeName(t));
     }
   }
   auto run = [&]<typename T>() {

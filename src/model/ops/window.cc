@@ -22,7 +22,8 @@ Status ReadList(std::string_view name, std::span<const int64_t> list, int spatia
   for (int i = 0; i < spatial; ++i) {
     const int64_t v = list[static_cast<size_t>(i)];
     if (v < low || v >= kLimit) {
-      return InvalidArgument(std::string(name) + " value " + std::to_string(v) + " is out of range");
+      return InvalidArgument(std::string(name) + " value " + std::to_string(v) +
+                             " is out of range");
     }
     to[3 - spatial + i] = v;
   }
@@ -33,7 +34,8 @@ Status Common(const Attributes& a, const Dims& x, const Dims& y, std::span<const
               Window* w) {
   w->spatial = x.rank() - 2;
   if (w->spatial < 1 || w->spatial > 3 || y.rank() != x.rank()) {
-    return InvalidArgument("expects X and Y of equal rank 3, 4 or 5, got " + x.ToString() + " and " + y.ToString());
+    return InvalidArgument("expects X and Y of equal rank 3, 4 or 5, got " + x.ToString() +
+                           " and " + y.ToString());
   }
   const int first = 3 - w->spatial;
   for (int i = 0; i < w->spatial; ++i) {
@@ -111,7 +113,8 @@ Result<Window> ResolveTransposedWindow(const Attributes& a, const Dims& x, const
   Window w;
   SLIPWAY_RETURN_IF_ERROR(Common(a, y, x, kernel, &w));
   int64_t extra[3] = {0, 0, 0};
-  SLIPWAY_RETURN_IF_ERROR(ReadList("output_padding", a.Ints("output_padding"), w.spatial, 0, extra));
+  SLIPWAY_RETURN_IF_ERROR(
+      ReadList("output_padding", a.Ints("output_padding"), w.spatial, 0, extra));
   const std::string_view auto_pad = a.String("auto_pad", "NOTSET");
   const bool not_set = auto_pad == "NOTSET" || auto_pad.empty();
   if (!not_set && auto_pad != "VALID" && auto_pad != "SAME_UPPER" && auto_pad != "SAME_LOWER") {
@@ -121,8 +124,8 @@ Result<Window> ResolveTransposedWindow(const Attributes& a, const Dims& x, const
     SLIPWAY_RETURN_IF_ERROR(ExplicitPads(a, &w));
   } else if (auto_pad != "VALID") {
     for (int d = 0; d < 3; ++d) {
-      const int64_t total = w.stride[d] * (w.out[d] - 1) + extra[d] +
-                            (w.kernel[d] - 1) * w.dilation[d] + 1 - w.in[d];
+      const int64_t total =
+          w.stride[d] * (w.out[d] - 1) + extra[d] + (w.kernel[d] - 1) * w.dilation[d] + 1 - w.in[d];
       SplitPad(total, auto_pad == "SAME_UPPER", d, &w);
     }
   }
