@@ -1,7 +1,7 @@
 #include "cli/cli.h"
 #include "deploy/deploy.h"
-#include "deploy/render.h"
 #include "deploy/toolchain.h"
+#include "report/deployment.h"
 
 namespace slipway::cli {
 namespace {
@@ -22,9 +22,10 @@ Status Execute(Options& o, Context& context) {
                           int64_t total) { progress.Update(platform + ": " + stage, done, total); };
   SLIPWAY_ASSIGN_OR_RETURN(deploy::DeployOutcome outcome, deploy::Deploy(o.deploy));
   progress.Done();
-  report::DeployReport report = deploy::ReportOf(outcome);
-  std::string text =
-      report::RenderText(report, report::TerminalWidth(1)) + "report: " + outcome.report + "\n";
+  report::DeployReport report = report::ReportOf(outcome);
+  SLIPWAY_RETURN_IF_ERROR(report::WriteReport(report, o.deploy.folder));
+  std::string text = report::RenderText(report, report::TerminalWidth(1)) +
+                     "report: " + o.deploy.folder + "/report.html" + "\n";
   context.Print(text, nlohmann::json::parse(report::RenderJson(report)));
   return outcome.status;
 }

@@ -13,7 +13,6 @@
 #include "deploy/model_io.h"
 #include "deploy/parity.h"
 #include "deploy/quantize_model.h"
-#include "deploy/render.h"
 #include "deploy/stages.h"
 #include "device/host_facts.h"
 #include "model/frontends/onnx/export.h"
@@ -413,10 +412,6 @@ Result<DeployOutcome> Road::Run() {
     out.status = RunPlatform(platform, out);
     outcome.platforms.push_back(std::move(out));
   }
-  outcome.report = o_.folder + "/report.html";
-  report::DeployReport report = ReportOf(outcome);
-  SLIPWAY_RETURN_IF_ERROR(report::WriteHtml(report, outcome.report));
-  SLIPWAY_RETURN_IF_ERROR(WriteFile(o_.folder + "/report.json", report::RenderJson(report)));
   for (const PlatformOutcome& p : outcome.platforms) {
     if (!p.gate_ok) {
       std::string message = p.platform + ": the accuracy drop of " +

@@ -59,14 +59,13 @@ struct DeployOutcome {
   int64_t evaluated = 0, calibration_samples = 0;
   int threads = 1;
   std::vector<PlatformOutcome> platforms;
-  std::string report;  // DIR/report.html
   // GateFailed when a gate failed (names the layer that hurts most), else the first platform's
   // error, else ok.
   Status status;
 };
 
-// Writes DIR/PLATFORM.slip, DIR/PLATFORM.qdq.onnx for integer platforms, DIR/report.html and
-// DIR/report.json. Finished deterministic stages (quantization, accuracy) are kept in DIR/.stages
+// Writes DIR/PLATFORM.slip and, for integer platforms, DIR/PLATFORM.qdq.onnx (report/deployment.h
+// makes the report). Finished deterministic stages (quantization, accuracy) are kept in DIR/.stages
 // under a hash of everything they depend on, so that a second call goes on where the first stopped.
 // An error is returned only when nothing can be deployed at all (the model or the data is unusable,
 // the folder unwritable, a platform unknown).

@@ -55,7 +55,6 @@ class HtmlPage {
 
  private:
   std::string title_, body_;
-  int tabs_ = 0;
 };
 
 }  // namespace slipway::report

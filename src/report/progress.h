@@ -40,7 +40,6 @@ class Progress {
   int64_t done_ = 0;
   bool finished_ = false;
   std::chrono::steady_clock::time_point start_, drawn_;
-  bool drawn_once_ = false;
 };
 
 }  // namespace slipway::report

@@ -1,21 +1,23 @@
-#include "deploy/render.h"
+#include "report/deployment.h"
 
 #include <algorithm>
 #include <map>
 
+#include "base/mapped_file.h"
 #include "device/host_facts.h"
 
-namespace slipway::deploy {
+namespace slipway::report {
 namespace {
 
-std::vector<report::LayerReport> LayersOf(const PlatformOutcome& p) {
+std::vector<LayerReport> LayersOf(const deploy::PlatformOutcome& p) {
   std::map<std::string, const compiler::PlacementRow*> placed;
   for (const auto& row : p.placement) placed[row.node] = &row;
-  std::vector<report::LayerReport> layers;
-  for (const NodeTime& n : p.bench.nodes) {
-    report::LayerReport layer{n.name, n.op, n.backend, n.kernel, "", "", n.ms, n.macs};
+  std::vector<LayerReport> layers;
+  for (const deploy::NodeTime& n : p.bench.nodes) {
+    LayerReport layer{n.name, n.op, n.backend, n.kernel, "", "", n.ms, n.macs};
     if (auto it = placed.find(n.name); it != placed.end()) {
       layer.dtype = it->second->dtype;
+      layer.macs = it->second->macs;  // also where the batch is dynamic: at 1
       if (it->second->fallback) {
         for (const auto& reason : it->second->reasons)
           layer.why += (layer.why.empty() ? "" : "; ") + reason;
@@ -26,8 +28,8 @@ std::vector<report::LayerReport> LayersOf(const PlatformOutcome& p) {
   return layers;
 }
 
-report::PlatformReport RowOf(const PlatformOutcome& p, bool gated) {
-  report::PlatformReport r;
+PlatformReport RowOf(const deploy::PlatformOutcome& p, bool gated) {
+  PlatformReport r;
   r.platform = p.platform;
   r.precision = p.precision;
   r.package = p.package.substr(p.package.find_last_of('/') + 1);
@@ -49,13 +51,12 @@ report::PlatformReport RowOf(const PlatformOutcome& p, bool gated) {
   r.own_nodes_share = p.own_node_share;
   r.own_macs_share = p.own_mac_share;
   if (!p.status.ok()) {
-    r.verdict = p.status.code() == StatusCode::kGateFailed ? report::Verdict::kFail
-                                                           : report::Verdict::kError;
+    r.verdict = p.status.code() == StatusCode::kGateFailed ? Verdict::kFail : Verdict::kError;
     r.why = p.status.message();
   } else if (!gated) {
-    r.verdict = report::Verdict::kNotChecked;
+    r.verdict = Verdict::kNotChecked;
   } else {
-    r.verdict = p.gate_ok ? report::Verdict::kPass : report::Verdict::kFail;
+    r.verdict = p.gate_ok ? Verdict::kPass : Verdict::kFail;
     if (!p.gate_ok) r.why = "the accuracy drop is over the limit";
   }
   r.layers = LayersOf(p);
@@ -64,12 +65,12 @@ report::PlatformReport RowOf(const PlatformOutcome& p, bool gated) {
 
 }  // namespace
 
-report::DeployReport ReportOf(const DeployOutcome& outcome) {
-  report::DeployReport report;
+DeployReport ReportOf(const deploy::DeployOutcome& outcome) {
+  DeployReport report;
   report.model = outcome.model.substr(outcome.model.find_last_of('/') + 1);
   report.model_hash = outcome.model_sha256;
   report.date = device::UtcNow();
-  report.tool_version = "slipway 0.1.0";
+  report.tool_version = "0.1.0";
   report.host = device::Summary(device::ReadHostFacts());
   report.params = outcome.parameters;
   report.macs = outcome.macs;
@@ -78,7 +79,7 @@ report::DeployReport ReportOf(const DeployOutcome& outcome) {
   report.eval_samples = outcome.evaluated;
   report.calib_samples = outcome.calibration_samples;
   report.threads = outcome.threads;
-  for (const PlatformOutcome& p : outcome.platforms) {
+  for (const deploy::PlatformOutcome& p : outcome.platforms) {
     report.rows.push_back(RowOf(p, outcome.max_drop >= 0));
     std::vector<quant::LayerError> worst = p.layers;
     std::stable_sort(worst.begin(), worst.end(),
@@ -106,4 +107,9 @@ report::DeployReport ReportOf(const DeployOutcome& outcome) {
   return report;
 }
 
-}  // namespace slipway::deploy
+Status WriteReport(const DeployReport& report, const std::string& folder) {
+  SLIPWAY_RETURN_IF_ERROR(WriteHtml(report, folder + "/report.html"));
+  return WriteFile(folder + "/report.json", RenderJson(report));
+}
+
+}  // namespace slipway::report
