@@ -18,7 +18,7 @@ namespace slipway::cts {
 std::vector<Backend> Backends() {
   using namespace slipway::backends;  // NOLINT: a list of factories
   return {
-      {.name = "reference", .compiler = MakeReferenceCompiler, .run = ReferenceBackend(), .checks_shapes = false},
+      {.name = "reference", .compiler = MakeReferenceCompiler, .run = ReferenceBackend()},
       {.name = "null", .compiler = MakeNullCompiler, .run = NullBackend()},
 #if SLIPWAY_HAS_ONEDNN
       {.name = "onednn", .compiler = MakeOnednnCompiler, .run = OnednnBackend(), .exact_integers = false},

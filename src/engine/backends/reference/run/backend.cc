@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/backends/reference/run/check.h"
 #include "engine/format/layout.h"
 #include "engine/format/op_desc.h"
 #include "engine/kernels/backend_glue.h"
@@ -96,8 +97,11 @@ int Prepare(void*, void* program, const slipway_step* step, slipway_requirements
     }
     auto b = std::make_unique<Bound>();
     b->program = p;
-    b->inputs.resize(step->num_inputs);
-    b->outputs.resize(step->num_outputs);
+    for (uint32_t i = 0; i < step->num_inputs; ++i) b->inputs.push_back(kernels::ToView(step->inputs[i]));
+    for (uint32_t i = 0; i < step->num_outputs; ++i) b->outputs.push_back(kernels::ToView(step->outputs[i]));
+    if (p->kind == Kind::kKernel) {
+      SLIPWAY_RETURN_IF_ERROR(CheckOperands(p->op.domain, p->op.op, p->op.attributes, b->inputs, b->outputs));
+    }
     *bound = b.release();
     return OkStatus();
   });
@@ -128,7 +132,10 @@ int Run(void*, void* bound, const slipway_tensor* inputs, const slipway_tensor* 
     context.outputs = b->outputs;
     context.attributes = &b->program->op.attributes;
     context.pool = &parallel;
-    return b->program->kernel(context);
+    Status status = b->program->kernel(context);
+    // To a kernel, extents that contradict the data (of axes, starts, ...) are a fault of shape inference; here they are one of the package.
+    if (status.code() == StatusCode::kInternal) return DataLoss(status.message() + "; compile the package again");
+    return status;
   });
 }
 

@@ -1,0 +1,18 @@
+#pragma once
+// What the plain-loop kernels take for granted because shape inference checked it when the model was compiled: numbers of operands, element types and
+// extents. A package comes from a file that may be damaged or hostile, so the backend checks again before a kernel sees it.
+
+#include <span>
+#include <string_view>
+
+#include "base/status.h"
+#include "model/ops/attributes.h"
+#include "model/ops/tensor_view.h"
+
+namespace slipway::backends {
+
+// `inputs` and `outputs` with concrete extents; data only of constants. DataLoss says what does not fit; Unsupported: no such operator.
+Status CheckOperands(std::string_view domain, std::string_view op, const ops::Attributes& attributes,
+                     std::span<const ops::TensorView> inputs, std::span<const ops::TensorView> outputs);
+
+}  // namespace slipway::backends
