@@ -1,0 +1,322 @@
+// QDQ patterns to integer operators. The arithmetic of each is fixed in operators.inc; this pass only decides what becomes one and computes
+// its constants.
+
+#include <cmath>
+#include <limits>
+
+#include "model/passes/epilogue.h"
+#include "model/passes/evaluate.h"
+#include "model/passes/pass.h"
+#include "model/passes/qdq.h"
+
+namespace slipway::passes {
+namespace {
+
+constexpr char kDomain[] = "slipway";
+static_assert(std::string_view(kDomain) == ir::kSlipwayDomain);
+
+float Ratio(double numerator, double denominator) { return static_cast<float>(numerator / denominator); }
+
+// Where the result of a node goes: through clamps to a Quantize, or as float to whoever reads it.
+struct Output {
+  std::optional<QParams> params;  // absent: float32
+  int32_t q_min = 0, q_max = 0;
+  std::vector<Node*> nodes;       // Relu or Clip, and the Quantize
+  // The divisor of the multiplier.
+  double scale() const { return params ? params->scale : 1.0; }
+};
+
+// Narrows the range of codes by a Relu or Clip; false when it is another activation.
+bool Clamp(const Activation& activation, Output& out) {
+  if (activation.none()) return true;
+  if (activation.name == "Relu") {
+    out.q_min = std::max(out.q_min, std::min(out.params->zero, out.q_max));
+    return true;
+  }
+  if (activation.name != "Clip") return false;
+  auto code = [&](float v, int32_t infinite) { return std::isinf(v) ? infinite : out.params->CodeOf(v); };
+  int32_t lo = code(activation.params[0], activation.params[0] < 0 ? out.q_min : out.q_max);
+  int32_t hi = code(activation.params[1], activation.params[1] < 0 ? out.q_min : out.q_max);
+  out.q_min = std::clamp(lo, out.q_min, out.q_max);
+  out.q_max = std::clamp(hi, out.q_min, out.q_max);
+  return true;
+}
+
+// `own`: the activation that the node itself applies. When no Quantize can be reached the result is float, without activation.
+Output FindOutput(const Node* node, const Activation& own) {
+  Output out;
+  Node* user = node->output()->OnlyUser();
+  Activation activation = own;
+  std::vector<Node*> nodes;
+  if (own.none() && user && user->input(0) == node->output()) {
+    if (auto found = ActivationOf(user)) {
+      activation = *found;
+      nodes.push_back(user);
+      user = user->output()->OnlyUser();
+    }
+  }
+  auto params = user && user->IsSlipway("Quantize") ? PerTensorParams(user) : std::nullopt;
+  if (!params) return {};
+  nodes.push_back(user);
+  out.params = params;
+  out.q_min = params->q_min;
+  out.q_max = params->q_max;
+  if (!Clamp(activation, out)) return {};
+  out.nodes = nodes;
+  return out;
+}
+
+void Write(const Output& out, ir::Attributes& attributes) {
+  if (!out.params) {
+    attributes.Set("to", static_cast<int64_t>(DType::kFloat32));
+    return;
+  }
+  attributes.Set("to", static_cast<int64_t>(out.params->codes));
+  attributes.Set("y_zero_point", int64_t{out.params->zero});
+  attributes.Set("q_min", int64_t{out.q_min});
+  attributes.Set("q_max", int64_t{out.q_max});
+}
+
+std::vector<Node*> Replaced(Node* node, const Output& out) {
+  std::vector<Node*> nodes{node};
+  nodes.insert(nodes.end(), out.nodes.begin(), out.nodes.end());
+  return nodes;
+}
+
+// Conv and Linear -------------------------------------------------------------------------------------------------------------
+
+struct Weighted {
+  Node* node = nullptr;
+  bool conv = false, transposed = false;
+  Value *bias = nullptr, *residual = nullptr;
+  Activation activation;
+  int64_t channel_axis = 0;
+};
+
+std::optional<Weighted> ReadWeighted(Node* node) {
+  Weighted w{node};
+  bool fused_conv = node->IsSlipway("Conv"), fused_linear = node->IsSlipway("Linear");
+  w.conv = fused_conv || node->Is("Conv");
+  auto rank = RankOf(node->input(1));
+  if (w.conv) {
+    if (!fused_conv && node->attributes.String("auto_pad", "NOTSET") != "NOTSET") return std::nullopt;
+  } else if (fused_linear || node->Is("MatMul") || node->Is("Gemm")) {
+    if (rank != 2 || RankOf(node->input(0)).value_or(0) < 2) return std::nullopt;
+    w.transposed = node->attributes.Int(fused_linear ? "transW" : "transB", 0) != 0;
+    w.channel_axis = w.transposed ? 0 : 1;
+    bool plain = node->attributes.Float("alpha", 1) == 1 && node->attributes.Float("beta", 1) == 1 &&
+                 node->attributes.Int("transA", 0) == 0;
+    if (node->Is("Gemm") && !plain) return std::nullopt;
+  } else {
+    return std::nullopt;
+  }
+  w.bias = node->input(2);
+  if (fused_conv || fused_linear) {
+    w.residual = node->input(3);
+    w.activation = Activation::Read(node->attributes);
+  }
+  return w;
+}
+
+// Sum over the weights of |w| * the largest |x|, plus |bias|, must fit int32 for every channel.
+bool AccumulatorFits(const QWeights& weights, const Weighted& w, const QParams& x, const std::vector<int64_t>& bias,
+                     int64_t channels) {
+  int64_t largest = std::max(std::abs(x.q_min - x.zero), std::abs(x.q_max - x.zero));
+  std::vector<int64_t> sums(static_cast<size_t>(channels), 0);
+  const int8_t* codes = weights.codes.data<int8_t>();
+  int64_t inner = weights.codes.count() / channels;
+  for (int64_t i = 0; i < weights.codes.count(); ++i) {
+    int64_t c = w.channel_axis == 0 ? i / inner : i % channels;
+    sums[static_cast<size_t>(c)] += std::abs(static_cast<int64_t>(codes[i])) * largest;
+  }
+  for (size_t c = 0; c < sums.size(); ++c) {
+    int64_t total = sums[c] + (bias.empty() ? 0 : std::abs(bias[c]));
+    if (total > std::numeric_limits<int32_t>::max()) return false;
+  }
+  return true;
+}
+
+// The bias in units of s_x * s_w; nullopt when it is not constant or one does not fit int32.
+std::optional<std::vector<int64_t>> IntegerBias(const Value* value, const QParams& x, const QWeights& weights, int64_t channels) {
+  auto bias = BiasOf(value);
+  if (!bias || static_cast<int64_t>(bias->values.size()) != channels) return std::nullopt;
+  std::vector<int64_t> codes;
+  for (size_t c = 0; c < bias->values.size(); ++c) {
+    double unit = static_cast<double>(x.scale) * weights.scales[weights.scales.size() == 1 ? 0 : c];
+    bool same_unit = !bias->codes.empty() && std::abs(bias->scales[c] - unit) <= 1e-6 * unit;
+    double code = same_unit ? static_cast<double>(bias->codes[c]) : std::nearbyint(bias->values[c] / unit);
+    if (!(std::abs(code) <= std::numeric_limits<int32_t>::max())) return std::nullopt;
+    codes.push_back(static_cast<int64_t>(code));
+  }
+  return codes;
+}
+
+bool LowerWeighted(Graph& graph, Node* node) {
+  auto w = ReadWeighted(node);
+  if (!w) return false;
+  Dequantized x = DequantizedValue(node->input(0));
+  auto weights = x ? WeightsOf(node->input(1), w->channel_axis) : std::nullopt;
+  if (!weights) return false;
+  int64_t channels = weights->codes.dims()[static_cast<size_t>(w->channel_axis)];
+  std::vector<int64_t> bias;
+  if (w->bias) {
+    auto codes = IntegerBias(w->bias, x.params, *weights, channels);
+    if (!codes) return false;
+    bias = std::move(*codes);
+  }
+  if (!AccumulatorFits(*weights, *w, x.params, bias, channels)) return false;
+
+  Dequantized z = DequantizedValue(w->residual);
+  bool float_residual = w->residual && !z;
+  Output out = float_residual ? Output{} : FindOutput(node, w->activation);
+  std::vector<float> multiplier;
+  for (float s : weights->scales) multiplier.push_back(Ratio(static_cast<double>(x.params.scale) * s, out.scale()));
+
+  std::vector<Value*> inputs{x.codes, graph.AddConstant(node->input(1)->name() + "_codes", weights->codes),
+                             AddFloats(graph, node->name() + "_multiplier", {static_cast<int64_t>(multiplier.size())}, multiplier)};
+  if (!bias.empty() || z) inputs.push_back(nullptr);
+  if (!bias.empty()) {
+    std::vector<int32_t> narrow(bias.begin(), bias.end());
+    inputs[3] = graph.AddConstant(node->name() + "_bias", Tensor::Vector<int32_t>(narrow));
+  }
+  ir::Attributes attributes;
+  if (w->conv) {
+    for (const char* name : {"dilations", "group", "kernel_shape", "pads", "strides"}) {
+      if (auto* value = node->attributes.Find(name)) attributes.Set(name, *value);
+    }
+  } else if (w->transposed) {
+    attributes.Set("transW", int64_t{1});
+  }
+  attributes.Set("x_zero_point", int64_t{x.params.zero});
+  Write(out, attributes);
+  if (z) {
+    inputs.push_back(z.codes);
+    attributes.Set("z_multiplier", Ratio(z.params.scale, out.scale()));
+    attributes.Set("z_zero_point", int64_t{z.params.zero});
+  }
+  Graph::NodeSpec spec{.op = w->conv ? "QConv" : "QLinear", .inputs = inputs, .attributes = attributes, .domain = kDomain};
+  bool rest = !out.params && (float_residual || !w->activation.none());
+  if (!rest) {
+    Fuse(graph, std::move(spec), node, Replaced(node, out));
+    return true;
+  }
+  // An integer core with a float tail: the addition and the activation become nodes of their own.
+  spec.name = node->name() + "/integer";
+  Node* core = graph.AddNode(std::move(spec), node);
+  core->output()->set_type(node->output()->type());
+  core->sources = node->sources.empty() ? std::vector<std::string>{node->name()} : node->sources;
+  if (float_residual) {
+    ir::Attributes add;
+    w->activation.WriteTo(add);
+    Fuse(graph, {.op = "Add", .inputs = {core->output(), w->residual}, .attributes = add, .domain = kDomain}, node, {node});
+  } else {
+    Node* tail = AddActivation(graph, w->activation, core->output(), node, node->name() + "/activation");
+    tail->sources = core->sources;
+    std::string name = node->output()->name();
+    graph.ReplaceAllUses(node->output(), tail->output());
+    graph.RemoveNode(node);
+    graph.Rename(tail->output(), name);
+  }
+  return true;
+}
+
+// Elementwise and pooling -----------------------------------------------------------------------------------------------------
+
+bool LowerBinary(Graph& graph, Node* node) {
+  bool mul = node->Is("Mul");
+  if (!mul && !node->Is("Add") && !node->IsSlipway("Add")) return false;
+  Dequantized a = DequantizedValue(node->input(0)), b = DequantizedValue(node->input(1));
+  if (!a || !b) return false;
+  Activation own = Activation::Read(node->attributes);
+  Output out = FindOutput(node, own);
+  if (!out.params && !own.none()) return false;
+  ir::Attributes attributes{{"a_zero_point", int64_t{a.params.zero}}, {"b_zero_point", int64_t{b.params.zero}}};
+  if (mul) {
+    attributes.Set("multiplier", Ratio(static_cast<double>(a.params.scale) * b.params.scale, out.scale()));
+  } else {
+    attributes.Set("a_multiplier", Ratio(a.params.scale, out.scale()));
+    attributes.Set("b_multiplier", Ratio(b.params.scale, out.scale()));
+  }
+  Write(out, attributes);
+  Fuse(graph, {.op = mul ? "QMul" : "QAdd", .inputs = {a.codes, b.codes}, .attributes = attributes, .domain = kDomain}, node,
+       Replaced(node, out));
+  return true;
+}
+
+bool LowerPool(Graph& graph, Node* node) {
+  bool global = node->Is("GlobalAveragePool");
+  if (!global && !node->Is("AveragePool")) return false;
+  Dequantized x = DequantizedValue(node->input(0));
+  if (!x) return false;
+  Output out = FindOutput(node, {});
+  ir::Attributes attributes;
+  if (global) {
+    attributes.Set("global", int64_t{1});
+  } else {
+    attributes = node->attributes;
+  }
+  attributes.Set("multiplier", Ratio(x.params.scale, out.scale()));
+  attributes.Set("x_zero_point", int64_t{x.params.zero});
+  Write(out, attributes);
+  Fuse(graph, {.op = "QAveragePool", .inputs = {x.codes}, .attributes = attributes, .domain = kDomain}, node, Replaced(node, out));
+  return true;
+}
+
+// Quantize behind a chain of elementwise operators of one variable behind a Dequantize: a table, or a change of scale.
+bool LowerUnary(Graph& graph, Node* node) {
+  auto y = node->IsSlipway("Quantize") ? PerTensorParams(node) : std::nullopt;
+  if (!y) return false;
+  std::vector<Node*> chain{node};
+  Value* value = node->input(0);
+  while (value->OnlyUser() && value->producer() && IsUnaryElementwise(value->producer())) {
+    Node* step = value->producer();
+    chain.insert(chain.begin(), step);
+    value = step->input(step->input(0)->is_constant() ? 1 : 0);
+  }
+  Dequantized x = DequantizedValue(value);
+  if (!x) return false;
+  if (chain.size() == 1) {
+    ir::Attributes attributes{{"multiplier", Ratio(x.params.scale, y->scale)}, {"x_zero_point", int64_t{x.params.zero}}};
+    Output out;
+    out.params = y;
+    out.q_min = y->q_min;
+    out.q_max = y->q_max;
+    Write(out, attributes);
+    Fuse(graph, {.op = "QRescale", .inputs = {x.codes}, .attributes = attributes, .domain = kDomain}, node, chain);
+    return true;
+  }
+  // All 256 codes through the very operators: position i holds the code whose bits are i.
+  auto codes = Tensor::Allocate(x.params.codes, {256});
+  if (!codes.ok()) return false;
+  for (int i = 0; i < 256; ++i) codes->mutable_data()[i] = static_cast<uint8_t>(i);
+  const Node* dequantize = value->producer();
+  std::vector<const Node*> steps{dequantize};
+  steps.insert(steps.end(), chain.begin(), chain.end());
+  Tensor current = *codes;
+  const Value* from = x.codes;
+  for (const Node* step : steps) {
+    std::vector<Tensor> inputs;
+    for (const Value* v : step->inputs()) inputs.push_back(v == from ? current : v ? *v->constant() : Tensor());
+    auto made = EvaluateNode(*step, inputs);
+    if (!made.ok()) return false;
+    current = std::move((*made)[0]);
+    from = step->output();
+  }
+  if (current.count() != 256) return false;
+  Value* table = graph.AddConstant(chain.front()->name() + "_table", current.Reshaped({256}));
+  Fuse(graph, {.op = "QLookup", .inputs = {x.codes, table}, .domain = kDomain}, chain.front(), chain);
+  return true;
+}
+
+}  // namespace
+
+Result<int> LowerQuantized(ir::Graph& graph, const PassOptions&) {
+  int changes = VisitNodes(graph, [&](Node* node) {
+    if (node->inputs().empty() || !node->output()) return false;
+    return LowerWeighted(graph, node) || LowerBinary(graph, node) || LowerPool(graph, node) || LowerUnary(graph, node);
+  });
+  if (changes) graph.RemoveUnused();
+  return changes;
+}
+
+}  // namespace slipway::passes
