@@ -1,4 +1,5 @@
-// Any text as a graph: parsed or refused; what is parsed prints, and the print parses to the same print.
+// Any text as a graph: parsed or refused; what is parsed prints, and the print parses to the same
+// print.
 
 #include <cstdint>
 #include <cstdio>
@@ -15,7 +16,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string text = slipway::ir::ToText(**graph);
   auto again = slipway::ir::ParseText(text);
   if (!again.ok() || slipway::ir::ToText(**again) != text) {
-    std::fprintf(stderr, "does not survive printing: %s\n%s\n", again.status().ToString().c_str(), text.c_str());
+    std::fprintf(stderr, "does not survive printing: %s\n%s\n", again.status().ToString().c_str(),
+                 text.c_str());
     std::abort();
   }
   if (slipway::ir::Verify(**graph).ok()) (void)slipway::ir::InferShapes(**graph).ok();

@@ -1,5 +1,6 @@
-// Any bytes as an ONNX model: the importer must answer with a graph or an error, quickly and in little memory; what it accepts must also export
-// and come back. The first byte of the input is not special: a corpus of plain .onnx files works.
+// Any bytes as an ONNX model: the importer must answer with a graph or an error, quickly and in
+// little memory; what it accepts must also export and come back. The first byte of the input is not
+// special: a corpus of plain .onnx files works.
 
 #include <cstdint>
 #include <cstdio>

@@ -1,5 +1,6 @@
-// The ONNX backend test cases (Debian's libonnx-testdata): every case whose operators are in the table imports, runs in the interpreter and agrees;
-// and so does what the exporter makes of it in several opsets.
+// The ONNX backend test cases (Debian's libonnx-testdata): every case whose operators are in the
+// table imports, runs in the interpreter and agrees; and so does what the exporter makes of it in
+// several opsets.
 
 #include <gtest/gtest.h>
 
@@ -27,7 +28,8 @@ Result<std::string> RunAndCompare(const ir::Graph& graph, const TestCase& c) {
     SLIPWAY_ASSIGN_OR_RETURN(std::vector<Tensor> got, interp::Evaluate(graph, data.inputs));
     if (got.size() != data.outputs.size()) return std::string("the number of outputs differs");
     for (size_t i = 0; i < got.size(); ++i) {
-      if (std::string d = CompareTensors(got[i], data.outputs[i]); !d.empty()) return "output " + std::to_string(i) + ": " + d;
+      if (std::string d = CompareTensors(got[i], data.outputs[i]); !d.empty())
+        return "output " + std::to_string(i) + ": " + d;
     }
   }
   return std::string();
@@ -35,7 +37,8 @@ Result<std::string> RunAndCompare(const ir::Graph& graph, const TestCase& c) {
 
 // The data of these gives `like` as [1] where the model declares [3, 4] (onnx 1.12).
 bool DataIsWrong(const std::string& name) {
-  return name.starts_with("test_castlike_BFLOAT16_to_FLOAT") || name.starts_with("test_castlike_FLOAT_to_BFLOAT16");
+  return name.starts_with("test_castlike_BFLOAT16_to_FLOAT") ||
+         name.starts_with("test_castlike_FLOAT_to_BFLOAT16");
 }
 
 TEST(Conformance, OnnxBackendCases) {
@@ -48,19 +51,23 @@ TEST(Conformance, OnnxBackendCases) {
   for (const std::string& at : folders) {
     const fs::path folder(at);
     if (DataIsWrong(folder.filename().string())) continue;
-    auto fail = [&](const std::string& why) { failed.push_back(folder.filename().string() + ": " + why); };
+    auto fail = [&](const std::string& why) {
+      failed.push_back(folder.filename().string() + ": " + why);
+    };
     auto skip = [&](const Status& why) {
       ++unsupported;
       if (verbose) printf("unsupported %s: %s\n", folder.filename().c_str(), why.message().c_str());
     };
     auto c = LoadTestCase(at);
     if (!c.ok()) {
-      c.status().code() == StatusCode::kUnsupported ? skip(c.status()) : fail(c.status().ToString());
+      c.status().code() == StatusCode::kUnsupported ? skip(c.status())
+                                                    : fail(c.status().ToString());
       continue;
     }
     auto result = RunAndCompare(*c->graph, *c);
     if (!result.ok()) {
-      result.status().code() == StatusCode::kUnsupported ? skip(result.status()) : fail(result.status().ToString());
+      result.status().code() == StatusCode::kUnsupported ? skip(result.status())
+                                                         : fail(result.status().ToString());
       continue;
     }
     if (!result->empty()) {
@@ -71,8 +78,10 @@ TEST(Conformance, OnnxBackendCases) {
     for (int opset : {11, 13, 17, 21, 25}) {
       auto bytes = ExportOnnxBytes(*c->graph, {.opset = opset});
       if (!bytes.ok()) {
-        if (bytes.status().code() != StatusCode::kUnsupported) fail("export to " + std::to_string(opset) + ": " + bytes.status().ToString());
-        if (verbose && opset > 11) printf("not exported to %d: %s\n", opset, bytes.status().ToString().c_str());
+        if (bytes.status().code() != StatusCode::kUnsupported)
+          fail("export to " + std::to_string(opset) + ": " + bytes.status().ToString());
+        if (verbose && opset > 11)
+          printf("not exported to %d: %s\n", opset, bytes.status().ToString().c_str());
         continue;
       }
       ImportOptions options;
@@ -81,18 +90,20 @@ TEST(Conformance, OnnxBackendCases) {
       auto back = ImportOnnxBytes(*owner, owner, options);
       auto again = back.ok() ? RunAndCompare(**back, *c) : Result<std::string>(back.status());
       if (!again.ok() || !again->empty()) {
-        fail("after export to " + std::to_string(opset) + ": " + (again.ok() ? *again : again.status().ToString()));
+        fail("after export to " + std::to_string(opset) + ": " +
+             (again.ok() ? *again : again.status().ToString()));
       } else {
         ++exported[opset];
       }
     }
   }
-  printf("ONNX backend cases: %d passed, %zu failed, %d unsupported; after export:", passed, failed.size(), unsupported);
+  printf("ONNX backend cases: %d passed, %zu failed, %d unsupported; after export:", passed,
+         failed.size(), unsupported);
   for (const auto& [opset, count] : exported) printf(" %d at opset %d", count, opset);
   printf("\n");
   for (const std::string& f : failed) printf("  failed %s\n", f.c_str());
   // What is reached must not be lost.
-  constexpr int kFloor = 759;
+  constexpr int kFloor = 764;
   EXPECT_GE(passed, kFloor);
   EXPECT_TRUE(failed.empty());
 }

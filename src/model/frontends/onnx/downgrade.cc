@@ -13,10 +13,12 @@ using ir::Node;
 using ir::Tensor;
 
 Status Needs(const Node& n, const std::string& what, int opset) {
-  return Unsupported(n.Describe() + ": " + what + " needs opset " + std::to_string(opset) + "; export that");
+  return Unsupported(n.Describe() + ": " + what + " needs opset " + std::to_string(opset) +
+                     "; export that");
 }
 
-// Attributes that came after opset 11: below `since` they may only say what the operator does anyway.
+// Attributes that came after opset 11: below `since` they may only say what the operator does
+// anyway.
 struct NewAttribute {
   const char* op;
   const char* name;
@@ -48,7 +50,8 @@ constexpr NewAttribute kNewAttributes[] = {
 
 Status CheckAttributes(const Node& n, int opset, OutNode* out) {
   for (const NewAttribute& row : kNewAttributes) {
-    const auto* value = n.op() == row.op && opset < row.since ? n.attributes.Find(row.name) : nullptr;
+    const auto* value =
+        n.op() == row.op && opset < row.since ? n.attributes.Find(row.name) : nullptr;
     if (!value) continue;
     const auto* schema = n.schema() ? n.schema()->FindAttribute(row.name) : nullptr;
     bool harmless = schema && schema->default_value && *schema->default_value == *value;
@@ -62,10 +65,12 @@ Status CheckAttributes(const Node& n, int opset, OutNode* out) {
     const auto reduction = n.attributes.String("reduction", "none");
     if (reduction == "max" || reduction == "min") return Needs(n, "this reduction", 18);
   }
-  if (n.Is("Resize") && opset < 19 && n.attributes.String("coordinate_transformation_mode", "") == "half_pixel_symmetric") {
+  if (n.Is("Resize") && opset < 19 &&
+      n.attributes.String("coordinate_transformation_mode", "") == "half_pixel_symmetric") {
     return Needs(n, "half_pixel_symmetric", 19);
   }
-  if (n.Is("Pad") && opset < 19 && n.attributes.String("mode", "") == "wrap") return Needs(n, "mode wrap", 19);
+  if (n.Is("Pad") && opset < 19 && n.attributes.String("mode", "") == "wrap")
+    return Needs(n, "mode wrap", 19);
   return OkStatus();
 }
 
@@ -92,7 +97,8 @@ Status Reduce(const Node& n, int opset, OutNode* out) {
 Status Split(const Node& n, int opset, OutNode* out) {
   if (n.input(1)) return opset < 13 ? InputToInts(n, 1, "split", 13, out) : OkStatus();
   if (opset >= 18) {
-    if (n.attributes.Int("num_outputs", 0) == 0) out->attributes.Set("num_outputs", static_cast<int64_t>(n.outputs().size()));
+    if (n.attributes.Int("num_outputs", 0) == 0)
+      out->attributes.Set("num_outputs", static_cast<int64_t>(n.outputs().size()));
     return OkStatus();
   }
   // Before 18, leaving sizes out means equal parts; expand.cc has written unequal ones as sizes.
@@ -112,7 +118,9 @@ void Resize(OutNode* out) {
 
 Result<OutNode> Downgrade(const Node& n, int opset) {
   if (!n.domain().empty()) {
-    return Unsupported(n.Describe() + " is an integer operator that exists only inside a compiled package; export the model before lowering");
+    return Unsupported(n.Describe() +
+                       " is an integer operator that exists only inside a compiled package; export "
+                       "the model before lowering");
   }
   if (n.op() != "QuantizeLinear" && n.op() != "DequantizeLinear" && !ir::FindOp("", n.op())) {
     return Unsupported(n.Describe() + " is not an operator that Slipway can export");
@@ -141,7 +149,8 @@ Result<OutNode> Downgrade(const Node& n, int opset) {
     out.attributes.Set("axis", n.attributes.Int("axis", -1));  // the default was another
   }
   SLIPWAY_RETURN_IF_ERROR(status);
-  while (!out.inputs.empty() && !out.inputs.back() && out.empty_inputs.empty()) out.inputs.pop_back();
+  while (!out.inputs.empty() && !out.inputs.back() && out.empty_inputs.empty())
+    out.inputs.pop_back();
   while (!out.outputs.empty() && !out.outputs.back()) out.outputs.pop_back();
   return out;
 }

@@ -1,5 +1,6 @@
 #pragma once
-// The second half of exporting: one node of an expanded graph (expand.h) as its opset writes it, inputs moved back into attributes where they once were.
+// The second half of exporting: one node of an expanded graph (expand.h) as its opset writes it,
+// inputs moved back into attributes where they once were.
 
 #include <string>
 #include <vector>
@@ -12,7 +13,8 @@ namespace slipway::onnx {
 struct OutNode {
   std::string op;
   std::vector<const ir::Value*> inputs;  // null = absent
-  // Inputs that only this opset wants: empty float tensors (the roi and scales of Resize 11 and 12), by position.
+  // Inputs that only this opset wants: empty float tensors (the roi and scales of Resize 11 and
+  // 12), by position.
   std::vector<size_t> empty_inputs;
   ir::Attributes attributes;
   std::vector<const ir::Value*> outputs;

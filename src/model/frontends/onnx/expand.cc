@@ -17,7 +17,9 @@ using ir::Tensor;
 using ir::Value;
 
 Status NeedsRank(const Node& n) {
-  return Unsupported(n.Describe() + " can be written for this opset only when the rank of its input is known; run shape inference or export a newer opset");
+  return Unsupported(n.Describe() +
+                     " can be written for this opset only when the rank of its input is known; run "
+                     "shape inference or export a newer opset");
 }
 
 std::optional<int64_t> Rank(const Value* v) {
@@ -26,14 +28,17 @@ std::optional<int64_t> Rank(const Value* v) {
 }
 
 Value* Activation(Rewriter& r, std::string_view name, std::span<const float> p, Value* x) {
-  auto param = [&](size_t i, double fallback) { return i < p.size() ? static_cast<double>(p[i]) : fallback; };
+  auto param = [&](size_t i, double fallback) {
+    return i < p.size() ? static_cast<double>(p[i]) : fallback;
+  };
   auto f = [&](size_t i, float fallback) { return i < p.size() ? p[i] : fallback; };
   if (name == "Clip") {
     constexpr double kHuge = std::numeric_limits<float>::max();
     return r.Op("Clip", {x, r.Scalar(param(0, -kHuge)), r.Scalar(param(1, kHuge))});
   }
   if (name == "LeakyRelu") return r.Op("LeakyRelu", {x}, {{"alpha", f(0, 0.01f)}});
-  if (name == "HardSigmoid") return r.Op("HardSigmoid", {x}, {{"alpha", f(0, 0.2f)}, {"beta", f(1, 0.5f)}});
+  if (name == "HardSigmoid")
+    return r.Op("HardSigmoid", {x}, {{"alpha", f(0, 0.2f)}, {"beta", f(1, 0.5f)}});
   if (name == "Swish") return r.Op("Swish", {x}, {{"alpha", f(0, 1.0f)}});
   if (name == "Elu") return r.Op("Elu", {x}, {{"alpha", f(0, 1.0f)}});
   if (name == "GeluTanh") return r.Op("Gelu", {x}, {{"approximate", std::string("tanh")}});
@@ -43,7 +48,8 @@ Value* Activation(Rewriter& r, std::string_view name, std::span<const float> p, 
 // Bias, residual and activation behind a fused operator.
 void FinishFused(Rewriter& r, Node* n, Value* y) {
   const std::string activation(n->attributes.String("activation", "none"));
-  const std::vector<float> params(n->attributes.Floats("activation_params").begin(), n->attributes.Floats("activation_params").end());
+  const std::vector<float> params(n->attributes.Floats("activation_params").begin(),
+                                  n->attributes.Floats("activation_params").end());
   if (activation != "none") y = Activation(r, activation, params, y);
   r.Finish(y);
 }
@@ -137,7 +143,8 @@ Status OrEqual(Graph* g, Node* n, int) {
   return OkStatus();
 }
 
-// The axes from `axis` to the last, counted from the end so that no rank is needed when axis is negative.
+// The axes from `axis` to the last, counted from the end so that no rank is needed when axis is
+// negative.
 Result<std::vector<int64_t>> LastAxes(const Node& n) {
   int64_t axis = n.attributes.Int("axis", -1);
   if (axis >= 0) {
@@ -145,13 +152,16 @@ Result<std::vector<int64_t>> LastAxes(const Node& n) {
     if (!rank) return NeedsRank(n);
     axis -= *rank;
   }
-  if (axis >= 0 || axis < -kMaxRank) return InvalidArgument(n.Describe() + ": axis is out of range");
+  if (axis >= 0 || axis < -kMaxRank)
+    return InvalidArgument(n.Describe() + ": axis is out of range");
   std::vector<int64_t> axes;
   for (int64_t i = axis; i < 0; ++i) axes.push_back(i);
   return axes;
 }
 
-Value* ReduceMean(Rewriter& r, Value* x, const std::vector<int64_t>& axes) { return r.Op("ReduceMean", {x, r.Ints(axes)}); }
+Value* ReduceMean(Rewriter& r, Value* x, const std::vector<int64_t>& axes) {
+  return r.Op("ReduceMean", {x, r.Ints(axes)});
+}
 
 Status LayerNormalization(Graph* g, Node* n, int) {
   SLIPWAY_ASSIGN_OR_RETURN(const auto axes, LastAxes(*n));
@@ -159,7 +169,8 @@ Status LayerNormalization(Graph* g, Node* n, int) {
   Value* mean = ReduceMean(r, n->input(0), axes);
   Value* centred = r.Op("Sub", {n->input(0), mean});
   Value* variance = ReduceMean(r, r.Op("Mul", {centred, centred}), axes);
-  Value* deviation = r.Op("Sqrt", {r.Op("Add", {variance, r.Scalar(n->attributes.Float("epsilon", 1e-5f))})});
+  Value* deviation =
+      r.Op("Sqrt", {r.Op("Add", {variance, r.Scalar(n->attributes.Float("epsilon", 1e-5f))})});
   Value* y = r.Op("Mul", {r.Op("Div", {centred, deviation}), n->input(1)});
   if (n->input(2)) y = r.Op("Add", {y, n->input(2)});
   if (n->output(1)) r.Replace(1, mean);
@@ -173,7 +184,8 @@ Status RmsNormalization(Graph* g, Node* n, int) {
   Rewriter r(g, n);
   Value* x = n->input(0);
   Value* square = ReduceMean(r, r.Op("Mul", {x, x}), axes);
-  Value* root = r.Op("Sqrt", {r.Op("Add", {square, r.Scalar(n->attributes.Float("epsilon", 1e-5f))})});
+  Value* root =
+      r.Op("Sqrt", {r.Op("Add", {square, r.Scalar(n->attributes.Float("epsilon", 1e-5f))})});
   r.Finish(r.Op("Mul", {r.Op("Div", {x, root}), n->input(1)}));
   return OkStatus();
 }
@@ -186,7 +198,9 @@ Status GroupNormalization(Graph* g, Node* n, int) {
   Value* x = n->input(0);
   Value* shape = r.Op("Shape", {x});
   Value* flat = r.Op("Reshape", {x, r.Ints({0, groups, -1})});
-  auto per_group = [&](double value) { return r.Op("Expand", {r.Scalar(value), r.Ints({groups})}); };
+  auto per_group = [&](double value) {
+    return r.Op("Expand", {r.Scalar(value), r.Ints({groups})});
+  };
   Value* normal = r.Op("InstanceNormalization", {flat, per_group(1), per_group(0)},
                        {{"epsilon", n->attributes.Float("epsilon", 1e-5f)}});
   std::vector<int64_t> column(static_cast<size_t>(*rank) - 1, 1);
@@ -207,69 +221,87 @@ Status Attention(Graph* g, Node* n, int) {
   const auto& q_shape = *n->input(0)->type().shape;
   const auto& k_shape = n->input(1)->type().shape;
   if (!k_shape || static_cast<int64_t>(k_shape->size()) != *rank) return NeedsRank(*n);
-  int64_t q_heads = n->attributes.Int("q_num_heads", 0), kv_heads = n->attributes.Int("kv_num_heads", 0);
+  int64_t q_heads = n->attributes.Int("q_num_heads", 0),
+          kv_heads = n->attributes.Int("kv_num_heads", 0);
   Dim head_size = q_shape.back(), q_length = q_shape[1], k_length = (*k_shape)[1];
   if (*rank == 3) {
-    if (q_heads <= 0 || kv_heads <= 0) return InvalidArgument(n->Describe() + ": three-dimensional inputs need q_num_heads and kv_num_heads");
+    if (q_heads <= 0 || kv_heads <= 0)
+      return InvalidArgument(n->Describe() +
+                             ": three-dimensional inputs need q_num_heads and kv_num_heads");
     head_size = FloorDiv(head_size, q_heads);
   } else {
-    if (!q_shape[1].known() || !(*k_shape)[1].known()) return Unsupported(n->Describe() + ": its number of heads is not known");
+    if (!q_shape[1].known() || !(*k_shape)[1].known())
+      return Unsupported(n->Describe() + ": its number of heads is not known");
     q_heads = q_shape[1].value();
     kv_heads = (*k_shape)[1].value();
     q_length = q_shape[2];
     k_length = (*k_shape)[2];
   }
   if (!head_size.known() || kv_heads <= 0 || q_heads % kv_heads != 0) {
-    return Unsupported(n->Describe() + ": its head size must be known and q_num_heads a multiple of kv_num_heads");
+    return Unsupported(n->Describe() +
+                       ": its head size must be known and q_num_heads a multiple of kv_num_heads");
   }
   const bool causal = n->attributes.Int("is_causal", 0) != 0;
   if (causal && (!q_length.known() || !k_length.known())) {
-    return Unsupported(n->Describe() + ": a causal mask of unknown length needs opset 23; export that or fix the sequence length");
+    return Unsupported(
+        n->Describe() +
+        ": a causal mask of unknown length needs opset 23; export that or fix the sequence length");
   }
   Rewriter r(g, n);
   auto heads = [&](Value* v, int64_t count) {
     if (*rank == 4) return v;
-    return r.Op("Transpose", {r.Op("Reshape", {v, r.Ints({0, 0, count, -1})})}, {{"perm", std::vector<int64_t>{0, 2, 1, 3}}});
+    return r.Op("Transpose", {r.Op("Reshape", {v, r.Ints({0, 0, count, -1})})},
+                {{"perm", std::vector<int64_t>{0, 2, 1, 3}}});
   };
   Value* q = heads(n->input(0), q_heads);
   Value* k = heads(n->input(1), kv_heads);
   Value* v = heads(n->input(2), kv_heads);
   if (const int64_t repeat = q_heads / kv_heads; repeat > 1) {
-    // Head h of the keys serves query heads h * repeat and following: [B, H, L, E] -> [B, H, repeat, L, E] -> [B, H * repeat, L, E].
+    // Head h of the keys serves query heads h * repeat and following: [B, H, L, E] -> [B, H,
+    // repeat, L, E] -> [B, H * repeat, L, E].
     auto spread = [&](Value* x) {
       Value* shape = r.Op("Shape", {x});
-      auto part = [&](int64_t from, int64_t to) { return r.Op("Slice", {shape, r.Ints({from}), r.Ints({to})}); };
-      Value* wide = r.Op("Expand", {r.Op("Unsqueeze", {x, r.Ints({2})}), r.Ints({1, 1, repeat, 1, 1})});
-      Value* target = r.Op("Concat", {part(0, 1), r.Ints({q_heads}), part(2, 4)}, {{"axis", int64_t{0}}});
+      auto part = [&](int64_t from, int64_t to) {
+        return r.Op("Slice", {shape, r.Ints({from}), r.Ints({to})});
+      };
+      Value* wide =
+          r.Op("Expand", {r.Op("Unsqueeze", {x, r.Ints({2})}), r.Ints({1, 1, repeat, 1, 1})});
+      Value* target =
+          r.Op("Concat", {part(0, 1), r.Ints({q_heads}), part(2, 4)}, {{"axis", int64_t{0}}});
       return r.Op("Reshape", {wide, target});
     };
     k = spread(k);
     v = spread(v);
   }
-  const double scale = n->attributes.Has("scale") ? n->attributes.Float("scale", 1)
-                                                  : 1 / std::sqrt(static_cast<double>(head_size.value()));
+  const double scale = n->attributes.Has("scale")
+                           ? n->attributes.Float("scale", 1)
+                           : 1 / std::sqrt(static_cast<double>(head_size.value()));
   Value* kt = r.Op("Transpose", {k}, {{"perm", std::vector<int64_t>{0, 1, 3, 2}}});
   Value* scores = r.Op("Mul", {r.Op("MatMul", {q, kt}), r.Scalar(scale)});
   const double lowest = -std::numeric_limits<double>::infinity();
   if (causal) {
     const int64_t rows = q_length.value(), columns = k_length.value();
     const auto count = CheckedCount(Dims{rows, columns});
-    if (!count || *count > (int64_t{1} << 28)) return Unsupported(n->Describe() + ": its causal mask is too large; export opset 23");
+    if (!count || *count > (int64_t{1} << 28))
+      return Unsupported(n->Describe() + ": its causal mask is too large; export opset 23");
     std::vector<uint8_t> allowed(static_cast<size_t>(*count));
-    for (int64_t i = 0; i < *count; ++i) allowed[static_cast<size_t>(i)] = i % columns <= i / columns;
+    for (int64_t i = 0; i < *count; ++i)
+      allowed[static_cast<size_t>(i)] = i % columns <= i / columns;
     auto mask = Tensor::Allocate(DType::kBool, {rows, columns});
     if (!mask.ok()) return mask.status();
     std::copy(allowed.begin(), allowed.end(), mask->mutable_data());
     scores = r.Op("Where", {r.Constant("causal", std::move(*mask)), scores, r.Scalar(lowest)});
   }
   if (Value* mask = n->input(3)) {
-    scores = mask->dtype() == DType::kBool ? r.Op("Where", {mask, scores, r.Scalar(lowest)}) : r.Op("Add", {scores, mask});
+    scores = mask->dtype() == DType::kBool ? r.Op("Where", {mask, scores, r.Scalar(lowest)})
+                                           : r.Op("Add", {scores, mask});
   }
   // Softmax over the last axis; the type is set so that an older opset needs no transposition.
   Value* weights = r.Op("Softmax", {scores}, {{"axis", int64_t{-1}}});
   Value* y = r.Op("MatMul", {weights, v});
   if (*rank == 3) {
-    y = r.Op("Reshape", {r.Op("Transpose", {y}, {{"perm", std::vector<int64_t>{0, 2, 1, 3}}}), r.Ints({0, 0, -1})});
+    y = r.Op("Reshape", {r.Op("Transpose", {y}, {{"perm", std::vector<int64_t>{0, 2, 1, 3}}}),
+                         r.Ints({0, 0, -1})});
   }
   r.Finish(y);
   return OkStatus();
@@ -290,7 +322,8 @@ Status Softmax(Graph* g, Node* n, int) {
   std::vector<int64_t> perm(static_cast<size_t>(*rank));
   for (size_t i = 0; i < perm.size(); ++i) perm[i] = static_cast<int64_t>(i);
   std::swap(perm[static_cast<size_t>(at)], perm.back());
-  Value* y = r.Op(n->op(), {r.Op("Transpose", {n->input(0)}, {{"perm", perm}})}, {{"axis", int64_t{-1}}});
+  Value* y =
+      r.Op(n->op(), {r.Op("Transpose", {n->input(0)}, {{"perm", perm}})}, {{"axis", int64_t{-1}}});
   r.Finish(r.Op("Transpose", {y}, {{"perm", perm}}));
   return OkStatus();
 }
@@ -314,14 +347,18 @@ Status Pad(Graph* g, Node* n, int) {
   const auto rank = Rank(n->input(0));
   const Tensor *pads = n->constant_input(1), *axes = n->constant_input(3);
   if (!rank || !pads || !axes) {
-    return Unsupported(n->Describe() + ": padding some axes needs opset 18 unless pads, axes and rank are known; export that");
+    return Unsupported(
+        n->Describe() +
+        ": padding some axes needs opset 18 unless pads, axes and rank are known; export that");
   }
   const auto p = pads->ToInts(), a = axes->ToInts();
-  if (p.size() != 2 * a.size()) return InvalidArgument(n->Describe() + ": pads and axes do not agree");
+  if (p.size() != 2 * a.size())
+    return InvalidArgument(n->Describe() + ": pads and axes do not agree");
   std::vector<int64_t> full(static_cast<size_t>(*rank) * 2, 0);
   for (size_t i = 0; i < a.size(); ++i) {
     const int64_t axis = a[i] < 0 ? a[i] + *rank : a[i];
-    if (axis < 0 || axis >= *rank) return InvalidArgument(n->Describe() + ": axis " + std::to_string(a[i]) + " is out of range");
+    if (axis < 0 || axis >= *rank)
+      return InvalidArgument(n->Describe() + ": axis " + std::to_string(a[i]) + " is out of range");
     full[static_cast<size_t>(axis)] = p[i];
     full[static_cast<size_t>(axis + *rank)] = p[i + a.size()];
   }
@@ -338,8 +375,10 @@ Status Split(Graph* g, Node* n, int) {
   const auto rank = Rank(n->input(0));
   int64_t axis = n->attributes.Int("axis", 0);
   if (rank && axis < 0) axis += *rank;
-  if (rank && (axis < 0 || axis >= *rank)) return InvalidArgument(n->Describe() + ": axis is out of range");
-  if (!rank || !(*n->input(0)->type().shape)[static_cast<size_t>(axis)].known()) return OkStatus();  // equal parts
+  if (rank && (axis < 0 || axis >= *rank))
+    return InvalidArgument(n->Describe() + ": axis is out of range");
+  if (!rank || !(*n->input(0)->type().shape)[static_cast<size_t>(axis)].known())
+    return OkStatus();  // equal parts
   const int64_t extent = (*n->input(0)->type().shape)[static_cast<size_t>(axis)].value();
   if (parts == 0 || extent % parts == 0) return OkStatus();
   const int64_t part = CeilDiv(extent, parts);

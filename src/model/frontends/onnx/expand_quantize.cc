@@ -16,17 +16,22 @@ using ir::Value;
 struct Codes {
   int bits;
   bool is_signed;
-  DType file;   // what the file holds
+  DType file;  // what the file holds
   int64_t low, high;
 };
 
 DType IntegerType(int bits, bool is_signed) {
   switch (bits) {
-    case 2: return is_signed ? DType::kInt2 : DType::kUInt2;
-    case 4: return is_signed ? DType::kInt4 : DType::kUInt4;
-    case 8: return is_signed ? DType::kInt8 : DType::kUInt8;
-    case 16: return is_signed ? DType::kInt16 : DType::kUInt16;
-    default: return is_signed ? DType::kInt32 : DType::kUInt32;
+    case 2:
+      return is_signed ? DType::kInt2 : DType::kUInt2;
+    case 4:
+      return is_signed ? DType::kInt4 : DType::kUInt4;
+    case 8:
+      return is_signed ? DType::kInt8 : DType::kUInt8;
+    case 16:
+      return is_signed ? DType::kInt16 : DType::kUInt16;
+    default:
+      return is_signed ? DType::kInt32 : DType::kUInt32;
   }
 }
 
@@ -36,16 +41,21 @@ Result<Codes> CodesOf(const Node& n, int opset) {
   c.bits = static_cast<int>(a.Int("bits", 8));
   c.is_signed = a.Int("signed", 1) != 0;
   const bool bias = c.bits == 32 && n.IsSlipway("Dequantize");
-  if (c.bits < 1 || (c.bits > 16 && !bias)) return InvalidArgument(n.Describe() + ": " + std::to_string(c.bits) + " bits are impossible");
+  if (c.bits < 1 || (c.bits > 16 && !bias))
+    return InvalidArgument(n.Describe() + ": " + std::to_string(c.bits) + " bits are impossible");
   if (a.String("kind", "affine") == "logarithmic") {
-    return Unsupported(n.Describe() + ": ONNX has no logarithmic quantization; export the float model, or quantize with an affine scheme");
+    return Unsupported(n.Describe() +
+                       ": ONNX has no logarithmic quantization; export the float model, or "
+                       "quantize with an affine scheme");
   }
   if (n.IsSlipway("Quantize") && a.String("rounding", "half_even") != "half_even") {
-    return Unsupported(n.Describe() + ": ONNX rounds half to even, this node " + std::string(a.String("rounding", "")) +
+    return Unsupported(n.Describe() + ": ONNX rounds half to even, this node " +
+                       std::string(a.String("rounding", "")) +
                        "; quantize with rounding half_even to export");
   }
   if (c.bits > 8 && !bias && opset < 21) {
-    return Unsupported(n.Describe() + ": " + std::to_string(c.bits) + "-bit quantization needs opset 21; export that");
+    return Unsupported(n.Describe() + ": " + std::to_string(c.bits) +
+                       "-bit quantization needs opset 21; export that");
   }
   if (a.Int("group", 0) > 0 && opset < 21) {
     return Unsupported(n.Describe() + ": quantization in groups needs opset 21; export that");
@@ -63,7 +73,8 @@ Result<Codes> CodesOf(const Node& n, int opset) {
   return c;
 }
 
-// `t` holds codes in whole bytes; the same codes in a type of fewer bits, or nothing when one does not fit.
+// `t` holds codes in whole bytes; the same codes in a type of fewer bits, or nothing when one does
+// not fit.
 std::optional<Tensor> Pack(const Tensor& t, DType to) {
   const int bits = DTypeBits(to);
   const int64_t low = IsSignedInteger(to) ? -(1 << (bits - 1)) : 0;
@@ -77,39 +88,49 @@ std::optional<Tensor> Pack(const Tensor& t, DType to) {
     const uint8_t byte = t.bytes()[static_cast<size_t>(i)];
     const int64_t code = is_signed ? static_cast<int8_t>(byte) : byte;
     if (code < low || code > high) return std::nullopt;
-    out->mutable_data()[i / per_byte] |= static_cast<uint8_t>((code & ((1 << bits) - 1)) << (i % per_byte * bits));
+    out->mutable_data()[i / per_byte] |=
+        static_cast<uint8_t>((code & ((1 << bits) - 1)) << (i % per_byte * bits));
   }
   return std::move(*out);
 }
 
-bool IsPackedWidth(int bits, int opset) { return (bits == 4 && opset >= 21) || (bits == 2 && opset >= 25); }
+bool IsPackedWidth(int bits, int opset) {
+  return (bits == 4 && opset >= 21) || (bits == 2 && opset >= 25);
+}
 
-// Whether the values between this Quantize and its readers can be of the packed type: every reader is a Dequantize alike.
+// Whether the values between this Quantize and its readers can be of the packed type: every reader
+// is a Dequantize alike.
 bool ReadersAgree(const Value& codes, const Node& quantize) {
   if (codes.is_output()) return false;
   return std::all_of(codes.uses().begin(), codes.uses().end(), [&](const ir::Use& u) {
     const auto& a = u.node->attributes;
-    return u.index == 0 && u.node->IsSlipway("Dequantize") && a.Int("bits", 8) == quantize.attributes.Int("bits", 8) &&
+    return u.index == 0 && u.node->IsSlipway("Dequantize") &&
+           a.Int("bits", 8) == quantize.attributes.Int("bits", 8) &&
            (a.Int("signed", 1) != 0) == (quantize.attributes.Int("signed", 1) != 0);
   });
 }
 
-// The zero point in the wanted type; ONNX takes the type of the codes from it, so that it is made where it is absent.
+// The zero point in the wanted type; ONNX takes the type of the codes from it, so that it is made
+// where it is absent.
 Result<Value*> ZeroPoint(Rewriter& r, const Node& n, DType type) {
   Value* zero = n.input(2);
   if (zero && zero->dtype() == type) return zero;
   if (!zero) {
     const auto dims = n.input(1)->type().StaticDims();
-    if (!dims) return Unsupported(n.Describe() + ": the shape of its scale must be known to write its zero point");
+    if (!dims)
+      return Unsupported(n.Describe() +
+                         ": the shape of its scale must be known to write its zero point");
     auto zeros = Tensor::Allocate(type, *dims);
     if (!zeros.ok()) return zeros.status();
     std::fill_n(zeros->mutable_data(), zeros->bytes().size(), uint8_t{0});
     return r.Constant("zero_point", std::move(*zeros));
   }
   if (zero->constant() && DTypeBits(zero->dtype()) == 8 && DTypeBits(type) < 8) {
-    if (auto packed = Pack(*zero->constant(), type)) return r.Constant("zero_point", std::move(*packed));
+    if (auto packed = Pack(*zero->constant(), type))
+      return r.Constant("zero_point", std::move(*packed));
   }
-  return Unsupported(n.Describe() + ": its zero point of type " + DTypeName(zero->dtype()) + " cannot be written as " + DTypeName(type));
+  return Unsupported(n.Describe() + ": its zero point of type " + DTypeName(zero->dtype()) +
+                     " cannot be written as " + DTypeName(type));
 }
 
 Attributes LinearAttributes(const Node& n, int opset) {
@@ -130,7 +151,9 @@ Status Quantize(Graph* g, Node* n, int opset) {
   y->set_type({c.file, std::nullopt});
   if (!packed && (narrow || (c.bits != 8 && c.bits != 16))) {
     // ONNX has no such width: the range is kept by a clip of the codes.
-    if (opset < 12) return Unsupported(n->Describe() + ": a range of " + std::to_string(c.bits) + " bits needs opset 12; export that");
+    if (opset < 12)
+      return Unsupported(n->Describe() + ": a range of " + std::to_string(c.bits) +
+                         " bits needs opset 12; export that");
     auto bound = [&](int64_t value) {
       auto t = Tensor::Allocate(c.file, {});
       if (!t.ok()) return static_cast<Value*>(nullptr);
@@ -149,7 +172,8 @@ Status Dequantize(Graph* g, Node* n, int opset) {
   Rewriter r(g, n);
   Value* x = n->input(0);
   if (x->constant() && IsPackedWidth(c.bits, opset) && DTypeBits(x->dtype()) == 8) {
-    if (auto packed = Pack(*x->constant(), IntegerType(c.bits, c.is_signed))) x = r.Constant("codes", std::move(*packed));
+    if (auto packed = Pack(*x->constant(), IntegerType(c.bits, c.is_signed)))
+      x = r.Constant("codes", std::move(*packed));
   }
   std::vector<Value*> inputs = {x, n->input(1)};
   if (n->input(2)) {
@@ -167,8 +191,10 @@ Status ExpandQuantization(Graph* graph, int opset) {
   // In order: a Dequantize sees the type that its Quantize was written with.
   for (Node* n : graph->NodeList()) {
     if (!n->output()) continue;
-    if (n->IsSlipway("Quantize")) SLIPWAY_RETURN_IF_ERROR(Quantize(graph, n, opset));
-    else if (n->IsSlipway("Dequantize")) SLIPWAY_RETURN_IF_ERROR(Dequantize(graph, n, opset));
+    if (n->IsSlipway("Quantize"))
+      SLIPWAY_RETURN_IF_ERROR(Quantize(graph, n, opset));
+    else if (n->IsSlipway("Dequantize"))
+      SLIPWAY_RETURN_IF_ERROR(Dequantize(graph, n, opset));
   }
   return OkStatus();
 }

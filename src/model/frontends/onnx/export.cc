@@ -21,8 +21,9 @@ using ir::Graph;
 using ir::Node;
 using ir::Value;
 
-constexpr int64_t kLargestFile = (int64_t{1} << 31) - (int64_t{1} << 20);  // protobuf's 2 GiB, with room for the graph
-constexpr size_t kInlineBelow = 1024;                                      // small constants stay in the model file
+constexpr int64_t kLargestFile =
+    (int64_t{1} << 31) - (int64_t{1} << 20);  // protobuf's 2 GiB, with room for the graph
+constexpr size_t kInlineBelow = 1024;         // small constants stay in the model file
 
 // The IR version that came with an opset (onnx/docs/Versioning.md).
 int64_t IrVersion(int opset) {
@@ -40,11 +41,26 @@ WireWriter WriteAttribute(const std::string& name, const ir::AttributeValue& val
   w.Text(1, name);
   struct Visitor {
     WireWriter& w;
-    void operator()(int64_t v) { w.Int(3, v); w.Int(20, 2); }
-    void operator()(float v) { w.Float(2, v); w.Int(20, 1); }
-    void operator()(const std::string& v) { w.Text(4, v); w.Int(20, 3); }
-    void operator()(const std::vector<int64_t>& v) { w.PackedInts(8, v); w.Int(20, 7); }
-    void operator()(const std::vector<float>& v) { w.PackedFloats(7, v); w.Int(20, 6); }
+    void operator()(int64_t v) {
+      w.Int(3, v);
+      w.Int(20, 2);
+    }
+    void operator()(float v) {
+      w.Float(2, v);
+      w.Int(20, 1);
+    }
+    void operator()(const std::string& v) {
+      w.Text(4, v);
+      w.Int(20, 3);
+    }
+    void operator()(const std::vector<int64_t>& v) {
+      w.PackedInts(8, v);
+      w.Int(20, 7);
+    }
+    void operator()(const std::vector<float>& v) {
+      w.PackedFloats(7, v);
+      w.Int(20, 6);
+    }
     void operator()(const std::vector<std::string>& v) {
       for (const std::string& s : v) w.Text(9, s);
       w.Int(20, 8);
@@ -59,22 +75,35 @@ Result<ir::Tensor> ElementTensor(DType dtype, const Node& node) {
   SLIPWAY_ASSIGN_OR_RETURN(ir::Tensor t, ir::Tensor::Allocate(dtype, {1}));
   const int64_t integer = node.attributes.Int("value_int", 0);
   const double real = node.attributes.Float("value_float", 0);
-  auto put = [&](const auto& value) { std::memcpy(t.mutable_data(), &value, std::min(sizeof(value), t.bytes().size())); };
+  auto put = [&](const auto& value) {
+    std::memcpy(t.mutable_data(), &value, std::min(sizeof(value), t.bytes().size()));
+  };
   switch (dtype) {
-    case DType::kFloat32: put(static_cast<float>(real)); break;
-    case DType::kFloat64: put(real); break;
-    case DType::kFloat16: put(Float16(real)); break;
-    case DType::kBFloat16: put(BFloat16(real)); break;
+    case DType::kFloat32:
+      put(static_cast<float>(real));
+      break;
+    case DType::kFloat64:
+      put(real);
+      break;
+    case DType::kFloat16:
+      put(Float16(real));
+      break;
+    case DType::kBFloat16:
+      put(BFloat16(real));
+      break;
     default:
-      if (IsFloating(dtype)) put(EncodeFloat8(dtype, real));
-      else put(integer);  // little-endian: the low bytes
+      if (IsFloating(dtype))
+        put(EncodeFloat8(dtype, real));
+      else
+        put(integer);  // little-endian: the low bytes
   }
   return t;
 }
 
 class Exporter {
  public:
-  Exporter(const ExportOptions& options, std::string data_file) : options_(options), data_file_(std::move(data_file)) {}
+  Exporter(const ExportOptions& options, std::string data_file)
+      : options_(options), data_file_(std::move(data_file)) {}
 
   Result<WireWriter> Run(const Graph& source);
   // The constants that go into the data file, in order.
@@ -94,7 +123,8 @@ class Exporter {
   int64_t inline_bytes_ = 0;
   bool use_external_ = false;
   bool wrote_empty_ = false;
-  std::unordered_set<const Value*> written_;  // what the written nodes read: constants that became attributes are not among them
+  std::unordered_set<const Value*>
+      written_;  // what the written nodes read: constants that became attributes are not among them
   std::string empty_name_;
   std::vector<std::unique_ptr<ir::Tensor>> made_;
 };
@@ -103,8 +133,10 @@ WireWriter Exporter::Shape(const SymShape& shape) {
   WireWriter out;
   for (const Dim& d : shape) {
     WireWriter dim;
-    if (d.known()) dim.Int(1, d.value());
-    else dim.Text(2, d.ToString());
+    if (d.known())
+      dim.Int(1, d.value());
+    else
+      dim.Text(2, d.ToString());
     out.Message(1, dim);
   }
   return out;
@@ -112,7 +144,8 @@ WireWriter Exporter::Shape(const SymShape& shape) {
 
 Status Exporter::WriteValueInfo(uint32_t id, const Value& value, WireWriter* graph) {
   if (value.dtype() == DType::kUndefined) {
-    return InvalidArgument("the element type of value " + Quote(value.name()) + " is not known; run shape inference before exporting");
+    return InvalidArgument("the element type of value " + Quote(value.name()) +
+                           " is not known; run shape inference before exporting");
   }
   WireWriter tensor, type, info;
   tensor.Int(1, static_cast<int64_t>(value.dtype()));
@@ -155,7 +188,8 @@ Status Exporter::WriteNode(const Node& node, WireWriter* graph) {
   SLIPWAY_ASSIGN_OR_RETURN(OutNode out, Downgrade(node, options_.opset));
   WireWriter w;
   for (size_t i = 0; i < out.inputs.size(); ++i) {
-    const bool empty = std::find(out.empty_inputs.begin(), out.empty_inputs.end(), i) != out.empty_inputs.end();
+    const bool empty =
+        std::find(out.empty_inputs.begin(), out.empty_inputs.end(), i) != out.empty_inputs.end();
     if (empty && !wrote_empty_) {
       wrote_empty_ = true;
       empty_name_ = "slipway/empty";
@@ -182,7 +216,8 @@ Status Exporter::WriteNode(const Node& node, WireWriter* graph) {
     attribute.Int(20, 4);
     w.Message(5, attribute);
   } else {
-    for (const auto& [name, value] : out.attributes.entries()) w.Message(5, WriteAttribute(name, value));
+    for (const auto& [name, value] : out.attributes.entries())
+      w.Message(5, WriteAttribute(name, value));
   }
   graph->Message(1, w);
   return OkStatus();
@@ -190,8 +225,9 @@ Status Exporter::WriteNode(const Node& node, WireWriter* graph) {
 
 Result<WireWriter> Exporter::Run(const Graph& source) {
   if (options_.opset < ir::kOldestExportOpset || options_.opset > ir::kOpset) {
-    return InvalidArgument("opset " + std::to_string(options_.opset) + " cannot be exported; choose " +
-                           std::to_string(ir::kOldestExportOpset) + " to " + std::to_string(ir::kOpset));
+    return InvalidArgument("opset " + std::to_string(options_.opset) +
+                           " cannot be exported; choose " + std::to_string(ir::kOldestExportOpset) +
+                           " to " + std::to_string(ir::kOpset));
   }
   graph_ = source.Clone();
   SLIPWAY_RETURN_IF_ERROR(ExpandForOpset(graph_.get(), options_.opset));
@@ -201,15 +237,18 @@ Result<WireWriter> Exporter::Run(const Graph& source) {
   }
   use_external_ = constant_bytes > std::min(options_.external_data_threshold, kLargestFile);
   if (use_external_ && data_file_.empty()) {
-    return ResourceExhausted("the model has " + std::to_string(constant_bytes) + " bytes of weights, too many for one message; export to a file");
+    return ResourceExhausted("the model has " + std::to_string(constant_bytes) +
+                             " bytes of weights, too many for one message; export to a file");
   }
   WireWriter graph;
   for (const auto& node : graph_->nodes()) SLIPWAY_RETURN_IF_ERROR(WriteNode(*node, &graph));
   graph.Text(2, graph_->name);
   for (const auto& v : graph_->values()) {
-    if (v->is_constant() && (v->is_output() || written_.contains(v.get()))) WriteConstant(*v, &graph);
+    if (v->is_constant() && (v->is_output() || written_.contains(v.get())))
+      WriteConstant(*v, &graph);
   }
-  if (inline_bytes_ > kLargestFile) return ResourceExhausted("the model has too many small constants for one file");
+  if (inline_bytes_ > kLargestFile)
+    return ResourceExhausted("the model has too many small constants for one file");
   for (const Value* v : graph_->inputs()) SLIPWAY_RETURN_IF_ERROR(WriteValueInfo(11, *v, &graph));
   for (const Value* v : graph_->outputs()) SLIPWAY_RETURN_IF_ERROR(WriteValueInfo(12, *v, &graph));
   if (options_.value_info) {
@@ -228,7 +267,8 @@ Result<WireWriter> Exporter::Run(const Graph& source) {
   model.Int(1, IrVersion(options_.opset));
   model.Text(2, "slipway");
   if (!get("domain").empty()) model.Text(4, get("domain"));
-  if (!get("model_version").empty()) model.Int(5, std::strtoll(get("model_version").c_str(), nullptr, 10));
+  if (!get("model_version").empty())
+    model.Int(5, std::strtoll(get("model_version").c_str(), nullptr, 10));
   if (!get("doc").empty()) model.Text(6, get("doc"));
   model.Message(7, graph);
   WireWriter opset;
@@ -257,13 +297,15 @@ Status WriteData(const std::string& path, const std::vector<const ir::Tensor*>& 
       constexpr char kZeros[64] = {};
       const int64_t start = RoundUp(position, 64);
       out.write(kZeros, start - position);
-      out.write(reinterpret_cast<const char*>(t->bytes().data()), static_cast<std::streamsize>(t->bytes().size()));
+      out.write(reinterpret_cast<const char*>(t->bytes().data()),
+                static_cast<std::streamsize>(t->bytes().size()));
       position = start + static_cast<int64_t>(t->bytes().size());
     }
     out.close();
     if (!out) {
       std::filesystem::remove(temporary, ignored);
-      return Unavailable("cannot write '" + path + "'; check the folder, its permissions and the space on the disk");
+      return Unavailable("cannot write '" + path +
+                         "'; check the folder, its permissions and the space on the disk");
     }
   }
   std::error_code error;
@@ -282,7 +324,8 @@ Status ExportOnnx(const Graph& graph, const std::string& path, const ExportOptio
   Exporter exporter(options, data_name);
   SLIPWAY_ASSIGN_OR_RETURN(WireWriter model, exporter.Run(graph));
   if (!exporter.external().empty()) {
-    SLIPWAY_RETURN_IF_ERROR(WriteData((std::filesystem::path(path).parent_path() / data_name).string(), exporter.external()));
+    SLIPWAY_RETURN_IF_ERROR(WriteData(
+        (std::filesystem::path(path).parent_path() / data_name).string(), exporter.external()));
   }
   return WriteFile(path, std::span<const uint8_t>(model.Finish()));
 }

@@ -41,23 +41,27 @@ std::string Difference(const Graph& a, const Graph& b) {
   if (a.nodes().size() != b.nodes().size()) return "node counts differ";
   for (auto i = a.nodes().begin(), j = b.nodes().begin(); i != a.nodes().end(); ++i, ++j) {
     const Node &m = **i, &n = **j;
-    if (m.FullOp() != n.FullOp() || m.name() != n.name()) return m.Describe() + " became " + n.Describe();
+    if (m.FullOp() != n.FullOp() || m.name() != n.name())
+      return m.Describe() + " became " + n.Describe();
     if (!(m.attributes == n.attributes)) return m.Describe() + ": attributes differ";
-    if (m.inputs().size() != n.inputs().size() || m.outputs().size() != n.outputs().size()) return m.Describe() + ": operand counts differ";
+    if (m.inputs().size() != n.inputs().size() || m.outputs().size() != n.outputs().size())
+      return m.Describe() + ": operand counts differ";
     for (size_t k = 0; k < m.inputs().size(); ++k) {
       const Value *u = m.inputs()[k], *v = n.inputs()[k];
       if (!u != !v) return m.Describe() + ": an input vanished";
       if (!u) continue;
       if (u->name() != v->name()) return m.Describe() + " reads " + u->name() + " and " + v->name();
       if (u->is_constant() != v->is_constant()) return u->name() + " is a constant only once";
-      if (u->is_constant() && !std::equal(u->constant()->bytes().begin(), u->constant()->bytes().end(), v->constant()->bytes().begin(),
-                                          v->constant()->bytes().end())) {
+      if (u->is_constant() &&
+          !std::equal(u->constant()->bytes().begin(), u->constant()->bytes().end(),
+                      v->constant()->bytes().begin(), v->constant()->bytes().end())) {
         return "constant " + u->name() + " differs";
       }
     }
     for (size_t k = 0; k < m.outputs().size(); ++k) {
       const Value *u = m.outputs()[k], *v = n.outputs()[k];
-      if (u && v && !(u->type() == v->type())) return u->name() + ": " + u->type().ToString() + " became " + v->type().ToString();
+      if (u && v && !(u->type() == v->type()))
+        return u->name() + ": " + u->type().ToString() + " became " + v->type().ToString();
     }
   }
   return "";
@@ -65,9 +69,15 @@ std::string Difference(const Graph& a, const Graph& b) {
 
 TEST(Export, KeepsAPlainGraph) {
   TestModel m(17);
-  m.Input("x", {"N", "3", "8", "8"}).Output("y").Output("idx").Floats("w", {4, 3, 1, 1}, std::vector<float>(12, 0.5f)).Ints("k", {2});
-  m.Node("Conv", {"x", "w"}, {"c"}, {TestModel::IntList("kernel_shape", {1, 1}), TestModel::Int("group", 1)}, "conv");
-  m.Node("Resize", {"c", "", "s"}, {"r"}, {TestModel::Text("mode", "nearest")}).Floats("s", {4}, {1, 1, 2, 2});
+  m.Input("x", {"N", "3", "8", "8"})
+      .Output("y")
+      .Output("idx")
+      .Floats("w", {4, 3, 1, 1}, std::vector<float>(12, 0.5f))
+      .Ints("k", {2});
+  m.Node("Conv", {"x", "w"}, {"c"},
+         {TestModel::IntList("kernel_shape", {1, 1}), TestModel::Int("group", 1)}, "conv");
+  m.Node("Resize", {"c", "", "s"}, {"r"}, {TestModel::Text("mode", "nearest")})
+      .Floats("s", {4}, {1, 1, 2, 2});
   m.Node("TopK", {"r", "k"}, {"y", "idx"}, {TestModel::Int("axis", 1)});
   auto g = m.Import();
   ASSERT_TRUE(g.ok()) << g.status().ToString();
@@ -95,7 +105,10 @@ TEST(Export, AxesGoBackIntoAttributes) {
   Value* b = g.AddNode({.op = "Unsqueeze", .inputs = {a, ints({0})}})->output();
   Value* c = g.AddNode({.op = "ReduceSum", .inputs = {b, ints({1})}})->output();
   Value* d = g.AddNode({.op = "ReduceMax", .inputs = {c, ints({2})}})->output();
-  Node* s = g.AddNode({.op = "Split", .inputs = {x, ints({1, 2})}, .attributes = {{"axis", int64_t{1}}}, .outputs = {"", ""}});
+  Node* s = g.AddNode({.op = "Split",
+                       .inputs = {x, ints({1, 2})},
+                       .attributes = {{"axis", int64_t{1}}},
+                       .outputs = {"", ""}});
   g.AddOutput(d);
   g.AddOutput(s->output(0));
   g.AddOutput(s->output(1));
@@ -122,20 +135,34 @@ TEST(Export, FusedOperatorsComeApart) {
   Value* x = g.AddInput("x", Float({1, 2, 4, 4}));
   Value* w = g.AddConstant("w", Tensor::Of<float>({2, 2, 1, 1}, std::vector<float>{1, 2, 3, 4}));
   Value* b = g.AddConstant("b", Tensor::Vector<float>({1, 2}));
-  Node* conv = g.AddNode({.op = "Conv", .inputs = {x, w, b, x}, .attributes = {{"activation", std::string("Clip")}, {"activation_params", std::vector<float>{0, 6}}},
-                          .domain = ir::kSlipwayDomain, .name = "c", .outputs = {"conv_out"}});
+  Node* conv = g.AddNode({.op = "Conv",
+                          .inputs = {x, w, b, x},
+                          .attributes = {{"activation", std::string("Clip")},
+                                         {"activation_params", std::vector<float>{0, 6}}},
+                          .domain = ir::kSlipwayDomain,
+                          .name = "c",
+                          .outputs = {"conv_out"}});
   conv->output()->set_type(Float({1, 2, 4, 4}));
   Value* lw = g.AddConstant("lw", Tensor::Of<float>({3, 4}, std::vector<float>(12, 1)));
   Value* lb = g.AddConstant("lb", Tensor::Vector<float>({1, 2, 3}));
-  Node* linear = g.AddNode({.op = "Linear", .inputs = {conv->output(), lw, lb}, .attributes = {{"transW", int64_t{1}}, {"activation", std::string("Gelu")}},
-                            .domain = ir::kSlipwayDomain, .outputs = {"linear_out"}});
+  Node* linear =
+      g.AddNode({.op = "Linear",
+                 .inputs = {conv->output(), lw, lb},
+                 .attributes = {{"transW", int64_t{1}}, {"activation", std::string("Gelu")}},
+                 .domain = ir::kSlipwayDomain,
+                 .outputs = {"linear_out"}});
   linear->output()->set_type(Float({1, 2, 4, 3}));
-  Node* add = g.AddNode({.op = "Add", .inputs = {linear->output(), lb}, .attributes = {{"activation", std::string("HardSwish")}}, .domain = ir::kSlipwayDomain, .outputs = {"y"}});
+  Node* add = g.AddNode({.op = "Add",
+                         .inputs = {linear->output(), lb},
+                         .attributes = {{"activation", std::string("HardSwish")}},
+                         .domain = ir::kSlipwayDomain,
+                         .outputs = {"y"}});
   add->output()->set_type(Float({1, 2, 4, 3}));
   g.AddOutput(add->output());
   auto modern = RoundTrip(g, 20);
   ASSERT_TRUE(modern.ok()) << modern.status().ToString();
-  EXPECT_EQ(Ops(**modern), (std::vector<std::string>{"Conv", "Add", "Clip", "Transpose", "MatMul", "Add", "Gelu", "Add", "HardSwish"}));
+  EXPECT_EQ(Ops(**modern), (std::vector<std::string>{"Conv", "Add", "Clip", "Transpose", "MatMul",
+                                                     "Add", "Gelu", "Add", "HardSwish"}));
   EXPECT_EQ((*modern)->outputs()[0]->name(), "y");
   EXPECT_TRUE((*modern)->FindValue("conv_out"));
   auto old = RoundTrip(g, 11);
@@ -162,7 +189,8 @@ TEST(Export, OperatorsThatOldOpsetsLackAreTakenApart) {
   v = unary("RMSNormalization", {v, scale});
   v = unary("GroupNormalization", {v, channel, channel}, {{"num_groups", int64_t{2}}});
   v = unary("Softmax", {v}, {{"axis", int64_t{1}}});
-  v = unary("Attention", {v, v, v}, {{"q_num_heads", int64_t{2}}, {"kv_num_heads", int64_t{2}}, {"is_causal", int64_t{1}}});
+  v = unary("Attention", {v, v, v},
+            {{"q_num_heads", int64_t{2}}, {"kv_num_heads", int64_t{2}}, {"is_causal", int64_t{1}}});
   g.AddOutput(v);
   for (int opset : {11, 12, 13, 14, 17, 18, 20, 21, 23, 24, 25}) {
     auto back = RoundTrip(g, opset);
@@ -182,11 +210,26 @@ std::unique_ptr<Graph> Qdq(Attributes a, bool zero_point = false) {
   const bool is_signed = a.Int("signed", 1) != 0;
   const bool wide = a.Int("bits", 8) > 8;
   std::vector<Value*> q_in = {x, s};
-  if (zero_point) q_in.push_back(is_signed ? g->AddConstant("z", Tensor::Scalar<int8_t>(1)) : g->AddConstant("z", Tensor::Scalar<uint8_t>(1)));
-  Node* q = g->AddNode({.op = "Quantize", .inputs = q_in, .attributes = a, .domain = ir::kSlipwayDomain, .name = "q", .outputs = {"codes"}});
-  q->output()->set_type({wide ? (is_signed ? DType::kInt16 : DType::kUInt16) : is_signed ? DType::kInt8 : DType::kUInt8, SymShape{2, 8}});
+  if (zero_point)
+    q_in.push_back(is_signed ? g->AddConstant("z", Tensor::Scalar<int8_t>(1))
+                             : g->AddConstant("z", Tensor::Scalar<uint8_t>(1)));
+  Node* q = g->AddNode({.op = "Quantize",
+                        .inputs = q_in,
+                        .attributes = a,
+                        .domain = ir::kSlipwayDomain,
+                        .name = "q",
+                        .outputs = {"codes"}});
+  q->output()->set_type({wide        ? (is_signed ? DType::kInt16 : DType::kUInt16)
+                         : is_signed ? DType::kInt8
+                                     : DType::kUInt8,
+                         SymShape{2, 8}});
   q_in[0] = q->output();
-  Node* d = g->AddNode({.op = "Dequantize", .inputs = q_in, .attributes = a, .domain = ir::kSlipwayDomain, .name = "d", .outputs = {"y"}});
+  Node* d = g->AddNode({.op = "Dequantize",
+                        .inputs = q_in,
+                        .attributes = a,
+                        .domain = ir::kSlipwayDomain,
+                        .name = "d",
+                        .outputs = {"y"}});
   d->output()->set_type(Float({2, 8}));
   g->AddOutput(d->output());
   return g;
@@ -199,7 +242,8 @@ TEST(Export, QuantizationOfEveryWidth) {
         auto g = Qdq({{"bits", bits}, {"signed", is_signed}}, zero);
         for (int opset : {13, 21, 25}) {
           auto back = RoundTrip(*g, opset);
-          ASSERT_TRUE(back.ok()) << bits << " bits at " << opset << ": " << back.status().ToString();
+          ASSERT_TRUE(back.ok()) << bits << " bits at " << opset << ": "
+                                 << back.status().ToString();
           const Node* q = (*back)->nodes().front().get();
           ASSERT_TRUE(q->IsSlipway("Quantize"));
           EXPECT_EQ(q->attributes.Int("bits", 0), bits) << opset;
@@ -221,7 +265,8 @@ TEST(Export, WhatOnnxCannotHoldIsNamed) {
     auto r = ExportOnnxBytes(g, {.opset = opset});
     ASSERT_FALSE(r.ok());
     EXPECT_EQ(r.status().code(), StatusCode::kUnsupported);
-    for (const auto& p : parts) EXPECT_NE(r.status().message().find(p), std::string::npos) << r.status().message();
+    for (const auto& p : parts)
+      EXPECT_NE(r.status().message().find(p), std::string::npos) << r.status().message();
   };
   refused(*Qdq({{"bits", int64_t{16}}}), 17, {"'q'", "opset 21"});
   refused(*Qdq({{"kind", std::string("logarithmic")}}), 25, {"'q'", "logarithmic"});
@@ -229,7 +274,11 @@ TEST(Export, WhatOnnxCannotHoldIsNamed) {
   refused(*Qdq({{"bits", int64_t{5}}}), 11, {"'q'", "opset 12"});
   Graph g;
   Value* x = g.AddInput("x", {DType::kUInt8, SymShape{4}});
-  Node* n = g.AddNode({.op = "QRescale", .inputs = {x}, .attributes = {{"multiplier", 1.0f}}, .domain = ir::kSlipwayDomain, .name = "rescale"});
+  Node* n = g.AddNode({.op = "QRescale",
+                       .inputs = {x},
+                       .attributes = {{"multiplier", 1.0f}},
+                       .domain = ir::kSlipwayDomain,
+                       .name = "rescale"});
   n->output()->set_type({DType::kInt8, SymShape{4}});
   g.AddOutput(n->output());
   refused(g, 25, {"'rescale'", "before lowering"});
@@ -259,9 +308,16 @@ TEST(Export, LargeModelsUseExternalData) {
   Value* x = g.AddInput("x", Float({1, 1000}));
   std::vector<float> values(1000);
   for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i);
-  Value* a = g.AddNode({.op = "Add", .inputs = {x, g.AddConstant("big", Tensor::Vector<float>(values))}})->output();
-  Value* b = g.AddNode({.op = "Mul", .inputs = {a, g.AddConstant("small", Tensor::Vector<float>({2}))}})->output();
-  b = g.AddNode({.op = "Sub", .inputs = {b, g.AddConstant("big2", Tensor::Vector<float>(values))}, .outputs = {"y"}})->output();
+  Value* a =
+      g.AddNode({.op = "Add", .inputs = {x, g.AddConstant("big", Tensor::Vector<float>(values))}})
+          ->output();
+  Value* b =
+      g.AddNode({.op = "Mul", .inputs = {a, g.AddConstant("small", Tensor::Vector<float>({2}))}})
+          ->output();
+  b = g.AddNode({.op = "Sub",
+                 .inputs = {b, g.AddConstant("big2", Tensor::Vector<float>(values))},
+                 .outputs = {"y"}})
+          ->output();
   b->set_type(Float({1, 1000}));
   g.AddOutput(b);
   Folder f;
@@ -271,7 +327,8 @@ TEST(Export, LargeModelsUseExternalData) {
   auto back = ImportOnnx(f / "m.onnx");
   ASSERT_TRUE(back.ok()) << back.status().ToString();
   EXPECT_EQ((*back)->FindValue("big2")->constant()->data<float>()[999], 999);
-  EXPECT_EQ(ExportOnnxBytes(g, {.external_data_threshold = 5000}).status().code(), StatusCode::kResourceExhausted);
+  EXPECT_EQ(ExportOnnxBytes(g, {.external_data_threshold = 5000}).status().code(),
+            StatusCode::kResourceExhausted);
   const Status lost = ExportOnnx(g, f / "no/such/folder/m.onnx");
   ASSERT_FALSE(lost.ok());
   EXPECT_NE(lost.message().find("no/such/folder"), std::string::npos) << lost.message();
@@ -281,9 +338,11 @@ std::vector<std::string> RealModels() {
   const char* root = std::getenv("SLIPWAY_SOURCE_DIR");
   fs::path at = root ? root : SLIPWAY_SOURCE_DIR;
   std::vector<std::string> out;
-  for (const fs::path& folder : {at / ".." / "shared" / "data" / "models", at / ".cache" / "models"}) {
+  for (const fs::path& folder :
+       {at / ".." / "shared" / "data" / "models", at / ".cache" / "models"}) {
     std::error_code error;
-    for (fs::recursive_directory_iterator i(folder, error), end; !error && i != end; i.increment(error)) {
+    for (fs::recursive_directory_iterator i(folder, error), end; !error && i != end;
+         i.increment(error)) {
       if (i->path().extension() == ".onnx") out.push_back(i->path().string());
     }
   }
@@ -298,7 +357,8 @@ TEST(RealModels, ImportAndSurviveARoundTrip) {
     SCOPED_TRACE(path);
     auto g = ImportOnnx(path);
     ASSERT_TRUE(g.ok()) << g.status().ToString();
-    for (const auto& v : (*g)->outputs()) EXPECT_TRUE(v->type().known()) << v->name() << ": " << v->type().ToString();
+    for (const auto& v : (*g)->outputs())
+      EXPECT_TRUE(v->type().known()) << v->name() << ": " << v->type().ToString();
     const bool large = fs::file_size(path) > (100u << 20);
     for (int opset : {13, 25}) {
       if (large && opset == 13) continue;

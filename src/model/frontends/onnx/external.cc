@@ -21,11 +21,12 @@ Result<std::shared_ptr<const MappedFile>> ExternalFiles::Open(const TensorProto&
   std::error_code error;
   fs::path folder = fs::path(model_path_).parent_path();
   folder = fs::canonical(folder.empty() ? fs::path(".") : folder, error);
-  if (error) return NotFound("the folder of '" + model_path_ + "' cannot be resolved: " + error.message());
+  if (error)
+    return NotFound("the folder of '" + model_path_ + "' cannot be resolved: " + error.message());
   const fs::path file = fs::canonical(folder / relative, error);
   if (error) {
-    return NotFound(proto.Describe() + ": external data file " + Quote(location) + " cannot be opened beside the model: " +
-                    error.message() + "; copy it there");
+    return NotFound(proto.Describe() + ": external data file " + Quote(location) +
+                    " cannot be opened beside the model: " + error.message() + "; copy it there");
   }
   const auto [end, unused] = std::mismatch(folder.begin(), folder.end(), file.begin(), file.end());
   if (end != folder.end()) {
@@ -33,7 +34,8 @@ Result<std::shared_ptr<const MappedFile>> ExternalFiles::Open(const TensorProto&
                            " leads outside the model's folder; move the file beside the model");
   }
   if (!fs::is_regular_file(file, error)) {
-    return InvalidArgument(proto.Describe() + ": external data location " + Quote(location) + " is not a file");
+    return InvalidArgument(proto.Describe() + ": external data location " + Quote(location) +
+                           " is not a file");
   }
   auto mapped = MappedFile::Open(file.string());
   if (!mapped.ok()) return std::move(mapped).status().With(proto.Describe());
@@ -44,16 +46,18 @@ Result<std::shared_ptr<const MappedFile>> ExternalFiles::Open(const TensorProto&
 Result<ir::Tensor> ExternalFiles::Read(const TensorProto& proto) {
   SLIPWAY_ASSIGN_OR_RETURN(TensorType type, CheckTensorType(proto));
   if (proto.length && static_cast<uint64_t>(*proto.length) != type.bytes) {
-    return InvalidArgument(proto.Describe() + ": " + DTypeName(type.dtype) + type.dims.ToString() + " needs " +
-                           std::to_string(type.bytes) + " bytes, its external data has length " + std::to_string(*proto.length));
+    return InvalidArgument(proto.Describe() + ": " + DTypeName(type.dtype) + type.dims.ToString() +
+                           " needs " + std::to_string(type.bytes) +
+                           " bytes, its external data has length " + std::to_string(*proto.length));
   }
   SLIPWAY_ASSIGN_OR_RETURN(std::shared_ptr<const MappedFile> file, Open(proto));
   const auto bytes = file->bytes();
   const auto offset = static_cast<uint64_t>(proto.offset);
   if (offset > bytes.size() || type.bytes > bytes.size() - offset) {
-    return DataLoss(proto.Describe() + " needs bytes " + std::to_string(offset) + " to " + std::to_string(offset) + "+" +
-                    std::to_string(type.bytes) + " of " + Quote(proto.location) + ", which has only " +
-                    std::to_string(bytes.size()) + "; copy or download it again");
+    return DataLoss(proto.Describe() + " needs bytes " + std::to_string(offset) + " to " +
+                    std::to_string(offset) + "+" + std::to_string(type.bytes) + " of " +
+                    Quote(proto.location) + ", which has only " + std::to_string(bytes.size()) +
+                    "; copy or download it again");
   }
   // A copy of the message that says: these bytes are the raw data.
   TensorProto inline_proto = proto;

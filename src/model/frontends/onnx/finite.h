@@ -6,7 +6,8 @@
 
 namespace slipway::onnx {
 
-// InvalidArgument names the first constant with a NaN, or with an infinity where a convolution, matrix product or normalisation reads it.
+// InvalidArgument names the first constant with a NaN, or with an infinity where a convolution,
+// matrix product or normalisation reads it.
 Status CheckFinite(const ir::Graph& graph);
 
 }  // namespace slipway::onnx

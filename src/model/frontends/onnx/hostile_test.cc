@@ -1,4 +1,5 @@
-// Wrong, broken and malicious models: each is refused with an error that names what is wrong, quickly and without harm.
+// Wrong, broken and malicious models: each is refused with an error that names what is wrong,
+// quickly and without harm.
 
 #include <gtest/gtest.h>
 
@@ -19,11 +20,13 @@ using ir::Tensor;
 namespace fs = std::filesystem;
 
 // The import fails with `code` and a message that has all `parts`.
-void ExpectRefused(const Result<std::unique_ptr<ir::Graph>>& r, StatusCode code, std::vector<std::string> parts) {
+void ExpectRefused(const Result<std::unique_ptr<ir::Graph>>& r, StatusCode code,
+                   std::vector<std::string> parts) {
   ASSERT_FALSE(r.ok());
   EXPECT_EQ(r.status().code(), code) << r.status().ToString();
   for (const std::string& p : parts) {
-    EXPECT_NE(r.status().message().find(p), std::string::npos) << "'" << p << "' is not in: " << r.status().message();
+    EXPECT_NE(r.status().message().find(p), std::string::npos)
+        << "'" << p << "' is not in: " << r.status().message();
   }
 }
 
@@ -41,7 +44,9 @@ class Folder {
   ~Folder() { fs::remove_all(path_); }
   std::string operator/(const std::string& name) const { return (path_ / name).string(); }
   void Write(const std::string& name, const std::vector<uint8_t>& bytes) const {
-    std::ofstream(path_ / name, std::ios::binary).write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+    std::ofstream(path_ / name, std::ios::binary)
+        .write(reinterpret_cast<const char*>(bytes.data()),
+               static_cast<std::streamsize>(bytes.size()));
   }
   const fs::path& path() const { return path_; }
 
@@ -50,17 +55,24 @@ class Folder {
 };
 
 TEST(Hostile, NotOnnxAtAll) {
-  ExpectRefused(ImportOnnx("/nonexistent/model.onnx"), StatusCode::kNotFound, {"/nonexistent/model.onnx"});
-  ExpectRefused(ImportOnnx(fs::temp_directory_path().string()), StatusCode::kInvalidArgument, {"not a file"});
+  ExpectRefused(ImportOnnx("/nonexistent/model.onnx"), StatusCode::kNotFound,
+                {"/nonexistent/model.onnx"});
+  ExpectRefused(ImportOnnx(fs::temp_directory_path().string()), StatusCode::kInvalidArgument,
+                {"not a file"});
   ExpectRefused(FromText(""), StatusCode::kInvalidArgument, {"empty"});
-  ExpectRefused(FromText("hello, this is no model\n"), StatusCode::kInvalidArgument, {"not an ONNX model", "text"});
+  ExpectRefused(FromText("hello, this is no model\n"), StatusCode::kInvalidArgument,
+                {"not an ONNX model", "text"});
   ExpectRefused(FromText("\x89PNG\r\n\x1a\n...."), StatusCode::kInvalidArgument, {"PNG"});
-  ExpectRefused(FromText("PK\x03\x04 zip"), StatusCode::kInvalidArgument, {"ZIP", "torch.onnx.export"});
-  ExpectRefused(FromText(std::string("\0\0\0\0\0\0\0\0", 8)), StatusCode::kInvalidArgument, {"not an ONNX model"});
-  ExpectRefused(FromText(std::string("\x08\x08", 2)), StatusCode::kInvalidArgument, {"without a graph"});
+  ExpectRefused(FromText("PK\x03\x04 zip"), StatusCode::kInvalidArgument,
+                {"ZIP", "torch.onnx.export"});
+  ExpectRefused(FromText(std::string("\0\0\0\0\0\0\0\0", 8)), StatusCode::kInvalidArgument,
+                {"not an ONNX model"});
+  ExpectRefused(FromText(std::string("\x08\x08", 2)), StatusCode::kInvalidArgument,
+                {"without a graph"});
   Folder f;
   f.Write("empty.onnx", {});
-  ExpectRefused(ImportOnnx(f / "empty.onnx"), StatusCode::kInvalidArgument, {"empty.onnx", "empty"});
+  ExpectRefused(ImportOnnx(f / "empty.onnx"), StatusCode::kInvalidArgument,
+                {"empty.onnx", "empty"});
 }
 
 TestModel Good() {
@@ -75,7 +87,8 @@ TEST(Hostile, EveryTruncationIsAnError) {
   ASSERT_TRUE(Good().Import().ok());
   int refused = 0;
   for (size_t n = 0; n < bytes.size(); ++n) {
-    auto cut = std::make_shared<std::vector<uint8_t>>(bytes.begin(), bytes.begin() + static_cast<ptrdiff_t>(n));
+    auto cut = std::make_shared<std::vector<uint8_t>>(bytes.begin(),
+                                                      bytes.begin() + static_cast<ptrdiff_t>(n));
     auto r = ImportOnnxBytes(*cut, cut);
     refused += !r.ok();
     if (n > bytes.size() / 2 && !r.ok() && n < bytes.size() - 10) {
@@ -106,9 +119,11 @@ TEST(Hostile, FlippedBytesNeverCrash) {
 TEST(Hostile, UnknownOperatorsAreAllListed) {
   TestModel m;
   m.Input("x", {"2"}).Output("y").Node("Frobnicate", {"x"}, {"a"}, {}, "first");
-  m.Node("FusedGelu", {"a"}, {"b"}, {}, "second", "com.microsoft").Node("Frobnicate", {"b"}, {"y"}, {}, "third");
+  m.Node("FusedGelu", {"a"}, {"b"}, {}, "second", "com.microsoft")
+      .Node("Frobnicate", {"b"}, {"y"}, {}, "third");
   ExpectRefused(m.Import(), StatusCode::kUnsupported,
-                {"2 operators", "'Frobnicate' (domain ai.onnx, opset 17; node 'first')", "'FusedGelu' (domain 'com.microsoft'", "'second'"});
+                {"2 operators", "'Frobnicate' (domain ai.onnx, opset 17; node 'first')",
+                 "'FusedGelu' (domain 'com.microsoft'", "'second'"});
   ImportOptions keep;
   keep.keep_unknown_operators = true;
   auto g = m.Import(keep);
@@ -141,7 +156,10 @@ TEST(Hostile, BrokenWiring) {
   missing.Input("x", {"2"}).Output("y").Node("Add", {"x", "nothing"}, {"y"}, {}, "add");
   ExpectRefused(missing.Import(), StatusCode::kInvalidArgument, {"'add'", "'nothing'"});
   TestModel twice;
-  twice.Input("x", {"2"}).Output("y").Node("Relu", {"x"}, {"y"}, {}, "a").Node("Neg", {"x"}, {"y"}, {}, "b");
+  twice.Input("x", {"2"})
+      .Output("y")
+      .Node("Relu", {"x"}, {"y"}, {}, "a")
+      .Node("Neg", {"x"}, {"y"}, {}, "b");
   ExpectRefused(twice.Import(), StatusCode::kInvalidArgument, {"'y'", "twice", "'b'"});
   TestModel shadow;
   shadow.Input("x", {"2"}).Output("x").Node("Relu", {"x"}, {"x"}, {}, "a");
@@ -150,7 +168,11 @@ TEST(Hostile, BrokenWiring) {
   inputs.Input("x", {"2"}).Input("x", {"2"}).Output("x");
   ExpectRefused(inputs.Import(), StatusCode::kInvalidArgument, {"'x'", "twice"});
   TestModel cycle;
-  cycle.Input("x", {"2"}).Output("y").Node("Add", {"x", "b"}, {"a"}, {}, "one").Node("Relu", {"a"}, {"b"}, {}, "two").Node("Neg", {"b"}, {"y"}, {}, "three");
+  cycle.Input("x", {"2"})
+      .Output("y")
+      .Node("Add", {"x", "b"}, {"a"}, {}, "one")
+      .Node("Relu", {"a"}, {"b"}, {}, "two")
+      .Node("Neg", {"b"}, {"y"}, {}, "three");
   ExpectRefused(cycle.Import(), StatusCode::kInvalidArgument, {"cycle", "'one'", "'two'"});
   TestModel self;
   self.Output("y").Node("Relu", {"y"}, {"y"}, {}, "self");
@@ -164,21 +186,28 @@ TEST(Hostile, BrokenWiring) {
 }
 
 TEST(Hostile, WrongNodes) {
-  auto node = [](const std::string& op, std::vector<std::string> inputs, std::vector<WireWriter> attributes) {
+  auto node = [](const std::string& op, std::vector<std::string> inputs,
+                 std::vector<WireWriter> attributes) {
     TestModel m;
     m.Input("x", {"2", "3"}).Output("y").Node(op, inputs, {"y"}, attributes, "node");
     return m.Import();
   };
   ExpectRefused(node("Add", {"x"}, {}), StatusCode::kInvalidArgument, {"'node'"});
   ExpectRefused(node("Relu", {"x", "x"}, {}), StatusCode::kInvalidArgument, {"'node'"});
-  ExpectRefused(node("Relu", {"x"}, {TestModel::Int("banana", 1)}), StatusCode::kInvalidArgument, {"'node'", "'banana'"});
-  ExpectRefused(node("Transpose", {"x"}, {TestModel::Text("perm", "no")}), StatusCode::kInvalidArgument, {"'node'", "perm"});
+  ExpectRefused(node("Relu", {"x"}, {TestModel::Int("banana", 1)}), StatusCode::kInvalidArgument,
+                {"'node'", "'banana'"});
+  ExpectRefused(node("Transpose", {"x"}, {TestModel::Text("perm", "no")}),
+                StatusCode::kInvalidArgument, {"'node'", "perm"});
   ExpectRefused(node("Concat", {"x", "x"}, {}), StatusCode::kInvalidArgument, {"'node'", "axis"});
-  ExpectRefused(node("Cast", {"x"}, {TestModel::Int("to", 8)}), StatusCode::kUnsupported, {"'node'", "strings"});
-  ExpectRefused(node("Cast", {"x"}, {TestModel::Int("to", 99)}), StatusCode::kInvalidArgument, {"'node'", "99"});
-  ExpectRefused(node("Transpose", {"x"}, {TestModel::IntList("perm", {0, 7})}), StatusCode::kInvalidArgument, {"'node'"});
+  ExpectRefused(node("Cast", {"x"}, {TestModel::Int("to", 8)}), StatusCode::kUnsupported,
+                {"'node'", "strings"});
+  ExpectRefused(node("Cast", {"x"}, {TestModel::Int("to", 99)}), StatusCode::kInvalidArgument,
+                {"'node'", "99"});
+  ExpectRefused(node("Transpose", {"x"}, {TestModel::IntList("perm", {0, 7})}),
+                StatusCode::kInvalidArgument, {"'node'"});
   ExpectRefused(node("MatMul", {"x", "x"}, {}), StatusCode::kInvalidArgument, {"'node'"});
-  ExpectRefused(node("Softmax", {"x"}, {TestModel::Int("axis", 5)}), StatusCode::kInvalidArgument, {"'node'"});
+  ExpectRefused(node("Softmax", {"x"}, {TestModel::Int("axis", 5)}), StatusCode::kInvalidArgument,
+                {"'node'"});
 }
 
 TEST(Hostile, ImpossibleShapes) {
@@ -200,11 +229,13 @@ TEST(Hostile, ImpossibleShapes) {
   };
   const std::vector<uint8_t> raw(16, 0);
   EXPECT_TRUE(tensor({4}, raw).ok());
-  ExpectRefused(tensor({int64_t{1} << 62, 4}, raw), StatusCode::kInvalidArgument, {"'w'", "impossible"});
+  ExpectRefused(tensor({int64_t{1} << 62, 4}, raw), StatusCode::kInvalidArgument,
+                {"'w'", "impossible"});
   ExpectRefused(tensor({-1}, raw), StatusCode::kInvalidArgument, {"'w'"});
   ExpectRefused(tensor({5}, raw), StatusCode::kInvalidArgument, {"'w'", "needs 20 bytes", "16"});
   ExpectRefused(tensor({3}, raw), StatusCode::kInvalidArgument, {"'w'", "needs 12 bytes"});
-  ExpectRefused(tensor(std::vector<int64_t>(13, 1), raw), StatusCode::kUnsupported, {"'w'", "13 dimensions"});
+  ExpectRefused(tensor(std::vector<int64_t>(13, 1), raw), StatusCode::kUnsupported,
+                {"'w'", "13 dimensions"});
   ExpectRefused(tensor({2}, raw, 8), StatusCode::kUnsupported, {"'w'", "strings"});
   ExpectRefused(tensor({2}, raw, 15), StatusCode::kUnsupported, {"'w'", "complex"});
   ExpectRefused(tensor({2}, raw, 77), StatusCode::kUnsupported, {"'w'", "77"});
@@ -246,7 +277,10 @@ TEST(Hostile, RuinedWeights) {
   constexpr float kInf = std::numeric_limits<float>::infinity();
   auto matmul = [](float bad) {
     TestModel m;
-    m.Input("x", {"1", "2"}).Output("y").Floats("w", {2, 2}, {1, bad, 0, 1}).Node("MatMul", {"x", "w"}, {"y"}, {}, "mm");
+    m.Input("x", {"1", "2"})
+        .Output("y")
+        .Floats("w", {2, 2}, {1, bad, 0, 1})
+        .Node("MatMul", {"x", "w"}, {"y"}, {}, "mm");
     return m;
   };
   ExpectRefused(matmul(kNan).Import(), StatusCode::kInvalidArgument, {"'w'", "NaN"});
@@ -255,17 +289,23 @@ TEST(Hostile, RuinedWeights) {
   trusting.check_finite = false;
   EXPECT_TRUE(matmul(kNan).Import(trusting).ok());
   TestModel mask;  // an infinite mask is no ruin
-  mask.Input("x", {"1", "2"}).Output("y").Floats("m", {2}, {0, -kInf}).Node("Add", {"x", "m"}, {"y"});
+  mask.Input("x", {"1", "2"})
+      .Output("y")
+      .Floats("m", {2}, {0, -kInf})
+      .Node("Add", {"x", "m"}, {"y"});
   EXPECT_TRUE(mask.Import().ok());
 }
 
-TestModel WithExternal(const std::string& location, const std::string& offset, const std::string& length) {
+TestModel WithExternal(const std::string& location, const std::string& offset,
+                       const std::string& length) {
   TestModel m;
   WireWriter t;
   t.Int(1, 4);
   t.Int(2, 1);
   t.Text(8, "w");
-  for (const auto& [key, value] : {std::pair<std::string, std::string>{"location", location}, {"offset", offset}, {"length", length}}) {
+  for (const auto& [key, value] : {std::pair<std::string, std::string>{"location", location},
+                                   {"offset", offset},
+                                   {"length", length}}) {
     if (value.empty()) continue;
     WireWriter pair;
     pair.Text(1, key);
@@ -290,7 +330,8 @@ TEST(External, DataStaysInsideTheModelsFolder) {
   f.Write("secret.bin", data);
   fs::create_symlink("../secret.bin", f.path() / "model" / "link.bin");
   fs::create_symlink("w.bin", f.path() / "model" / "inner.bin");
-  auto import = [&](const std::string& location, const std::string& offset = "", const std::string& length = "") {
+  auto import = [&](const std::string& location, const std::string& offset = "",
+                    const std::string& length = "") {
     f.Write("model/m.onnx", WithExternal(location, offset, length).Bytes());
     return ImportOnnx(f / "model/m.onnx");
   };
@@ -310,7 +351,8 @@ TEST(External, DataStaysInsideTheModelsFolder) {
   ExpectRefused(import("w.bin", "-4"), StatusCode::kInvalidArgument, {"offset"});
   ExpectRefused(import("w.bin", "9223372036854775807"), StatusCode::kDataLoss, {"'w'"});
   ExpectRefused(import("w.bin", "99999999999999999999"), StatusCode::kInvalidArgument, {"offset"});
-  ExpectRefused(WithExternal("w.bin", "", "").Import(), StatusCode::kUnsupported, {"'w'", "memory"});
+  ExpectRefused(WithExternal("w.bin", "", "").Import(), StatusCode::kUnsupported,
+                {"'w'", "memory"});
 }
 
 TEST(Hostile, LimitsAndQuadraticTraps) {

@@ -24,15 +24,23 @@ using ir::Value;
 using Names = std::unordered_map<std::string_view, Value*>;
 
 std::string OpName(const NodeProto& n) {
-  return (n.domain.empty() || n.domain == "ai.onnx" ? "" : std::string(n.domain) + ".") + std::string(n.op_type);
+  return (n.domain.empty() || n.domain == "ai.onnx" ? "" : std::string(n.domain) + ".") +
+         std::string(n.op_type);
 }
 
 class Importer {
  public:
-  Importer(const ModelProto& model, std::shared_ptr<const void> owner, std::string model_path, const ImportOptions& options)
-      : model_(model), proto_(model.graph), owner_(std::move(owner)), files_(std::move(model_path)), options_(options),
+  Importer(const ModelProto& model, std::shared_ptr<const void> owner, std::string model_path,
+           const ImportOptions& options)
+      : model_(model),
+        proto_(model.graph),
+        owner_(std::move(owner)),
+        files_(std::move(model_path)),
+        options_(options),
         graph_(std::make_unique<Graph>()),
-        upgrader_(graph_.get(), [this](std::string_view name) { return defined_.contains(name) || read_.contains(name); }) {}
+        upgrader_(graph_.get(), [this](std::string_view name) {
+          return defined_.contains(name) || read_.contains(name);
+        }) {}
 
   Result<std::unique_ptr<Graph>> Run() {
     SLIPWAY_RETURN_IF_ERROR(FindOpset());
@@ -72,7 +80,8 @@ class Importer {
   }
   std::string NodeName(size_t index) const {
     const NodeProto& n = proto_.nodes[index];
-    return n.name.empty() ? std::string(n.op_type) + "_" + std::to_string(index) : std::string(n.name);
+    return n.name.empty() ? std::string(n.op_type) + "_" + std::to_string(index)
+                          : std::string(n.name);
   }
   std::string Describe(size_t index) const {
     return OpName(proto_.nodes[index]) + " node " + Quote(NodeName(index));
@@ -88,14 +97,16 @@ class Importer {
   const ImportOptions& options_;
   std::unique_ptr<Graph> graph_;
 
-  std::unordered_map<std::string_view, int64_t> defined_;  // value name -> defining node, or -1 for inputs and initialisers
-  std::unordered_set<std::string_view> read_;              // value names that a node or the graph's outputs read
+  std::unordered_map<std::string_view, int64_t>
+      defined_;  // value name -> defining node, or -1 for inputs and initialisers
+  std::unordered_set<std::string_view>
+      read_;  // value names that a node or the graph's outputs read
   Upgrader upgrader_;
   int opset_ = 0;
   std::vector<size_t> order_;
   Names values_;
   std::unordered_map<std::string_view, Type> declared_;
-  std::unordered_set<std::string> symbols_;                // bound by inputs
+  std::unordered_set<std::string> symbols_;                 // bound by inputs
   std::unordered_map<std::string, int64_t> fixed_symbols_;  // by options_.input_shapes
 };
 
@@ -105,16 +116,20 @@ Status Importer::FindOpset() {
     if (domain.empty()) opset = std::max(opset, version);
   }
   if (opset < 0) {
-    if (!model_.opsets.empty()) return OkStatus();  // other domains only: CheckOperators names the nodes
+    if (!model_.opsets.empty())
+      return OkStatus();  // other domains only: CheckOperators names the nodes
     return Unsupported("the model does not say its opset; export it again with a current exporter");
   }
   if (opset < kOldestOpset) {
-    return Unsupported("opset " + std::to_string(opset) + " is older than " + std::to_string(kOldestOpset) +
+    return Unsupported("opset " + std::to_string(opset) + " is older than " +
+                       std::to_string(kOldestOpset) +
                        "; convert the model with onnx.version_converter or export it again");
   }
   if (opset > ir::kOpset) {
-    return Unsupported("opset " + std::to_string(opset) + " is newer than " + std::to_string(ir::kOpset) +
-                       ", the newest this build knows; export with opset_version=" + std::to_string(ir::kOpset) + " or older");
+    return Unsupported(
+        "opset " + std::to_string(opset) + " is newer than " + std::to_string(ir::kOpset) +
+        ", the newest this build knows; export with opset_version=" + std::to_string(ir::kOpset) +
+        " or older");
   }
   opset_ = static_cast<int>(opset);
   return OkStatus();
@@ -128,32 +143,39 @@ Status Importer::CheckOperators() {
     const NodeProto& n = proto_.nodes[i];
     const bool onnx = n.domain.empty() || n.domain == "ai.onnx";
     if (onnx && (n.op_type == "If" || n.op_type == "Loop" || n.op_type == "Scan")) {
-      return Unsupported(Describe(i) + ": control flow (If, Loop, Scan) is not supported; export the model by tracing, without data-dependent branches");
+      return Unsupported(Describe(i) +
+                         ": control flow (If, Loop, Scan) is not supported; export the model by "
+                         "tracing, without data-dependent branches");
     }
     if (Known(n) || unknown.size() >= kMost) continue;
-    const bool function = std::any_of(model_.functions.begin(), model_.functions.end(), [&](const StringPair& f) {
-      return f.first == n.domain && f.second == n.op_type;
-    });
+    const bool function = std::any_of(
+        model_.functions.begin(), model_.functions.end(),
+        [&](const StringPair& f) { return f.first == n.domain && f.second == n.op_type; });
     int64_t version = onnx ? opset_ : 0;
     for (const auto& [domain, v] : model_.opsets) {
       if (domain == n.domain) version = v;
     }
-    unknown.try_emplace(Quote(n.op_type) + " (domain " + (onnx ? "ai.onnx" : Quote(n.domain)) + ", opset " + std::to_string(version) +
+    unknown.try_emplace(Quote(n.op_type) + " (domain " + (onnx ? "ai.onnx" : Quote(n.domain)) +
+                            ", opset " + std::to_string(version) +
                             (function ? ", a function of the model" : ""),
                         NodeName(i));
   }
   if (unknown.empty()) return OkStatus();
   std::string list;
-  for (const auto& [op, node] : unknown) list += (list.empty() ? "" : ", ") + op + "; node " + Quote(node) + ")";
-  return Unsupported("the model uses " + std::to_string(unknown.size()) + (unknown.size() == 1 ? " operator" : " operators") +
+  for (const auto& [op, node] : unknown)
+    list += (list.empty() ? "" : ", ") + op + "; node " + Quote(node) + ")";
+  return Unsupported("the model uses " + std::to_string(unknown.size()) +
+                     (unknown.size() == 1 ? " operator" : " operators") +
                      " that Slipway does not know: " + list +
-                     ". Export with standard ONNX operators (an optimiser such as ONNX Runtime's adds others), or cut the model before them");
+                     ". Export with standard ONNX operators (an optimiser such as ONNX Runtime's "
+                     "adds others), or cut the model before them");
 }
 
 Status Importer::CollectNames() {
   std::unordered_set<std::string_view> inputs;
   auto defined_twice = [&](std::string_view name, const std::string& what) {
-    return InvalidArgument("value " + Quote(name) + " is defined twice, the second time as " + what + "; names must be unique");
+    return InvalidArgument("value " + Quote(name) + " is defined twice, the second time as " +
+                           what + "; names must be unique");
   };
   for (const TensorProto& t : proto_.initializers) {
     if (!defined_.emplace(t.name, -1).second) return defined_twice(t.name, "an initialiser");
@@ -166,14 +188,16 @@ Status Importer::CollectNames() {
   for (size_t i = 0; i < proto_.nodes.size(); ++i) {
     for (std::string_view name : proto_.nodes[i].outputs) {
       if (name.empty()) continue;
-      if (!defined_.emplace(name, static_cast<int64_t>(i)).second) return defined_twice(name, "output of " + Describe(i));
+      if (!defined_.emplace(name, static_cast<int64_t>(i)).second)
+        return defined_twice(name, "output of " + Describe(i));
     }
   }
   for (size_t i = 0; i < proto_.nodes.size(); ++i) {
     for (std::string_view name : proto_.nodes[i].inputs) {
       if (name.empty()) continue;
       if (!defined_.contains(name)) {
-        return InvalidArgument(Describe(i) + " reads " + Quote(name) + ", which no input, initialiser or node defines");
+        return InvalidArgument(Describe(i) + " reads " + Quote(name) +
+                               ", which no input, initialiser or node defines");
       }
       read_.insert(name);
     }
@@ -188,8 +212,10 @@ Status Importer::CollectNames() {
   for (const auto& [name, dims] : options_.input_shapes) {
     if (inputs.contains(name)) continue;
     std::string list;
-    for (const ValueInfoProto& v : proto_.inputs) list += (list.empty() ? "" : ", ") + Quote(v.name);
-    return InvalidArgument("a shape is given for input " + Quote(name) + ", which the model does not have; its inputs are " + list);
+    for (const ValueInfoProto& v : proto_.inputs)
+      list += (list.empty() ? "" : ", ") + Quote(v.name);
+    return InvalidArgument("a shape is given for input " + Quote(name) +
+                           ", which the model does not have; its inputs are " + list);
   }
   return OkStatus();
 }
@@ -222,7 +248,9 @@ Status Importer::OrderNodes() {
   }
   if (order_.size() == count) return OkStatus();
   // Walk back from a waiting node through waiting producers until one comes again: that is a cycle.
-  size_t at = static_cast<size_t>(std::find_if(waiting.begin(), waiting.end(), [](size_t w) { return w > 0; }) - waiting.begin());
+  size_t at = static_cast<size_t>(
+      std::find_if(waiting.begin(), waiting.end(), [](size_t w) { return w > 0; }) -
+      waiting.begin());
   std::vector<size_t> path;
   std::unordered_map<size_t, size_t> seen;
   while (!seen.contains(at)) {
@@ -238,7 +266,8 @@ Status Importer::OrderNodes() {
   }
   std::string cycle;
   constexpr size_t kShown = 8;
-  for (size_t i = seen[at], shown = 0; i < path.size() && shown < kShown; ++i, ++shown) cycle += Describe(path[i]) + " needs ";
+  for (size_t i = seen[at], shown = 0; i < path.size() && shown < kShown; ++i, ++shown)
+    cycle += Describe(path[i]) + " needs ";
   return InvalidArgument("the graph has a cycle: " + cycle + Describe(at));
 }
 
@@ -255,7 +284,8 @@ void Importer::Metadata() {
   m["opset"] = std::to_string(opset_);
   m["ir_version"] = std::to_string(model_.ir_version);
   if (model_.model_version != 0) m["model_version"] = std::to_string(model_.model_version);
-  for (const auto& [key, value] : model_.metadata) m["metadata." + std::string(key)] = std::string(value);
+  for (const auto& [key, value] : model_.metadata)
+    m["metadata." + std::string(key)] = std::string(value);
 }
 
 Result<ir::Tensor> Importer::ReadTensor(const TensorProto& proto) {
@@ -277,27 +307,38 @@ Status Importer::AddInitializers() {
 
 const char* KindName(ValueInfoProto::Kind kind) {
   switch (kind) {
-    case ValueInfoProto::Kind::kSequence: return "a sequence";
-    case ValueInfoProto::Kind::kMap: return "a map";
-    case ValueInfoProto::Kind::kOptional: return "an optional";
-    case ValueInfoProto::Kind::kSparse: return "a sparse tensor";
-    default: return "not a tensor";
+    case ValueInfoProto::Kind::kSequence:
+      return "a sequence";
+    case ValueInfoProto::Kind::kMap:
+      return "a map";
+    case ValueInfoProto::Kind::kOptional:
+      return "an optional";
+    case ValueInfoProto::Kind::kSparse:
+      return "a sparse tensor";
+    default:
+      return "not a tensor";
   }
 }
 
 Result<DType> ElementType(const ValueInfoProto& info, const std::string& what) {
   if (info.elem_type == static_cast<int64_t>(DType::kString)) {
-    return Unsupported(what + " holds strings, which Slipway does not compute with; do text processing outside the model");
+    return Unsupported(what +
+                       " holds strings, which Slipway does not compute with; do text processing "
+                       "outside the model");
   }
-  const DType dtype = info.elem_type > 0 && info.elem_type < 256 ? static_cast<DType>(info.elem_type) : DType::kUndefined;
-  if (!IsKnown(dtype)) return Unsupported(what + " has the unknown element type " + std::to_string(info.elem_type));
+  const DType dtype = info.elem_type > 0 && info.elem_type < 256
+                          ? static_cast<DType>(info.elem_type)
+                          : DType::kUndefined;
+  if (!IsKnown(dtype))
+    return Unsupported(what + " has the unknown element type " + std::to_string(info.elem_type));
   return dtype;
 }
 
 Result<Type> Importer::ReadInputType(const ValueInfoProto& info) {
   const std::string what = "graph input " + Quote(info.name);
   if (info.kind == ValueInfoProto::Kind::kNone) return InvalidArgument(what + " has no type");
-  if (info.kind != ValueInfoProto::Kind::kTensor) return Unsupported(what + " is " + KindName(info.kind) + "; only tensors are supported");
+  if (info.kind != ValueInfoProto::Kind::kTensor)
+    return Unsupported(what + " is " + KindName(info.kind) + "; only tensors are supported");
   Type type;
   SLIPWAY_ASSIGN_OR_RETURN(type.dtype, ElementType(info, what));
   std::optional<SymShape> shape;
@@ -312,7 +353,8 @@ Result<Type> Importer::ReadInputType(const ValueInfoProto& info) {
       } else if (!d.value && !d.param.empty()) {
         shape->push_back(Dim::Symbol(d.param.substr(0, 200)));
       } else {
-        shape->push_back(Dim::Symbol(std::string(info.name.substr(0, 200)) + "_dim" + std::to_string(i)));
+        shape->push_back(
+            Dim::Symbol(std::string(info.name.substr(0, 200)) + "_dim" + std::to_string(i)));
       }
     }
     if (!CheckedBytes(type.dtype, known)) {
@@ -326,8 +368,9 @@ Result<Type> Importer::ReadInputType(const ValueInfoProto& info) {
       return InvalidArgument("the shape given for input " + Quote(info.name) + " is impossible");
     }
     if (shape && shape->size() != dims.size()) {
-      return InvalidArgument("the shape given for input " + Quote(info.name) + " has " + std::to_string(dims.size()) +
-                             " dimensions, the model's is " + ToString(*shape));
+      return InvalidArgument("the shape given for input " + Quote(info.name) + " has " +
+                             std::to_string(dims.size()) + " dimensions, the model's is " +
+                             ToString(*shape));
     }
     if (!shape) shape.emplace(dims.size());
     for (size_t i = 0; i < dims.size(); ++i) {
@@ -335,8 +378,8 @@ Result<Type> Importer::ReadInputType(const ValueInfoProto& info) {
       if (!d.known()) {
         auto [it, added] = fixed_symbols_.emplace(d.ToString(), dims[i]);
         if (!added && it->second != dims[i]) {
-          return InvalidArgument("the shapes given make dimension " + Quote(it->first) + " both " + std::to_string(it->second) +
-                                 " and " + std::to_string(dims[i]));
+          return InvalidArgument("the shapes given make dimension " + Quote(it->first) + " both " +
+                                 std::to_string(it->second) + " and " + std::to_string(dims[i]));
         }
       }
       d = dims[i];
@@ -369,14 +412,16 @@ Status Importer::AddInputs() {
   return OkStatus();
 }
 
-// What the file says about intermediate values and outputs. A shape is kept only where all of it means something: integers and symbols which inputs bind.
+// What the file says about intermediate values and outputs. A shape is kept only where all of it
+// means something: integers and symbols which inputs bind.
 Status Importer::ReadDeclaredTypes() {
   const bool shapes = options_.input_shapes.empty();
   for (const auto* list : {&proto_.value_info, &proto_.outputs}) {
     for (const ValueInfoProto& info : *list) {
       if (info.kind != ValueInfoProto::Kind::kTensor) {
         if (list == &proto_.outputs && info.kind != ValueInfoProto::Kind::kNone) {
-          return Unsupported("graph output " + Quote(info.name) + " is " + KindName(info.kind) + "; only tensors are supported");
+          return Unsupported("graph output " + Quote(info.name) + " is " + KindName(info.kind) +
+                             "; only tensors are supported");
         }
         continue;
       }
@@ -404,14 +449,26 @@ Status Importer::ReadDeclaredTypes() {
 Status Importer::ReadAttributes(const NodeProto& proto, OldNode* node) {
   for (const AttributeProto& a : proto.attributes) {
     const std::string what = node->Describe() + ": attribute " + Quote(a.name);
-    if (node->attributes.Has(a.name) || node->tensors.contains(a.name)) return InvalidArgument(what + " is given twice");
-    if (!a.reference.empty()) return InvalidArgument(what + " refers to a function's parameter outside a function");
+    if (node->attributes.Has(a.name) || node->tensors.contains(a.name))
+      return InvalidArgument(what + " is given twice");
+    if (!a.reference.empty())
+      return InvalidArgument(what + " refers to a function's parameter outside a function");
     switch (a.type) {
-      case AttributeType::kFloat: node->attributes.Set(a.name, a.f); break;
-      case AttributeType::kInt: node->attributes.Set(a.name, a.i); break;
-      case AttributeType::kString: node->attributes.Set(a.name, std::string(a.s)); break;
-      case AttributeType::kFloats: node->attributes.Set(a.name, a.floats); break;
-      case AttributeType::kInts: node->attributes.Set(a.name, a.ints); break;
+      case AttributeType::kFloat:
+        node->attributes.Set(a.name, a.f);
+        break;
+      case AttributeType::kInt:
+        node->attributes.Set(a.name, a.i);
+        break;
+      case AttributeType::kString:
+        node->attributes.Set(a.name, std::string(a.s));
+        break;
+      case AttributeType::kFloats:
+        node->attributes.Set(a.name, a.floats);
+        break;
+      case AttributeType::kInts:
+        node->attributes.Set(a.name, a.ints);
+        break;
       case AttributeType::kStrings:
         node->attributes.Set(a.name, std::vector<std::string>(a.strings.begin(), a.strings.end()));
         break;
@@ -425,20 +482,26 @@ Status Importer::ReadAttributes(const NodeProto& proto, OldNode* node) {
       }
       default:
         if (options_.keep_unknown_operators) break;
-        return Unsupported(what + " is a graph, a sparse tensor, a list of tensors or a type, which is not supported");
+        return Unsupported(
+            what +
+            " is a graph, a sparse tensor, a list of tensors or a type, which is not supported");
     }
   }
   return OkStatus();
 }
 
 Status Importer::AddConstantNode(const NodeProto& proto, OldNode* node) {
-  if (proto.outputs.size() != 1 || proto.outputs[0].empty()) return InvalidArgument(node->Describe() + " must have one output");
+  if (proto.outputs.size() != 1 || proto.outputs[0].empty())
+    return InvalidArgument(node->Describe() + " must have one output");
   for (const AttributeProto& a : proto.attributes) {
     if (a.type == AttributeType::kString || a.type == AttributeType::kStrings) {
-      return Unsupported(node->Describe() + " holds strings, which Slipway does not compute with; do text processing outside the model");
+      return Unsupported(node->Describe() +
+                         " holds strings, which Slipway does not compute with; do text processing "
+                         "outside the model");
     }
     if (a.type == AttributeType::kSparseTensor) {
-      return Unsupported(node->Describe() + " is sparse, which is not supported; store it as a dense tensor");
+      return Unsupported(node->Describe() +
+                         " is sparse, which is not supported; store it as a dense tensor");
     }
   }
   SLIPWAY_RETURN_IF_ERROR(ReadAttributes(proto, node));
@@ -470,19 +533,25 @@ Status Importer::AddNode(size_t index) {
   const bool known = Known(proto);
   if (!known) node.domain = std::string(proto.domain);
   if (known && node.op == "Constant") return AddConstantNode(proto, &node);
-  for (std::string_view name : proto.inputs) node.inputs.push_back(name.empty() ? nullptr : values_.at(name));
+  for (std::string_view name : proto.inputs)
+    node.inputs.push_back(name.empty() ? nullptr : values_.at(name));
   for (std::string_view name : proto.outputs) {
     node.outputs.emplace_back(name);
     node.used.push_back(!name.empty() && read_.contains(name));
   }
-  if (std::all_of(node.outputs.begin(), node.outputs.end(), [](const std::string& s) { return s.empty(); })) {
+  if (std::all_of(node.outputs.begin(), node.outputs.end(),
+                  [](const std::string& s) { return s.empty(); })) {
     return InvalidArgument(node.Describe() + " has no outputs");
   }
   SLIPWAY_RETURN_IF_ERROR(ReadAttributes(proto, &node));
   if (known) SLIPWAY_RETURN_IF_ERROR(upgrader_.Upgrade(&node));
 
-  Graph::NodeSpec spec{.op = node.op, .inputs = node.inputs, .attributes = node.attributes, .domain = node.domain,
-                       .name = node.name, .outputs = node.outputs};
+  Graph::NodeSpec spec{.op = node.op,
+                       .inputs = node.inputs,
+                       .attributes = node.attributes,
+                       .domain = node.domain,
+                       .name = node.name,
+                       .outputs = node.outputs};
   for (std::string& name : spec.outputs) {
     name = name.empty() ? "-" : name == "-" ? "dash" : name;  // "-" means absent to AddNode
   }
@@ -495,7 +564,8 @@ Status Importer::AddNode(size_t index) {
     // The file's name is the key, not this node's copy of it.
     Define(proto.outputs[i], value);
     // Codes below eight bits have another type here than in the file.
-    if (auto it = declared_.find(proto.outputs[i]); it != declared_.end() && !quantize) value->set_type(it->second);
+    if (auto it = declared_.find(proto.outputs[i]); it != declared_.end() && !quantize)
+      value->set_type(it->second);
   }
   upgrader_.Finished(node, made);
   return OkStatus();
@@ -505,7 +575,8 @@ Status Importer::AddOutputs() {
   for (const ValueInfoProto& info : proto_.outputs) {
     auto it = values_.find(info.name);
     if (it == values_.end()) {
-      return Unsupported("graph output " + Quote(info.name) + " is an output that its operator has only in training");
+      return Unsupported("graph output " + Quote(info.name) +
+                         " is an output that its operator has only in training");
     }
     graph_->AddOutput(it->second);
   }
@@ -519,8 +590,8 @@ Status Importer::Check() {
   return ir::Verify(*graph_);
 }
 
-Result<std::unique_ptr<Graph>> Import(Bytes bytes, std::shared_ptr<const void> owner, const std::string& path,
-                                      const ImportOptions& options) {
+Result<std::unique_ptr<Graph>> Import(Bytes bytes, std::shared_ptr<const void> owner,
+                                      const std::string& path, const ImportOptions& options) {
   SLIPWAY_ASSIGN_OR_RETURN(ModelProto model, ParseModel(bytes, options.limits));
   return Importer(model, std::move(owner), path, options).Run();
 }
@@ -539,7 +610,8 @@ Result<std::unique_ptr<Graph>> ImportOnnx(const std::string& path, const ImportO
   return graph;
 }
 
-Result<std::unique_ptr<Graph>> ImportOnnxBytes(std::span<const uint8_t> bytes, std::shared_ptr<const void> owner,
+Result<std::unique_ptr<Graph>> ImportOnnxBytes(std::span<const uint8_t> bytes,
+                                               std::shared_ptr<const void> owner,
                                                const ImportOptions& options) {
   return Import(bytes, std::move(owner), "", options);
 }

@@ -55,7 +55,10 @@ TEST(Import, KeepsNamesTypesAndMetadata) {
 
 TEST(Import, WeightsAreNotCopied) {
   TestModel m;
-  m.Input("x", {"4", "64"}).Output("y").Init("w", Tensor::Of<float>({64}, std::vector<float>(64, 2.0f))).Node("Add", {"x", "w"}, {"y"});
+  m.Input("x", {"4", "64"})
+      .Output("y")
+      .Init("w", Tensor::Of<float>({64}, std::vector<float>(64, 2.0f)))
+      .Node("Add", {"x", "w"}, {"y"});
   auto bytes = std::make_shared<std::vector<uint8_t>>(m.Bytes());
   auto g = ImportOnnxBytes(*bytes, bytes);
   ASSERT_TRUE(g.ok()) << g.status().ToString();
@@ -71,7 +74,11 @@ TEST(Import, WeightsAreNotCopied) {
 
 TEST(Import, InitialisersThatAreInputsAreConstants) {
   TestModel m;
-  m.Input("x", {"2"}).Input("w", {"2"}).Output("y").Floats("w", {2}, {1, 2}).Node("Add", {"x", "w"}, {"y"});
+  m.Input("x", {"2"})
+      .Input("w", {"2"})
+      .Output("y")
+      .Floats("w", {2}, {1, 2})
+      .Node("Add", {"x", "w"}, {"y"});
   auto g = Must(m);
   ASSERT_TRUE(g);
   EXPECT_EQ(g->inputs().size(), 1u);
@@ -125,13 +132,18 @@ TEST(Upgrade, AttributesBecomeInputs) {
   TestModel m(9);
   m.Input("x", {"1", "4", "8"}).Output("y");
   m.Node("Clip", {"x"}, {"a"}, {TestModel::Float("min", 0), TestModel::Float("max", 6)});
-  m.Node("Slice", {"a"}, {"b"}, {TestModel::IntList("starts", {1}), TestModel::IntList("ends", {3}), TestModel::IntList("axes", {1})});
-  m.Node("Pad", {"b"}, {"c"}, {TestModel::IntList("pads", {0, 0, 1, 0, 0, 1}), TestModel::Float("value", 2)});
+  m.Node("Slice", {"a"}, {"b"},
+         {TestModel::IntList("starts", {1}), TestModel::IntList("ends", {3}),
+          TestModel::IntList("axes", {1})});
+  m.Node("Pad", {"b"}, {"c"},
+         {TestModel::IntList("pads", {0, 0, 1, 0, 0, 1}), TestModel::Float("value", 2)});
   m.Node("Unsqueeze", {"c"}, {"d"}, {TestModel::IntList("axes", {0})});
   m.Node("Squeeze", {"d"}, {"e"}, {TestModel::IntList("axes", {0})});
-  m.Node("ReduceMean", {"e"}, {"f"}, {TestModel::IntList("axes", {2}), TestModel::Int("keepdims", 1)});
+  m.Node("ReduceMean", {"e"}, {"f"},
+         {TestModel::IntList("axes", {2}), TestModel::Int("keepdims", 1)});
   m.Node("ReduceSum", {"f"}, {"g"}, {TestModel::IntList("axes", {1})});
-  m.Node("Split", {"e"}, {"h", "i"}, {TestModel::Int("axis", 2), TestModel::IntList("split", {4, 6})});
+  m.Node("Split", {"e"}, {"h", "i"},
+         {TestModel::Int("axis", 2), TestModel::IntList("split", {4, 6})});
   m.Node("TopK", {"h"}, {"j", "k"}, {TestModel::Int("k", 2)});
   m.Node("Dropout", {"g"}, {"y"}, {TestModel::Float("ratio", 0.5f)});
   m.Output("i").Output("k");
@@ -158,7 +170,8 @@ TEST(Upgrade, AttributesBecomeInputs) {
 TEST(Upgrade, ReduceAxesMoveAtTheirOwnOpset) {
   TestModel m(13);
   m.Input("x", {"2", "3"}).Output("y").Ints("axes", {1});
-  m.Node("ReduceSum", {"x", "axes"}, {"s"}).Node("ReduceMax", {"x"}, {"t"}, {TestModel::IntList("axes", {1})});
+  m.Node("ReduceSum", {"x", "axes"}, {"s"})
+      .Node("ReduceMax", {"x"}, {"t"}, {TestModel::IntList("axes", {1})});
   m.Node("Add", {"s", "t"}, {"y"});
   auto g = Must(m);
   ASSERT_TRUE(g);
@@ -203,7 +216,10 @@ TEST(Upgrade, OldResizes) {
   EXPECT_EQ(resize->attributes.String("coordinate_transformation_mode", ""), "asymmetric");
   EXPECT_EQ(g->outputs()[0]->type().ToString(), "float32[1, 1, 4, 4]");
   TestModel n(11);
-  n.Input("x", {"1", "1", "2", "2"}).Output("y").Floats("none", {0}, {}).Ints("sizes", {1, 1, 6, 6});
+  n.Input("x", {"1", "1", "2", "2"})
+      .Output("y")
+      .Floats("none", {0}, {})
+      .Ints("sizes", {1, 1, 6, 6});
   n.Node("Resize", {"x", "none", "none", "sizes"}, {"y"}, {TestModel::Text("mode", "nearest")});
   g = Must(n);
   ASSERT_TRUE(g);
@@ -222,8 +238,10 @@ TEST(Upgrade, BatchNormalizationInTrainingIsRefused) {
   };
   EXPECT_TRUE(model(9, {TestModel::Float("momentum", 0.9f)}, {"y"}).Import().ok());
   EXPECT_TRUE(model(7, {TestModel::Int("spatial", 1)}, {"y"}).Import().ok());
-  EXPECT_EQ(model(7, {TestModel::Int("spatial", 0)}, {"y"}).Import().status().code(), StatusCode::kUnsupported);
-  EXPECT_EQ(model(15, {TestModel::Int("training_mode", 1)}, {"y"}).Import().status().code(), StatusCode::kUnsupported);
+  EXPECT_EQ(model(7, {TestModel::Int("spatial", 0)}, {"y"}).Import().status().code(),
+            StatusCode::kUnsupported);
+  EXPECT_EQ(model(15, {TestModel::Int("training_mode", 1)}, {"y"}).Import().status().code(),
+            StatusCode::kUnsupported);
   auto used = model(9, {}, {"y", "mean"}).Import();
   EXPECT_EQ(used.status().code(), StatusCode::kUnsupported);
   EXPECT_NE(used.status().message().find("'bn'"), std::string::npos);
@@ -243,7 +261,8 @@ TEST(Upgrade, GroupNormalizationScalesPerChannel) {
 TEST(Upgrade, ConstantOfShape) {
   TestModel m(9);
   m.Ints("shape", {2, 3}).Output("y");
-  m.Node("ConstantOfShape", {"shape"}, {"y"}, {m.TensorAttribute("value", Tensor::Vector<int32_t>({7}))});
+  m.Node("ConstantOfShape", {"shape"}, {"y"},
+         {m.TensorAttribute("value", Tensor::Vector<int32_t>({7}))});
   auto g = Must(m);
   ASSERT_TRUE(g);
   EXPECT_EQ(FirstOf(*g, "ConstantOfShape")->attributes.Int("value_int", 0), 7);
@@ -252,7 +271,10 @@ TEST(Upgrade, ConstantOfShape) {
 
 TEST(Quantize, LinearBecomesTheIrs) {
   TestModel m(13);
-  m.Input("x", {"1", "2", "4"}).Output("y").Floats("s", {2}, {0.5f, 0.25f}).Init("z", Tensor::Vector<int8_t>({0, 1}));
+  m.Input("x", {"1", "2", "4"})
+      .Output("y")
+      .Floats("s", {2}, {0.5f, 0.25f})
+      .Init("z", Tensor::Vector<int8_t>({0, 1}));
   m.Node("QuantizeLinear", {"x", "s", "z"}, {"q"}, {TestModel::Int("axis", 1)}, "quant");
   m.Node("DequantizeLinear", {"q", "s", "z"}, {"y"}, {TestModel::Int("axis", 1)});
   auto g = Must(m);
@@ -298,14 +320,29 @@ TEST(Types, TypedDataFieldsAndShortTypes) {
     m.graph.Message(5, t);
     m.Output(name);
   };
-  tensor("f", DType::kFloat32, {2}, [](WireWriter& t) { t.PackedFloats(4, std::vector<float>{1, 2}); });
-  tensor("i8", DType::kInt8, {2}, [](WireWriter& t) { t.PackedInts(5, std::vector<int64_t>{-3, 4}); });
-  tensor("i64", DType::kInt64, {2}, [](WireWriter& t) { t.Int(7, -9); t.Int(7, 10); });
-  tensor("b", DType::kBool, {2}, [](WireWriter& t) { t.PackedInts(5, std::vector<int64_t>{0, 5}); });
-  tensor("h", DType::kFloat16, {1}, [](WireWriter& t) { t.PackedInts(5, std::vector<int64_t>{0x3c00}); });
-  tensor("u32", DType::kUInt32, {1}, [](WireWriter& t) { t.PackedInts(11, std::vector<int64_t>{4000000000}); });
-  tensor("i4", DType::kInt4, {3}, [](WireWriter& t) { t.PackedInts(5, std::vector<int64_t>{0x21, 0x03}); });
-  tensor("f8", DType::kFloat8E4M3FN, {2}, [](WireWriter& t) { t.PackedInts(5, std::vector<int64_t>{0x38, 0x40}); });
+  tensor("f", DType::kFloat32, {2}, [](WireWriter& t) {
+    t.PackedFloats(4, std::vector<float>{1, 2});
+  });
+  tensor("i8", DType::kInt8, {2}, [](WireWriter& t) {
+    t.PackedInts(5, std::vector<int64_t>{-3, 4});
+  });
+  tensor("i64", DType::kInt64, {2}, [](WireWriter& t) {
+    t.Int(7, -9);
+    t.Int(7, 10);
+  });
+  tensor("b", DType::kBool, {2}, [](WireWriter& t) {
+    t.PackedInts(5, std::vector<int64_t>{0, 5});
+  });
+  tensor("h", DType::kFloat16, {1},
+         [](WireWriter& t) { t.PackedInts(5, std::vector<int64_t>{0x3c00}); });
+  tensor("u32", DType::kUInt32, {1},
+         [](WireWriter& t) { t.PackedInts(11, std::vector<int64_t>{4000000000}); });
+  tensor("i4", DType::kInt4, {3}, [](WireWriter& t) {
+    t.PackedInts(5, std::vector<int64_t>{0x21, 0x03});
+  });
+  tensor("f8", DType::kFloat8E4M3FN, {2}, [](WireWriter& t) {
+    t.PackedInts(5, std::vector<int64_t>{0x38, 0x40});
+  });
   tensor("none", DType::kFloat32, {0, 3}, [](WireWriter&) {});
   auto g = Must(m);
   ASSERT_TRUE(g);

@@ -56,27 +56,43 @@ Status ParseAttribute(Bytes message, AttributeProto* out) {
         saw(AttributeType::kFloats);
         break;
       case 8:
-        status = ForEachVarint(f, [&](uint64_t v) { out->ints.push_back(static_cast<int64_t>(v)); });
+        status =
+            ForEachVarint(f, [&](uint64_t v) { out->ints.push_back(static_cast<int64_t>(v)); });
         saw(AttributeType::kInts);
         break;
       case 9:
         if (IsBytes(f)) out->strings.push_back(f.Text());
         saw(AttributeType::kStrings);
         break;
-      case 10: saw(AttributeType::kTensors); break;
-      case 11: saw(AttributeType::kGraphs); break;
-      case 14: saw(AttributeType::kTypeProto); break;
-      case 15: saw(AttributeType::kTypeProtos); break;
+      case 10:
+        saw(AttributeType::kTensors);
+        break;
+      case 11:
+        saw(AttributeType::kGraphs);
+        break;
+      case 14:
+        saw(AttributeType::kTypeProto);
+        break;
+      case 15:
+        saw(AttributeType::kTypeProtos);
+        break;
       case 20:
-        out->type = f.number <= 14 ? static_cast<AttributeType>(f.number) : AttributeType::kUndefined;
-        if (f.number > 14) status = InvalidArgument("attribute type " + std::to_string(f.number) + " is unknown");
+        out->type =
+            f.number <= 14 ? static_cast<AttributeType>(f.number) : AttributeType::kUndefined;
+        if (f.number > 14)
+          status = InvalidArgument("attribute type " + std::to_string(f.number) + " is unknown");
         break;
       case 21:
         if (IsBytes(f)) out->reference = f.Text();
         break;
-      case 22: saw(AttributeType::kSparseTensor); break;
-      case 23: saw(AttributeType::kSparseTensors); break;
-      default: break;
+      case 22:
+        saw(AttributeType::kSparseTensor);
+        break;
+      case 23:
+        saw(AttributeType::kSparseTensors);
+        break;
+      default:
+        break;
     }
   }
   if (status.ok()) status = reader.status();
@@ -91,14 +107,29 @@ Status ParseNode(Bytes message, NodeProto* out) {
   while (status.ok() && reader.Next(&f)) {
     if (!IsBytes(f)) continue;
     switch (f.id) {
-      case 1: out->inputs.push_back(f.Text()); break;
-      case 2: out->outputs.push_back(f.Text()); break;
-      case 3: out->name = f.Text(); break;
-      case 4: out->op_type = f.Text(); break;
-      case 5: status = ParseAttribute(f.bytes, &out->attributes.emplace_back()); break;
-      case 7: out->domain = f.Text(); break;
-      case 8: out->overload = f.Text(); break;
-      default: break;
+      case 1:
+        out->inputs.push_back(f.Text());
+        break;
+      case 2:
+        out->outputs.push_back(f.Text());
+        break;
+      case 3:
+        out->name = f.Text();
+        break;
+      case 4:
+        out->op_type = f.Text();
+        break;
+      case 5:
+        status = ParseAttribute(f.bytes, &out->attributes.emplace_back());
+        break;
+      case 7:
+        out->domain = f.Text();
+        break;
+      case 8:
+        out->overload = f.Text();
+        break;
+      default:
+        break;
     }
   }
   if (status.ok()) status = reader.status();
@@ -150,12 +181,23 @@ Status ParseType(Bytes message, ValueInfoProto* out) {
         SLIPWAY_RETURN_IF_ERROR(tensor.status());
         break;
       }
-      case 4: out->kind = Kind::kSequence; break;
-      case 5: out->kind = Kind::kMap; break;
-      case 6: break;  // denotation
-      case 8: out->kind = Kind::kSparse; break;
-      case 9: out->kind = Kind::kOptional; break;
-      default: out->kind = Kind::kOther; break;
+      case 4:
+        out->kind = Kind::kSequence;
+        break;
+      case 5:
+        out->kind = Kind::kMap;
+        break;
+      case 6:
+        break;  // denotation
+      case 8:
+        out->kind = Kind::kSparse;
+        break;
+      case 9:
+        out->kind = Kind::kOptional;
+        break;
+      default:
+        out->kind = Kind::kOther;
+        break;
     }
   }
   return reader.status();
@@ -194,18 +236,23 @@ Status ParseGraph(Bytes message, const ParseLimits& limits, GraphProto* out) {
     switch (f.id) {
       case 1:
         if (out->nodes.size() == limits.nodes) {
-          return ResourceExhausted("the graph has more than " + std::to_string(limits.nodes) + " nodes");
+          return ResourceExhausted("the graph has more than " + std::to_string(limits.nodes) +
+                                   " nodes");
         }
         SLIPWAY_RETURN_IF_ERROR(ParseNode(f.bytes, &out->nodes.emplace_back()));
         break;
-      case 2: out->name = f.Text(); break;
+      case 2:
+        out->name = f.Text();
+        break;
       case 5: {
         ++values;
         SLIPWAY_ASSIGN_OR_RETURN(TensorProto tensor, ParseTensorProto(f.bytes));
         out->initializers.push_back(std::move(tensor));
         break;
       }
-      case 10: out->doc = f.Text(); break;
+      case 10:
+        out->doc = f.Text();
+        break;
       case 11:
       case 12:
       case 13: {
@@ -218,10 +265,12 @@ Status ParseGraph(Bytes message, const ParseLimits& limits, GraphProto* out) {
         ++values;
         out->sparse_initializers.push_back(SparseName(f.bytes));
         break;
-      default: break;
+      default:
+        break;
     }
     if (values > limits.values) {
-      return ResourceExhausted("the graph declares more than " + std::to_string(limits.values) + " values");
+      return ResourceExhausted("the graph declares more than " + std::to_string(limits.values) +
+                               " values");
     }
   }
   return reader.status();
@@ -255,35 +304,51 @@ Result<StringPair> ParseFunctionName(Bytes message) {
 // What the first bytes of some common files say, for a helpful refusal.
 std::string LooksLike(Bytes file) {
   auto starts = [&](std::string_view magic) {
-    return file.size() >= magic.size() && std::equal(magic.begin(), magic.end(), file.begin(), [](char a, uint8_t b) {
-      return static_cast<uint8_t>(a) == b;
-    });
+    return file.size() >= magic.size() &&
+           std::equal(magic.begin(), magic.end(), file.begin(),
+                      [](char a, uint8_t b) { return static_cast<uint8_t>(a) == b; });
   };
   if (starts("\x89PNG")) return "a PNG image";
   if (starts("\xff\xd8\xff")) return "a JPEG image";
   if (starts("GIF8")) return "a GIF image";
-  if (starts("PK\x03\x04")) return "a ZIP archive (a PyTorch .pt file is one: export it with torch.onnx.export)";
+  if (starts("PK\x03\x04"))
+    return "a ZIP archive (a PyTorch .pt file is one: export it with torch.onnx.export)";
   if (starts("\x1f\x8b")) return "a gzip file";
-  if (starts("\x80\x02") || starts("\x80\x04")) return "a Python pickle (export it with torch.onnx.export)";
+  if (starts("\x80\x02") || starts("\x80\x04"))
+    return "a Python pickle (export it with torch.onnx.export)";
   if (starts("\x89HDF")) return "an HDF5 file (a Keras model is one: convert it with tf2onnx)";
   if (starts("%PDF")) return "a PDF document";
-  if (starts("\x7f" "ELF")) return "a program";
+  if (starts("\x7f"
+             "ELF"))
+    return "a program";
   if (starts("version https://git-lfs")) return "a Git LFS pointer (fetch it with git lfs pull)";
-  if (file.size() >= 8 && std::equal(file.begin() + 4, file.begin() + 8, "TFL3")) return "a TensorFlow Lite model";
+  if (file.size() >= 8 && std::equal(file.begin() + 4, file.begin() + 8, "TFL3"))
+    return "a TensorFlow Lite model";
   const size_t sample = std::min<size_t>(file.size(), 512);
-  const bool text = std::all_of(file.begin(), file.begin() + static_cast<ptrdiff_t>(sample), [](uint8_t c) {
-    return (c >= 0x20 && c != 0x7f) || c == '\n' || c == '\r' || c == '\t';
-  });
+  const bool text = std::all_of(
+      file.begin(), file.begin() + static_cast<ptrdiff_t>(sample),
+      [](uint8_t c) { return (c >= 0x20 && c != 0x7f) || c == '\n' || c == '\r' || c == '\t'; });
   return text ? "a text file" : "a file of another kind";
 }
 
 bool IsModelField(const Field& f) {
   switch (f.id) {
     case 1:
-    case 5: return f.type == WireType::kVarint;
-    case 2: case 3: case 4: case 6: case 7: case 8: case 14: case 20: case 25: case 26:
+    case 5:
+      return f.type == WireType::kVarint;
+    case 2:
+    case 3:
+    case 4:
+    case 6:
+    case 7:
+    case 8:
+    case 14:
+    case 20:
+    case 25:
+    case 26:
       return f.type == WireType::kBytes;
-    default: return false;
+    default:
+      return false;
   }
 }
 
@@ -304,30 +369,49 @@ Result<ModelProto> ParseModel(Bytes file, const ParseLimits& limits) {
     }
     known = true;
     switch (f.id) {
-      case 1: out.ir_version = f.Int(); break;
-      case 2: out.producer_name = f.Text(); break;
-      case 3: out.producer_version = f.Text(); break;
-      case 4: out.domain = f.Text(); break;
-      case 5: out.model_version = f.Int(); break;
-      case 6: out.doc = f.Text(); break;
+      case 1:
+        out.ir_version = f.Int();
+        break;
+      case 2:
+        out.producer_name = f.Text();
+        break;
+      case 3:
+        out.producer_version = f.Text();
+        break;
+      case 4:
+        out.domain = f.Text();
+        break;
+      case 5:
+        out.model_version = f.Int();
+        break;
+      case 6:
+        out.doc = f.Text();
+        break;
       case 7:
         graph = true;
         status = ParseGraph(f.bytes, limits, &out.graph);
         break;
-      case 8: status = ParseOpset(f.bytes, &out); break;
+      case 8:
+        status = ParseOpset(f.bytes, &out);
+        break;
       case 14: {
         auto pair = ParsePair(f.bytes);
-        if (!pair.ok()) status = pair.status();
-        else if (out.metadata.size() < 10000) out.metadata.push_back(*pair);
+        if (!pair.ok())
+          status = pair.status();
+        else if (out.metadata.size() < 10000)
+          out.metadata.push_back(*pair);
         break;
       }
       case 25: {
         auto name = ParseFunctionName(f.bytes);
-        if (!name.ok()) status = name.status();
-        else if (out.functions.size() < limits.nodes) out.functions.push_back(*name);
+        if (!name.ok())
+          status = name.status();
+        else if (out.functions.size() < limits.nodes)
+          out.functions.push_back(*name);
         break;
       }
-      default: break;
+      default:
+        break;
     }
   }
   if (!known) return InvalidArgument("is not an ONNX model; it looks like " + LooksLike(file));
@@ -340,7 +424,9 @@ Result<ModelProto> ParseModel(Bytes file, const ParseLimits& limits) {
     return std::move(status).With("is truncated or damaged (copy or download it again)");
   }
   SLIPWAY_RETURN_IF_ERROR(status);
-  if (!graph) return InvalidArgument("is not an ONNX model, or one without a graph; it looks like " + LooksLike(file));
+  if (!graph)
+    return InvalidArgument("is not an ONNX model, or one without a graph; it looks like " +
+                           LooksLike(file));
   return out;
 }
 

@@ -1,6 +1,7 @@
 #pragma once
-// The messages of onnx.proto3 that Slipway reads, as views into the file's bytes. Unknown fields are skipped; tensors and sub-graphs stay unread
-// until somebody asks. https://github.com/onnx/onnx/blob/main/onnx/onnx.proto3
+// The messages of onnx.proto3 that Slipway reads, as views into the file's bytes. Unknown fields
+// are skipped; tensors and sub-graphs stay unread until somebody asks.
+// https://github.com/onnx/onnx/blob/main/onnx/onnx.proto3
 
 #include <cstdint>
 #include <optional>
@@ -18,8 +19,21 @@ using Bytes = std::span<const uint8_t>;
 
 // AttributeProto.AttributeType.
 enum class AttributeType : uint8_t {
-  kUndefined = 0, kFloat = 1, kInt = 2, kString = 3, kTensor = 4, kGraph = 5, kFloats = 6, kInts = 7, kStrings = 8,
-  kTensors = 9, kGraphs = 10, kSparseTensor = 11, kSparseTensors = 12, kTypeProto = 13, kTypeProtos = 14,
+  kUndefined = 0,
+  kFloat = 1,
+  kInt = 2,
+  kString = 3,
+  kTensor = 4,
+  kGraph = 5,
+  kFloats = 6,
+  kInts = 7,
+  kStrings = 8,
+  kTensors = 9,
+  kGraphs = 10,
+  kSparseTensor = 11,
+  kSparseTensors = 12,
+  kTypeProto = 13,
+  kTypeProtos = 14,
 };
 
 struct AttributeProto {
@@ -47,7 +61,15 @@ struct DimProto {
 
 struct ValueInfoProto {
   std::string_view name;
-  enum class Kind : uint8_t { kNone, kTensor, kSequence, kMap, kOptional, kSparse, kOther } kind = Kind::kNone;
+  enum class Kind : uint8_t {
+    kNone,
+    kTensor,
+    kSequence,
+    kMap,
+    kOptional,
+    kSparse,
+    kOther
+  } kind = Kind::kNone;
   int64_t elem_type = 0;
   std::optional<std::vector<DimProto>> shape;
 };
@@ -76,7 +98,8 @@ struct ParseLimits {
   size_t values = 4'000'000;  // inputs, outputs, initialisers and value_info together
 };
 
-// Errors: InvalidArgument "is not an ONNX model" with what it looks like instead, DataLoss when it is cut off, ResourceExhausted for a limit.
+// Errors: InvalidArgument "is not an ONNX model" with what it looks like instead, DataLoss when it
+// is cut off, ResourceExhausted for a limit.
 Result<ModelProto> ParseModel(Bytes file, const ParseLimits& limits);
 
 }  // namespace slipway::onnx

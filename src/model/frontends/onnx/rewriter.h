@@ -10,12 +10,19 @@ namespace slipway::onnx {
 
 class Rewriter {
  public:
-  Rewriter(ir::Graph* graph, ir::Node* node) : graph_(graph), node_(node), dtype_(node->output() ? node->output()->dtype() : DType::kUndefined) {}
+  Rewriter(ir::Graph* graph, ir::Node* node)
+      : graph_(graph),
+        node_(node),
+        dtype_(node->output() ? node->output()->dtype() : DType::kUndefined) {}
 
   // A new node before the old one; its value has the element type of the old output.
-  ir::Value* Op(std::string_view op, std::vector<ir::Value*> inputs, ir::Attributes attributes = {}) {
-    ir::Node* made = graph_->AddNode({.op = std::string(op), .inputs = std::move(inputs), .attributes = std::move(attributes),
-                                      .name = node_->name() + "/" + std::string(op), .outputs = {node_->name() + "/" + std::string(op)}},
+  ir::Value* Op(std::string_view op, std::vector<ir::Value*> inputs,
+                ir::Attributes attributes = {}) {
+    ir::Node* made = graph_->AddNode({.op = std::string(op),
+                                      .inputs = std::move(inputs),
+                                      .attributes = std::move(attributes),
+                                      .name = node_->name() + "/" + std::string(op),
+                                      .outputs = {node_->name() + "/" + std::string(op)}},
                                      node_);
     made->sources = node_->sources;
     made->output()->set_type({dtype_, std::nullopt});
@@ -24,7 +31,9 @@ class Rewriter {
   ir::Value* Constant(std::string_view hint, ir::Tensor tensor) {
     return graph_->AddConstant(node_->name() + "/" + std::string(hint), std::move(tensor));
   }
-  ir::Value* Ints(const std::vector<int64_t>& values) { return Constant("ints", ir::Tensor::Vector<int64_t>(values)); }
+  ir::Value* Ints(const std::vector<int64_t>& values) {
+    return Constant("ints", ir::Tensor::Vector<int64_t>(values));
+  }
   // A scalar of the old output's element type.
   ir::Value* Scalar(double value) {
     if (dtype_ == DType::kFloat64) return Constant("scalar", ir::Tensor::Scalar<double>(value));
@@ -40,7 +49,8 @@ class Rewriter {
     graph_->ReplaceAllUses(old, value);
     renames_.push_back({value, old->name()});
   }
-  // Removes the old node; `last`, made here, takes its first output's uses and its names. Returns the value that stands there now.
+  // Removes the old node; `last`, made here, takes its first output's uses and its names. Returns
+  // the value that stands there now.
   ir::Value* Finish(ir::Value* last) {
     ir::Node* made = last->producer();
     ir::Value* old = node_->output(0);
@@ -54,8 +64,13 @@ class Rewriter {
     graph_->ReplaceAllUses(old, last);
     graph_->RemoveNode(node_);
     // A node cannot be renamed: it is made again, now that its name is free.
-    ir::Node* again = graph_->AddNode({.op = made->op(), .inputs = made->inputs(), .attributes = made->attributes, .domain = made->domain(),
-                                       .name = name, .outputs = {output}}, made);
+    ir::Node* again = graph_->AddNode({.op = made->op(),
+                                       .inputs = made->inputs(),
+                                       .attributes = made->attributes,
+                                       .domain = made->domain(),
+                                       .name = name,
+                                       .outputs = {output}},
+                                      made);
     again->sources = made->sources;
     again->output()->set_type(type);
     graph_->ReplaceAllUses(last, again->output());

@@ -46,7 +46,8 @@ Status ParseExternalEntry(std::span<const uint8_t> message, TensorProto* out) {
   if (key == "offset" || key == "length") {
     auto number = ParseInt(value);
     if (!number || *number < 0) {
-      return InvalidArgument("external data " + std::string(key) + " " + Quote(value) + " is not a size in bytes");
+      return InvalidArgument("external data " + std::string(key) + " " + Quote(value) +
+                             " is not a size in bytes");
     }
     if (key == "offset") out->offset = *number;
     if (key == "length") out->length = *number;
@@ -54,25 +55,34 @@ Status ParseExternalEntry(std::span<const uint8_t> message, TensorProto* out) {
   return OkStatus();
 }
 
-// Which typed field holds elements of this type, and how many bytes each entry of it contributes to the dense tensor.
+// Which typed field holds elements of this type, and how many bytes each entry of it contributes to
+// the dense tensor.
 struct TypedField {
   uint32_t id = 0;
   int bytes = 0;
 };
 TypedField FieldOf(DType t) {
   switch (t) {
-    case DType::kFloat32: return {kFloatData, 4};
-    case DType::kFloat64: return {kDoubleData, 8};
-    case DType::kInt64: return {kInt64Data, 8};
-    case DType::kUInt64: return {kUint64Data, 8};
-    case DType::kUInt32: return {kUint64Data, 4};
-    case DType::kInt32: return {kInt32Data, 4};
+    case DType::kFloat32:
+      return {kFloatData, 4};
+    case DType::kFloat64:
+      return {kDoubleData, 8};
+    case DType::kInt64:
+      return {kInt64Data, 8};
+    case DType::kUInt64:
+      return {kUint64Data, 8};
+    case DType::kUInt32:
+      return {kUint64Data, 4};
+    case DType::kInt32:
+      return {kInt32Data, 4};
     case DType::kInt16:
     case DType::kUInt16:
     case DType::kFloat16:
-    case DType::kBFloat16: return {kInt32Data, 2};
+    case DType::kBFloat16:
+      return {kInt32Data, 2};
     default:
-      // 8-bit types, and the 4- and 2-bit types of which each entry packs a whole byte, low bits first.
+      // 8-bit types, and the 4- and 2-bit types of which each entry packs a whole byte, low bits
+      // first.
       return IsKnown(t) && DTypeBits(t) <= 8 ? TypedField{kInt32Data, 1} : TypedField{};
   }
 }
@@ -100,14 +110,16 @@ Status ReadTyped(const TensorProto& proto, const TensorType& type, ir::Tensor* t
     } else if (typed.id == kDoubleData) {
       status = ForEachFixed<double>(f, [&](double v) { put(&v); });
     } else {
-      status = ForEachVarint(f, [&](uint64_t v) { put(&v); });  // little-endian: the low bytes come first
+      status = ForEachVarint(
+          f, [&](uint64_t v) { put(&v); });  // little-endian: the low bytes come first
     }
     if (!status.ok()) return std::move(status).With(proto.Describe());
   }
   SLIPWAY_RETURN_IF_ERROR(Status(reader.status()).With(proto.Describe()));
   if (too_many || written != type.bytes) {
-    return InvalidArgument(proto.Describe() + ": " + DTypeName(type.dtype) + type.dims.ToString() + " needs " +
-                           std::to_string(type.bytes) + " bytes, the file gives " + (too_many ? "more" : std::to_string(written)) +
+    return InvalidArgument(proto.Describe() + ": " + DTypeName(type.dtype) + type.dims.ToString() +
+                           " needs " + std::to_string(type.bytes) + " bytes, the file gives " +
+                           (too_many ? "more" : std::to_string(written)) +
                            "; export the model again");
   }
   return OkStatus();
@@ -126,7 +138,8 @@ Result<ir::Tensor> NormaliseBools(ir::Tensor tensor) {
 std::string Quote(std::string_view text) {
   constexpr size_t kLongest = 120;
   std::string out = "'";
-  for (char c : text.substr(0, kLongest)) out += static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? '?' : c;
+  for (char c : text.substr(0, kLongest))
+    out += static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? '?' : c;
   if (text.size() > kLongest) out += "...";
   return out + "'";
 }
@@ -179,8 +192,8 @@ Result<TensorProto> ParseTensorProto(std::span<const uint8_t> message) {
     status = Unsupported("is stored in segments, which no exporter writes; export the model again");
   }
   if (status.ok() && rank > kMaxRank) {
-    status = Unsupported("has " + std::to_string(rank) + " dimensions; at most " + std::to_string(kMaxRank) +
-                         " are supported");
+    status = Unsupported("has " + std::to_string(rank) + " dimensions; at most " +
+                         std::to_string(kMaxRank) + " are supported");
   }
   if (!status.ok()) return std::move(status).With(out.Describe());
   return out;
@@ -188,12 +201,17 @@ Result<TensorProto> ParseTensorProto(std::span<const uint8_t> message) {
 
 Result<TensorType> CheckTensorType(const TensorProto& proto) {
   if (proto.data_type == static_cast<int64_t>(DType::kString)) {
-    return Unsupported(proto.Describe() + " holds strings, which Slipway does not compute with; do text processing outside the model");
+    return Unsupported(proto.Describe() +
+                       " holds strings, which Slipway does not compute with; do text processing "
+                       "outside the model");
   }
-  const DType dtype = proto.data_type > 0 && proto.data_type < 256 ? static_cast<DType>(proto.data_type) : DType::kUndefined;
+  const DType dtype = proto.data_type > 0 && proto.data_type < 256
+                          ? static_cast<DType>(proto.data_type)
+                          : DType::kUndefined;
   if (!IsKnown(dtype)) {
     return Unsupported(proto.Describe() + " has element type " + std::to_string(proto.data_type) +
-                       (proto.data_type == 14 || proto.data_type == 15 ? " (complex)" : "") + ", which is not supported");
+                       (proto.data_type == 14 || proto.data_type == 15 ? " (complex)" : "") +
+                       ", which is not supported");
   }
   const Dims dims{std::span<const int64_t>(proto.dims)};
   auto bytes = CheckedBytes(dtype, dims);
@@ -206,22 +224,26 @@ Result<TensorType> CheckTensorType(const TensorProto& proto) {
 Result<ir::Tensor> TensorFromProto(const TensorProto& proto, std::shared_ptr<const void> owner) {
   SLIPWAY_ASSIGN_OR_RETURN(TensorType type, CheckTensorType(proto));
   if (proto.external) {
-    return Unsupported(proto.Describe() + " keeps its data in another file, which is not possible here");
+    return Unsupported(proto.Describe() +
+                       " keeps its data in another file, which is not possible here");
   }
   if (proto.raw) {
     if (proto.raw->size() != type.bytes) {
-      return InvalidArgument(proto.Describe() + ": " + DTypeName(type.dtype) + type.dims.ToString() + " needs " +
-                             std::to_string(type.bytes) + " bytes, raw_data has " + std::to_string(proto.raw->size()) +
+      return InvalidArgument(proto.Describe() + ": " + DTypeName(type.dtype) +
+                             type.dims.ToString() + " needs " + std::to_string(type.bytes) +
+                             " bytes, raw_data has " + std::to_string(proto.raw->size()) +
                              "; export the model again");
     }
     auto tensor = ir::Tensor::Wrap(type.dtype, type.dims, *proto.raw, std::move(owner));
     if (!tensor.ok()) return std::move(tensor).status().With(proto.Describe());
     return type.dtype == DType::kBool ? NormaliseBools(std::move(*tensor)) : std::move(tensor);
   }
-  // Every entry of a typed field takes at least one byte of the message and gives at most eight: do not allocate what cannot be there.
+  // Every entry of a typed field takes at least one byte of the message and gives at most eight: do
+  // not allocate what cannot be there.
   if (type.bytes > proto.message.size() * 8) {
-    return InvalidArgument(proto.Describe() + ": " + DTypeName(type.dtype) + type.dims.ToString() + " needs " +
-                           std::to_string(type.bytes) + " bytes, which the file does not hold; export the model again");
+    return InvalidArgument(proto.Describe() + ": " + DTypeName(type.dtype) + type.dims.ToString() +
+                           " needs " + std::to_string(type.bytes) +
+                           " bytes, which the file does not hold; export the model again");
   }
   auto tensor = ir::Tensor::Allocate(type.dtype, type.dims);
   if (!tensor.ok()) return std::move(tensor).status().With(proto.Describe());

@@ -1,6 +1,6 @@
 #pragma once
-// ONNX's TensorProto (onnx.proto3) to and from ir::Tensor: initialisers, tensor attributes, and the test_data_set_*/input_0.pb files of
-// the ONNX backend tests.
+// ONNX's TensorProto (onnx.proto3) to and from ir::Tensor: initialisers, tensor attributes, and the
+// test_data_set_*/input_0.pb files of the ONNX backend tests.
 
 #include <memory>
 #include <optional>
@@ -41,8 +41,9 @@ struct TensorType {
 };
 Result<TensorType> CheckTensorType(const TensorProto& proto);
 
-// raw_data is shared with `owner` (which must keep the message's bytes alive); the typed *_data fields are copied. Booleans other than 0 and 1 are
-// copied and become 1. Errors name the tensor: strings, segments, a wrong number of bytes or elements, external data (the importer resolves it).
+// raw_data is shared with `owner` (which must keep the message's bytes alive); the typed *_data
+// fields are copied. Booleans other than 0 and 1 are copied and become 1. Errors name the tensor:
+// strings, segments, a wrong number of bytes or elements, external data (the importer resolves it).
 Result<ir::Tensor> TensorFromProto(const TensorProto& proto, std::shared_ptr<const void> owner);
 
 // A file that holds one TensorProto. `name`, when given, receives the tensor's name.

@@ -14,17 +14,20 @@ namespace fs = std::filesystem;
 using ir::Tensor;
 
 // The tensors PREFIX0.pb, PREFIX1.pb, ... of a data set, for these values.
-Result<std::vector<Tensor>> ReadTensors(const fs::path& folder, const std::string& prefix, const std::vector<ir::Value*>& values) {
+Result<std::vector<Tensor>> ReadTensors(const fs::path& folder, const std::string& prefix,
+                                        const std::vector<ir::Value*>& values) {
   std::vector<Tensor> out;
   for (size_t i = 0; i < values.size(); ++i) {
     const fs::path file = folder / (prefix + std::to_string(i) + ".pb");
     std::error_code error;
-    if (!fs::exists(file, error)) return NotFound("'" + file.string() + "' is missing, the data of " + values[i]->name());
+    if (!fs::exists(file, error))
+      return NotFound("'" + file.string() + "' is missing, the data of " + values[i]->name());
     SLIPWAY_ASSIGN_OR_RETURN(Tensor t, ReadTensorProtoFile(file.string()));
     // numpy has no bfloat16: the cases store its bits as uint16.
     if (t.dtype() == DType::kUInt16 && values[i]->dtype() == DType::kBFloat16) {
       auto owner = std::make_shared<Tensor>(t);
-      SLIPWAY_ASSIGN_OR_RETURN(t, Tensor::Wrap(DType::kBFloat16, owner->dims(), owner->bytes(), owner));
+      SLIPWAY_ASSIGN_OR_RETURN(
+          t, Tensor::Wrap(DType::kBFloat16, owner->dims(), owner->bytes(), owner));
     }
     out.push_back(std::move(t));
   }
@@ -38,7 +41,8 @@ Result<TestCase> LoadTestCase(const std::string& folder) {
   options.check_finite = false;
   TestCase c;
   c.name = fs::path(folder).filename().string();
-  SLIPWAY_ASSIGN_OR_RETURN(c.graph, ImportOnnx((fs::path(folder) / "model.onnx").string(), options));
+  SLIPWAY_ASSIGN_OR_RETURN(c.graph,
+                           ImportOnnx((fs::path(folder) / "model.onnx").string(), options));
   for (int i = 0;; ++i) {
     const fs::path set = fs::path(folder) / ("test_data_set_" + std::to_string(i));
     std::error_code error;
@@ -55,27 +59,37 @@ std::vector<std::string> FindTestCases(const std::string& root) {
   std::vector<std::string> out;
   std::error_code error;
   if (fs::exists(fs::path(root) / "model.onnx", error)) out.push_back(root);
-  for (fs::recursive_directory_iterator i(root, fs::directory_options::skip_permission_denied, error), end; !error && i != end; i.increment(error)) {
+  for (fs::recursive_directory_iterator
+           i(root, fs::directory_options::skip_permission_denied, error),
+       end;
+       !error && i != end; i.increment(error)) {
     std::error_code inner;
-    if (i->is_directory(inner) && fs::exists(i->path() / "model.onnx", inner)) out.push_back(i->path().string());
+    if (i->is_directory(inner) && fs::exists(i->path() / "model.onnx", inner))
+      out.push_back(i->path().string());
   }
   std::sort(out.begin(), out.end());
   return out;
 }
 
-std::string CompareTensors(const Tensor& got, const Tensor& want, double relative, double absolute) {
-  if (got.dtype() != want.dtype()) return std::string("type ") + DTypeName(got.dtype()) + ", not " + DTypeName(want.dtype());
-  if (!(got.dims() == want.dims())) return "shape " + got.dims().ToString() + ", not " + want.dims().ToString();
+std::string CompareTensors(const Tensor& got, const Tensor& want, double relative,
+                           double absolute) {
+  if (got.dtype() != want.dtype())
+    return std::string("type ") + DTypeName(got.dtype()) + ", not " + DTypeName(want.dtype());
+  if (!(got.dims() == want.dims()))
+    return "shape " + got.dims().ToString() + ", not " + want.dims().ToString();
   if (!IsFloating(got.dtype())) {
     const auto a = got.bytes(), b = want.bytes();
     const auto at = std::mismatch(a.begin(), a.end(), b.begin(), b.end()).first - a.begin();
-    return at == static_cast<ptrdiff_t>(a.size()) ? "" : "elements differ from byte " + std::to_string(at);
+    return at == static_cast<ptrdiff_t>(a.size())
+               ? ""
+               : "elements differ from byte " + std::to_string(at);
   }
   const auto a = got.ToDoubles(), b = want.ToDoubles();
   for (size_t i = 0; i < a.size(); ++i) {
     if (a[i] == b[i] || (std::isnan(a[i]) && std::isnan(b[i]))) continue;
     if (!(std::fabs(a[i] - b[i]) <= absolute + relative * std::fabs(b[i]))) {
-      return "element " + std::to_string(i) + " is " + std::to_string(a[i]) + ", not " + std::to_string(b[i]);
+      return "element " + std::to_string(i) + " is " + std::to_string(a[i]) + ", not " +
+             std::to_string(b[i]);
     }
   }
   return "";

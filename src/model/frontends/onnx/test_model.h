@@ -18,12 +18,15 @@ class TestModel {
   explicit TestModel(int opset = 17) : opset_(opset) {}
 
   // A dimension is a number, a symbol, or "?".
-  static WireWriter ValueInfo(const std::string& name, DType dtype, const std::vector<std::string>& dims) {
+  static WireWriter ValueInfo(const std::string& name, DType dtype,
+                              const std::vector<std::string>& dims) {
     WireWriter shape, tensor, type, info;
     for (const std::string& d : dims) {
       WireWriter dim;
-      if (d != "?" && (d[0] == '-' || (d[0] >= '0' && d[0] <= '9'))) dim.Int(1, std::stoll(d));
-      else if (d != "?") dim.Text(2, d);
+      if (d != "?" && (d[0] == '-' || (d[0] >= '0' && d[0] <= '9')))
+        dim.Int(1, std::stoll(d));
+      else if (d != "?")
+        dim.Text(2, d);
       shape.Message(1, dim);
     }
     tensor.Int(1, static_cast<int64_t>(dtype));
@@ -33,11 +36,13 @@ class TestModel {
     info.Message(2, type);
     return info;
   }
-  TestModel& Input(const std::string& name, const std::vector<std::string>& dims, DType dtype = DType::kFloat32) {
+  TestModel& Input(const std::string& name, const std::vector<std::string>& dims,
+                   DType dtype = DType::kFloat32) {
     graph.Message(11, ValueInfo(name, dtype, dims));
     return *this;
   }
-  TestModel& Output(const std::string& name, const std::vector<std::string>& dims = {}, DType dtype = DType::kUndefined) {
+  TestModel& Output(const std::string& name, const std::vector<std::string>& dims = {},
+                    DType dtype = DType::kUndefined) {
     if (dtype == DType::kUndefined) {
       WireWriter info;
       info.Text(1, name);
@@ -58,9 +63,27 @@ class TestModel {
   TestModel& Ints(const std::string& name, const std::vector<int64_t>& values) {
     return Init(name, ir::Tensor::Vector<int64_t>(values));
   }
-  static WireWriter Int(const std::string& name, int64_t v) { WireWriter w; w.Text(1, name); w.Int(3, v); w.Int(20, 2); return w; }
-  static WireWriter Float(const std::string& name, float v) { WireWriter w; w.Text(1, name); w.Float(2, v); w.Int(20, 1); return w; }
-  static WireWriter Text(const std::string& name, const std::string& v) { WireWriter w; w.Text(1, name); w.Text(4, v); w.Int(20, 3); return w; }
+  static WireWriter Int(const std::string& name, int64_t v) {
+    WireWriter w;
+    w.Text(1, name);
+    w.Int(3, v);
+    w.Int(20, 2);
+    return w;
+  }
+  static WireWriter Float(const std::string& name, float v) {
+    WireWriter w;
+    w.Text(1, name);
+    w.Float(2, v);
+    w.Int(20, 1);
+    return w;
+  }
+  static WireWriter Text(const std::string& name, const std::string& v) {
+    WireWriter w;
+    w.Text(1, name);
+    w.Text(4, v);
+    w.Int(20, 3);
+    return w;
+  }
   static WireWriter IntList(const std::string& name, const std::vector<int64_t>& v) {
     WireWriter w;
     w.Text(1, name);
@@ -68,7 +91,13 @@ class TestModel {
     w.Int(20, 7);
     return w;
   }
-  static WireWriter FloatList(const std::string& name, const std::vector<float>& v) { WireWriter w; w.Text(1, name); w.PackedFloats(7, v); w.Int(20, 6); return w; }
+  static WireWriter FloatList(const std::string& name, const std::vector<float>& v) {
+    WireWriter w;
+    w.Text(1, name);
+    w.PackedFloats(7, v);
+    w.Int(20, 6);
+    return w;
+  }
   WireWriter TensorAttribute(const std::string& name, ir::Tensor tensor) {
     tensors_.push_back(std::move(tensor));
     WireWriter w;
@@ -77,8 +106,10 @@ class TestModel {
     w.Int(20, 4);
     return w;
   }
-  TestModel& Node(const std::string& op, const std::vector<std::string>& inputs, const std::vector<std::string>& outputs,
-                  const std::vector<WireWriter>& attributes = {}, const std::string& name = "", const std::string& domain = "") {
+  TestModel& Node(const std::string& op, const std::vector<std::string>& inputs,
+                  const std::vector<std::string>& outputs,
+                  const std::vector<WireWriter>& attributes = {}, const std::string& name = "",
+                  const std::string& domain = "") {
     WireWriter n;
     for (const auto& i : inputs) n.Text(1, i);
     for (const auto& o : outputs) n.Text(2, o);

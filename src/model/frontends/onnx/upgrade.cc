@@ -33,8 +33,8 @@ Value* Upgrader::Ints(const OldNode& node, std::string_view hint, std::span<cons
   return Constant(node, hint, Tensor::Of<int64_t>({static_cast<int64_t>(values.size())}, values));
 }
 
-Value* Upgrader::Emit(const OldNode& node, std::string_view op, std::vector<Value*> inputs, Attributes attributes,
-                      std::string_view domain) {
+Value* Upgrader::Emit(const OldNode& node, std::string_view op, std::vector<Value*> inputs,
+                      Attributes attributes, std::string_view domain) {
   ir::Node* made = graph_->AddNode({.op = std::string(op),
                                     .inputs = std::move(inputs),
                                     .attributes = std::move(attributes),
@@ -65,8 +65,8 @@ DType Upgrader::TypeOf(const Value* value) const {
     if (op == "Cast") return static_cast<DType>(n->attributes.Int("to", 0));
     if (op == "ConstantOfShape") return static_cast<DType>(n->attributes.Int("dtype", 1));
     if (op == "Shape" || op == "Size" || op == "ArgMax" || op == "ArgMin") return DType::kInt64;
-    if (op == "Equal" || op == "Less" || op == "Greater" || op == "LessOrEqual" || op == "GreaterOrEqual" ||
-        op == "Not" || op == "And" || op == "Or" || op == "Xor") {
+    if (op == "Equal" || op == "Less" || op == "Greater" || op == "LessOrEqual" ||
+        op == "GreaterOrEqual" || op == "Not" || op == "And" || op == "Or" || op == "Xor") {
       return DType::kBool;
     }
     if ((op == "TopK" || op == "MaxPool") && value->producer_index() == 1) return DType::kInt64;
@@ -83,7 +83,8 @@ int64_t Upgrader::RankOf(const Value* value) {
   return value->type().shape ? static_cast<int64_t>(value->type().shape->size()) : -1;
 }
 
-Value* Upgrader::ScalarLike(const OldNode& node, std::string_view hint, const Value* x, float value) {
+Value* Upgrader::ScalarLike(const OldNode& node, std::string_view hint, const Value* x,
+                            float value) {
   switch (TypeOf(x)) {
     case DType::kFloat64:
       return Constant(node, hint, Tensor::Scalar<double>(value));
@@ -108,7 +109,8 @@ Value* Upgrader::ScalarLike(const OldNode& node, std::string_view hint, const Va
 namespace {
 
 Status Training(const OldNode& n, const std::string& what) {
-  return Unsupported(n.Describe() + ": " + what + "; export the model in inference mode (model.eval())");
+  return Unsupported(n.Describe() + ": " + what +
+                     "; export the model in inference mode (model.eval())");
 }
 
 // Moves an ints attribute to input `index`; false when the attribute is absent.
@@ -137,7 +139,8 @@ Status Slice(OldNode& n, Upgrader& u) {
   if (n.opset >= 10) return OkStatus();
   const size_t count = n.attributes.Ints("starts").size();
   if (n.attributes.Ints("ends").size() != count || count == 0) {
-    return InvalidArgument(n.Describe() + ": 'starts' and 'ends' must be given and of equal length");
+    return InvalidArgument(n.Describe() +
+                           ": 'starts' and 'ends' must be given and of equal length");
   }
   IntsToInput(n, u, "starts", 1);
   IntsToInput(n, u, "ends", 2);
@@ -147,7 +150,8 @@ Status Slice(OldNode& n, Upgrader& u) {
 
 Status Pad(OldNode& n, Upgrader& u) {
   if (n.opset >= 11) return OkStatus();
-  if (!IntsToInput(n, u, "pads", 1)) return InvalidArgument(n.Describe() + ": attribute 'pads' is missing");
+  if (!IntsToInput(n, u, "pads", 1))
+    return InvalidArgument(n.Describe() + ": attribute 'pads' is missing");
   const float value = n.attributes.Float("value", 0);
   n.attributes.Erase("value");
   n.inputs.resize(3, nullptr);
@@ -177,7 +181,8 @@ Status ReduceLog(OldNode& n, Upgrader& u) {
   SLIPWAY_RETURN_IF_ERROR(Reduce(n, u));
   if (n.inputs.empty() || !n.inputs[0]) return InvalidArgument(n.Describe() + " has no input");
   Value* axes = n.input(1);
-  if (n.attributes.Int("noop_with_empty_axes", 0) != 0 && (!axes || !axes->constant() || axes->constant()->count() == 0)) {
+  if (n.attributes.Int("noop_with_empty_axes", 0) != 0 &&
+      (!axes || !axes->constant() || axes->constant()->count() == 0)) {
     return Unsupported(n.Describe() + ": noop_with_empty_axes without known axes");
   }
   if (n.op == "ReduceLogSum") {
@@ -219,7 +224,8 @@ Status Dropout(OldNode& n, Upgrader&) {
     // In training mode with ratio 0 nothing is dropped: PyTorch exports functional dropout so.
     const Tensor* mode = n.input(2)->constant();
     const Tensor* ratio = n.input(1) ? n.input(1)->constant() : nullptr;
-    const bool off = (mode && mode->ToInts() == std::vector<int64_t>{0}) || (ratio && ratio->ToDoubles() == std::vector<double>{0});
+    const bool off = (mode && mode->ToInts() == std::vector<int64_t>{0}) ||
+                     (ratio && ratio->ToDoubles() == std::vector<double>{0});
     if (!off) return Training(n, "dropout is active (training_mode)");
   }
   if (n.opset < 10 && n.used.size() > 1 && n.used[1]) return Training(n, "its mask output is used");
@@ -231,7 +237,9 @@ Status Dropout(OldNode& n, Upgrader&) {
 
 Status BatchNormalization(OldNode& n, Upgrader&) {
   if (n.attributes.Int("spatial", 1) != 1) {
-    return Unsupported(n.Describe() + ": spatial=0 (statistics for every position) is not supported; export with opset 9 or newer");
+    return Unsupported(n.Describe() +
+                       ": spatial=0 (statistics for every position) is not supported; export with "
+                       "opset 9 or newer");
   }
   if (n.attributes.Int("training_mode", 0) != 0) return Training(n, "training_mode is 1");
   for (size_t i = 1; i < n.used.size(); ++i) {
@@ -239,7 +247,8 @@ Status BatchNormalization(OldNode& n, Upgrader&) {
   }
   if (!n.outputs.empty()) n.outputs.resize(1);
   if (n.opset < 7 && n.attributes.Int("is_test", 0) == 0) return Training(n, "is_test is 0");
-  for (const char* a : {"spatial", "momentum", "training_mode", "is_test", "consumed_inputs"}) n.attributes.Erase(a);
+  for (const char* a : {"spatial", "momentum", "training_mode", "is_test", "consumed_inputs"})
+    n.attributes.Erase(a);
   return OkStatus();
 }
 
@@ -253,13 +262,14 @@ Status TopK(OldNode& n, Upgrader& u) {
   return OkStatus();
 }
 
-// Upsample 7..9 and Resize 10 sample at x_out / scale; the nearest element is the one below when growing, above when shrinking
-// (what ONNX Runtime does; the old specification is silent).
+// Upsample 7..9 and Resize 10 sample at x_out / scale; the nearest element is the one below when
+// growing, above when shrinking (what ONNX Runtime does; the old specification is silent).
 Status OldResize(OldNode& n, Upgrader& u) {
   if (n.attributes.Has("scales")) {
     const auto scales = n.attributes.Floats("scales");
     n.inputs.resize(2, nullptr);
-    n.inputs[1] = u.Constant(n, "scales", Tensor::Of<float>({static_cast<int64_t>(scales.size())}, scales));
+    n.inputs[1] =
+        u.Constant(n, "scales", Tensor::Of<float>({static_cast<int64_t>(scales.size())}, scales));
     n.attributes.Erase("scales");
   }
   Value* scales = n.input(1);
@@ -289,12 +299,15 @@ Status Resize(OldNode& n, Upgrader& u) {
     // (x + 0.5) / scale rounded down is half_pixel rounded half up.
     if (n.attributes.String("nearest_mode", "round_prefer_floor") != "floor" ||
         n.attributes.String("mode", "nearest") != "nearest") {
-      return Unsupported(n.Describe() + ": tf_half_pixel_for_nn is supported with mode nearest and nearest_mode floor only");
+      return Unsupported(
+          n.Describe() +
+          ": tf_half_pixel_for_nn is supported with mode nearest and nearest_mode floor only");
     }
     n.attributes.Set("coordinate_transformation_mode", std::string("half_pixel"));
     n.attributes.Set("nearest_mode", std::string("round_prefer_ceil"));
   }
-  if (n.attributes.String("coordinate_transformation_mode", "") != "tf_crop_and_resize" && n.inputs.size() > 1) {
+  if (n.attributes.String("coordinate_transformation_mode", "") != "tf_crop_and_resize" &&
+      n.inputs.size() > 1) {
     n.inputs[1] = nullptr;  // roi has a meaning only there
   }
   return OkStatus();
@@ -306,18 +319,22 @@ Status Softmax(OldNode& n, Upgrader&) {
   return OkStatus();
 }
 
-// Up to opset 20 scale and bias have one element a group, afterwards one a channel: each is repeated C / groups times.
+// Up to opset 20 scale and bias have one element a group, afterwards one a channel: each is
+// repeated C / groups times.
 Status GroupNormalization(OldNode& n, Upgrader& u) {
   if (n.opset >= 21) return OkStatus();
   const int64_t groups = n.attributes.Int("num_groups", 0);
   if (groups <= 0 || !n.input(0) || !n.input(1) || !n.input(2)) {
-    return InvalidArgument(n.Describe() + ": it needs num_groups > 0, an input, a scale and a bias");
+    return InvalidArgument(n.Describe() +
+                           ": it needs num_groups > 0, an input, a scale and a bias");
   }
   Value* channels = u.Emit(n, "Shape", {n.input(0)}, {{"start", int64_t{1}}, {"end", int64_t{2}}});
   Value* repeat = u.Emit(n, "Div", {channels, u.Ints(n, "groups", std::array{groups})});
-  Value* shape = u.Emit(n, "Concat", {u.Ints(n, "groups", std::array{groups}), repeat}, {{"axis", int64_t{0}}});
+  Value* shape = u.Emit(n, "Concat", {u.Ints(n, "groups", std::array{groups}), repeat},
+                        {{"axis", int64_t{0}}});
   for (size_t i = 1; i <= 2; ++i) {
-    Value* column = u.Emit(n, "Reshape", {n.inputs[i], u.Ints(n, "column", std::array<int64_t, 2>{groups, 1})});
+    Value* column =
+        u.Emit(n, "Reshape", {n.inputs[i], u.Ints(n, "column", std::array<int64_t, 2>{groups, 1})});
     Value* repeated = u.Emit(n, "Expand", {column, shape});
     n.inputs[i] = u.Emit(n, "Reshape", {repeated, u.Ints(n, "flat", std::array<int64_t, 1>{-1})});
   }
@@ -348,7 +365,8 @@ Status Cast(OldNode& n, Upgrader&) {
     return Unsupported(n.Describe() + " casts to strings, which Slipway does not compute with");
   }
   if (to <= 0 || to > 255 || !IsKnown(static_cast<DType>(to))) {
-    return InvalidArgument(n.Describe() + ": element type " + std::to_string(to) + " in attribute 'to' is unknown");
+    return InvalidArgument(n.Describe() + ": element type " + std::to_string(to) +
+                           " in attribute 'to' is unknown");
   }
   return OkStatus();
 }
@@ -356,7 +374,9 @@ Status Cast(OldNode& n, Upgrader&) {
 Status CastLike(OldNode& n, Upgrader& u) {
   const DType to = u.TypeOf(n.input(1));
   if (!IsKnown(to)) {
-    return Unsupported(n.Describe() + ": the type it should cast to is not known before the model runs; use Cast instead");
+    return Unsupported(
+        n.Describe() +
+        ": the type it should cast to is not known before the model runs; use Cast instead");
   }
   n.op = "Cast";
   n.inputs.resize(1);
@@ -367,11 +387,15 @@ Status CastLike(OldNode& n, Upgrader& u) {
 Status Attention(OldNode& n, Upgrader&) {
   for (size_t i = 4; i < n.inputs.size(); ++i) {
     if (n.inputs[i]) {
-      return Unsupported(n.Describe() + ": a key/value cache as an input is not supported; export the model without past key values");
+      return Unsupported(n.Describe() +
+                         ": a key/value cache as an input is not supported; export the model "
+                         "without past key values");
     }
   }
   for (size_t i = 1; i < n.used.size(); ++i) {
-    if (n.used[i]) return Unsupported(n.Describe() + ": only the first output is supported, " + Quote(n.outputs[i]) + " is used too");
+    if (n.used[i])
+      return Unsupported(n.Describe() + ": only the first output is supported, " +
+                         Quote(n.outputs[i]) + " is used too");
   }
   n.inputs.resize(std::min<size_t>(n.inputs.size(), 4));
   n.outputs.resize(std::min<size_t>(n.outputs.size(), 1));
@@ -379,7 +403,8 @@ Status Attention(OldNode& n, Upgrader&) {
   return OkStatus();
 }
 
-// Before opset 7, broadcasting was asked for, and the second operand could be placed at an axis of the first.
+// Before opset 7, broadcasting was asked for, and the second operand could be placed at an axis of
+// the first.
 Status Binary(OldNode& n, Upgrader& u) {
   if (n.opset >= 7) return OkStatus();
   const bool placed = n.attributes.Int("broadcast", 0) != 0 && n.attributes.Has("axis");
@@ -388,10 +413,13 @@ Status Binary(OldNode& n, Upgrader& u) {
   if (!placed) return OkStatus();
   const int64_t rank = u.RankOf(n.input(0)), other = u.RankOf(n.input(1));
   if (rank < 0 || other < 0) {
-    return Unsupported(n.Describe() + ": broadcasting along an axis needs known ranks; convert the model to opset 7 or newer");
+    return Unsupported(
+        n.Describe() +
+        ": broadcasting along an axis needs known ranks; convert the model to opset 7 or newer");
   }
   if (axis < 0) axis += rank;
-  if (axis < 0 || axis + other > rank) return InvalidArgument(n.Describe() + ": axis is out of range");
+  if (axis < 0 || axis + other > rank)
+    return InvalidArgument(n.Describe() + ": axis is out of range");
   std::vector<int64_t> axes;
   for (int64_t i = other; i < rank - axis; ++i) axes.push_back(i);
   if (!axes.empty()) n.inputs[1] = u.Emit(n, "Unsqueeze", {n.inputs[1], u.Ints(n, "axes", axes)});
@@ -401,7 +429,10 @@ Status Binary(OldNode& n, Upgrader& u) {
 Status PRelu(OldNode& n, Upgrader& u) {
   if (n.opset >= 7 || u.RankOf(n.input(1)) != 1) return OkStatus();
   const int64_t rank = u.RankOf(n.input(0));
-  if (rank < 0) return Unsupported(n.Describe() + ": the rank of its input must be known; convert the model to opset 7 or newer");
+  if (rank < 0)
+    return Unsupported(
+        n.Describe() +
+        ": the rank of its input must be known; convert the model to opset 7 or newer");
   if (n.input(1)->type().shape->front().Is(1) || rank < 2) return OkStatus();
   std::vector<int64_t> axes;  // the slope belongs to the channels
   for (int64_t i = 1; i < rank - 1; ++i) axes.push_back(i);
@@ -452,6 +483,8 @@ constexpr Row kRows[] = {
     {"PRelu", PRelu},
     {"Pad", Pad},
     {"Pow", Binary},
+    {"QLinearConv", QLinearConv},
+    {"QLinearMatMul", QLinearMatMul},
     {"QuantizeLinear", QuantizeLinear},
     {"ReduceL1", Reduce},
     {"ReduceL2", Reduce},
@@ -484,7 +517,9 @@ const Row* FindRow(std::string_view op) {
 
 }  // namespace
 
-bool Upgrader::Knows(std::string_view op) { return op == "Constant" || FindRow(op) || ir::FindOp("", op); }
+bool Upgrader::Knows(std::string_view op) {
+  return op == "Constant" || FindRow(op) || ir::FindOp("", op);
+}
 
 Status Upgrader::Upgrade(OldNode* node) {
   const std::string described = node->Describe();
@@ -493,22 +528,26 @@ Status Upgrader::Upgrade(OldNode* node) {
   while (!node->inputs.empty() && !node->inputs.back()) node->inputs.pop_back();
   while (!node->outputs.empty() && node->outputs.back().empty()) node->outputs.pop_back();
   const ir::OpSchema* schema = ir::FindOp(node->domain, node->op);
-  if (!schema) return Internal(described + " became " + node->op + ", which the operator table does not have");
+  if (!schema)
+    return Internal(described + " became " + node->op + ", which the operator table does not have");
   if (!node->tensors.empty()) {
-    return Unsupported(described + ": tensor attribute " + Quote(node->tensors.begin()->first) + " is not supported");
+    return Unsupported(described + ": tensor attribute " + Quote(node->tensors.begin()->first) +
+                       " is not supported");
   }
   if (schema->max_outputs >= 0) {
     const auto most = static_cast<size_t>(schema->max_outputs);
     for (size_t i = most; i < node->outputs.size(); ++i) {
       if (i < node->used.size() && node->used[i]) {
-        return Unsupported(described + ": output " + std::to_string(i) + " (" + Quote(node->outputs[i]) + ") is not supported");
+        return Unsupported(described + ": output " + std::to_string(i) + " (" +
+                           Quote(node->outputs[i]) + ") is not supported");
       }
     }
     if (node->outputs.size() > most) node->outputs.resize(most);
   }
   for (const auto& [name, value] : node->attributes.entries()) {
     if (!schema->FindAttribute(name)) {
-      return InvalidArgument(described + " has the attribute " + Quote(name) + ", which the operator does not have at opset " +
+      return InvalidArgument(described + " has the attribute " + Quote(name) +
+                             ", which the operator does not have at opset " +
                              std::to_string(node->opset) + "; export the model again");
     }
   }
@@ -530,11 +569,13 @@ Result<bool> Upgrader::RewriteWithShapes() {
       const auto& shape = *x->type().shape;
       const auto rank = static_cast<int64_t>(shape.size());
       if (axis < -rank || axis >= std::max<int64_t>(rank, 1)) {
-        return InvalidArgument(node->Describe() + ": axis " + std::to_string(axis) + " is outside the " +
-                               std::to_string(rank) + " dimensions of its input");
+        return InvalidArgument(node->Describe() + ": axis " + std::to_string(axis) +
+                               " is outside the " + std::to_string(rank) +
+                               " dimensions of its input");
       }
       if (axis < 0) axis += rank;
-      // With at most one dimension above 1 behind the axis, that one is what the operator runs over.
+      // With at most one dimension above 1 behind the axis, that one is what the operator runs
+      // over.
       int64_t wide = -1;
       int count = 0;
       for (int64_t i = axis; i < rank; ++i) {
@@ -551,8 +592,12 @@ Result<bool> Upgrader::RewriteWithShapes() {
     old.op = node->op();
     old.name = node->name();
     auto add = [&](std::string_view op, std::vector<Value*> inputs, Attributes attributes) {
-      ir::Node* made = graph_->AddNode({.op = std::string(op), .inputs = std::move(inputs), .attributes = std::move(attributes),
-                                        .name = old.name + "/" + std::string(op), .outputs = {FreshName(old, op)}}, node);
+      ir::Node* made = graph_->AddNode({.op = std::string(op),
+                                        .inputs = std::move(inputs),
+                                        .attributes = std::move(attributes),
+                                        .name = old.name + "/" + std::string(op),
+                                        .outputs = {FreshName(old, op)}},
+                                       node);
       made->sources = node->sources;
       return made->output();
     };

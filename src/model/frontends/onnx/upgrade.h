@@ -1,6 +1,7 @@
 #pragma once
-// Brings one node from the opset of its model to the semantics of ir::kOpset: attributes that became inputs, changed defaults, operators that were
-// replaced or taken apart. https://github.com/onnx/onnx/blob/main/docs/Changelog.md
+// Brings one node from the opset of its model to the semantics of ir::kOpset: attributes that
+// became inputs, changed defaults, operators that were replaced or taken apart.
+// https://github.com/onnx/onnx/blob/main/docs/Changelog.md
 
 #include <functional>
 #include <map>
@@ -18,17 +19,18 @@ namespace slipway::onnx {
 struct OldNode {
   std::string op, domain, name;
   int opset = 0;
-  std::vector<ir::Value*> inputs;   // null = absent
+  std::vector<ir::Value*> inputs;  // null = absent
   ir::Attributes attributes;
   std::map<std::string, ir::Tensor, std::less<>> tensors;  // tensor attributes
-  std::vector<std::string> outputs;  // names in the file, "" = absent
-  std::vector<bool> used;            // whether anybody reads that output
+  std::vector<std::string> outputs;                        // names in the file, "" = absent
+  std::vector<bool> used;                                  // whether anybody reads that output
 
   std::string Describe() const;
   ir::Value* input(size_t i) const { return i < inputs.size() ? inputs[i] : nullptr; }
 };
 
-// The IR promises opset 7 (ir::kOldestImportOpset); 6 differs only in how it broadcasts and in a few flags.
+// The IR promises opset 7 (ir::kOldestImportOpset); 6 differs only in how it broadcasts and in a
+// few flags.
 inline constexpr int kOldestOpset = 6;
 
 class Upgrader {
@@ -40,7 +42,8 @@ class Upgrader {
   // Whether an operator of the default domain can be imported at all.
   static bool Knows(std::string_view op);
 
-  // Rewrites `node` into operators of the IR: adds what has to run before it to the graph and leaves its last operator in `node`.
+  // Rewrites `node` into operators of the IR: adds what has to run before it to the graph and
+  // leaves its last operator in `node`.
   Status Upgrade(OldNode* node);
   // Records the finished node where later steps need it.
   void Finished(const OldNode& old, ir::Node* node);
@@ -50,14 +53,16 @@ class Upgrader {
   // Building blocks for upgrades.
   ir::Value* Constant(const OldNode& node, std::string_view hint, ir::Tensor tensor);
   ir::Value* Ints(const OldNode& node, std::string_view hint, std::span<const int64_t> values);
-  ir::Value* Emit(const OldNode& node, std::string_view op, std::vector<ir::Value*> inputs, ir::Attributes attributes = {},
-                  std::string_view domain = "");
+  ir::Value* Emit(const OldNode& node, std::string_view op, std::vector<ir::Value*> inputs,
+                  ir::Attributes attributes = {}, std::string_view domain = "");
   // The element type as far as it can be told before inference; kUndefined when it cannot.
   DType TypeOf(const ir::Value* value) const;
-  // The rank as far as it can be told now: inference runs when it has to, a limited number of times. -1 when unknown.
+  // The rank as far as it can be told now: inference runs when it has to, a limited number of
+  // times. -1 when unknown.
   int64_t RankOf(const ir::Value* value);
   // A scalar of x's floating element type (float32 when unknown).
-  ir::Value* ScalarLike(const OldNode& node, std::string_view hint, const ir::Value* x, float value);
+  ir::Value* ScalarLike(const OldNode& node, std::string_view hint, const ir::Value* x,
+                        float value);
 
  private:
   std::string FreshName(const OldNode& node, std::string_view hint);
@@ -66,7 +71,8 @@ class Upgrader {
   std::function<bool(std::string_view)> is_taken_;
   int inferences_ = 0;
   std::unordered_map<std::string, int> suffixes_;
-  std::vector<ir::Node*> coerced_;  // Softmax and LogSoftmax of opset < 13, which see their input as a matrix
+  std::vector<ir::Node*>
+      coerced_;  // Softmax and LogSoftmax of opset < 13, which see their input as a matrix
 };
 
 }  // namespace slipway::onnx

@@ -27,7 +27,8 @@ bool WireReader::Next(Field* field) {
   uint64_t tag;
   if (!Varint(&tag)) return false;
   const uint64_t id = tag >> 3;
-  if (id == 0 || id > 0x1fffffff) return Fail(StatusCode::kInvalidArgument, "an impossible field number");
+  if (id == 0 || id > 0x1fffffff)
+    return Fail(StatusCode::kInvalidArgument, "an impossible field number");
   field->id = static_cast<uint32_t>(id);
   field->number = 0;
   field->bytes = {};
@@ -46,7 +47,8 @@ bool WireReader::Next(Field* field) {
       field->type = WireType::kBytes;
       uint64_t length;
       if (!Varint(&length)) return false;
-      if (length > static_cast<size_t>(end_ - p_)) return Fail(StatusCode::kDataLoss, "the message is cut off");
+      if (length > static_cast<size_t>(end_ - p_))
+        return Fail(StatusCode::kDataLoss, "the message is cut off");
       field->bytes = {p_, static_cast<size_t>(length)};
       p_ += length;
       return true;

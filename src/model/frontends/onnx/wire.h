@@ -1,6 +1,7 @@
 #pragma once
-// The protobuf wire format (https://protobuf.dev/programming-guides/encoding) over bytes that somebody else owns: a reader that trusts nothing and a
-// writer that copies no large blob. Knows no message: proto.h gives the fields of ONNX their meaning.
+// The protobuf wire format (https://protobuf.dev/programming-guides/encoding) over bytes that
+// somebody else owns: a reader that trusts nothing and a writer that copies no large blob. Knows no
+// message: proto.h gives the fields of ONNX their meaning.
 
 #include <bit>
 #include <cstdint>
@@ -16,7 +17,8 @@ namespace slipway::onnx {
 
 enum class WireType : uint8_t { kVarint = 0, kFixed64 = 1, kBytes = 2, kFixed32 = 5 };
 
-// One field as it stands in the message. `number` holds varints and fixed values; `bytes` the length-delimited ones.
+// One field as it stands in the message. `number` holds varints and fixed values; `bytes` the
+// length-delimited ones.
 struct Field {
   uint32_t id = 0;
   WireType type = WireType::kVarint;
@@ -31,11 +33,13 @@ struct Field {
   }
 };
 
-// Walks the fields of one message:  Field f; while (reader.Next(&f)) {...}  then status(). Errors (DataLoss): a field or number that runs past
-// the end; (InvalidArgument) a group, an unknown wire type, field 0. The offset in messages counts from the start of `origin`.
+// Walks the fields of one message:  Field f; while (reader.Next(&f)) {...}  then status(). Errors
+// (DataLoss): a field or number that runs past the end; (InvalidArgument) a group, an unknown wire
+// type, field 0. The offset in messages counts from the start of `origin`.
 class WireReader {
  public:
-  explicit WireReader(std::span<const uint8_t> message) : p_(message.data()), end_(p_ + message.size()), begin_(p_) {}
+  explicit WireReader(std::span<const uint8_t> message)
+      : p_(message.data()), end_(p_ + message.size()), begin_(p_) {}
 
   bool Next(Field* field);
   const Status& status() const { return status_; }
@@ -51,15 +55,17 @@ class WireReader {
   Status status_;
 };
 
-// A repeated scalar field arrives packed (one length-delimited run) or element by element; these call f(value) for each element in `field`,
-// and return an error when the run is broken or the wire type does not fit.
+// A repeated scalar field arrives packed (one length-delimited run) or element by element; these
+// call f(value) for each element in `field`, and return an error when the run is broken or the wire
+// type does not fit.
 template <typename F>
 Status ForEachVarint(const Field& field, F&& f) {
   if (field.type == WireType::kVarint) {
     f(field.number);
     return OkStatus();
   }
-  if (field.type != WireType::kBytes) return InvalidArgument("a repeated integer has the wrong wire type");
+  if (field.type != WireType::kBytes)
+    return InvalidArgument("a repeated integer has the wrong wire type");
   const uint8_t* p = field.bytes.data();
   const uint8_t* end = p + field.bytes.size();
   while (p < end) {
@@ -89,7 +95,8 @@ Status ForEachFixed(const Field& field, F&& f) {
     }
     return OkStatus();
   }
-  if (field.type != WireType::kBytes) return InvalidArgument("a repeated number has the wrong wire type");
+  if (field.type != WireType::kBytes)
+    return InvalidArgument("a repeated number has the wrong wire type");
   if (field.bytes.size() % sizeof(T) != 0) return DataLoss("a packed number is cut off");
   for (size_t i = 0; i < field.bytes.size(); i += sizeof(T)) {
     T value;

@@ -91,14 +91,15 @@ Status ReadAll(std::vector<uint8_t> bytes) {
 }
 
 TEST(Wire, RefusesBrokenMessages) {
-  EXPECT_EQ(ReadAll({0x08}).code(), StatusCode::kDataLoss);                    // a tag without its number
-  EXPECT_EQ(ReadAll({0x0a, 0x05, 1, 2}).code(), StatusCode::kDataLoss);        // a length past the end
-  EXPECT_EQ(ReadAll({0x0d, 1, 2}).code(), StatusCode::kDataLoss);              // half a fixed32
-  EXPECT_EQ(ReadAll({0x09, 1, 2, 3, 4}).code(), StatusCode::kDataLoss);        // half a fixed64
-  EXPECT_EQ(ReadAll({0x0b}).code(), StatusCode::kInvalidArgument);             // a group
-  EXPECT_EQ(ReadAll({0x0f}).code(), StatusCode::kInvalidArgument);             // wire type 7
-  EXPECT_EQ(ReadAll({0x00, 0x01}).code(), StatusCode::kInvalidArgument);       // field 0
-  EXPECT_EQ(ReadAll(std::vector<uint8_t>(11, 0xff)).code(), StatusCode::kInvalidArgument);  // an endless number
+  EXPECT_EQ(ReadAll({0x08}).code(), StatusCode::kDataLoss);              // a tag without its number
+  EXPECT_EQ(ReadAll({0x0a, 0x05, 1, 2}).code(), StatusCode::kDataLoss);  // a length past the end
+  EXPECT_EQ(ReadAll({0x0d, 1, 2}).code(), StatusCode::kDataLoss);        // half a fixed32
+  EXPECT_EQ(ReadAll({0x09, 1, 2, 3, 4}).code(), StatusCode::kDataLoss);  // half a fixed64
+  EXPECT_EQ(ReadAll({0x0b}).code(), StatusCode::kInvalidArgument);       // a group
+  EXPECT_EQ(ReadAll({0x0f}).code(), StatusCode::kInvalidArgument);       // wire type 7
+  EXPECT_EQ(ReadAll({0x00, 0x01}).code(), StatusCode::kInvalidArgument);  // field 0
+  EXPECT_EQ(ReadAll(std::vector<uint8_t>(11, 0xff)).code(),
+            StatusCode::kInvalidArgument);  // an endless number
   std::vector<uint8_t> huge = {0x0a};
   huge.insert(huge.end(), 9, 0xff);
   huge.push_back(0x01);  // length 2^64 - 1
