@@ -1,4 +1,4 @@
-// Writing, reading and refusing packages. What a damaged package does when it runs is in engine/backends/cts/damage_test.cc.
+// Writing, reading and refusing packages. What a damaged package does when it runs is in engine/runtime/damage_test.cc.
 
 #include <gtest/gtest.h>
 

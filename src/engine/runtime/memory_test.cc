@@ -44,37 +44,13 @@ void* aligned_alloc(size_t a, size_t n) { return Allowed() ? __libc_memalign(a, 
 namespace slipway {
 namespace {
 
-// Several backends' kinds of work: elementwise, matmul, convolution, reorders, softmax.
-PackageMaker Network(Dim n) {
-  PackageMaker m;
-  int x = m.Input("x", DType::kFloat32, {n, 3, 8, 8});
-  int w = m.Constant<float>("w", {16, 3, 3, 3}, std::vector<float>(432, 0.01f));
-  int c = m.Arena("c", DType::kFloat32, {n, 16, 8, 8});
-  int b = m.Arena("b", DType::kFloat32, {n, 16, 8, 8}, -1, format::Layout::kBlocked16);
-  int d = m.Arena("d", DType::kFloat32, {n, 16, 8, 8});
-  int r = m.Arena("r", DType::kFloat32, {n, 16, 8, 8}, d);
-  int p = m.Arena("p", DType::kFloat32, {n, 16, 1, 1});
-  int v = m.Arena("v", DType::kFloat32, {n, 16}, p);
-  int k = m.Constant<float>("k", {16, 10}, std::vector<float>(160, 0.1f));
-  int l = m.Arena("l", DType::kFloat32, {n, 10});
-  int y = m.Output("y", DType::kFloat32, {n, 10});
-  m.Step("conv", "", "Conv", {x, w}, {c}, {{"pads", std::vector<int64_t>{1, 1, 1, 1}}});
-  m.Step("to_blocked", "engine", "Reorder", {c}, {b});
-  m.Step("to_plain", "engine", "Reorder", {b}, {d});
-  m.Step("relu", "", "Relu", {d}, {r});
-  m.Step("pool", "", "GlobalAveragePool", {r}, {p});
-  m.Step("matmul", "", "MatMul", {v, k}, {l});
-  m.Step("softmax", "", "Softmax", {l}, {y});
-  return m;
-}
-
 TEST(Memory, NothingIsAllocatedAfterTheFirstRun) {
 #if !SLIPWAY_OWN_MALLOC
   GTEST_SKIP() << "a sanitizer owns malloc";
 #endif
   for (int threads : {1, 2}) {
     for (bool profile : {false, true}) {
-      Loaded p(Network(PackageMaker::Sym("N")));
+      Loaded p(NetworkPackage(PackageMaker::Sym("N")));
       ASSERT_NE(p.package, nullptr) << p.error.message;
       Sess s(p.package, threads, profile);
       ASSERT_EQ(s.SetShape("x", {2, 3, 8, 8}), 0);
@@ -120,7 +96,7 @@ TEST(Memory, EveryAllocationMayFail) {
 #if !SLIPWAY_OWN_MALLOC
   GTEST_SKIP() << "a sanitizer owns malloc";
 #endif
-  auto file = format::SerializePackage(Network(PackageMaker::Sym("N")).data);
+  auto file = format::SerializePackage(NetworkPackage(PackageMaker::Sym("N")).data);
   ASSERT_TRUE(file.ok());
   AlignedBuffer bytes = Aligned(*file);
   std::string where(100, ' ');
@@ -160,7 +136,7 @@ struct Hooks {
 };
 
 TEST(Memory, ArenaAndTensorsThatCannotBeHadAreResourceExhausted) {
-  auto file = format::SerializePackage(Network(PackageMaker::Sym("N")).data);
+  auto file = format::SerializePackage(NetworkPackage(PackageMaker::Sym("N")).data);
   ASSERT_TRUE(file.ok());
   AlignedBuffer bytes = Aligned(*file);
   auto package = runtime::Package::FromMemory({bytes.data(), bytes.size()}, nullptr, runtime::GlobalRegistry());
