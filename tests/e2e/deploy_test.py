@@ -1,0 +1,133 @@
+#!/usr/bin/python3
+"""quantize, eval and deploy on a small network and data whose labels the network itself gave."""
+import os
+import random
+import shutil
+
+from harness import BINARY, Case, main
+import npy
+import onnx_writer as ox
+
+CLASSES = 4
+
+
+class Deploy(Case):
+    @classmethod
+    def setUpClass(cls):
+        rng = random.Random(5)
+        cls.samples = 160
+        cls.inputs = []
+        for _ in range(cls.samples):  # brightness and contrast differ, so that the classes do
+            offset, scale = rng.uniform(-4, 4), rng.uniform(0.1, 4)
+            cls.inputs += [offset + rng.gauss(0, scale) for _ in range(64)]
+
+    def setUp(self):
+        super().setUp()
+        self.model = self.write("tiny.onnx", ox.tiny_cnn(classes=CLASSES, seed=7))
+        npy.save(self.path("x.npy"), self.inputs, [self.samples, 1, 8, 8])
+        scores = self.run_model(self.model, "--input", "x=" + self.path("x.npy"), "--platform", "interpreter")["y"][0]
+        rows = [scores[i * CLASSES:(i + 1) * CLASSES] for i in range(self.samples)]
+        self.labels = [max(range(CLASSES), key=row.__getitem__) for row in rows]
+        dims = [self.samples, 1, 8, 8]
+        npy.save_npz(self.path("data.npz"), inputs=(self.inputs, dims, "<f4"), labels=(self.labels, [self.samples], "<i8"))
+        # Calibrated on this, every activation clips: the gate must fail.
+        npy.save_npz(self.path("faint.npz"), inputs=([0.01 * v for v in self.inputs], dims, "<f4"))
+
+    def test_eval(self):
+        self.assertGreaterEqual(sum(self.labels.count(c) >= self.samples // 10 for c in range(CLASSES)), 2)
+        for platform in ("interpreter", "reference", "x86"):
+            r = self.slipway("eval", self.model, "--data", self.path("data.npz"), "--metric", "top1", "--platform", platform, "--json").json
+            self.assertEqual((r["metric"], r["n"], r["platform"]), ("top1", self.samples, platform))
+            self.assertGreaterEqual(r["value"], 1 if platform == "interpreter" else 0.98)
+        wrong = [(label + 1) % CLASSES for label in self.labels]
+        npy.save_npz(self.path("wrong.npz"), inputs=(self.inputs, [self.samples, 1, 8, 8], "<f4"), labels=(wrong, [self.samples], "<i8"))
+        self.assertEqual(self.slipway("eval", self.model, "--data", self.path("wrong.npz"), "--platform", "interpreter", "--json").json["value"], 0)
+        few = self.slipway("eval", self.model, "--data", self.path("data.npz"), "--samples", "10", "--json").json
+        self.assertEqual(few["n"], 10)
+
+    def test_quantize(self):
+        out = self.path("q.onnx")
+        r = self.slipway("quantize", self.model, "--platform", "x86-int8", "--calib", self.path("data.npz"), "--eval", self.path("data.npz"),
+                         "--max-drop", "20", "--sensitivity", "-o", out, "--json").json
+        self.assertGreaterEqual(r["quantized_nodes"], 6)
+        self.assertEqual(r["float_top1"], 1)
+        self.assertGreater(r["top1"], 0.8)
+        self.assertTrue(all({"node", "op", "alone_db", "accumulated_db", "cosine"} <= set(layer) for layer in r["layers"]))
+        ops = self.slipway("inspect", out, "--json").json["ops"]
+        self.assertTrue(any("Quantize" in op for op in ops), ops)
+        # The integers mean the same everywhere: interpreter, portable loops and the compiled integer kernels.
+        want = self.run_model(out, "--input", "x=" + self.path("x.npy"), "--platform", "interpreter", label="want")
+        for platform in ("reference", "x86-int8", "x86-onednn-int8"):
+            self.agree(self.run_model(out, "--input", "x=" + self.path("x.npy"), "--platform", platform), want, 0.06, platform)
+        worst = min(r["layers"], key=lambda layer: layer["alone_db"])["node"]
+        kept = self.slipway("quantize", self.model, "--platform", "x86-int8", "--calib", self.path("data.npz"), "--keep-float", worst, "-o", out, "--json").json
+        self.assertLess(kept["quantized_nodes"], r["quantized_nodes"])
+
+    def test_quantize_gate(self):
+        line = self.fails_gate("quantize", self.model, "--platform", "x86-int8", "--calib", self.path("faint.npz"), "--eval", self.path("data.npz"),
+                               "--max-drop", "1", "-o", self.path("q.onnx"))
+        self.assertIn("--keep-float", line)
+
+    def fails_gate(self, *arguments):
+        r = self.slipway(*arguments, code=4)
+        line = r.err.strip().splitlines()[-1]
+        # One of the network's own layers is named.
+        layers = ["conv", "gemm", "add", "relu", "globalaveragepool"]
+        self.assertTrue(any(f"{layer}{n}" in line for layer in layers for n in range(20)), str(r))
+        return line
+
+    def test_deploy(self):
+        platforms = ["reference", "x86-onednn", "x86-onednn-int8", "x86", "x86-int8"]
+        out = self.path("out")
+        arguments = ["deploy", self.model, "--platforms", ",".join(platforms), "--calib", self.path("data.npz"), "--eval", self.path("data.npz"),
+                     "--max-drop", "20", "-o", out]
+        r = self.slipway(*arguments, "--json").json
+        self.assertEqual([p["platform"] for p in r["platforms"]], platforms)
+        for p in r["platforms"]:
+            package = os.path.join(out, p["platform"] + ".slip")
+            self.assertEqual(p["size_bytes"], os.path.getsize(package))
+            self.assertGreater(p["p50_ms"], 0)
+            self.slipway("verify", package, "--against", self.model)
+            self.slipway("run", package, "--random", "--shape", "x=3,1,8,8")
+        with open(os.path.join(out, "report.html"), encoding="utf-8") as file:
+            html = file.read()
+        for word in platforms + ["<svg", "conv1"]:
+            self.assertIn(word, html)
+        for word in ("http://", "https://", "<script src", "<link"):  # self-contained (the SVG name space is no request)
+            self.assertNotIn(word, html.replace("http://www.w3.org/", ""))
+        self.assertTrue(os.path.exists(os.path.join(out, "x86-int8.qdq.onnx")))
+        # Again: the slow stages are resumed, and the packages are the same.
+        with open(os.path.join(out, "x86-int8.slip"), "rb") as file:
+            before = file.read()
+        text = self.slipway(*arguments)
+        with open(os.path.join(out, "x86-int8.slip"), "rb") as file:
+            self.assertEqual(before, file.read())
+        for word in platforms + ["p50", "peak"]:
+            self.assertIn(word, text.out)
+        self.assertGreaterEqual(self.slipway("perfdb", "stats", "--json").json["measurements"], 5)
+
+    def test_deploy_gate(self):
+        line = self.fails_gate("deploy", self.model, "--platforms", "reference,x86-int8", "--calib", self.path("faint.npz"), "--eval",
+                               self.path("data.npz"), "--max-drop", "1", "-o", self.path("out"))
+        self.assertIn("x86-int8", line)
+        # The platform that held its gate is there all the same.
+        self.slipway("verify", self.path("out", "reference.slip"), "--against", self.model)
+
+    def test_deploy_without_data(self):
+        r = self.slipway("deploy", self.model, "--platforms", "reference", "-o", self.path("out"), "--json").json
+        self.assertEqual([p["platform"] for p in r["platforms"]], ["reference"])
+
+    def test_deploy_arm(self):
+        runner = os.path.join(os.path.dirname(os.path.dirname(BINARY)), "runtime-aarch64", "slipway-run")
+        if not os.path.exists(runner) or not shutil.which("qemu-aarch64"):
+            self.skipTest("needs build/runtime-aarch64/slipway-run (scripts/build runtime-aarch64) and qemu-aarch64")
+        r = self.slipway("deploy", self.model, "--platforms", "arm64-generic", "--eval", self.path("data.npz"), "--max-drop", "1",
+                         "-o", self.path("out"), "--json").json
+        self.assertTrue(r["platforms"][0]["emulated"])
+        self.assertIn("emulated", self.slipway("deploy", self.model, "--platforms", "arm64-generic", "-o", self.path("out")).out)
+
+
+if __name__ == "__main__":
+    if not os.path.exists(BINARY):
+        raise SystemExit(f"{BINARY} is not there; run scripts/build")
+    main()
