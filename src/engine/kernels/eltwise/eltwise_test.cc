@@ -1,0 +1,168 @@
+// Every line of kernels.inc, for every instruction set of this CPU, against the same function in double.
+
+#include "engine/kernels/eltwise/eltwise.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <random>
+#include <vector>
+
+namespace slipway::kernels {
+namespace {
+
+double SigmoidOf(double x) { return 1 / (1 + std::exp(-x)); }
+double TrueIdentity(double x, double, double) { return x; }
+double TrueRelu(double x, double, double) { return x < 0 ? 0 : x; }
+double TrueLeakyRelu(double x, double a, double) { return x < 0 ? a * x : x; }
+double TrueClip(double x, double a, double b) { return std::min(std::max(x, a), b); }
+double TrueSigmoid(double x, double, double) { return SigmoidOf(x); }
+double TrueHardSigmoid(double x, double a, double b) { return std::max(0.0, std::min(1.0, a * x + b)); }
+double TrueHardSwish(double x, double, double) { return x * TrueHardSigmoid(x, 1.0 / 6, 0.5); }
+double TrueSwish(double x, double a, double) { return x * SigmoidOf(a * x); }
+double TrueGelu(double x, double, double) { return 0.5 * x * (1 + std::erf(x * std::sqrt(0.5))); }
+double TrueGeluTanh(double x, double, double) { return 0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x))); }
+double TrueTanh(double x, double, double) { return std::tanh(x); }
+double TrueElu(double x, double a, double) { return x < 0 ? a * std::expm1(x) : x; }
+double TrueSelu(double x, double a, double b) { return b * TrueElu(x, a, 0); }
+double TrueCelu(double x, double a, double) { return x < 0 ? a * std::expm1(x / a) : x; }
+double TrueThresholdedRelu(double x, double a, double) { return x > a ? x : 0; }
+double TrueSoftplus(double x, double, double) { return std::max(x, 0.0) + std::log1p(std::exp(-std::fabs(x))); }
+double TrueSoftsign(double x, double, double) { return x / (1 + std::fabs(x)); }
+double TrueMish(double x, double, double) { return x * std::tanh(TrueSoftplus(x, 0, 0)); }
+double TrueErf(double x, double, double) { return std::erf(x); }
+double TrueExp(double x, double, double) { return x < -87.4 ? 0 : std::exp(x); }
+double TrueLog(double x, double, double) { return std::log(x); }
+double TrueSqrt(double x, double, double) { return std::sqrt(x); }
+double TrueReciprocal(double x, double, double) { return 1 / x; }
+double TrueNeg(double x, double, double) { return -x; }
+double TrueAbs(double x, double, double) { return std::fabs(x); }
+double TrueFloor(double x, double, double) { return std::floor(x); }
+double TrueCeil(double x, double, double) { return std::ceil(x); }
+double TrueRound(double x, double, double) { return std::nearbyint(x); }
+double TrueSign(double x, double, double) { return x > 0 ? 1 : x < 0 ? -1 : 0; }
+double TrueAffine(double x, double a, double b) { return a * x + b; }
+double TrueSquare(double x, double, double) { return x * x; }
+
+double TrueAdd(double x, double y) { return x + y; }
+double TrueSub(double x, double y) { return x - y; }
+double TrueMul(double x, double y) { return x * y; }
+double TrueDiv(double x, double y) { return x / y; }
+double TrueMin(double x, double y) { return std::min(x, y); }
+double TrueMax(double x, double y) { return std::max(x, y); }
+double TruePRelu(double x, double y) { return x < 0 ? x * y : x; }
+double TruePow(double x, double y) { return std::pow(x, y); }
+
+std::vector<Isa> Isas() {
+  std::vector<Isa> all;
+  for (int i = 0; i <= static_cast<int>(BestIsa()); ++i) all.push_back(static_cast<Isa>(i));
+  return all;
+}
+
+class Eltwise : public testing::TestWithParam<Isa> {};
+INSTANTIATE_TEST_SUITE_P(Isa, Eltwise, testing::ValuesIn(Isas()), [](const auto& info) { return IsaName(info.param); });
+
+// The error that float arithmetic may have: 2e-6 of the value (1e-6 absolute near zero, where some functions are differences).
+void Near(double got, double want, const char* what, double x) {
+  if (std::isnan(want) && std::isnan(got)) return;
+  if (std::isinf(want)) {
+    EXPECT_EQ(got, want) << what << "(" << x << ")";
+    return;
+  }
+  EXPECT_LE(std::fabs(got - want), 2e-6 * std::fabs(want) + 1e-6) << what << "(" << x << ") = " << got << ", expected " << want;
+}
+
+TEST_P(Eltwise, Unary) {
+  const EltwiseKernels& k = GetEltwise(GetParam());
+  auto check = [&](const char* name, UnaryKind kind, double (*truth)(double, double, double), double low, double high) {
+    const int n = 4099;
+    std::vector<float> x(n), y(n);
+    for (int i = 0; i < n; ++i) x[static_cast<size_t>(i)] = static_cast<float>(low + (high - low) * i / (n - 1));
+    const float a = kind == UnaryKind::kClip ? -0.7f : 0.9f, b = 1.3f;
+    k.unary[static_cast<int>(kind)](x.data(), y.data(), n, a, b);
+    for (size_t i = 0; i < x.size(); ++i) Near(y[i], truth(x[i], a, b), name, x[i]);
+    k.unary[static_cast<int>(kind)](x.data(), x.data(), n, a, b);  // in place
+    EXPECT_EQ(x, y) << name;
+    const float nan = std::nanf("");
+    float r;
+    k.unary[static_cast<int>(kind)](&nan, &r, 1, a, b);
+    EXPECT_TRUE(std::isnan(r) || kind == UnaryKind::kThresholdedRelu) << name << " of NaN is " << r;
+  };
+#define SLIPWAY_UNARY(NAME, LOW, HIGH) check(#NAME, UnaryKind::k##NAME, True##NAME, LOW, HIGH);
+#define SLIPWAY_BINARY(NAME)
+#include "engine/kernels/eltwise/kernels.inc"
+#undef SLIPWAY_UNARY
+#undef SLIPWAY_BINARY
+}
+
+TEST_P(Eltwise, Binary) {
+  const EltwiseKernels& k = GetEltwise(GetParam());
+  std::mt19937 random(1);
+  auto check = [&](const char* name, BinaryKind kind, double (*truth)(double, double)) {
+    const BinaryFunctions& f = k.binary[static_cast<int>(kind)];
+    const bool positive = kind == BinaryKind::kPow || kind == BinaryKind::kDiv;
+    std::uniform_real_distribution<float> value(positive ? 0.1f : -3.f, 3.f);
+    for (int64_t period : {1, 3, 8, 16, 21}) {
+      const int64_t n = period * 19;
+      std::vector<float> x(static_cast<size_t>(n)), y(x.size()), z(x.size());
+      for (size_t i = 0; i < x.size(); ++i) x[i] = value(random), y[i] = value(random);
+      auto compare = [&](auto at) {
+        for (size_t i = 0; i < x.size(); ++i) {
+          const auto [a, b] = at(i);
+          Near(z[i], truth(a, b), name, a);
+        }
+      };
+      f.rows(x.data(), y.data(), z.data(), n, 0);
+      compare([&](size_t i) { return std::pair(x[i], y[i]); });
+      f.scalar_y(x.data(), y.data(), z.data(), n, 0);
+      compare([&](size_t i) { return std::pair(x[i], y[0]); });
+      f.scalar_x(x.data(), y.data(), z.data(), n, 0);
+      compare([&](size_t i) { return std::pair(x[0], y[i]); });
+      f.periodic(x.data(), y.data(), z.data(), n, period);
+      compare([&](size_t i) { return std::pair(x[i], y[i % static_cast<size_t>(period)]); });
+    }
+  };
+#define SLIPWAY_UNARY(NAME, LOW, HIGH)
+#define SLIPWAY_BINARY(NAME) check(#NAME, BinaryKind::k##NAME, True##NAME);
+#include "engine/kernels/eltwise/kernels.inc"
+#undef SLIPWAY_UNARY
+#undef SLIPWAY_BINARY
+}
+
+TEST_P(Eltwise, Extremes) {
+  const EltwiseKernels& k = GetEltwise(GetParam());
+  const float inf = INFINITY;
+  auto at = [&](UnaryKind kind, float x) {
+    float y;
+    k.unary[static_cast<int>(kind)](&x, &y, 1, 1, 1);
+    return y;
+  };
+  EXPECT_EQ(at(UnaryKind::kExp, 89.f), inf);
+  EXPECT_EQ(at(UnaryKind::kExp, inf), inf);
+  EXPECT_EQ(at(UnaryKind::kExp, -inf), 0);
+  EXPECT_EQ(at(UnaryKind::kLog, 0.f), -inf);
+  EXPECT_EQ(at(UnaryKind::kLog, inf), inf);
+  EXPECT_TRUE(std::isnan(at(UnaryKind::kLog, -1.f)));
+  EXPECT_NEAR(at(UnaryKind::kLog, 1e-40f), -92.10340, 1e-4);
+  EXPECT_EQ(at(UnaryKind::kTanh, inf), 1);
+  EXPECT_EQ(at(UnaryKind::kTanh, -inf), -1);
+  EXPECT_EQ(at(UnaryKind::kSigmoid, inf), 1);
+  EXPECT_NEAR(at(UnaryKind::kSigmoid, -inf), 0, 1e-30);
+  EXPECT_EQ(at(UnaryKind::kErf, inf), 1);
+  EXPECT_EQ(at(UnaryKind::kRelu, -inf), 0);
+}
+
+TEST_P(Eltwise, Where) {
+  const EltwiseKernels& k = GetEltwise(GetParam());
+  for (int mask = 0; mask < 8; ++mask) {
+    const int64_t cs = mask & 1, xs = mask >> 1 & 1, ys = mask >> 2 & 1;
+    uint8_t c[37];
+    float x[37], y[37], z[37];
+    for (int i = 0; i < 37; ++i) c[i] = i % 3 == 1, x[i] = static_cast<float>(i), y[i] = static_cast<float>(-i);
+    k.where(c, cs, x, xs, y, ys, z, 37);
+    for (int i = 0; i < 37; ++i) EXPECT_EQ(z[i], c[i * cs] ? x[i * xs] : y[i * ys]) << mask;
+  }
+}
+
+}  // namespace
+}  // namespace slipway::kernels

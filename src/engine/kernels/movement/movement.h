@@ -1,0 +1,41 @@
+#pragma once
+// Moving elements between two strided N-dimensional boxes: transposes, concatenation, slices, padding, repetition are all this.
+
+#include <cstdint>
+#include <span>
+
+#include "base/dims.h"
+#include "base/parallel.h"
+
+namespace slipway::kernels {
+
+// A copy of a box of `dims` elements: element (i0, i1, ...) goes from sum(ik * src_stride[k]) to sum(ik * dst_stride[k]); strides in elements, of any sign, 0
+// in the source repeats. Rank at most 2 * kMaxRank. Neighbouring dimensions are merged, and the innermost is the destination's (or the source's) contiguous one.
+class CopyPlan {
+ public:
+  static constexpr int kMax = 2 * kMaxRank;
+  struct Axis {
+    int64_t size, src, dst;
+  };
+  CopyPlan() = default;
+  // element: 1, 2, 4 or 8 bytes. Dimensions from the outermost to the innermost.
+  CopyPlan(int element, std::span<const Axis> axes);
+
+  // `src` and `dst` are where element (0, 0, ...) lies. The destination's elements must be distinct.
+  void Run(const void* src, void* dst, Parallel* parallel) const;
+  int64_t count() const { return count_; }
+
+ private:
+  template <typename T>
+  void RunAs(const T* src, T* dst, Parallel* parallel) const;
+
+  int element_ = 1;
+  int rank_ = 0;
+  Axis axes_[kMax];       // outermost first; the last one or two are copied by the inner loops
+  int64_t count_ = 1;
+};
+
+// dst[i] = value for `count` elements of `element` bytes.
+void Fill(void* dst, int64_t count, const void* value, int element, Parallel* parallel);
+
+}  // namespace slipway::kernels

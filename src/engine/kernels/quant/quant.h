@@ -1,0 +1,64 @@
+#pragma once
+// Rows of 8-bit codes under the integer contract of model/ops/operators.inc, bit for bit, for every instruction set of the machine.
+
+#include <cstdint>
+
+#include "engine/kernels/simd/isa.h"
+
+namespace slipway::kernels {
+
+// What a real value becomes: clamp(round_half_even(v) + zero_point, lo, hi); unused for float32.
+struct Requant {
+  int32_t zero_point = 0, lo = 0, hi = 0;
+};
+
+struct QBinaryParams {
+  int32_t a_zero = 0, b_zero = 0;
+  float a_multiplier = 1, b_multiplier = 1;  // Mul uses a_multiplier alone
+  Requant to;
+};
+// How an operand moves along the row.
+enum class Walk : uint8_t { kRows = 0, kScalarB = 1, kScalarA = 2, kPeriodicB = 3, kCount };
+
+enum class QBinaryKind : uint8_t {
+#define SLIPWAY_QBINARY(NAME) k##NAME,
+#include "engine/kernels/quant/kernels.inc"
+#undef SLIPWAY_QBINARY
+  kCount
+};
+// Index of an element type in the tables: uint8, int8, float32.
+enum class CodeType : uint8_t { kU8 = 0, kS8 = 1, kF32 = 2 };
+
+// y[i] = f(a[i], b[i]); kPeriodicB: b[i % period], n a multiple of period.
+using QBinaryFunction = void (*)(const void* a, const void* b, void* y, int64_t n, int64_t period, const QBinaryParams& p);
+// y = requantized((x - zero) * multiplier).
+using QRescaleFunction = void (*)(const void* x, void* y, int64_t n, int32_t zero, float multiplier, const Requant& to);
+// y = requantized(x / scale).
+using QuantizeFunction = void (*)(const float* x, void* y, int64_t n, float scale, const Requant& to);
+// y = (x - zero) * scale.
+using DequantizeFunction = void (*)(const void* x, float* y, int64_t n, int32_t zero, float scale);
+
+struct QuantKernels {
+  QBinaryFunction binary[static_cast<int>(QBinaryKind::kCount)][2][2][3][static_cast<int>(Walk::kCount)];  // [kind][a][b][y][walk]
+  QRescaleFunction rescale[2][3];
+  // y[i] = requantized(float(sum[i]) * multiplier) for int32 sums.
+  void (*from_sums[3])(const int32_t* sums, void* y, int64_t n, float multiplier, const Requant& to);
+  QuantizeFunction quantize[2];
+  DequantizeFunction dequantize[2];
+  // sums[i] += x[i] for n codes.
+  void (*accumulate[2])(const void* x, int32_t* sums, int64_t n);
+  // The sum of n codes.
+  int32_t (*sum[2])(const void* x, int64_t n);
+  // y[i] = max(y[i], x[i]).
+  void (*max[2])(const void* x, void* y, int64_t n);
+  // y[i] = table[x[i]].
+  void (*lookup)(const uint8_t* x, const uint8_t* table, uint8_t* y, int64_t n);
+};
+
+const QuantKernels& GetQuant(Isa isa);
+
+namespace baseline { extern const QuantKernels kQuant; }
+namespace avx2 { extern const QuantKernels kQuant; }
+namespace avx512 { extern const QuantKernels kQuant; }
+
+}  // namespace slipway::kernels

@@ -1,0 +1,145 @@
+// The source of the integer kernels; x86_*.cc include it with SLIPWAY_ISA set to the namespace of their instruction set.
+
+#include <cmath>
+#include <cstdint>
+
+#include "engine/kernels/quant/quant.h"
+
+namespace slipway::kernels::SLIPWAY_ISA {
+namespace {
+
+#include "engine/kernels/simd/math.h"
+
+// Clamping before rounding is the same, as the bounds are integers, and keeps the conversion in range; NaN becomes lo.
+struct Rounder {
+  float low, high;
+  int32_t zero;
+  explicit Rounder(const Requant& r)
+      : low(static_cast<float>(r.lo - r.zero_point)), high(static_cast<float>(r.hi - r.zero_point)), zero(r.zero_point) {}
+  template <typename Y>
+  Y To(float v) const {
+    if constexpr (sizeof(Y) == 4) {
+      return v;
+    } else {
+      constexpr float kMagic = 12582912.0f;
+      v = v > low ? v : low;
+      v = v < high ? v : high;
+      return static_cast<Y>(static_cast<int32_t>((v + kMagic) - kMagic) + zero);
+    }
+  }
+};
+
+struct QAdd {
+  static float Of(int32_t a, int32_t b, const QBinaryParams& p) {
+    return __builtin_fmaf(static_cast<float>(a), p.a_multiplier, static_cast<float>(b) * p.b_multiplier);
+  }
+};
+struct QMul {
+  static float Of(int32_t a, int32_t b, const QBinaryParams& p) { return static_cast<float>(a * b) * p.a_multiplier; }
+};
+
+template <typename F, typename A, typename B, typename Y, Walk kWalk>
+void Binary(const void* va, const void* vb, void* vy, int64_t n, int64_t period, const QBinaryParams& params) {
+  const A* a = static_cast<const A*>(va);
+  const B* b = static_cast<const B*>(vb);
+  Y* y = static_cast<Y*>(vy);
+  const QBinaryParams p = params;
+  const Rounder to(p.to);
+  if constexpr (kWalk == Walk::kPeriodicB) {
+    for (int64_t i = 0; i < n; i += period) {
+      SLIPWAY_INDEPENDENT
+      for (int64_t j = 0; j < period; ++j) y[i + j] = to.template To<Y>(F::Of(a[i + j] - p.a_zero, b[j] - p.b_zero, p));
+    }
+  } else {
+    const A a0 = *a;
+    const B b0 = *b;
+    SLIPWAY_INDEPENDENT
+    for (int64_t i = 0; i < n; ++i) {
+      const int32_t x = (kWalk == Walk::kScalarA ? a0 : a[i]) - p.a_zero, z = (kWalk == Walk::kScalarB ? b0 : b[i]) - p.b_zero;
+      y[i] = to.template To<Y>(F::Of(x, z, p));
+    }
+  }
+}
+
+template <typename X, typename Y>
+void Rescale(const void* vx, void* vy, int64_t n, int32_t zero, float multiplier, const Requant& r) {
+  const X* x = static_cast<const X*>(vx);
+  Y* y = static_cast<Y*>(vy);
+  const Rounder to(r);
+  SLIPWAY_INDEPENDENT
+  for (int64_t i = 0; i < n; ++i) y[i] = to.template To<Y>(static_cast<float>(x[i] - zero) * multiplier);
+}
+
+template <typename Y>
+void FromSums(const int32_t* sums, void* vy, int64_t n, float multiplier, const Requant& r) {
+  Y* y = static_cast<Y*>(vy);
+  const Rounder to(r);
+  for (int64_t i = 0; i < n; ++i) y[i] = to.template To<Y>(static_cast<float>(sums[i]) * multiplier);
+}
+
+template <typename Y>
+void Quantize(const float* x, void* vy, int64_t n, float scale, const Requant& r) {
+  Y* y = static_cast<Y*>(vy);
+  const Rounder to(r);
+  for (int64_t i = 0; i < n; ++i) y[i] = to.template To<Y>(x[i] / scale);
+}
+
+template <typename X>
+void Dequantize(const void* vx, float* y, int64_t n, int32_t zero, float scale) {
+  const X* x = static_cast<const X*>(vx);
+  for (int64_t i = 0; i < n; ++i) y[i] = static_cast<float>(x[i] - zero) * scale;
+}
+
+template <typename X>
+void Accumulate(const void* vx, int32_t* sums, int64_t n) {
+  const X* x = static_cast<const X*>(vx);
+  for (int64_t i = 0; i < n; ++i) sums[i] += x[i];
+}
+
+template <typename X>
+int32_t SumOf(const void* vx, int64_t n) {
+  const X* x = static_cast<const X*>(vx);
+  uint32_t sum = 0;
+  for (int64_t i = 0; i < n; ++i) sum += static_cast<uint32_t>(static_cast<int32_t>(x[i]));
+  return static_cast<int32_t>(sum);
+}
+
+template <typename X>
+void MaxRow(const void* vx, void* vy, int64_t n) {
+  const X* x = static_cast<const X*>(vx);
+  X* y = static_cast<X*>(vy);
+  for (int64_t i = 0; i < n; ++i) y[i] = x[i] > y[i] ? x[i] : y[i];
+}
+
+void Lookup(const uint8_t* x, const uint8_t* table, uint8_t* y, int64_t n) {
+  SLIPWAY_INDEPENDENT
+  for (int64_t i = 0; i < n; ++i) y[i] = table[x[i]];
+}
+
+#define SLIPWAY_WALKS(F, A, B, Y) \
+  { Binary<F, A, B, Y, Walk::kRows>, Binary<F, A, B, Y, Walk::kScalarB>, Binary<F, A, B, Y, Walk::kScalarA>, Binary<F, A, B, Y, Walk::kPeriodicB> }
+#define SLIPWAY_OUTPUTS(F, A, B) \
+  { SLIPWAY_WALKS(F, A, B, uint8_t), SLIPWAY_WALKS(F, A, B, int8_t), SLIPWAY_WALKS(F, A, B, float) }
+
+}  // namespace
+
+const QuantKernels kQuant = {
+    {
+#define SLIPWAY_QBINARY(NAME)                                                                       \
+  {{SLIPWAY_OUTPUTS(Q##NAME, uint8_t, uint8_t), SLIPWAY_OUTPUTS(Q##NAME, uint8_t, int8_t)}, \
+   {SLIPWAY_OUTPUTS(Q##NAME, int8_t, uint8_t), SLIPWAY_OUTPUTS(Q##NAME, int8_t, int8_t)}},
+#include "engine/kernels/quant/kernels.inc"
+#undef SLIPWAY_QBINARY
+    },
+    {{Rescale<uint8_t, uint8_t>, Rescale<uint8_t, int8_t>, Rescale<uint8_t, float>},
+     {Rescale<int8_t, uint8_t>, Rescale<int8_t, int8_t>, Rescale<int8_t, float>}},
+    {FromSums<uint8_t>, FromSums<int8_t>, FromSums<float>},
+    {Quantize<uint8_t>, Quantize<int8_t>},
+    {Dequantize<uint8_t>, Dequantize<int8_t>},
+    {Accumulate<uint8_t>, Accumulate<int8_t>},
+    {SumOf<uint8_t>, SumOf<int8_t>},
+    {MaxRow<uint8_t>, MaxRow<int8_t>},
+    Lookup,
+};
+
+}  // namespace slipway::kernels::SLIPWAY_ISA

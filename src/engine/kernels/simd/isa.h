@@ -1,0 +1,18 @@
+#pragma once
+// The instruction sets that x86 kernels are compiled for. A family compiles one source (its *_impl.h) once for each in x86_baseline.cc, x86_avx2.cc and
+// x86_avx512.cc, and picks a table of functions by BestIsa() when a package is loaded.
+
+#include "base/cpu.h"
+
+namespace slipway::kernels {
+
+enum class Isa : unsigned char { kBaseline = 0, kAvx2 = 1, kAvx512 = 2 };
+
+// The best this CPU has, as narrowed by SLIPWAY_CPU_FEATURES.
+inline Isa BestIsa() {
+  if (HasFeature(CpuFeature::kAvx512)) return Isa::kAvx512;
+  return HasFeature(CpuFeature::kAvx2) ? Isa::kAvx2 : Isa::kBaseline;
+}
+inline const char* IsaName(Isa isa) { return isa == Isa::kAvx512 ? "avx512" : isa == Isa::kAvx2 ? "avx2" : "baseline"; }
+
+}  // namespace slipway::kernels

@@ -1,0 +1,15 @@
+# Compiles the sources of a kernel family for the instruction set in their name. Everything these files define lies in a namespace of that name, and
+# they include nothing whose inline functions other files may share.
+function(slipway_isa_sources target)
+  set(common -O3 -fno-math-errno -fno-trapping-math)
+  file(GLOB sources RELATIVE ${CMAKE_CURRENT_SOURCE_DIR} *x86_*.cc)
+  foreach(source ${sources})
+    set(flags ${common})
+    if(source MATCHES "avx2")
+      list(APPEND flags -mavx2 -mfma -mf16c -mtune=haswell)
+    elseif(source MATCHES "avx512")
+      list(APPEND flags -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512cd -mavx2 -mfma -mf16c -mprefer-vector-width=512)
+    endif()
+    set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "${flags}")
+  endforeach()
+endfunction()
