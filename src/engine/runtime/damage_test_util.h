@@ -1,5 +1,5 @@
 #pragma once
-// What damaged packages are put through, by the tests here and by fuzz/package_fuzz.cc: load, make a session, run. Nothing is expected but that every
+// What damaged packages are put through, by the tests here and by fuzz/package.cc: load, make a session, run. Nothing is expected but that every
 // answer is a status.
 
 #include <cstdlib>

@@ -7,12 +7,10 @@
 #include <vector>
 
 #include "base/aligned.h"
-#include "engine/format/package_test_util.h"
+#include "engine/runtime/packages_test_util.h"
 #include "slipway.h"
 
 namespace slipway {
-
-using format::PackageMaker;
 
 // Bytes at an aligned address, as slipway_package_load_memory wants them.
 inline AlignedBuffer Aligned(const std::vector<uint8_t>& bytes) {
@@ -61,43 +59,5 @@ struct Sess {
     return slipway_session_set_shape(s, name, dims.data(), static_cast<int32_t>(dims.size()), &error);
   }
 };
-
-// y = relu(x) + c, with the relu in place.
-inline PackageMaker SmallPackage(SymShape shape) {
-  PackageMaker m;
-  int x = m.Input("x", DType::kFloat32, shape);
-  int c = m.Constant<float>("c", {4}, {1, 2, 3, 4});
-  int a = m.Arena("a", DType::kFloat32, shape);
-  int r = m.Arena("r", DType::kFloat32, shape, a);
-  int y = m.Output("y", DType::kFloat32, shape);
-  m.Step("copy", "engine", "Copy", {x}, {a});
-  m.Step("relu", "", "Relu", {a}, {r});
-  m.Step("add", "", "Add", {r, c}, {y}).macs = 12;
-  return m;
-}
-
-// A small network: convolution, reorders, elementwise in place, pooling, a view, matmul, softmax.
-inline PackageMaker NetworkPackage(Dim n) {
-  PackageMaker m;
-  int x = m.Input("x", DType::kFloat32, {n, 3, 8, 8});
-  int w = m.Constant<float>("w", {16, 3, 3, 3}, std::vector<float>(432, 0.01f));
-  int c = m.Arena("c", DType::kFloat32, {n, 16, 8, 8});
-  int b = m.Arena("b", DType::kFloat32, {n, 16, 8, 8}, -1, format::Layout::kBlocked16);
-  int d = m.Arena("d", DType::kFloat32, {n, 16, 8, 8});
-  int r = m.Arena("r", DType::kFloat32, {n, 16, 8, 8}, d);
-  int p = m.Arena("p", DType::kFloat32, {n, 16, 1, 1});
-  int v = m.Arena("v", DType::kFloat32, {n, 16}, p);
-  int k = m.Constant<float>("k", {16, 10}, std::vector<float>(160, 0.1f));
-  int l = m.Arena("l", DType::kFloat32, {n, 10});
-  int y = m.Output("y", DType::kFloat32, {n, 10});
-  m.Step("conv", "", "Conv", {x, w}, {c}, {{"pads", std::vector<int64_t>{1, 1, 1, 1}}});
-  m.Step("to_blocked", "engine", "Reorder", {c}, {b});
-  m.Step("to_plain", "engine", "Reorder", {b}, {d});
-  m.Step("relu", "", "Relu", {d}, {r});
-  m.Step("pool", "", "GlobalAveragePool", {r}, {p});
-  m.Step("matmul", "", "MatMul", {v, k}, {l});
-  m.Step("softmax", "", "Softmax", {l}, {y});
-  return m;
-}
 
 }  // namespace slipway
