@@ -10,6 +10,7 @@ namespace slipway::cli {
 namespace {
 
 struct Options {
+  std::string costs = "analytic";
   std::string model, platform;
   std::vector<std::string> shapes;
   int threads = 1, batch = 0, samples = 0, warmup = 0;
@@ -24,6 +25,7 @@ Status Execute(const Options& o, Context& context) {
   SLIPWAY_ASSIGN_OR_RETURN(request.shapes, ParseShapes(o.shapes));
   request.batch = o.batch;
   request.record = !o.no_record;
+  request.costs = o.costs;
   request.options.session = {.threads = o.threads, .pin = o.pin};
   request.options.measure.min_seconds = o.seconds;
   request.options.measure.max_seconds = std::max(20.0, 2 * o.seconds);
@@ -119,6 +121,10 @@ Action SetupBench(CLI::App& app) {
       ->check(CLI::PositiveNumber);
   app.add_flag("--profile", o->profile, "a row per node");
   app.add_flag("--pin", o->pin, "bind worker threads to CPUs");
+  app.add_option("--costs", o->costs,
+                 "what placement is decided by: analytic, or measured (kernels in the performance "
+                 "database)")
+      ->check(CLI::IsMember({"analytic", "measured"}));
   app.add_flag("--no-record", o->no_record,
                "do not store the measurement in the performance database");
   return [o](Context& c) { return Execute(*o, c); };

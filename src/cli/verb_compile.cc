@@ -10,6 +10,7 @@ namespace slipway::cli {
 namespace {
 
 struct Options {
+  std::string costs = "analytic";
   std::string model, platform, output, explain;
   std::vector<std::string> shapes, disabled;
   int threads = 1;
@@ -54,6 +55,8 @@ Status Execute(const Options& o, Context& context) {
   SLIPWAY_ASSIGN_OR_RETURN(auto graph, deploy::LoadModel(o.model, model));
   compiler::CompileOptions options;
   options.threads = o.threads;
+  SLIPWAY_ASSIGN_OR_RETURN(auto cost, deploy::CostModelFor(o.costs, o.threads));
+  options.cost = cost.get();
   options.optimize = !o.no_optimize;
   options.disabled_passes = o.disabled;
   SLIPWAY_ASSIGN_OR_RETURN(auto compiled, deploy::CompileModel(*graph, platform, options, o.model));
@@ -126,6 +129,10 @@ Action SetupCompile(CLI::App& app) {
   app.add_option("--explain", o->explain, "print the alternatives of one node and their prices");
   app.add_option("--shape", o->shapes, "name=1,3,224,224: fixes a dynamic input");
   app.add_option("--disable", o->disabled, "names of passes that do not run")->delimiter(',');
+  app.add_option("--costs", o->costs,
+                 "what placement is decided by: analytic, or measured (kernels in the performance "
+                 "database)")
+      ->check(CLI::IsMember({"analytic", "measured"}));
   app.add_flag("--no-optimize", o->no_optimize, "compile the graph as imported");
   app.add_option("--threads", o->threads, "threads that costs are estimated for")
       ->check(CLI::Range(1, 1024));

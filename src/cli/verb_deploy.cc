@@ -54,6 +54,10 @@ Action SetupDeploy(CLI::App& app) {
   app.add_option("--batch", o->deploy.batch, "batch for evaluation when the model's is dynamic")
       ->check(CLI::PositiveNumber);
   app.add_option("--shape", o->shapes, "name=1,3,224,224: fixes a dynamic input");
+  app.add_option("--costs", o->deploy.costs,
+                 "what placement is decided by: analytic, or measured (kernels in the performance "
+                 "database)")
+      ->check(CLI::IsMember({"analytic", "measured"}));
   app.add_flag("--no-record", o->no_record,
                "do not store measurements in the performance database");
   return [o](Context& c) { return Execute(*o, c); };

@@ -12,6 +12,7 @@
 #include "deploy/model_io.h"
 #include "device/host_facts.h"
 #include "model/ir/stats.h"
+#include "perfdb/cost_model.h"
 
 namespace slipway::deploy {
 
@@ -58,9 +59,12 @@ Result<std::string> RecordMeasurement(perfdb::Store& store, const ir::Graph& gra
   perfdb::Structure structure{hash(true), hash(false), graph.name, features.dump()};
   perfdb::MeasurementRow row = perfdb::RowOf(result.measurement, facts);
   row.peak_bytes = static_cast<int64_t>(result.peak_bytes);
-  for (const auto& n : result.nodes)
-    row.kernels.push_back({n.name, n.op, n.backend, n.kernel,
-                           n.op + "|" + n.kernel + "|" + std::to_string(n.macs), n.ms, n.macs});
+  std::vector<perfdb::KernelRow> kernels;  // also on their own, for the cost model
+  for (const auto& n : result.nodes) {
+    row.kernels.push_back({n.name, n.op, n.backend, n.kernel, n.signature, n.ms, n.macs});
+    if (!n.signature.empty() && !result.emulated) kernels.push_back(row.kernels.back());
+  }
+  SLIPWAY_RETURN_IF_ERROR(store.InsertKernels(perfdb::KernelKey(facts, threads), kernels));
   SLIPWAY_ASSIGN_OR_RETURN(bool added, store.InsertMeasurement(structure, key, row));
   (void)added;  // the very same samples twice cannot be told from an import
   return structure.hash_with_shapes + " in " + store.path();
@@ -72,6 +76,7 @@ Result<BenchOutcome> Bench(const BenchRequest& request) {
   std::shared_ptr<ir::Graph> graph;
   compiler::Platform platform;
   std::string temporary;
+  std::vector<compiler::PlacementRow> placement;
   struct Remove {
     std::string& path;
     ~Remove() {
@@ -92,7 +97,10 @@ Result<BenchOutcome> Bench(const BenchRequest& request) {
     SLIPWAY_ASSIGN_OR_RETURN(graph, LoadModel(request.path));
     compiler::CompileOptions compile;
     compile.threads = std::max(1, request.options.session.threads);
+    SLIPWAY_ASSIGN_OR_RETURN(auto cost, CostModelFor(request.costs, compile.threads));
+    compile.cost = cost.get();
     SLIPWAY_ASSIGN_OR_RETURN(auto compiled, CompileModel(*graph, platform, compile, request.path));
+    placement = std::move(compiled.result.placement);
     temporary = (std::filesystem::temp_directory_path() /
                  ("slipway-bench-" + std::to_string(::getpid()) + ".slip"))
                     .string();
@@ -124,6 +132,7 @@ Result<BenchOutcome> Bench(const BenchRequest& request) {
   }
   SLIPWAY_ASSIGN_OR_RETURN(outcome.result,
                            MeasurePackage(package_path, platform, inputs, names, request.options));
+  Sign(outcome.result.nodes, placement);
   if (request.record && graph) {
     auto store = perfdb::Store::Open();
     if (!store.ok())

@@ -16,6 +16,7 @@ struct BenchRequest {
   std::map<std::string, std::vector<int64_t>> shapes;
   int64_t batch = 0;  // extent of a dynamic first dimension; 0 = 1
   bool record = true;
+  std::string costs = "analytic";  // see CostModelFor
   BenchOptions options;
 };
 

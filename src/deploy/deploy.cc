@@ -340,6 +340,7 @@ Status Road::Measure(const Platform& platform, PlatformOutcome& out) {
   SLIPWAY_ASSIGN_OR_RETURN(out.bench,
                            MeasurePackage(out.package, platform, inputs, names, options));
   out.peak_bytes = out.bench.peak_bytes;
+  Sign(out.bench.nodes, out.placement);
   if (store_) {
     int64_t batch = !inputs.empty() && inputs[0].dims().rank() > 0 ? inputs[0].dims()[0] : 1;
     SLIPWAY_RETURN_IF_ERROR(
@@ -362,6 +363,8 @@ Status Road::RunPlatform(const Platform& platform, PlatformOutcome& out) {
   Report(platform.name, "compiling");
   compiler::CompileOptions compile;
   compile.threads = o_.threads;
+  SLIPWAY_ASSIGN_OR_RETURN(auto cost, CostModelFor(o_.costs, o_.threads));
+  compile.cost = cost.get();
   SLIPWAY_ASSIGN_OR_RETURN(CompiledModel compiled,
                            CompileModel(*graph, platform, compile, o_.model));
   out.package = o_.folder + "/" + platform.name + ".slip";

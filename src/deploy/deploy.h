@@ -25,8 +25,9 @@ struct DeployOptions {
                              // taken on the same samples
   int64_t batch =
       32;  // for evaluation, when the model's batch is dynamic; latency is always at batch 1
-  int threads = 1;     // of the measured latency
-  bool record = true;  // into the performance database
+  int threads = 1;                 // of the measured latency
+  std::string costs = "analytic";  // see CostModelFor
+  bool record = true;              // into the performance database
   std::map<std::string, std::vector<int64_t>> shapes;
   // "x86-int8", "calibrating", done, total (0 = unknown)
   std::function<void(const std::string& platform, const std::string& stage, int64_t done,

@@ -110,8 +110,8 @@ Result<BenchResult> BenchOnDevice(const std::string& package_path,
     result.peak_bytes = json.at("peak_bytes").get<uint64_t>();
     if (json.contains("steps")) {
       for (const auto& s : json["steps"]) {
-        result.nodes.push_back(
-            {s.at("name"), s.at("op"), s.at("backend"), s.at("kernel"), s.at("ms"), s.at("macs")});
+        result.nodes.push_back({s.at("name"), s.at("op"), s.at("backend"), s.at("kernel"),
+                                s.at("ms"), s.at("macs"), ""});
       }
     }
   } catch (const nlohmann::json::exception& e) {

@@ -9,6 +9,7 @@
 #include "base/mapped_file.h"
 #include "deploy/model_io.h"
 #include "model/interp/interpreter.h"
+#include "perfdb/cost_model.h"
 
 namespace slipway::deploy {
 namespace {
@@ -41,6 +42,29 @@ Result<CompiledModel> CompileModel(const ir::Graph& graph, const compiler::Platf
   SLIPWAY_ASSIGN_OR_RETURN(model.result, compiler::Compile(graph, platform, Backends(), with));
   SLIPWAY_ASSIGN_OR_RETURN(model.bytes, format::SerializePackage(model.result.package));
   return model;
+}
+
+Result<std::shared_ptr<const compiler::CostModel>> CostModelFor(const std::string& cost,
+                                                                int threads) {
+  if (cost == "analytic")
+    return std::shared_ptr<const compiler::CostModel>(new compiler::AnalyticCost);
+  if (cost != "measured")
+    return InvalidArgument("--costs '" + cost + "' is unknown; choose analytic or measured");
+  SLIPWAY_ASSIGN_OR_RETURN(auto opened, perfdb::Store::Open());
+  std::shared_ptr<perfdb::Store> store(std::move(opened));
+  auto* model =
+      new perfdb::MeasuredCost(*store, perfdb::KernelKey(device::ReadHostFacts(), threads));
+  return std::shared_ptr<const compiler::CostModel>(
+      model, [store](const compiler::CostModel* m) { delete m; });
+}
+
+void Sign(std::vector<NodeTime>& nodes, const std::vector<compiler::PlacementRow>& placement) {
+  std::map<std::string, const compiler::PlacementRow*> rows;
+  for (const auto& row : placement) rows[row.node] = &row;
+  for (NodeTime& n : nodes) {
+    auto it = rows.find(n.name);
+    if (it != rows.end() && it->second->backend == n.backend) n.signature = it->second->signature;
+  }
 }
 
 std::string HostPlatform() { return ThisCpu().arch == "x86_64" ? "x86" : "reference"; }
@@ -199,7 +223,7 @@ Result<BenchResult> BenchSession(const Session& base, const std::vector<ir::Tens
   for (int i = 0; i < runs; ++i) SLIPWAY_RETURN_IF_ERROR(profile.RunOnly());
   for (const slipway_step_profile& p : profile.Profile()) {
     double ms = p.runs ? p.total_ms / static_cast<double>(p.runs) : 0;
-    result.nodes.push_back({p.name, p.op, p.backend, p.kernel ? p.kernel : "", ms, p.macs});
+    result.nodes.push_back({p.name, p.op, p.backend, p.kernel ? p.kernel : "", ms, p.macs, ""});
   }
   return result;
 }

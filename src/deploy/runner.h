@@ -20,6 +20,11 @@ struct CompiledModel {
 };
 
 // Compiles for `platform`, with the model's file recorded in the package's provenance.
+// `cost` "analytic" or "measured" (what the performance database knows about this machine's
+// kernels).
+Result<std::shared_ptr<const compiler::CostModel>> CostModelFor(const std::string& cost,
+                                                                int threads);
+
 Result<CompiledModel> CompileModel(const ir::Graph& graph, const compiler::Platform& platform,
                                    const compiler::CompileOptions& options,
                                    const std::string& model_path = {});
@@ -66,6 +71,8 @@ struct NodeTime {
   std::string name, op, backend, kernel;
   double ms = 0;     // mean of the profiled runs
   int64_t macs = 0;  // at static shapes
+  std::string
+      signature;  // compiler::KernelSignature; empty for conversions and packages of unknown origin
 };
 
 struct BenchResult {
@@ -82,6 +89,9 @@ struct BenchOptions {
   bool profile = true;
   std::function<void(double)> progress;
 };
+
+// Gives the nodes of a measurement the signatures of the nodes they were compiled from.
+void Sign(std::vector<NodeTime>& nodes, const std::vector<compiler::PlacementRow>& placement);
 
 Result<BenchResult> BenchSession(const Session& session, const std::vector<ir::Tensor>& inputs,
                                  const BenchOptions& options);

@@ -43,6 +43,7 @@ void FillPlacement(const ir::Graph& graph, const Assignment& assignment,
     row.dtype = DTypeName(typed->dtype());
     row.layout =
         choice.candidate.outputs.empty() ? "plain" : LayoutName(choice.candidate.outputs[0]);
+    row.signature = KernelSignature(*node, row.backend, row.kernel);
     row.cost_ms = choice.cost_ms;
     Dim m = ir::NodeMacs(*node);
     auto at_one = m.Evaluate([](std::string_view) { return std::optional<int64_t>(1); });

@@ -38,6 +38,7 @@ struct CompileOptions {
 // Where one node of the compiled graph runs.
 struct PlacementRow {
   std::string node, op, backend, kernel, dtype, layout;
+  std::string signature;  // KernelSignature: the key of its measured cost
   double cost_ms = 0;  // expected
   int64_t macs = 0;
   bool fallback = false;             // not on one of the platform's own backends
