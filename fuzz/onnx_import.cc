@@ -2,6 +2,7 @@
 // little memory; what it accepts must also export and come back. The first byte of the input is not
 // special: a corpus of plain .onnx files works.
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -10,6 +11,7 @@
 
 #include "model/frontends/onnx/export.h"
 #include "model/frontends/onnx/import.h"
+#include "wire_mutator.h"
 
 using slipway::StatusCode;
 
@@ -22,6 +24,18 @@ void Require(const slipway::Status& status) {
 }
 
 }  // namespace
+
+extern "C" size_t LLVMFuzzerMutate(uint8_t* data, size_t size, size_t max_size);
+
+// Half of the mutations are libFuzzer's own, half keep the message whole.
+extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max_size,
+                                          unsigned int seed) {
+  if (seed % 2 == 0) return LLVMFuzzerMutate(data, size, max_size);
+  const auto out = slipway::onnx::WireMutator(seed).Mutate({data, size});
+  if (out.empty() || out.size() > max_size) return LLVMFuzzerMutate(data, size, max_size);
+  std::copy(out.begin(), out.end(), data);
+  return out.size();
+}
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   auto bytes = std::make_shared<std::vector<uint8_t>>(data, data + size);

@@ -83,19 +83,34 @@ int64_t Upgrader::RankOf(const Value* value) {
   return value->type().shape ? static_cast<int64_t>(value->type().shape->size()) : -1;
 }
 
+namespace {
+
+// Towards zero, held in the range of T; NaN becomes 0.
+template <typename T>
+T Saturate(float value) {
+  if (!(value == value)) return 0;
+  const auto low = static_cast<double>(std::numeric_limits<T>::min());
+  const auto high = static_cast<double>(std::numeric_limits<T>::max());
+  if (value <= low) return std::numeric_limits<T>::min();
+  if (value >= high) return std::numeric_limits<T>::max();
+  return static_cast<T>(value);
+}
+
+}  // namespace
+
 Value* Upgrader::ScalarLike(const OldNode& node, std::string_view hint, const Value* x,
                             float value) {
   switch (TypeOf(x)) {
     case DType::kFloat64:
       return Constant(node, hint, Tensor::Scalar<double>(value));
     case DType::kInt32:
-      return Constant(node, hint, Tensor::Scalar<int32_t>(static_cast<int32_t>(value)));
+      return Constant(node, hint, Tensor::Scalar<int32_t>(Saturate<int32_t>(value)));
     case DType::kInt64:
-      return Constant(node, hint, Tensor::Scalar<int64_t>(static_cast<int64_t>(value)));
+      return Constant(node, hint, Tensor::Scalar<int64_t>(Saturate<int64_t>(value)));
     case DType::kInt8:
-      return Constant(node, hint, Tensor::Scalar<int8_t>(static_cast<int8_t>(value)));
+      return Constant(node, hint, Tensor::Scalar<int8_t>(Saturate<int8_t>(value)));
     case DType::kUInt8:
-      return Constant(node, hint, Tensor::Scalar<uint8_t>(static_cast<uint8_t>(value)));
+      return Constant(node, hint, Tensor::Scalar<uint8_t>(Saturate<uint8_t>(value)));
     case DType::kFloat16:
     case DType::kBFloat16: {
       Value* wide = Constant(node, hint, Tensor::Scalar<float>(value));
