@@ -23,7 +23,7 @@ std::unique_ptr<Graph> Lower(const std::string& text, PassOptions options = {.le
     EXPECT_EQ(e.dims(), a.dims());
     std::vector<double> x = e.ToDoubles(), y = a.ToDoubles();
     if (e.dtype() == DType::kFloat32) {
-      EXPECT_LE(MaxRelativeError(*expected, *actual), 5e-4);  // the bias is rounded
+      EXPECT_LE(MaxRelativeError({{name, e}}, {{name, a}}), 5e-4);  // the bias is rounded
       continue;
     }
     size_t different = 0;
@@ -31,7 +31,7 @@ std::unique_ptr<Graph> Lower(const std::string& text, PassOptions options = {.le
       EXPECT_LE(std::abs(x[i] - y[i]), layers) << name << " element " << i;
       different += x[i] != y[i];
     }
-    EXPECT_LE(different, 1 + x.size() * static_cast<size_t>(layers) / 50) << name << "\n" << ir::ToText(*after);
+    EXPECT_LE(different, 2 + x.size() * static_cast<size_t>(layers) / 50) << name << "\n" << ir::ToText(*after);
   }
   return after;
 }
@@ -129,7 +129,7 @@ TEST(LowerQuantized, LinearInEveryForm) {
       const %s: float32[] = fill(0.02)
       const %z: uint8[] = fill(120)
       const %w: int8[8, 4] = iota
-      const %ws: float32[4] = [0.01, 0.02, 0.005, 0.015]
+      const %ws: float32[4] = [0.0101, 0.0203, 0.0053, 0.0157]
       const %b: float32[4] = [0.5, -0.25, 1, 0.1]
       %x = slipway.Dequantize(%q, %s, %z) {signed = 0}
 )";
@@ -189,7 +189,7 @@ TEST(LowerQuantized, LeavesWhatTheContractCannotSay) {
       const %s: float32[] = fill(0.02)
       const %z: uint8[] = fill(120)
       const %w: int8[8, 4] = iota
-      const %ws: float32[4] = [0.01, 0.02, 0.005, 0.015]
+      const %ws: float32[4] = [0.0101, 0.0203, 0.0053, 0.0157]
       const %kz: int8[4] = [1, 0, 0, 0]
       const %ks: float32[8] = [1, 1, 1, 1, 1, 1, 1, 1]
       const %wide: int16[8, 4] = iota

@@ -104,6 +104,36 @@ bool PullUp(Graph& graph, Node* node) {
   return true;
 }
 
+// The same above a Split whose parts are all quantized alike.
+bool PullUpSplit(Graph& graph, Node* split) {
+  if (!split->Is("Split") || split->output()->dtype() != DType::kFloat32) return false;
+  std::vector<Node*> quantizes(split->outputs().size());
+  std::optional<QParams> params;
+  for (size_t i = 0; i < quantizes.size(); ++i) {
+    Value* part = split->output(i);
+    if (!part || !part->IsUsed()) continue;
+    Node* user = part->OnlyUser();
+    auto own = user && user->IsSlipway("Quantize") ? PerTensorParams(user) : std::nullopt;
+    if (!own || (params && !(*params == *own)) || user->output()->is_output()) return false;
+    params = own;
+    quantizes[i] = user;
+  }
+  Dequantized from = DequantizedValue(split->input(0));
+  if (!params || (from && !from.codes->is_constant())) return false;
+  const Node* like = *std::find_if(quantizes.begin(), quantizes.end(), [](Node* q) { return q != nullptr; });
+  Node* quantize = CopyQuantization(graph, like, split->input(0), params->codes, split);
+  Node* made = OnCodes(graph, split, {quantize->output()}, *params, 0, split);
+  for (size_t i = 0; i < quantizes.size(); ++i) {
+    if (!quantizes[i]) continue;
+    graph.ReplaceAllUses(quantizes[i]->output(), made->output(i));
+    graph.RemoveNode(quantizes[i]);
+  }
+  std::string name = split->name();
+  graph.RemoveNode(split);
+  graph.Rename(made, name);
+  return true;
+}
+
 // move(Dequantize(codes)) -> Dequantize(move(codes)).
 bool PushDown(Graph& graph, Node* move) {
   if (!MovesData(move) || move->inputs().empty()) return false;
@@ -160,7 +190,7 @@ Result<int> MoveQuantize(ir::Graph& graph, const PassOptions&) {
   // A chain of operators takes as many sweeps as it is long.
   for (int sweep = 0; sweep < 64; ++sweep) {
     int moved = VisitNodes(
-        graph, [&](Node* node) { return Cancel(graph, node) || PullUp(graph, node); }, true);
+        graph, [&](Node* node) { return Cancel(graph, node) || PullUp(graph, node) || PullUpSplit(graph, node); }, true);
     moved += VisitNodes(graph, [&](Node* node) {
       return TransposeWeights(graph, node) || PushDown(graph, node) || Cancel(graph, node);
     });

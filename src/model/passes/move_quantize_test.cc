@@ -79,6 +79,34 @@ TEST(MoveQuantize, DownThroughSplitToEveryReader) {
     })");
 }
 
+TEST(MoveQuantize, UpThroughASplitOfEqualParts) {
+  const std::string text = R"(graph "g" {
+      input %x: float32[2, 8]
+      const %s: float32[] = fill(0.05)
+      const %t: float32[] = fill(0.06)
+      const %sizes: int64[2] = [4, 4]
+      %r = Relu(%x)
+      %a, %b = Split(%r, %sizes) {axis = 1}
+      %qa = slipway.Quantize(%a, %s)
+      %qb = slipway.Quantize(%b, %s)
+      %y = Concat(%qb, %qa) {axis = 1}
+      output %y
+    })";
+  ExpectBecomes(text, {"move-quantize"}, R"(graph "g" {
+      input %x: float32[2, 8]
+      const %s: float32[] = fill(0.05)
+      const %sizes: int64[2] = [4, 4]
+      %r = Relu(%x)
+      %q = slipway.Quantize(%r, %s)
+      %a, %b = Split(%q, %sizes) {axis = 1}
+      %y = Concat(%b, %a) {axis = 1}
+      output %y
+    })");
+  std::string other = text;
+  other.replace(other.find("Quantize(%b, %s)"), 16, "Quantize(%b, %t)");
+  ExpectUnchanged(other, {"move-quantize"});
+}
+
 TEST(MoveQuantize, TransposesPerChannelWeights) {
   ExpectBecomes(R"(graph "g" {
       input %x: float32[2, 3]
