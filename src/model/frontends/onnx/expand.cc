@@ -282,7 +282,7 @@ Status Attention(Graph* g, Node* n, int) {
   if (causal) {
     const int64_t rows = q_length.value(), columns = k_length.value();
     const auto count = CheckedCount(Dims{rows, columns});
-    if (!count || *count > (int64_t{1} << 28))
+    if (!count || *count > (int64_t{1} << 26))
       return Unsupported(n->Describe() + ": its causal mask is too large; export opset 23");
     std::vector<uint8_t> allowed(static_cast<size_t>(*count));
     for (int64_t i = 0; i < *count; ++i)

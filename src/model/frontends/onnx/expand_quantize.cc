@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/checked.h"
 #include "model/frontends/onnx/expand.h"
 #include "model/frontends/onnx/rewriter.h"
 
@@ -116,10 +117,15 @@ Result<Value*> ZeroPoint(Rewriter& r, const Node& n, DType type) {
   Value* zero = n.input(2);
   if (zero && zero->dtype() == type) return zero;
   if (!zero) {
+    // A computed scale may claim any extent: only a believable one is made.
+    constexpr int64_t kMost = int64_t{1} << 24;
     const auto dims = n.input(1)->type().StaticDims();
-    if (!dims)
+    const auto count = dims ? CheckedCount(*dims) : std::nullopt;
+    if (!count || (*count > kMost && !n.constant_input(1))) {
       return Unsupported(n.Describe() +
-                         ": the shape of its scale must be known to write its zero point");
+                         ": the shape of its scale must be known, and not huge, to write its zero "
+                         "point");
+    }
     auto zeros = Tensor::Allocate(type, *dims);
     if (!zeros.ok()) return zeros.status();
     std::fill_n(zeros->mutable_data(), zeros->bytes().size(), uint8_t{0});
