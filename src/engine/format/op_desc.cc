@@ -74,8 +74,9 @@ Result<OpDesc> DecodeOp(std::span<const uint8_t> bytes) {
       case kFloat: value = a->f(); break;
       case kString: value = Text(a->s()); break;
       case kInts: {
-        std::vector<int64_t> v;
-        if (a->ints()) v.assign(a->ints()->begin(), a->ints()->end());
+        // The verifier lets 8-byte elements lie at multiples of 4.
+        std::vector<int64_t> v(a->ints() ? a->ints()->size() : 0);
+        if (!v.empty()) std::memcpy(v.data(), a->ints()->Data(), v.size() * sizeof(int64_t));
         value = std::move(v);
         break;
       }

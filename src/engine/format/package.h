@@ -32,7 +32,9 @@ struct PackageTensor {
   SymShape shape;                       // logical order; rank <= kMaxRank
   std::span<const uint8_t> data;        // constants
   uint64_t offset = 0;                  // arena offset when the plan is static
-  int alias = -1;                       // shares the storage of this tensor (which is no alias itself)
+  // Shares the storage of this earlier tensor (which is no alias itself): its bytes in place (some step writes it) or a view (no step does). Inputs are
+  // never aliases; outputs may be, of arena tensors, one output for each storage.
+  int alias = -1;
 };
 
 struct PackageStep {
@@ -66,13 +68,15 @@ struct PackageData {
   std::vector<std::shared_ptr<const void>> owners;
 };
 
-// Identical constants are stored once. Errors: as WriteFile.
+// Identical constants are stored once, equal packages give equal bytes. A symbol without a declared range gets [1, 2^31 - 1]. Errors: as WriteFile;
+// Internal when the package is not valid (the reader's message): a fault of the compiler shows here and not on the device.
 Status WritePackage(const PackageData& package, const std::string& path);
 Result<std::vector<uint8_t>> SerializePackage(const PackageData& package);
 
 // Maps and validates everything that running depends on: the FlatBuffer, every index, range, alias, alignment, shape and size, that steps are in
-// order (an input is a constant, a package input or the output of an earlier step), offsets inside the arena. Constants stay mapped. DataLoss names
-// the field at fault; Unsupported when the file is of a newer format.
+// order (an input is a constant, a package input or the output of an earlier step), offsets inside the arena, and the program's SHA-256 (a
+// few microseconds per step; those of the constants are for VerifyHashes). Constants stay mapped. DataLoss names the field at fault; Unsupported when the
+// file is of a newer format. The bytes must start at a multiple of 8, and of 64 where constants are used in place.
 Result<PackageData> ReadPackage(const std::string& path);
 Result<PackageData> ParsePackage(std::span<const uint8_t> bytes, std::shared_ptr<const void> owner);
 

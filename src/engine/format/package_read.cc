@@ -112,7 +112,8 @@ Result<SymShape> ReadShape(const fb::Tensor& t, const std::string& where, const 
   if (symbolic != 0 && symbolic != rank) return DataLoss(where + ".symbolic: must be empty or one per dimension");
   SymShape shape;
   for (size_t d = 0; d < rank; ++d) {
-    const int64_t value = t.dims()->Get(static_cast<uint32_t>(d));
+    int64_t value;  // copied: the verifier lets 8-byte elements lie at multiples of 4
+    std::memcpy(&value, t.dims()->Data() + d * sizeof(value), sizeof(value));
     std::string text = symbolic ? Text(t.symbolic()->Get(static_cast<uint32_t>(d))) : "";
     std::string field = where + ".dims[" + std::to_string(d) + "]";
     if (text.empty()) {

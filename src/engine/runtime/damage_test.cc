@@ -1,8 +1,10 @@
 // Every truncation and thousands of bit flips of good packages: each loads and runs, or fails with a status. Run it under a sanitizer to see more.
 
 #include <chrono>
+#include <filesystem>
 #include <random>
 
+#include "base/mapped_file.h"
 #include "engine/runtime/damage_test_util.h"
 #include "engine/runtime/session_test_util.h"
 
@@ -68,6 +70,19 @@ TEST(Damage, BitFlipsFailCleanlyOrRun) {
   }
   std::cout << "  seed " << seed << ": " << runs << " damaged packages, " << ran << " ran, " << detected << " were found damaged\n";
   EXPECT_GT(runs, 500);
+}
+
+// What fuzz/package.cc has found stays found.
+TEST(Damage, RegressionsFailCleanlyOrRun) {
+  const std::filesystem::path folder = std::filesystem::path(SLIPWAY_SOURCE_DIR) / "fuzz/regressions/package";
+  if (!std::filesystem::is_directory(folder)) GTEST_SKIP() << folder << " is not there";
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    SCOPED_TRACE(entry.path().string());
+    auto file = ReadFile(entry.path().string());
+    ASSERT_TRUE(file.ok());
+    AlignedBuffer bytes = Aligned({file->begin(), file->end()});
+    CheckStatus(LoadAndRun({bytes.data(), bytes.size()}));
+  }
 }
 
 }  // namespace
