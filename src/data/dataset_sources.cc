@@ -300,7 +300,7 @@ Result<std::unique_ptr<SampleSource>> OpenFolder(const std::string& folder) {
   bool has_csv = false;
   try {
     for (const auto& entry : fs::recursive_directory_iterator(folder)) {
-      const std::string name = fs::relative(entry.path(), folder).string();
+      const std::string name = entry.path().lexically_relative(folder).string();
       const bool top = name.find('/') == std::string::npos;
       if (entry.path().filename().string().starts_with(".")) continue;
       if (entry.is_directory()) {

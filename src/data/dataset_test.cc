@@ -76,6 +76,16 @@ TEST_F(DataFolder, SelectionAndHash) {
   EXPECT_MESSAGE(OpenError("a.npz", {.first = 7}), "7 samples");
 }
 
+TEST_F(DataFolder, FilesOfAFolderMayBeLinks) {
+  WriteArrays("a.npz", {{"images", Images(3)}});
+  const std::string linked = File("linked");
+  std::filesystem::create_directory(linked);
+  std::filesystem::create_symlink(File("a.npz"), linked + "/b.npz");
+  auto set = Dataset::Open(linked);
+  ASSERT_TRUE(set.ok()) << set.status().ToString();
+  EXPECT_EQ((*set)->size(), 3);
+}
+
 TEST_F(DataFolder, InputsAreHandedOverAsTheyAre) {
   WriteArrays("a.npz", {{"inputs", MakeArray<float>({2, 3}, {1, 2, 3, 4, 5, 6})}});
   Preprocess p;
