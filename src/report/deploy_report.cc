@@ -350,6 +350,7 @@ std::string RenderText(const DeployReport& report, int width) {
   std::string out = table.Render(width);
   if (emulated) out += "* emulated: not comparable with other times\n";
   if (unstable) out += "~ unstable: the samples spread or drift over the limit\n";
+  for (const std::string& note : report.notes) out += "note: " + Printable(note) + "\n";
   return out;
 }
 
