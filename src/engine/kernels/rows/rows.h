@@ -30,6 +30,8 @@ struct RowKernels {
   Moments (*moments)(const float* x, int64_t n);
   // y = (x - mean) * inverse * scale + bias, scale and bias vectors (bias may be null); y may be x.
   void (*normalize)(const float* x, float* y, int64_t n, float mean, float inverse, const float* scale, const float* bias);
+  // The same with one scale and bias for the row.
+  void (*normalize_by)(const float* x, float* y, int64_t n, float mean, float scale, float bias);
 };
 
 const RowKernels& GetRows(Isa isa);

@@ -130,9 +130,9 @@ void Softmax(const float* x, float* y, int64_t n, bool log) {
       for (int64_t j = 0; j < count; ++j) e[j] = ExpOfNegative(x[i + j] - top);
       sum += Reduce<Sum>(e, count);
     }
-    const float shift = top + ::logf(sum);
+    const float shift = ::logf(sum);
     SLIPWAY_INDEPENDENT
-    for (int64_t i = 0; i < n; ++i) y[i] = x[i] - shift;
+    for (int64_t i = 0; i < n; ++i) y[i] = (x[i] - top) - shift;
     return;
   }
   for (int64_t i = 0; i < n; i += kChunk) {
@@ -162,13 +162,13 @@ void SoftmaxColumns(const float* x, float* y, int64_t n, int64_t stride, int64_t
         for (int64_t j = 0; j < width; ++j) py[j] = e[j];
       }
     }
-    for (int64_t j = 0; j < width; ++j) sum[j] = log ? top[j] + ::logf(sum[j]) : 1.0f / sum[j];
+    for (int64_t j = 0; j < width; ++j) sum[j] = log ? ::logf(sum[j]) : 1.0f / sum[j];
     for (int64_t i = 0; i < n; ++i) {
       const float* px = x + i * stride + j0;
       float* py = y + i * stride + j0;
       if (log) {
         SLIPWAY_INDEPENDENT
-        for (int64_t j = 0; j < width; ++j) py[j] = px[j] - sum[j];
+        for (int64_t j = 0; j < width; ++j) py[j] = (px[j] - top[j]) - sum[j];
       } else {
         for (int64_t j = 0; j < width; ++j) py[j] *= sum[j];
       }
@@ -201,6 +201,11 @@ void Normalize(const float* x, float* y, int64_t n, float mean, float inverse, c
   }
 }
 
+void NormalizeBy(const float* x, float* y, int64_t n, float mean, float scale, float bias) {
+  SLIPWAY_INDEPENDENT
+  for (int64_t i = 0; i < n; ++i) y[i] = MulAdd(x[i] - mean, scale, bias);
+}
+
 }  // namespace
 
 const RowKernels kRows = {
@@ -218,6 +223,7 @@ const RowKernels kRows = {
     SoftmaxColumns,
     MomentsOf,
     Normalize,
+    NormalizeBy,
 };
 
 }  // namespace slipway::kernels::SLIPWAY_ISA

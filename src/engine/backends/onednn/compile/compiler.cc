@@ -129,7 +129,7 @@ Status CheckZeroPoints(const ir::Node& node, const Target& target) {
   if (node.input(4)) {
     if (a.Int("z_zero_point", 0) != 0) return Unsupported("residual zero point");
     if (!Is8Bit(y)) return Unsupported("residual with float32 output");
-    if (node.input(4)->dtype() != y) return Unsupported("residual of another type than the output");
+    if (!Is8Bit(node.input(4)->dtype())) return Unsupported("residual that is not 8 bit");
   }
   if (!node.constant_input(2)) return Unsupported("multiplier that is no constant");
   return OkStatus();

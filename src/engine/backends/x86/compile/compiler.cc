@@ -1,0 +1,268 @@
+#include "engine/backends/x86/compile/compiler.h"
+
+#include <algorithm>
+
+#include "base/cpu.h"
+#include "engine/backends/describe.h"
+#include "engine/backends/x86/run/backend.h"
+
+namespace slipway::backends {
+namespace {
+
+// What a family costs, as shares of the cache bandwidth, and how its layouts may be.
+enum class Family : uint8_t {
+  kUnary,      // any layout, in place
+  kBinary,     // operands in the layout of the output, or plain ones that look the same in it; in place
+  kSpatial,    // reductions over positions: any layout, kept
+  kPlain,      // rows in plain layout
+  kMove,       // copies: any layouts that the run side accepts
+  kView,
+};
+
+struct Row {
+  const char* domain;
+  const char* op;
+  Family family;
+  double memory;   // measured on a Zen 4 core, 1 thread, tensors of 100 to 800 KB
+};
+constexpr Row kRows[] = {
+    {"", "Relu", Family::kUnary, 0.6},
+    {"", "LeakyRelu", Family::kUnary, 0.6},
+    {"", "Clip", Family::kUnary, 0.6},
+    {"", "HardSigmoid", Family::kUnary, 0.55},
+    {"", "HardSwish", Family::kUnary, 0.55},
+    {"", "ThresholdedRelu", Family::kUnary, 0.6},
+    {"", "Neg", Family::kUnary, 0.6},
+    {"", "Abs", Family::kUnary, 0.6},
+    {"", "Floor", Family::kUnary, 0.6},
+    {"", "Ceil", Family::kUnary, 0.6},
+    {"", "Round", Family::kUnary, 0.6},
+    {"", "Sign", Family::kUnary, 0.5},
+    {"", "Sqrt", Family::kUnary, 0.3},
+    {"", "Reciprocal", Family::kUnary, 0.35},
+    {"", "Softsign", Family::kUnary, 0.3},
+    {"", "Sigmoid", Family::kUnary, 0.25},
+    {"", "Swish", Family::kUnary, 0.25},
+    {"", "Tanh", Family::kUnary, 0.2},
+    {"", "Gelu", Family::kUnary, 0.15},
+    {"", "Elu", Family::kUnary, 0.25},
+    {"", "Selu", Family::kUnary, 0.25},
+    {"", "Celu", Family::kUnary, 0.2},
+    {"", "Erf", Family::kUnary, 0.18},
+    {"", "Exp", Family::kUnary, 0.3},
+    {"", "Log", Family::kUnary, 0.25},
+    {"", "Softplus", Family::kUnary, 0.12},
+    {"", "Mish", Family::kUnary, 0.08},
+    {"", "Add", Family::kBinary, 0.55},
+    {"", "Sub", Family::kBinary, 0.55},
+    {"", "Mul", Family::kBinary, 0.55},
+    {"", "Div", Family::kBinary, 0.4},
+    {"", "Pow", Family::kBinary, 0.02},
+    {"", "PRelu", Family::kBinary, 0.5},
+    {"slipway", "Add", Family::kBinary, 0.5},
+    {"", "Sum", Family::kBinary, 0.4},
+    {"", "Mean", Family::kBinary, 0.3},
+    {"", "Max", Family::kBinary, 0.5},
+    {"", "Min", Family::kBinary, 0.5},
+    {"", "Where", Family::kBinary, 0.3},
+    {"slipway", "QAdd", Family::kBinary, 0.2},
+    {"slipway", "QMul", Family::kBinary, 0.2},
+    {"", "BatchNormalization", Family::kUnary, 0.3},
+    {"", "GlobalAveragePool", Family::kSpatial, 0.7},
+    {"", "GlobalMaxPool", Family::kSpatial, 0.5},
+    {"slipway", "QAveragePool", Family::kSpatial, 0.15},
+    {"", "ReduceMean", Family::kSpatial, 0.6},
+    {"", "ReduceSum", Family::kSpatial, 0.6},
+    {"", "ReduceMax", Family::kSpatial, 0.5},
+    {"", "ReduceMin", Family::kSpatial, 0.5},
+    {"", "ReduceProd", Family::kSpatial, 0.5},
+    {"", "ReduceL1", Family::kSpatial, 0.5},
+    {"", "ReduceL2", Family::kSpatial, 0.5},
+    {"", "ReduceSumSquare", Family::kSpatial, 0.5},
+    {"", "Softmax", Family::kPlain, 0.2},
+    {"", "LogSoftmax", Family::kPlain, 0.15},
+    {"", "LayerNormalization", Family::kPlain, 0.35},
+    {"", "RMSNormalization", Family::kPlain, 0.4},
+    {"", "GroupNormalization", Family::kPlain, 0.3},
+    {"", "InstanceNormalization", Family::kPlain, 0.3},
+    {"", "Gather", Family::kPlain, 0.3},
+    {"", "Expand", Family::kPlain, 0.3},
+    {"", "Tile", Family::kPlain, 0.3},
+    {"", "Transpose", Family::kMove, 0.15},
+    {"", "Concat", Family::kMove, 0.5},
+    {"", "Split", Family::kMove, 0.5},
+    {"", "Slice", Family::kMove, 0.4},
+    {"", "Pad", Family::kMove, 0.3},
+    {"", "DepthToSpace", Family::kMove, 0.12},
+    {"", "SpaceToDepth", Family::kMove, 0.12},
+    {"", "Reshape", Family::kView, 0.6},
+    {"", "Flatten", Family::kView, 0.6},
+    {"", "Squeeze", Family::kView, 0.6},
+    {"", "Unsqueeze", Family::kView, 0.6},
+    {"", "Identity", Family::kView, 0.6},
+    {"", "Dropout", Family::kView, 0.6},
+    {"slipway", "Quantize", Family::kUnary, 0.25},
+    {"slipway", "Dequantize", Family::kUnary, 0.3},
+    {"slipway", "QRescale", Family::kUnary, 0.2},
+    {"slipway", "QLookup", Family::kUnary, 0.04},
+};
+
+const Row* FindRow(const ir::Node& node) {
+  for (const Row& row : kRows) {
+    if (node.Is(row.op, row.domain)) return &row;
+  }
+  return nullptr;
+}
+
+int RankOf(const ir::Value* v) { return v && v->type().shape ? static_cast<int>(v->type().shape->size()) : 0; }
+// Whether a value has a layout other than plain to choose.
+bool HasLayouts(const ir::Value* v) { return v && !v->is_constant() && RankOf(v) >= 3; }
+
+// Channels that fill the blocks in this value.
+bool Fills(const ir::Value* v, Layout layout) {
+  const int block = format::ChannelBlock(layout);
+  if (block == 1 || !v || !v->type().shape || RankOf(v) < 2) return true;
+  const Dim& c = (*v->type().shape)[1];
+  return c.known() && c.value() % block == 0;
+}
+
+// One value a channel at most: the same bytes in every layout.
+bool OnePosition(const ir::Value* v) {
+  const auto& shape = *v->type().shape;
+  for (size_t i = 2; i < shape.size(); ++i) {
+    if (!shape[i].Is(1)) return false;
+  }
+  return true;
+}
+
+bool SameType(const ir::Value* a, const ir::Value* b) { return a && b && a->type().known() && a->type() == b->type(); }
+
+struct Choice {
+  std::vector<Candidate> candidates;
+  Status status;
+};
+
+class X86Compiler final : public OpBackend {
+ public:
+  std::string name() const override { return "x86"; }
+  std::string version() const override { return "1"; }
+  Level level() const override { return Level::kCode; }
+
+  Status Supports(const ir::Node& node, const Target& target) const override {
+    if (!FindRow(node)) return Unsupported("no " + node.FullOp());
+    if (target.arch != "x86_64" || target.arch != ThisCpu().arch) return Unsupported("the x86 backend compiles on and for x86-64 only");
+    for (const auto* list : {&node.inputs(), &node.outputs()}) {
+      for (const ir::Value* v : *list) {
+        if (v && !v->type().known()) return Unsupported("value '" + v->name() + "' has no known shape");
+      }
+    }
+    return Choose(node, target).status;
+  }
+  std::vector<Candidate> Candidates(const ir::Node& node, const Target& target) const override { return Choose(node, target).candidates; }
+
+ private:
+  // Adds the candidate if the run side takes it.
+  static void Try(const ir::Node& node, const Row& row, Candidate c, Choice& choice) {
+    const auto description = Describe(node, c);
+    if (!description) {
+      choice.status = Unsupported("shapes that cannot be tried");
+      return;
+    }
+    const auto probed = x86::Probe(description->Step());
+    if (!probed.ok()) {
+      if (choice.candidates.empty() && choice.status.ok()) choice.status = Unsupported(probed.status().message());
+      return;
+    }
+    c.memory_efficiency = row.memory;
+    c.compute_efficiency = 0.05;
+    c.overhead_us = 1;
+    c.view = probed->view;
+    choice.candidates.push_back(std::move(c));
+  }
+
+  static Choice Choose(const ir::Node& node, const Target& target) {
+    const Row& row = *FindRow(node);
+    const Layout block = (target.features & static_cast<uint64_t>(CpuFeature::kAvx512)) != 0 ? Layout::kBlocked16 : Layout::kBlocked8;
+    Choice choice;
+    auto uniform = [&](Layout x, Layout y) {
+      Candidate c = PlainCandidate(node, node.op() + ":" + (x == y ? std::string(LayoutName(y)) : std::string(LayoutName(x)) + "-" + LayoutName(y)));
+      for (size_t i = 0; i < c.inputs.size(); ++i) {
+        if (HasLayouts(node.input(i))) c.inputs[i] = x;
+      }
+      for (size_t i = 0; i < c.outputs.size(); ++i) {
+        if (HasLayouts(node.output(i))) c.outputs[i] = y;
+      }
+      return c;
+    };
+    std::vector<Layout> layouts = {Layout::kPlain};
+    if (row.family != Family::kPlain) layouts = {Layout::kPlain, Layout::kChannelsLast, block};
+    for (Layout layout : layouts) {
+      if (layout != Layout::kPlain && !HasLayouts(node.input(0)) && !HasLayouts(node.output())) continue;
+      Candidate c = uniform(layout, layout);
+      switch (row.family) {
+        case Family::kUnary:
+          if (!Fills(node.output(), layout)) continue;
+          for (size_t i = 1; i < c.inputs.size(); ++i) c.inputs[i] = Layout::kPlain;  // parameters
+          if (node.input(0) && node.output() && DTypeBits(node.input(0)->dtype()) == DTypeBits(node.output()->dtype())) c.in_place = 0;
+          break;
+        case Family::kBinary: {
+          if (!Fills(node.output(), layout)) continue;
+          bool full = false;
+          for (size_t i = 0; i < c.inputs.size(); ++i) {
+            const ir::Value* v = node.input(i);
+            if (!v) continue;
+            // An operand of lower rank or of one channel lies plain in every layout.
+            if (RankOf(v) != RankOf(node.output()) || !Fills(v, layout)) c.inputs[i] = Layout::kPlain;
+            if (SameType(v, node.output()) && (c.in_place < 0)) c.in_place = static_cast<int>(i);
+            full |= c.inputs[i] == layout && RankOf(v) == RankOf(node.output()) && !OnePosition(v);
+          }
+          if (c.inputs.size() > 2 || node.op() == "Where") c.in_place = -1;
+          if (layout != Layout::kPlain && !full) continue;
+          break;
+        }
+        case Family::kSpatial:
+          if (node.op().rfind("Reduce", 0) == 0) c.inputs.resize(std::max<size_t>(c.inputs.size(), 1));
+          if (!Fills(node.input(0), layout)) continue;
+          if (RankOf(node.output()) != RankOf(node.input(0))) c.outputs[0] = Layout::kPlain;
+          break;
+        case Family::kMove:
+          for (const ir::Value* v : node.outputs()) {
+            if (!Fills(v, layout)) c.kernel.clear();
+          }
+          for (size_t i = 0; i < c.inputs.size(); ++i) {
+            if (!Fills(node.input(i), layout)) c.kernel.clear();
+          }
+          if (c.kernel.empty()) continue;
+          break;
+        case Family::kPlain:
+        case Family::kView:
+          break;
+      }
+      Try(node, row, std::move(c), choice);
+    }
+    if (row.family == Family::kMove && node.op() == "Transpose") {
+      for (const auto& [x, y] : {std::pair(Layout::kPlain, Layout::kChannelsLast), std::pair(Layout::kChannelsLast, Layout::kPlain)}) {
+        if ((x != Layout::kPlain && !HasLayouts(node.input(0))) || (y != Layout::kPlain && !HasLayouts(node.output()))) continue;
+        Try(node, row, uniform(x, y), choice);
+      }
+    }
+    if (row.family == Family::kView) {  // from images to vectors and back
+      for (Layout layout : {Layout::kChannelsLast, block}) {
+        if (HasLayouts(node.input(0)) && Fills(node.input(0), layout)) Try(node, row, uniform(layout, Layout::kPlain), choice);
+        if (HasLayouts(node.output()) && Fills(node.output(), layout)) Try(node, row, uniform(Layout::kPlain, layout), choice);
+      }
+    }
+    if (!choice.candidates.empty()) {
+      choice.status = OkStatus();
+    } else if (choice.status.ok()) {
+      choice.status = Unsupported("no layout fits");
+    }
+    return choice;
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<CompileBackend> MakeX86Compiler() { return std::make_unique<X86Compiler>(); }
+
+}  // namespace slipway::backends

@@ -1,0 +1,20 @@
+#pragma once
+// The run side of the "x86" backend (code level): elementwise work, reductions, normalisation, data movement and the integer operators around convolutions, with
+// kernels for AVX-512, AVX2 and baseline x86-64 chosen when a package is loaded. Nothing allocates in run.
+
+#include "base/status.h"
+#include "slipway/backend.h"
+
+namespace slipway::backends {
+
+const slipway_backend* X86Backend();
+
+namespace x86 {
+struct ProbeResult {
+  bool view = false;  // output 0 is input 0's bytes
+};
+// Whether prepare would accept this step; the step is as for prepare.
+Result<ProbeResult> Probe(const slipway_step& step);
+}  // namespace x86
+
+}  // namespace slipway::backends

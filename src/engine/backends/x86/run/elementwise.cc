@@ -1,0 +1,282 @@
+// Elementwise operators: one input, two, several; their integer relatives.
+
+#include <cmath>
+
+#include "engine/backends/x86/run/broadcast.h"
+#include "engine/kernels/eltwise/eltwise.h"
+#include "engine/kernels/movement/movement.h"
+#include "engine/kernels/quant/quant.h"
+#include "model/ops/activation.h"
+#include "model/ops/quantized.h"
+
+namespace slipway::backends::x86 {
+namespace {
+
+using kernels::BinaryKind;
+using kernels::UnaryKind;
+
+constexpr int64_t kGrain = 8192;
+
+struct UnaryCall {
+  UnaryKind kind = UnaryKind::kIdentity;
+  float a = 0, b = 0;
+};
+
+UnaryCall FromActivation(const ops::Activation& act) {
+  using ops::ActivationKind;
+  switch (act.kind) {
+    case ActivationKind::kNone: return {UnaryKind::kIdentity, 0, 0};
+    case ActivationKind::kRelu: return {UnaryKind::kRelu, 0, 0};
+    case ActivationKind::kClip: return {UnaryKind::kClip, act.a, act.b};
+    case ActivationKind::kLeakyRelu: return {UnaryKind::kLeakyRelu, act.a, 0};
+    case ActivationKind::kSigmoid: return {UnaryKind::kSigmoid, 0, 0};
+    case ActivationKind::kHardSigmoid: return {UnaryKind::kHardSigmoid, act.a, act.b};
+    case ActivationKind::kHardSwish: return {UnaryKind::kHardSwish, 0, 0};
+    case ActivationKind::kSwish: return {UnaryKind::kSwish, act.a, 0};
+    case ActivationKind::kGelu: return {UnaryKind::kGelu, 0, 0};
+    case ActivationKind::kGeluTanh: return {UnaryKind::kGeluTanh, 0, 0};
+    case ActivationKind::kTanh: return {UnaryKind::kTanh, 0, 0};
+    case ActivationKind::kElu: return {UnaryKind::kElu, act.a, 0};
+  }
+  return {};
+}
+
+// Operators whose name is the kernel's and that take no more than the parameter alpha.
+struct UnaryRow {
+  const char* op;
+  UnaryKind kind;
+  float alpha;
+};
+constexpr UnaryRow kUnary[] = {
+    {"Relu", UnaryKind::kRelu, 0},         {"LeakyRelu", UnaryKind::kLeakyRelu, 0.01f},
+    {"Sigmoid", UnaryKind::kSigmoid, 0},   {"HardSwish", UnaryKind::kHardSwish, 0},
+    {"Swish", UnaryKind::kSwish, 1},       {"Tanh", UnaryKind::kTanh, 0},
+    {"Elu", UnaryKind::kElu, 1},           {"Celu", UnaryKind::kCelu, 1},
+    {"Softplus", UnaryKind::kSoftplus, 0}, {"ThresholdedRelu", UnaryKind::kThresholdedRelu, 1},
+    {"Mish", UnaryKind::kMish, 0},         {"Softsign", UnaryKind::kSoftsign, 0},
+    {"Erf", UnaryKind::kErf, 0},           {"Exp", UnaryKind::kExp, 0},
+    {"Log", UnaryKind::kLog, 0},           {"Sqrt", UnaryKind::kSqrt, 0},
+    {"Neg", UnaryKind::kNeg, 0},           {"Reciprocal", UnaryKind::kReciprocal, 0},
+    {"Abs", UnaryKind::kAbs, 0},           {"Floor", UnaryKind::kFloor, 0},
+    {"Ceil", UnaryKind::kCeil, 0},         {"Round", UnaryKind::kRound, 0},
+    {"Sign", UnaryKind::kSign, 0},
+};
+
+Result<UnaryCall> ReadUnary(const Builder& b) {
+  const ops::Attributes& a = b.attributes();
+  const std::string& op = b.op();
+  if (op == "HardSigmoid") return UnaryCall{UnaryKind::kHardSigmoid, a.Float("alpha", 0.2f), a.Float("beta", 0.5f)};
+  if (op == "Selu") return UnaryCall{UnaryKind::kSelu, a.Float("alpha", 1.67326319217681884765625f), a.Float("gamma", 1.05070102214813232421875f)};
+  if (op == "Gelu") {
+    const auto mode = a.String("approximate", "none");
+    if (mode != "none" && mode != "tanh") return InvalidArgument("unknown approximate '" + std::string(mode) + "'");
+    return UnaryCall{mode == "tanh" ? UnaryKind::kGeluTanh : UnaryKind::kGelu, 0, 0};
+  }
+  if (op == "Clip") {
+    SLIPWAY_ASSIGN_OR_RETURN(const float lo, b.Scalar(1, -INFINITY));
+    SLIPWAY_ASSIGN_OR_RETURN(const float hi, b.Scalar(2, INFINITY));
+    return UnaryCall{UnaryKind::kClip, lo, hi};
+  }
+  for (const UnaryRow& row : kUnary) {
+    if (op == row.op) return UnaryCall{row.kind, a.Float("alpha", row.alpha), 0};
+  }
+  return Unsupported("no " + op);
+}
+
+Status CheckFloats(const Builder& b, size_t inputs) {
+  for (size_t i = 0; i < inputs; ++i) SLIPWAY_RETURN_IF_ERROR(b.NeedType(i, DType::kFloat32));
+  return b.out_type() == DType::kFloat32 ? OkStatus() : Unsupported(std::string(DTypeName(b.out_type())) + " output");
+}
+
+const BinaryKind* FindBinary(const std::string& op) {
+  static constexpr std::pair<const char*, BinaryKind> kNames[] = {
+      {"Add", BinaryKind::kAdd}, {"Sub", BinaryKind::kSub}, {"Mul", BinaryKind::kMul}, {"Div", BinaryKind::kDiv}, {"PRelu", BinaryKind::kPRelu},
+      {"Pow", BinaryKind::kPow}, {"Sum", BinaryKind::kAdd}, {"Mean", BinaryKind::kAdd}, {"Max", BinaryKind::kMax}, {"Min", BinaryKind::kMin}};
+  for (const auto& [name, kind] : kNames) {
+    if (op == name) return &kind;
+  }
+  return nullptr;
+}
+
+// One float binary step: rows of z = f(x, y), then an activation while they are in the cache.
+struct BinaryStep {
+  kernels::BinaryFunction function;
+  RowPlan<2> plan;
+  bool swapped = false;
+};
+
+Result<BinaryStep> MakeBinary(const kernels::BinaryFunctions& f, bool commutes, const Dims& out, Dims x, Dims y) {
+  BinaryStep s;
+  if (commutes && x.count() < y.count()) {
+    std::swap(x, y);
+    s.swapped = true;
+  }
+  const Dims* const operands[2] = {&x, &y};
+  s.plan.Make(out, operands, /*periodic=*/true);
+  if (!s.plan.walk(0) && !s.plan.walk(1) && out.count() != 1) return InvalidArgument("operands that do not broadcast to the output");
+  s.function = s.plan.period()                       ? f.periodic
+               : s.plan.walk(0) && s.plan.walk(1)    ? f.rows
+               : s.plan.walk(0)                      ? f.scalar_y
+               : s.plan.walk(1)                      ? f.scalar_x
+                                                     : f.rows;  // rows of one element
+  return s;
+}
+
+}  // namespace
+
+Status BuildUnary(Builder& b) {
+  SLIPWAY_RETURN_IF_ERROR(b.Need(1));
+  SLIPWAY_RETURN_IF_ERROR(CheckFloats(b, 1));
+  SLIPWAY_RETURN_IF_ERROR(b.NeedLikeOutput(0));
+  SLIPWAY_ASSIGN_OR_RETURN(const UnaryCall call, ReadUnary(b));
+  const int64_t n = b.Physical(b.output());
+  const auto f = kernels::GetEltwise(b.isa()).unary[static_cast<int>(call.kind)];
+  b.Run([=](const RunContext& c) {
+    const float* x = c.in<float>(0);
+    float* y = c.out<float>();
+    c.parallel.ParallelFor(n, kGrain, [&](int64_t begin, int64_t end) { f(x + begin, y + begin, end - begin, call.a, call.b); });
+    return OkStatus();
+  });
+  return OkStatus();
+}
+
+Status BuildBinary(Builder& b) {
+  SLIPWAY_RETURN_IF_ERROR(b.Need(2));
+  SLIPWAY_RETURN_IF_ERROR(CheckFloats(b, 2));
+  const BinaryKind* kind = FindBinary(b.op());
+  if (!kind) return Unsupported("no " + b.op());
+  ops::Activation activation;
+  if (b.IsSlipway()) {
+    SLIPWAY_ASSIGN_OR_RETURN(activation, ops::ParseActivation(b.attributes()));
+  }
+  SLIPWAY_ASSIGN_OR_RETURN(const Dims x, OperandDims(b, 0));
+  SLIPWAY_ASSIGN_OR_RETURN(const Dims y, OperandDims(b, 1));
+  const kernels::EltwiseKernels& k = kernels::GetEltwise(b.isa());
+  const bool commutes = *kind == BinaryKind::kAdd || *kind == BinaryKind::kMul;
+  SLIPWAY_ASSIGN_OR_RETURN(const BinaryStep s, MakeBinary(k.binary[static_cast<int>(*kind)], commutes, PhysicalDims(b.out_dims(), b.out_layout()), x, y));
+  const UnaryCall call = FromActivation(activation);
+  const auto act = call.kind == UnaryKind::kIdentity ? nullptr : k.unary[static_cast<int>(call.kind)];
+  b.Run([=](const RunContext& c) {
+    const float* px = c.in<float>(s.swapped ? 1 : 0);
+    const float* py = c.in<float>(s.swapped ? 0 : 1);
+    float* z = c.out<float>();
+    s.plan.Run(c.parallel, [&](int64_t at, int64_t n, const int64_t* offsets) {
+      s.function(px + offsets[0], py + offsets[1], z + at, n, s.plan.period());
+      if (act) act(z + at, z + at, n, call.a, call.b);
+    });
+    return OkStatus();
+  });
+  return OkStatus();
+}
+
+Status BuildVariadic(Builder& b) {
+  SLIPWAY_RETURN_IF_ERROR(b.Need(std::max<size_t>(1, b.num_inputs())));
+  SLIPWAY_RETURN_IF_ERROR(CheckFloats(b, b.num_inputs()));
+  const BinaryKind* kind = FindBinary(b.op());
+  if (!kind) return Unsupported("no " + b.op());
+  const Dims out = PhysicalDims(b.out_dims(), b.out_layout());
+  const kernels::EltwiseKernels& k = kernels::GetEltwise(b.isa());
+  const kernels::BinaryFunctions& f = k.binary[static_cast<int>(*kind)];
+  std::vector<Dims> dims;
+  for (size_t i = 0; i < b.num_inputs(); ++i) {
+    SLIPWAY_ASSIGN_OR_RETURN(Dims d, OperandDims(b, i));
+    dims.push_back(d);
+  }
+  const float scale = b.op() == "Mean" ? 1.0f / static_cast<float>(dims.size()) : 1.0f;
+  const auto affine = k.unary[static_cast<int>(UnaryKind::kAffine)];
+  const int64_t count = out.count();
+  if (dims.size() == 1) {
+    SLIPWAY_RETURN_IF_ERROR(b.NeedLikeOutput(0));
+    b.Run([=](const RunContext& c) {
+      c.parallel.ParallelFor(count, kGrain, [&](int64_t begin, int64_t end) { affine(c.in<float>(0) + begin, c.out<float>() + begin, end - begin, 1, 0); });
+      return OkStatus();
+    });
+    return OkStatus();
+  }
+  std::vector<BinaryStep> steps;
+  for (size_t i = 1; i < dims.size(); ++i) {
+    SLIPWAY_ASSIGN_OR_RETURN(BinaryStep s, MakeBinary(f, i == 1, out, i == 1 ? dims[0] : out, dims[i]));
+    steps.push_back(s);
+  }
+  // Only the first step reads more than one input, so output 0 may only share input 0's memory when there are two.
+  b.Run([steps = std::move(steps), affine, scale, count](const RunContext& c) {
+    float* z = c.out<float>();
+    for (size_t i = 0; i < steps.size(); ++i) {
+      const BinaryStep& s = steps[i];
+      const float* x = i == 0 ? c.in<float>(0) : z;
+      const float* y = c.in<float>(i + 1);
+      if (s.swapped) std::swap(x, y);
+      s.plan.Run(c.parallel, [&](int64_t at, int64_t n, const int64_t* offsets) {
+        s.function(x + offsets[0], y + offsets[1], z + at, n, s.plan.period());
+      });
+    }
+    if (scale != 1.0f) {
+      c.parallel.ParallelFor(count, kGrain, [&](int64_t begin, int64_t end) { affine(z + begin, z + begin, end - begin, scale, 0); });
+    }
+    return OkStatus();
+  });
+  return OkStatus();
+}
+
+Status BuildWhere(Builder& b) {
+  SLIPWAY_RETURN_IF_ERROR(b.Need(3));
+  SLIPWAY_RETURN_IF_ERROR(b.NeedType(0, DType::kBool));
+  SLIPWAY_RETURN_IF_ERROR(b.NeedType(1, DType::kFloat32));
+  SLIPWAY_RETURN_IF_ERROR(b.NeedType(2, DType::kFloat32));
+  if (b.out_type() != DType::kFloat32) return InvalidArgument("Where: the output has another type than its inputs");
+  SLIPWAY_ASSIGN_OR_RETURN(const Dims d0, OperandDims(b, 0));
+  SLIPWAY_ASSIGN_OR_RETURN(const Dims d1, OperandDims(b, 1));
+  SLIPWAY_ASSIGN_OR_RETURN(const Dims d2, OperandDims(b, 2));
+  const Dims* const operands[3] = {&d0, &d1, &d2};
+  RowPlan<3> plan;
+  plan.Make(PhysicalDims(b.out_dims(), b.out_layout()), operands, false);
+  const auto f = kernels::GetEltwise(b.isa()).where;
+  b.Run([=](const RunContext& c) {
+    plan.Run(c.parallel, [&](int64_t at, int64_t n, const int64_t* o) {
+      f(c.in<uint8_t>(0) + o[0], plan.walk(0), c.in<float>(1) + o[1], plan.walk(1), c.in<float>(2) + o[2], plan.walk(2), c.out<float>() + at, n);
+    });
+    return OkStatus();
+  });
+  return OkStatus();
+}
+
+Status BuildQBinary(Builder& b) {
+  SLIPWAY_RETURN_IF_ERROR(b.Need(2));
+  const ops::Attributes& a = b.attributes();
+  SLIPWAY_ASSIGN_OR_RETURN(const ops::Requantizer to, ops::MakeRequantizer(a, b.out_type()));
+  kernels::QBinaryParams p;
+  SLIPWAY_ASSIGN_OR_RETURN(p.a_zero, ops::ReadZeroPoint(a, "a_zero_point", b.in_type(0)));
+  SLIPWAY_ASSIGN_OR_RETURN(p.b_zero, ops::ReadZeroPoint(a, "b_zero_point", b.in_type(1)));
+  const bool mul = b.op() == "QMul";
+  p.a_multiplier = mul ? a.Float("multiplier", 1) : a.Float("a_multiplier", 1);
+  p.b_multiplier = a.Float("b_multiplier", 1);
+  p.to = {to.zero_point, to.lo, to.hi};
+  SLIPWAY_ASSIGN_OR_RETURN(const Dims x, OperandDims(b, 0));
+  SLIPWAY_ASSIGN_OR_RETURN(const Dims y, OperandDims(b, 1));
+  const Dims* const operands[2] = {&x, &y};
+  RowPlan<2> plan;
+  plan.Make(PhysicalDims(b.out_dims(), b.out_layout()), operands, true);
+  const auto walk = plan.period()                     ? kernels::Walk::kPeriodicB
+                    : !plan.walk(1)                   ? kernels::Walk::kScalarB
+                    : !plan.walk(0)                   ? kernels::Walk::kScalarA
+                                                      : kernels::Walk::kRows;
+  const int ta = b.in_type(0) == DType::kInt8, tb = b.in_type(1) == DType::kInt8;
+  const int ty = b.out_type() == DType::kFloat32 ? 2 : b.out_type() == DType::kInt8;
+  const int64_t size = ty == 2 ? 4 : 1;
+  const auto f = kernels::GetQuant(b.isa()).binary[mul ? 1 : 0][ta][tb][ty][static_cast<int>(walk)];
+  const bool both_fixed = !plan.walk(0) && !plan.walk(1);  // kScalarB would walk along a
+  b.Run([=](const RunContext& c) {
+    plan.Run(c.parallel, [&](int64_t at, int64_t n, const int64_t* o) {
+      uint8_t* z = c.out<uint8_t>() + at * size;
+      if (both_fixed) {
+        for (int64_t i = 0; i < n; ++i) f(c.in<uint8_t>(0) + o[0], c.in<uint8_t>(1) + o[1], z + i * size, 1, 1, p);
+      } else {
+        f(c.in<uint8_t>(0) + o[0], c.in<uint8_t>(1) + o[1], z, n, plan.period(), p);
+      }
+    });
+    return OkStatus();
+  });
+  return OkStatus();
+}
+
+}  // namespace slipway::backends::x86

@@ -1,0 +1,299 @@
+// Softmax, normalisations and reductions.
+
+#include <algorithm>
+#include <cmath>
+
+#include "engine/backends/x86/run/broadcast.h"
+#include "engine/kernels/eltwise/eltwise.h"
+#include "engine/kernels/rows/rows.h"
+
+namespace slipway::backends::x86 {
+namespace {
+
+using kernels::ReduceKind;
+using kernels::UnaryKind;
+
+Status CheckFloats(const Builder& b, size_t inputs) {
+  for (size_t i = 0; i < inputs; ++i) SLIPWAY_RETURN_IF_ERROR(b.NeedType(i, DType::kFloat32));
+  return b.out_type() == DType::kFloat32 ? OkStatus() : Unsupported(std::string(DTypeName(b.out_type())) + " output");
+}
+
+int64_t RowGrain(int64_t n) { return std::max<int64_t>(1, 8192 / std::max<int64_t>(n, 1)); }
+
+// Element n of [outer, n, inner].
+struct Split3 {
+  int64_t outer, n, inner;
+};
+
+// One element a channel in inputs [first, last].
+Status CheckVectors(const Builder& b, size_t first, size_t last, int64_t count) {
+  for (size_t i = first; i <= last; ++i) {
+    if (b.in_dims(i).count() != count) return InvalidArgument(b.op() + ": input " + std::to_string(i) + " must have " + std::to_string(count) + " elements");
+  }
+  return OkStatus();
+}
+
+struct ReduceRow {
+  const char* op;
+  ReduceKind kind;
+  UnaryKind finish;
+};
+constexpr ReduceRow kReduce[] = {
+    {"ReduceMean", ReduceKind::kSum, UnaryKind::kAffine},      {"ReduceSum", ReduceKind::kSum, UnaryKind::kIdentity},
+    {"ReduceMax", ReduceKind::kMax, UnaryKind::kIdentity},     {"ReduceMin", ReduceKind::kMin, UnaryKind::kIdentity},
+    {"ReduceProd", ReduceKind::kProd, UnaryKind::kIdentity},   {"ReduceL1", ReduceKind::kAbsSum, UnaryKind::kIdentity},
+    {"ReduceL2", ReduceKind::kSquareSum, UnaryKind::kSqrt},    {"ReduceSumSquare", ReduceKind::kSquareSum, UnaryKind::kIdentity},
+    {"GlobalAveragePool", ReduceKind::kSum, UnaryKind::kAffine}, {"GlobalMaxPool", ReduceKind::kMax, UnaryKind::kIdentity},
+};
+
+// Reduces the middle of [outer, n, inner].
+Status AddReduce(Builder& b, const Split3& s) {
+  const ReduceRow* row = nullptr;
+  for (const ReduceRow& r : kReduce) {
+    if (b.op() == r.op) row = &r;
+  }
+  if (!row) return Unsupported("no " + b.op());
+  if (b.Physical(b.output()) != s.outer * s.inner) return InvalidArgument(b.op() + ": the output does not fit the input");
+  if (s.outer * s.inner == 0) return OkStatus();
+  if (s.n == 0) return Unsupported("a reduction over nothing");
+  const kernels::RowKernels& k = kernels::GetRows(b.isa());
+  const auto along = k.reduce[static_cast<int>(row->kind)];
+  const auto columns = k.reduce_columns[static_cast<int>(row->kind)];
+  const auto finish = row->finish == UnaryKind::kIdentity ? nullptr : kernels::GetEltwise(b.isa()).unary[static_cast<int>(row->finish)];
+  const float scale = 1.0f / static_cast<float>(s.n);
+  if (s.inner == 1) {
+    b.Run([=](const RunContext& c) {
+      c.parallel.ParallelFor(s.outer, RowGrain(s.n), [&](int64_t begin, int64_t end) {
+        float* y = c.out<float>();
+        for (int64_t i = begin; i < end; ++i) y[i] = along(c.in<float>(0) + i * s.n, s.n);
+        if (finish) finish(y + begin, y + begin, end - begin, scale, 0);
+      });
+      return OkStatus();
+    });
+    return OkStatus();
+  }
+  // Columns in pieces, so that one image still has work for several threads.
+  const int64_t piece = s.outer >= b.threads() ? s.inner : RoundUp(CeilDiv(s.inner, b.threads()), 16), pieces = CeilDiv(s.inner, piece);
+  b.Run([=](const RunContext& c) {
+    c.parallel.ParallelFor(s.outer * pieces, RowGrain(s.n * piece), [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        const int64_t o = i / pieces, j = i % pieces * piece, m = std::min(piece, s.inner - j);
+        float* y = c.out<float>() + o * s.inner + j;
+        columns(c.in<float>(0) + o * s.n * s.inner + j, s.n, s.inner, y, m);
+        if (finish) finish(y, y, m, scale, 0);
+      }
+    });
+    return OkStatus();
+  });
+  return OkStatus();
+}
+
+// The spatial positions of an image as the middle of [outer, n, inner] in its layout.
+Split3 Spatial(const Dims& x, Layout layout) {
+  const int64_t n = x.count(2, x.rank()), block = format::ChannelBlock(layout);
+  if (layout == Layout::kPlain) return {x[0] * x[1], n, 1};
+  if (layout == Layout::kChannelsLast) return {x[0], n, x[1]};
+  return {x[0] * CeilDiv(x[1], block), n, block};
+}
+
+}  // namespace
+
+Status BuildSoftmax(Builder& b) {
+  SLIPWAY_RETURN_IF_ERROR(b.Need(1));
+  SLIPWAY_RETURN_IF_ERROR(CheckFloats(b, 1));
+  SLIPWAY_RETURN_IF_ERROR(b.NeedPlain());
+  SLIPWAY_RETURN_IF_ERROR(b.NeedLikeOutput(0));
+  const Dims x = b.in_dims();
+  SLIPWAY_ASSIGN_OR_RETURN(const int axis, Builder::Axis(b.attributes().Int("axis", -1), x.rank()));
+  if (x.count() == 0) return OkStatus();
+  const Split3 s{x.count(0, axis), x[static_cast<size_t>(axis)], x.count(axis + 1, x.rank())};
+  const bool log = b.op() == "LogSoftmax";
+  const kernels::RowKernels& k = kernels::GetRows(b.isa());
+  if (s.inner == 1) {
+    b.Run([=, f = k.softmax](const RunContext& c) {
+      c.parallel.ParallelFor(s.outer, std::max<int64_t>(1, 2048 / s.n), [&](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i) f(c.in<float>(0) + i * s.n, c.out<float>() + i * s.n, s.n, log);
+      });
+      return OkStatus();
+    });
+    return OkStatus();
+  }
+  const int64_t piece = 64, pieces = CeilDiv(s.inner, piece);
+  b.Run([=, f = k.softmax_columns](const RunContext& c) {
+    c.parallel.ParallelFor(s.outer * pieces, std::max<int64_t>(1, 2048 / (s.n * piece)), [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        const int64_t j = i % pieces * piece, at = i / pieces * s.n * s.inner + j;
+        f(c.in<float>(0) + at, c.out<float>() + at, s.n, s.inner, std::min(piece, s.inner - j), log);
+      }
+    });
+    return OkStatus();
+  });
+  return OkStatus();
+}
+
+Status BuildLayerNorm(Builder& b) {
+  SLIPWAY_RETURN_IF_ERROR(b.Need(2));
+  SLIPWAY_RETURN_IF_ERROR(CheckFloats(b, b.Has(2) ? 3 : 2));
+  for (size_t i = 1; i < b.num_outputs(); ++i) {
+    if (b.output(i).dtype != 0) return Unsupported("mean and deviation outputs");
+  }
+  SLIPWAY_RETURN_IF_ERROR(b.NeedPlain());
+  SLIPWAY_RETURN_IF_ERROR(b.NeedLikeOutput(0));
+  const Dims x = b.in_dims();
+  SLIPWAY_ASSIGN_OR_RETURN(const int axis, Builder::Axis(b.attributes().Int("axis", -1), x.rank()));
+  if (x.count() == 0) return OkStatus();
+  const int64_t rows = x.count(0, axis), n = x.count(axis, x.rank());
+  for (size_t i = 1; i < 3; ++i) {
+    if (b.Has(i) && b.in_dims(i).count() != n) return Unsupported("a scale or bias that broadcasts");
+  }
+  const bool rms = b.op() == "RMSNormalization", bias = b.Has(2);
+  const float epsilon = b.attributes().Float("epsilon", 1e-5f);
+  const kernels::RowKernels* k = &kernels::GetRows(b.isa());
+  b.Run([=](const RunContext& c) {
+    const float *scale = c.in<float>(1), *shift = bias ? c.in<float>(2) : nullptr;
+    c.parallel.ParallelFor(rows, RowGrain(n), [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        const float* px = c.in<float>(0) + i * n;
+        float mean = 0, variance;
+        if (rms) {
+          variance = k->reduce[static_cast<int>(ReduceKind::kSquareSum)](px, n) / static_cast<float>(n);
+        } else {
+          const kernels::Moments m = k->moments(px, n);
+          mean = m.mean;
+          variance = m.variance;
+        }
+        k->normalize(px, c.out<float>() + i * n, n, mean, 1.0f / std::sqrt(variance + epsilon), scale, shift);
+      }
+    });
+    return OkStatus();
+  });
+  return OkStatus();
+}
+
+Status BuildGroupNorm(Builder& b) {
+  SLIPWAY_RETURN_IF_ERROR(b.Need(3));
+  SLIPWAY_RETURN_IF_ERROR(CheckFloats(b, 3));
+  SLIPWAY_RETURN_IF_ERROR(b.NeedPlain());
+  SLIPWAY_RETURN_IF_ERROR(b.NeedLikeOutput(0));
+  const Dims x = b.in_dims();
+  if (x.rank() < 2) return InvalidArgument(b.op() + " needs rank 2 or more");
+  if (x.count() == 0) return OkStatus();
+  const int64_t channels = x[1], groups = b.op() == "InstanceNormalization" ? channels : b.attributes().Int("num_groups", 1);
+  if (groups < 1 || channels % groups != 0) return InvalidArgument("num_groups does not divide the channels");
+  SLIPWAY_RETURN_IF_ERROR(CheckVectors(b, 1, 2, channels));
+  const int64_t plane = x.count(2, x.rank()), per = channels / groups, n = per * plane;
+  const float epsilon = b.attributes().Float("epsilon", 1e-5f);
+  const kernels::RowKernels* k = &kernels::GetRows(b.isa());
+  b.Run([=, count = x[0] * groups](const RunContext& c) {
+    c.parallel.ParallelFor(count, RowGrain(n), [&](int64_t begin, int64_t end) {
+      for (int64_t g = begin; g < end; ++g) {
+        const float* px = c.in<float>(0) + g * n;
+        const kernels::Moments m = k->moments(px, n);
+        const float inverse = 1.0f / std::sqrt(m.variance + epsilon);
+        for (int64_t i = 0; i < per; ++i) {
+          const int64_t channel = g % groups * per + i;
+          k->normalize_by(px + i * plane, c.out<float>() + g * n + i * plane, plane, m.mean, c.in<float>(1)[channel] * inverse,
+                          c.in<float>(2)[channel]);
+        }
+      }
+    });
+    return OkStatus();
+  });
+  return OkStatus();
+}
+
+// y = x * scale' + bias' with one scale' and bias' a channel, computed into the workspace in every run (the inputs may not be constant).
+Status BuildBatchNorm(Builder& b) {
+  SLIPWAY_RETURN_IF_ERROR(b.Need(5));
+  SLIPWAY_RETURN_IF_ERROR(CheckFloats(b, 5));
+  SLIPWAY_RETURN_IF_ERROR(b.NeedLikeOutput(0));
+  const Dims x = b.in_dims();
+  if (x.rank() < 2) return InvalidArgument("BatchNormalization needs rank 2 or more");
+  if (x.count() == 0) return OkStatus();
+  SLIPWAY_RETURN_IF_ERROR(CheckVectors(b, 1, 4, x[1]));
+  if (x[1] % format::ChannelBlock(b.out_layout()) != 0) return Unsupported("channels that do not fill the blocks");
+  Dims vector{1, x[1]};
+  for (int i = 2; i < x.rank(); ++i) vector.push_back(1);
+  const Dims out = PhysicalDims(x, b.out_layout()), v = PhysicalDims(vector, b.out_layout());
+  const Dims* const operands[2] = {&out, &v};
+  RowPlan<2> plan;
+  plan.Make(out, operands, true);
+  const kernels::EltwiseKernels& k = kernels::GetEltwise(b.isa());
+  auto pick = [&](const kernels::BinaryFunctions& f) { return plan.period() ? f.periodic : plan.walk(1) ? f.rows : f.scalar_y; };
+  const auto mul = pick(k.binary[static_cast<int>(kernels::BinaryKind::kMul)]), add = pick(k.binary[static_cast<int>(kernels::BinaryKind::kAdd)]);
+  const int64_t channels = x[1];
+  const float epsilon = b.attributes().Float("epsilon", 1e-5f);
+  b.Workspace(static_cast<uint64_t>(channels) * 8);
+  b.Run([=](const RunContext& c) {
+    float* scale = static_cast<float*>(c.workspace);
+    float* bias = scale + channels;
+    for (int64_t i = 0; i < channels; ++i) {
+      scale[i] = c.in<float>(1)[i] / std::sqrt(c.in<float>(4)[i] + epsilon);
+      bias[i] = c.in<float>(2)[i] - c.in<float>(3)[i] * scale[i];
+    }
+    plan.Run(c.parallel, [&](int64_t at, int64_t n, const int64_t* o) {
+      float* y = c.out<float>() + at;
+      mul(c.in<float>(0) + o[0], scale + o[1], y, n, plan.period());
+      add(y, bias + o[1], y, n, plan.period());
+    });
+    return OkStatus();
+  });
+  return OkStatus();
+}
+
+Status BuildReduce(Builder& b) {
+  SLIPWAY_RETURN_IF_ERROR(b.Need(1));
+  SLIPWAY_RETURN_IF_ERROR(CheckFloats(b, 1));
+  const Dims x = b.in_dims();
+  bool reduced[kMaxRank] = {};
+  std::vector<int64_t> axes;
+  if (b.Has(1)) {
+    SLIPWAY_ASSIGN_OR_RETURN(axes, b.Ints(1));
+  }
+  if (axes.empty() && b.attributes().Int("noop_with_empty_axes", 0) != 0) return Unsupported("noop_with_empty_axes");
+  for (int i = 0; i < x.rank() && axes.empty(); ++i) reduced[i] = true;
+  for (int64_t axis : axes) {
+    SLIPWAY_ASSIGN_OR_RETURN(const int a, Builder::Axis(axis, x.rank()));
+    reduced[a] = true;
+  }
+  // Images in other layouts: all spatial dimensions and nothing else.
+  const Layout layout = b.in_layout();
+  if (layout != Layout::kPlain) {
+    bool spatial = x.rank() > 2 && !reduced[0] && !reduced[1];
+    for (int i = 2; i < x.rank(); ++i) spatial &= reduced[i];
+    const bool kept = b.out_dims().rank() == x.rank() && b.out_layout() == layout;
+    const bool flat = b.out_dims().rank() == 2 && b.out_layout() == Layout::kPlain && x[1] % format::ChannelBlock(layout) == 0;
+    if (!spatial || (!kept && !flat)) return Unsupported("a reduction over other than the positions in this layout");
+    return AddReduce(b, Spatial(x, layout));
+  }
+  if (b.out_layout() != Layout::kPlain) return Unsupported("a change of layout");
+  Split3 s{1, 1, 1};
+  int stage = 0;  // 0: before the reduced run, 1: in it, 2: behind it
+  for (int i = 0; i < x.rank(); ++i) {
+    const int64_t d = x[static_cast<size_t>(i)];
+    if (d == 1) continue;
+    if (reduced[i]) {
+      if (stage == 2) return Unsupported("axes that are not neighbours");
+      stage = 1;
+      s.n *= d;
+    } else if (stage == 0) {
+      s.outer *= d;
+    } else {
+      stage = 2;
+      s.inner *= d;
+    }
+  }
+  return AddReduce(b, s);
+}
+
+Status BuildGlobalPool(Builder& b) {
+  SLIPWAY_RETURN_IF_ERROR(b.Need(1));
+  SLIPWAY_RETURN_IF_ERROR(CheckFloats(b, 1));
+  const Dims x = b.in_dims(), y = b.out_dims();
+  if (x.rank() < 3 || y.rank() != x.rank() || x[0] != y[0] || x[1] != y[1] || y.count(2, y.rank()) != 1 || b.in_layout() != b.out_layout()) {
+    return InvalidArgument("X " + x.ToString() + " and Y " + y.ToString() + " make no global pooling");
+  }
+  return AddReduce(b, Spatial(x, b.in_layout()));
+}
+
+}  // namespace slipway::backends::x86

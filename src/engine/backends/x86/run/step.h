@@ -1,0 +1,134 @@
+#pragma once
+// What the operators of this backend are made of: a build function reads the step at concrete shapes, checks everything and leaves behind a function to run.
+
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/checked.h"
+#include "base/dims.h"
+#include "base/dtype.h"
+#include "base/parallel.h"
+#include "base/status.h"
+#include "engine/format/layout.h"
+#include "engine/format/op_desc.h"
+#include "engine/kernels/simd/isa.h"
+#include "slipway/backend.h"
+
+namespace slipway::backends::x86 {
+
+using format::Layout;
+
+struct RunContext {
+  const slipway_tensor* inputs;
+  const slipway_tensor* outputs;
+  Parallel& parallel;
+  void* workspace;
+
+  template <typename T>
+  const T* in(size_t i) const {
+    return static_cast<const T*>(inputs[i].data);
+  }
+  template <typename T>
+  T* out(size_t i = 0) const {
+    return static_cast<T*>(outputs[i].data);
+  }
+};
+using RunFunction = std::function<Status(const RunContext&)>;
+
+class Builder {
+ public:
+  Builder(const format::OpDesc& op, const slipway_step& step, int threads) : op_(op), step_(step), threads_(threads) {}
+
+  const std::string& op() const { return op_.op; }
+  bool IsSlipway() const { return op_.domain == "slipway"; }
+  const ops::Attributes& attributes() const { return op_.attributes; }
+  int threads() const { return threads_; }
+  kernels::Isa isa() const { return kernels::BestIsa(); }
+
+  size_t num_inputs() const { return step_.num_inputs; }
+  size_t num_outputs() const { return step_.num_outputs; }
+  bool Has(size_t i) const { return i < step_.num_inputs && step_.inputs[i].dtype != 0; }
+  const slipway_tensor& input(size_t i) const { return step_.inputs[i]; }
+  const slipway_tensor& output(size_t i = 0) const { return step_.outputs[i]; }
+  Dims in_dims(size_t i = 0) const { return DimsOf(step_.inputs[i]); }
+  Dims out_dims(size_t i = 0) const { return DimsOf(step_.outputs[i]); }
+  DType in_type(size_t i = 0) const { return static_cast<DType>(step_.inputs[i].dtype); }
+  DType out_type(size_t i = 0) const { return static_cast<DType>(step_.outputs[i].dtype); }
+  Layout in_layout(size_t i = 0) const { return static_cast<Layout>(step_.inputs[i].layout); }
+  Layout out_layout(size_t i = 0) const { return static_cast<Layout>(step_.outputs[i].layout); }
+  static Dims DimsOf(const slipway_tensor& t) { return Dims(std::span(t.dims, static_cast<size_t>(t.rank))); }
+  // Elements in memory, the padding of blocked layouts included.
+  int64_t Physical(const slipway_tensor& t) const;
+
+  // InvalidArgument when inputs [0, inputs) or outputs [0, outputs) are missing.
+  Status Need(size_t inputs, size_t outputs = 1) const;
+  // Unsupported unless input i (output 0) has this type.
+  Status NeedType(size_t i, DType type) const;
+  // Unsupported unless every present tensor is plain.
+  Status NeedPlain() const;
+  // InvalidArgument unless input i has the shape and layout of the output.
+  Status NeedLikeOutput(size_t i) const;
+  // The elements of a constant int64 or int32 input. Unsupported when it is not constant.
+  Result<std::vector<int64_t>> Ints(size_t i) const;
+  // The constant float32 scalar at input i, or the fallback when absent. Unsupported when not constant.
+  Result<float> Scalar(size_t i, float fallback) const;
+  // The constant data of input i, or null.
+  const void* ConstantData(size_t i) const { return Has(i) && step_.inputs[i].is_constant ? step_.inputs[i].data : nullptr; }
+  // axis in [-rank, rank) -> [0, rank).
+  static Result<int> Axis(int64_t axis, int rank);
+
+  void Run(RunFunction f) { run_ = std::move(f); }
+  void Workspace(uint64_t bytes) { workspace_ = bytes; }
+  // Output 0 is input 0's bytes; run then only copies when they lie apart.
+  void SetView() { view_ = true; }
+
+  RunFunction TakeRun() { return std::move(run_); }
+  uint64_t workspace() const { return workspace_; }
+  bool view() const { return view_; }
+
+ private:
+  const format::OpDesc& op_;
+  const slipway_step& step_;
+  int threads_;
+  RunFunction run_;
+  uint64_t workspace_ = 0;
+  bool view_ = false;
+};
+
+using BuildFunction = Status (*)(Builder&);
+
+// Null when there is no such operator.
+BuildFunction FindBuild(const format::OpDesc& op);
+
+Status BuildUnary(Builder&);
+Status BuildBinary(Builder&);
+Status BuildVariadic(Builder&);
+Status BuildWhere(Builder&);
+Status BuildQBinary(Builder&);
+Status BuildSoftmax(Builder&);
+Status BuildLayerNorm(Builder&);
+Status BuildGroupNorm(Builder&);
+Status BuildBatchNorm(Builder&);
+Status BuildReduce(Builder&);
+Status BuildGlobalPool(Builder&);
+Status BuildTranspose(Builder&);
+Status BuildConcat(Builder&);
+Status BuildSplit(Builder&);
+Status BuildSlice(Builder&);
+Status BuildPad(Builder&);
+Status BuildGather(Builder&);
+Status BuildExpand(Builder&);
+Status BuildTile(Builder&);
+Status BuildDepthToSpace(Builder&);
+Status BuildView(Builder&);
+Status BuildQuantize(Builder&);
+Status BuildDequantize(Builder&);
+Status BuildQRescale(Builder&);
+Status BuildQLookup(Builder&);
+Status BuildQAveragePool(Builder&);
+
+}  // namespace slipway::backends::x86
