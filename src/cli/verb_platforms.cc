@@ -38,6 +38,7 @@ Action SetupPlatforms(CLI::App& app) {
   auto show = std::make_shared<std::string>();
   CLI::App* one = app.add_subcommand("show", "everything about one platform");
   one->add_option("NAME", *show, "its name or .yaml file")->required();
+  one->fallthrough();  // --json may stand behind the name
   return [show](Context& context) -> Status {
     if (!show->empty()) {
       SLIPWAY_ASSIGN_OR_RETURN(auto p, deploy::GetPlatform(*show));

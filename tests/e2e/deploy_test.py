@@ -57,8 +57,9 @@ class Deploy(Case):
         self.assertTrue(any("Quantize" in op for op in ops), ops)
         # The integers mean the same everywhere: interpreter, portable loops and the compiled integer kernels.
         want = self.run_model(out, "--input", "x=" + self.path("x.npy"), "--platform", "interpreter", label="want")
-        for platform in ("reference", "x86-int8", "x86-onednn-int8"):
-            self.agree(self.run_model(out, "--input", "x=" + self.path("x.npy"), "--platform", platform), want, 0.06, platform)
+        # oneDNN may be off by one code at ties.
+        for platform, tolerance in (("reference", 1e-6), ("x86-int8", 0.06), ("x86-onednn-int8", 0.06)):
+            self.agree(self.run_model(out, "--input", "x=" + self.path("x.npy"), "--platform", platform), want, tolerance, platform)
         worst = min(r["layers"], key=lambda layer: layer["alone_db"])["node"]
         kept = self.slipway("quantize", self.model, "--platform", "x86-int8", "--calib", self.path("data.npz"), "--keep-float", worst, "-o", out, "--json").json
         self.assertLess(kept["quantized_nodes"], r["quantized_nodes"])

@@ -191,7 +191,8 @@ class Road(Case):
         added = self.slipway("perfdb", "import", first, "--db", self.path("new.db"), "--json").json
         self.assertEqual((added["measurements"], added["known"]), (2, 0))
         again = self.slipway("perfdb", "import", first, "--db", self.path("new.db"), "--json").json
-        self.assertEqual((again["measurements"], again["known"]), (0, 2))
+        everything = added["measurements"] + added["accuracies"] + added["kernels"]
+        self.assertEqual((again["measurements"], again["accuracies"], again["kernels"], again["known"]), (0, 0, 0, everything))
         self.slipway("perfdb", "export", second, "--db", self.path("new.db"))
         with open(first, encoding="utf-8") as a, open(second, encoding="utf-8") as b:
             self.assertEqual([json.loads(line) for line in a], [json.loads(line) for line in b])
@@ -247,6 +248,19 @@ class Conformance(Case):
         self.slipway("conformance", self.path("cases"), "--filter", "good")
         one = self.slipway("conformance", self.path("cases", "good"), "--json").json["cases"]
         self.assertEqual([(c["name"], c["status"]) for c in one], [("good", "passed")])
+
+    def test_a_case_that_does_not_end(self):
+        net = ox.Net()
+        x = net.op("ConstantOfShape", net.ints([4096, 4096]))
+        for _ in range(8):
+            x = net.op("MatMul", x, x)
+        slow = ox.model(net.nodes, [], [ox.value_info(x, [4096, 4096])], net.initializers)
+        self.case("slow", slow, [], [ox.tensor(x, [1], [0.0])])
+        relu = ox.model([ox.node("Relu", ["x"], ["y"], "r")], [ox.value_info("x", [1])], [ox.value_info("y", [1])])
+        self.case("swift", relu, [ox.tensor("x", [1], [2.0])], [ox.tensor("y", [1], [2.0])])
+        r = self.slipway("conformance", self.path("cases"), "--platform", "interpreter", "--timeout", "1", "--json", code=4, timeout=60).json
+        self.assertEqual([(c["name"], c["status"]) for c in r["cases"]], [("slow", "failed"), ("swift", "passed")])
+        self.assertIn("within 1 s", r["cases"][0]["reason"])
 
 
 if __name__ == "__main__":
