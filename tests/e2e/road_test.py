@@ -151,6 +151,17 @@ class Road(Case):
         r = self.slipway("compile", model, "--platform", "x86", "--explain", "conv1", "--json").json
         self.assertEqual(sum(a["chosen"] for a in r["alternatives"]), 1)
 
+    def test_measured_costs(self):
+        model = self.net("cnn", batch=1)
+        node = self.slipway("bench", model, "--platform", "reference", "--samples", "5", "--seconds", "0", "--json").json["nodes"][0]
+
+        def price(*arguments):
+            r = self.slipway("compile", model, "--platform", "reference", "--explain", node["name"], "--json", *arguments).json
+            return [a["ms"] for a in r["alternatives"] if a["chosen"]][0]
+
+        self.assertAlmostEqual(price("--costs", "measured"), node["ms"], places=9)
+        self.assertNotAlmostEqual(price(), node["ms"], places=9)
+
     def test_another_name_of_x86(self):
         self.assertEqual(self.slipway("platforms", "show", "x86-auto", "--json").json["name"], "x86")
 
