@@ -6,12 +6,13 @@
 namespace slipway::passes {
 namespace {
 
-// BatchNormalization of an image as a depthwise 1x1 convolution, which can take an activation and be quantized.
+// BatchNormalization of an image as a depthwise 1x1 convolution, which can take an activation and
+// be quantized.
 bool Convert(Graph& graph, Node* node) {
   if (!node->Is("BatchNormalization") || node->input(0)->dtype() != DType::kFloat32) return false;
   auto rank = RankOf(node->input(0));
-  auto gamma = FloatsOf(node->input(1)), beta = FloatsOf(node->input(2)), mean = FloatsOf(node->input(3)),
-       var = FloatsOf(node->input(4));
+  auto gamma = FloatsOf(node->input(1)), beta = FloatsOf(node->input(2)),
+       mean = FloatsOf(node->input(3)), var = FloatsOf(node->input(4));
   if (!rank || *rank < 3 || *rank > 5 || !gamma || !beta || !mean || !var) return false;
   double epsilon = node->attributes.Float("epsilon", 1e-5f);
   size_t channels = gamma->size();

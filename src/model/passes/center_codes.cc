@@ -12,7 +12,8 @@ bool IsCenteredUnsigned(const Node* node, std::string_view op) {
   if (node->attributes.Int("bits", 8) != 8 || node->attributes.Int("narrow", 0) != 0) return false;
   if (node->attributes.String("kind", "affine") != "affine") return false;
   const Tensor* zero = node->constant_input(2);
-  return zero && zero->dtype() == DType::kUInt8 && zero->count() == 1 && IsScalar(node->input(2), 128);
+  return zero && zero->dtype() == DType::kUInt8 && zero->count() == 1 &&
+         IsScalar(node->input(2), 128);
 }
 
 bool Center(Graph& graph, Node* quantize) {

@@ -32,7 +32,8 @@ TEST(CenterCodes, UnsignedAroundTheMiddleBecomesSignedAroundZero) {
   // Bit for bit, far outside the range too.
   std::vector<float> x = {-100, -6.4f, -6.37f, -0.025f, 0, 0.025f, 0.076f, 6.34f, 6.4f, 100};
   const Tensor input = Tensor::Of<float>({2, 5}, x);
-  auto a = interp::Evaluate(*before, std::span(&input, 1)), b = interp::Evaluate(*graph, std::span(&input, 1));
+  auto a = interp::Evaluate(*before, std::span(&input, 1)),
+       b = interp::Evaluate(*graph, std::span(&input, 1));
   ASSERT_TRUE(a.ok() && b.ok());
   for (int i = 0; i < 10; ++i) EXPECT_EQ((*a)[0].data<float>()[i], (*b)[0].data<float>()[i]) << i;
 }

@@ -5,7 +5,8 @@ namespace slipway::passes {
 namespace {
 
 bool IsReshape(const Node* node) {
-  return node && (node->Is("Reshape") || node->Is("Flatten") || node->Is("Squeeze") || node->Is("Unsqueeze"));
+  return node && (node->Is("Reshape") || node->Is("Flatten") || node->Is("Squeeze") ||
+                  node->Is("Unsqueeze"));
 }
 
 bool Cleanup(Graph& graph, Node* node) {
@@ -36,7 +37,8 @@ bool Cleanup(Graph& graph, Node* node) {
 }  // namespace
 
 Result<int> CleanupReshape(ir::Graph& graph, const PassOptions&) {
-  int changes = VisitNodes(graph, [&](Node* node) { return Cleanup(graph, node); }, true);
+  int changes = VisitNodes(
+      graph, [&](Node* node) { return Cleanup(graph, node); }, true);
   if (changes) graph.RemoveUnused();
   return changes;
 }

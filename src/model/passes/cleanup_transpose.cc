@@ -35,7 +35,8 @@ bool MergePair(Graph& graph, Node* node) {
   if (!first || first->size() != outer->size()) return false;
   Perm both;
   for (int64_t p : *outer) both.push_back((*first)[static_cast<size_t>(p)]);
-  Fuse(graph, {.op = "Transpose", .inputs = {inner->input(0)}, .attributes = {{"perm", both}}}, node, {inner, node});
+  Fuse(graph, {.op = "Transpose", .inputs = {inner->input(0)}, .attributes = {{"perm", both}}},
+       node, {inner, node});
   return true;
 }
 
@@ -76,24 +77,29 @@ bool LeadsToTranspose(const Value* value) {
 
 // f(Transpose(x)) -> Transpose(f(x)), where the Transpose then meets another one.
 bool SinkUnary(Graph& graph, Node* node) {
-  if (!IsUnaryElementwise(node) || node->output()->is_output() || !LeadsToTranspose(node->output())) return false;
+  if (!IsUnaryElementwise(node) || node->output()->is_output() || !LeadsToTranspose(node->output()))
+    return false;
   size_t data = node->input(0)->is_constant() ? 1 : 0;
   Node* transpose = ProducerOf(node->input(data), "Transpose");
   auto perm = PermOf(transpose);
   if (!perm || !node->input(data)->OnlyUser() || !transpose->input(0)->type().shape) return false;
   std::vector<Value*> inputs = node->inputs();
   inputs[data] = transpose->input(0);
-  Node* inner = graph.AddNode({.op = node->op(), .inputs = inputs, .attributes = node->attributes, .name = node->name()}, node);
+  Node* inner = graph.AddNode(
+      {.op = node->op(), .inputs = inputs, .attributes = node->attributes, .name = node->name()},
+      node);
   inner->sources = node->sources;
   inner->output()->set_type({node->output()->dtype(), *transpose->input(0)->type().shape});
-  Fuse(graph, {.op = "Transpose", .inputs = {inner->output()}, .attributes = {{"perm", *perm}}}, transpose,
-       {transpose, node});
+  Fuse(graph, {.op = "Transpose", .inputs = {inner->output()}, .attributes = {{"perm", *perm}}},
+       transpose, {transpose, node});
   return true;
 }
 
-// The operand of a binary operator as it stands before a Transpose by `perm`: the input of such a Transpose, or a constant.
-// Null when it is neither. `constant` becomes the tensor to use when it is one.
-bool Untransposed(Value* operand, const Perm& perm, const Node* user, Value** before, Tensor* constant) {
+// The operand of a binary operator as it stands before a Transpose by `perm`: the input of such a
+// Transpose, or a constant. Null when it is neither. `constant` becomes the tensor to use when it
+// is one.
+bool Untransposed(Value* operand, const Perm& perm, const Node* user, Value** before,
+                  Tensor* constant) {
   if (const Tensor* t = operand->constant()) {
     if (t->count() == 1 && t->dims().rank() <= static_cast<int>(perm.size())) {
       *before = operand;
@@ -105,8 +111,10 @@ bool Untransposed(Value* operand, const Perm& perm, const Node* user, Value** be
     for (int64_t d : t->dims()) dims.push_back(d);
     if (dims.size() != perm.size() || t->bytes().size() > 1 << 20) return false;
     Perm inverse(perm.size());
-    for (size_t i = 0; i < perm.size(); ++i) inverse[static_cast<size_t>(perm[i])] = static_cast<int64_t>(i);
-    auto moved = EvaluateOp("Transpose", "", {{"perm", inverse}}, std::vector<Tensor>{t->Reshaped(dims)});
+    for (size_t i = 0; i < perm.size(); ++i)
+      inverse[static_cast<size_t>(perm[i])] = static_cast<int64_t>(i);
+    auto moved =
+        EvaluateOp("Transpose", "", {{"perm", inverse}}, std::vector<Tensor>{t->Reshaped(dims)});
     if (!moved.ok()) return false;
     *constant = std::move(*moved);
     return true;
@@ -121,10 +129,13 @@ bool Untransposed(Value* operand, const Perm& perm, const Node* user, Value** be
   return true;
 }
 
-// op(Transpose(a), Transpose(b)) -> Transpose(op(a, b)), also with a constant b where a Transpose follows.
+// op(Transpose(a), Transpose(b)) -> Transpose(op(a, b)), also with a constant b where a Transpose
+// follows.
 bool SinkBinary(Graph& graph, Node* node) {
-  static const std::vector<std::string_view> kOps = {"Add", "Sub", "Mul", "Div", "Min", "Max", "Pow"};
-  if (!node->domain().empty() || node->inputs().size() != 2 || IsUnaryElementwise(node) || node->output()->is_output() ||
+  static const std::vector<std::string_view> kOps = {"Add", "Sub", "Mul", "Div",
+                                                     "Min", "Max", "Pow"};
+  if (!node->domain().empty() || node->inputs().size() != 2 || IsUnaryElementwise(node) ||
+      node->output()->is_output() ||
       std::find(kOps.begin(), kOps.end(), node->op()) == kOps.end()) {
     return false;
   }
@@ -147,14 +158,17 @@ bool SinkBinary(Graph& graph, Node* node) {
     if (node->input(i)->producer()) replaced.push_back(node->input(i)->producer());
   }
   replaced.push_back(node);
-  Node* inner = graph.AddNode({.op = node->op(), .inputs = inputs, .attributes = node->attributes, .name = node->name()}, node);
+  Node* inner = graph.AddNode(
+      {.op = node->op(), .inputs = inputs, .attributes = node->attributes, .name = node->name()},
+      node);
   inner->sources = node->sources;
   SymShape shape(perm->size());
   for (size_t i = 0; i < perm->size(); ++i) {
     shape[static_cast<size_t>((*perm)[i])] = (*node->output()->type().shape)[i];
   }
   inner->output()->set_type({node->output()->dtype(), shape});
-  Fuse(graph, {.op = "Transpose", .inputs = {inner->output()}, .attributes = {{"perm", *perm}}}, transpose, replaced);
+  Fuse(graph, {.op = "Transpose", .inputs = {inner->output()}, .attributes = {{"perm", *perm}}},
+       transpose, replaced);
   return true;
 }
 
@@ -162,7 +176,8 @@ bool SinkBinary(Graph& graph, Node* node) {
 
 Result<int> CleanupTranspose(ir::Graph& graph, const PassOptions&) {
   int changes = VisitNodes(graph, [&](Node* node) {
-    return MergePair(graph, node) || ToReshape(graph, node) || SinkUnary(graph, node) || SinkBinary(graph, node);
+    return MergePair(graph, node) || ToReshape(graph, node) || SinkUnary(graph, node) ||
+           SinkBinary(graph, node);
   });
   if (changes) graph.RemoveUnused();
   return changes;

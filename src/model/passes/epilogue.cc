@@ -19,19 +19,23 @@ Activation Activation::Read(const ir::Attributes& attributes) {
 }
 
 std::optional<Activation> ActivationOf(const Node* node) {
-  if (!node->domain().empty() || node->inputs().empty() || !node->input(0) || node->input(0)->dtype() != DType::kFloat32) {
+  if (!node->domain().empty() || node->inputs().empty() || !node->input(0) ||
+      node->input(0)->dtype() != DType::kFloat32) {
     return std::nullopt;
   }
   const std::string& op = node->op();
   const ir::Attributes& a = node->attributes;
-  if (op == "Relu" || op == "Sigmoid" || op == "Tanh" || op == "HardSwish") return Activation{op, {}};
+  if (op == "Relu" || op == "Sigmoid" || op == "Tanh" || op == "HardSwish")
+    return Activation{op, {}};
   if (op == "LeakyRelu") return Activation{op, {a.Float("alpha", 0.01f)}};
   if (op == "HardSigmoid") return Activation{op, {a.Float("alpha", 0.2f), a.Float("beta", 0.5f)}};
   if (op == "Swish") return Activation{op, {a.Float("alpha", 1.0f)}};
   if (op == "Elu") return Activation{op, {a.Float("alpha", 1.0f)}};
-  if (op == "Gelu") return Activation{a.String("approximate", "none") == "tanh" ? "GeluTanh" : "Gelu", {}};
+  if (op == "Gelu")
+    return Activation{a.String("approximate", "none") == "tanh" ? "GeluTanh" : "Gelu", {}};
   if (op == "Clip") {
-    float bounds[2] = {-std::numeric_limits<float>::infinity(), std::numeric_limits<float>::infinity()};
+    float bounds[2] = {-std::numeric_limits<float>::infinity(),
+                       std::numeric_limits<float>::infinity()};
     for (size_t i = 0; i < 2; ++i) {
       if (!node->input(i + 1)) continue;
       auto c = ScalarOf(node->input(i + 1));
@@ -44,14 +48,16 @@ std::optional<Activation> ActivationOf(const Node* node) {
   return std::nullopt;
 }
 
-Node* AddActivation(Graph& graph, const Activation& activation, Value* x, Node* before, std::string_view name) {
+Node* AddActivation(Graph& graph, const Activation& activation, Value* x, Node* before,
+                    std::string_view name) {
   Graph::NodeSpec spec{.op = activation.name, .inputs = {x}, .name = std::string(name)};
   auto param = [&](size_t i) { return activation.params.at(i); };
   if (activation.name == "Gelu" || activation.name == "GeluTanh") {
     spec.op = "Gelu";
     if (activation.name == "GeluTanh") spec.attributes.Set("approximate", std::string("tanh"));
   } else if (activation.name == "Clip") {
-    for (size_t i = 0; i < 2; ++i) spec.inputs.push_back(graph.AddConstant("", Tensor::Scalar<float>(param(i))));
+    for (size_t i = 0; i < 2; ++i)
+      spec.inputs.push_back(graph.AddConstant("", Tensor::Scalar<float>(param(i))));
   } else if (!activation.params.empty()) {
     spec.attributes.Set("alpha", param(0));
     if (activation.params.size() > 1) spec.attributes.Set("beta", param(1));
@@ -90,7 +96,8 @@ Epilogue FindEpilogue(const Graph& graph, Value* value, bool has_residual, bool 
   if (user && user->Is("Add") && !has_residual) {
     Value* other = user->input(0) == value ? user->input(1) : user->input(0);
     bool fits = other != value && SameShape(other, value) && SameShape(value, user->output());
-    if (fits && other->OnlyUser() && MayTakeResidual(other->producer()) && Later(graph, other->producer(), main)) {
+    if (fits && other->OnlyUser() && MayTakeResidual(other->producer()) &&
+        Later(graph, other->producer(), main)) {
       return e;
     }
     if (!fits) return e;

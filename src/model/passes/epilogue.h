@@ -1,5 +1,6 @@
 #pragma once
-// What a fused operator does behind its main work: residual addition and activation. Shared by the fuse-* passes and the lowering.
+// What a fused operator does behind its main work: residual addition and activation. Shared by the
+// fuse-* passes and the lowering.
 
 #include <string>
 #include <vector>
@@ -21,17 +22,20 @@ struct Activation {
 // The activation that an ONNX node computes, when a fused operator can do it; nullopt otherwise.
 std::optional<Activation> ActivationOf(const Node* node);
 // The ONNX node that computes it from `x`, before `before`.
-Node* AddActivation(Graph& graph, const Activation& activation, Value* x, Node* before, std::string_view name);
+Node* AddActivation(Graph& graph, const Activation& activation, Value* x, Node* before,
+                    std::string_view name);
 
-// The work behind a main node (Conv, MatMul, ...) that can be taken into it, in the order bias-free: residual, then activation.
+// The work behind a main node (Conv, MatMul, ...) that can be taken into it, in the order
+// bias-free: residual, then activation.
 struct Epilogue {
   std::vector<Node*> nodes;  // in order; empty when there is nothing to take
   Value* residual = nullptr;
   Activation activation;
 };
 
-// Follows the only users of `value`, which `main` makes. `has_residual`, `has_activation`: what main has already. A residual is any other
-// operand of an Add with exactly the shape of `value`; when that operand could take this addition itself and comes later in the graph's order, it shall.
+// Follows the only users of `value`, which `main` makes. `has_residual`, `has_activation`: what
+// main has already. A residual is any other operand of an Add with exactly the shape of `value`;
+// when that operand could take this addition itself and comes later in the graph's order, it shall.
 Epilogue FindEpilogue(const Graph& graph, Value* value, bool has_residual, bool has_activation);
 
 }  // namespace slipway::passes

@@ -37,7 +37,8 @@ Result<std::vector<Tensor>> EvaluateNode(const ir::Node& node, std::span<const T
       continue;
     }
     auto dims = i < made.size() ? made[i].StaticDims() : std::nullopt;
-    if (!dims) return Unsupported(node.Describe() + " has an output whose extent only the data decides");
+    if (!dims)
+      return Unsupported(node.Describe() + " has an output whose extent only the data decides");
     SLIPWAY_ASSIGN_OR_RETURN(outputs[i], Tensor::Allocate(made[i].dtype, *dims));
     out.push_back(outputs[i].view());
   }
@@ -50,13 +51,15 @@ Result<std::vector<Tensor>> EvaluateNode(const ir::Node& node, std::span<const T
   return outputs;
 }
 
-Result<Tensor> EvaluateOp(std::string_view op, std::string_view domain, const ir::Attributes& attributes,
-                          std::span<const Tensor> inputs) {
+Result<Tensor> EvaluateOp(std::string_view op, std::string_view domain,
+                          const ir::Attributes& attributes, std::span<const Tensor> inputs) {
   ir::Graph graph;
   std::vector<ir::Value*> values;
   for (const Tensor& t : inputs) values.push_back(t.present() ? graph.AddConstant("", t) : nullptr);
-  ir::Node* node = graph.AddNode(
-      {.op = std::string(op), .inputs = values, .attributes = attributes, .domain = std::string(domain)});
+  ir::Node* node = graph.AddNode({.op = std::string(op),
+                                  .inputs = values,
+                                  .attributes = attributes,
+                                  .domain = std::string(domain)});
   SLIPWAY_ASSIGN_OR_RETURN(std::vector<Tensor> outputs, EvaluateNode(*node, inputs));
   return std::move(outputs[0]);
 }

@@ -20,7 +20,8 @@ std::vector<Tensor> InputTensors(const Node* node) {
 
 bool MayFold(const Node* node) {
   if (!node->schema() || !node->subgraphs.empty() || node->outputs().empty()) return false;
-  // Dequantized weights are what the quantization lowering looks for; fold-dequantize takes what it leaves.
+  // Dequantized weights are what the quantization lowering looks for; fold-dequantize takes what it
+  // leaves.
   if (node->IsSlipway("Dequantize")) return false;
   for (const Value* v : node->inputs()) {
     if (v && !v->is_constant()) return false;
@@ -55,7 +56,8 @@ std::optional<Tensor> FoldShape(const Node* node) {
   const SymShape& dims = *shape->input(0)->type().shape;
   int64_t rank = static_cast<int64_t>(dims.size());
   auto bound = [&](int64_t v) { return std::clamp<int64_t>(v < 0 ? v + rank : v, 0, rank); };
-  int64_t start = bound(shape->attributes.Int("start", 0)), end = bound(shape->attributes.Int("end", rank));
+  int64_t start = bound(shape->attributes.Int("start", 0)),
+          end = bound(shape->attributes.Int("end", rank));
   SymShape all(dims.begin() + start, dims.begin() + std::max(start, end));
   std::vector<int64_t> picked;  // indices into `all`
   bool scalar = false;
@@ -70,8 +72,11 @@ std::optional<Tensor> FoldShape(const Node* node) {
   } else if (node->Is("Slice")) {
     auto starts = IntsOf(node->input(1)), ends = IntsOf(node->input(2));
     bool step_one = !node->input(4) || IsScalar(node->input(4), 1);
-    if (!starts || !ends || starts->size() != 1 || ends->size() != 1 || !step_one) return std::nullopt;
-    auto clamp = [&](int64_t v) { return std::clamp<int64_t>(v < 0 ? std::max<int64_t>(v, -n) + n : v, 0, n); };
+    if (!starts || !ends || starts->size() != 1 || ends->size() != 1 || !step_one)
+      return std::nullopt;
+    auto clamp = [&](int64_t v) {
+      return std::clamp<int64_t>(v < 0 ? std::max<int64_t>(v, -n) + n : v, 0, n);
+    };
     for (int64_t i = clamp((*starts)[0]); i < clamp((*ends)[0]); ++i) picked.push_back(i);
   } else {
     return std::nullopt;
@@ -96,8 +101,8 @@ void Replace(Graph& graph, Node* node, size_t i, Tensor tensor) {
 Result<int> FoldConstants(ir::Graph& graph, const PassOptions&) {
   int changes = 0;
   for (Node* node : graph.NodeList()) {
-    if (node->domain().empty() && (node->op() == "Shape" || node->op() == "Size" || node->op() == "Gather" ||
-                                   node->op() == "Slice")) {
+    if (node->domain().empty() && (node->op() == "Shape" || node->op() == "Size" ||
+                                   node->op() == "Gather" || node->op() == "Slice")) {
       if (node->output() && !node->output()->is_output()) {
         if (auto tensor = FoldShape(node)) {
           Replace(graph, node, 0, std::move(*tensor));

@@ -11,8 +11,12 @@ bool FuseOne(Graph& graph, Node* node) {
   if (!activation) return false;
   ir::Attributes attributes;
   activation->WriteTo(attributes);
-  Fuse(graph, {.op = "Add", .inputs = node->inputs(), .attributes = attributes, .domain = ir::kSlipwayDomain}, node,
-       {node, user});
+  Fuse(graph,
+       {.op = "Add",
+        .inputs = node->inputs(),
+        .attributes = attributes,
+        .domain = ir::kSlipwayDomain},
+       node, {node, user});
   return true;
 }
 

@@ -13,7 +13,8 @@ struct Affine {
   bool scales = true;  // false: scale is all ones
 };
 
-// The elements of a constant that broadcasts along axis 1 of a tensor of rank `rank` with `channels` there (a scalar too).
+// The elements of a constant that broadcasts along axis 1 of a tensor of rank `rank` with
+// `channels` there (a scalar too).
 std::optional<std::vector<double>> PerChannel(const Value* value, int rank, int64_t channels) {
   const Tensor* t = value ? value->constant() : nullptr;
   if (!t || t->dtype() != DType::kFloat32 || t->dims().rank() > rank) return std::nullopt;
@@ -32,8 +33,8 @@ std::optional<std::vector<double>> PerChannel(const Value* value, int rank, int6
 std::optional<Affine> AffineOf(const Node* node) {
   if (node->Is("BatchNormalization")) {
     Affine a{node->input(0), {}, {}};
-    auto gamma = FloatsOf(node->input(1)), beta = FloatsOf(node->input(2)), mean = FloatsOf(node->input(3)),
-         var = FloatsOf(node->input(4));
+    auto gamma = FloatsOf(node->input(1)), beta = FloatsOf(node->input(2)),
+         mean = FloatsOf(node->input(3)), var = FloatsOf(node->input(4));
     if (!gamma || !beta || !mean || !var) return std::nullopt;
     double epsilon = node->attributes.Float("epsilon", 1e-5f);
     for (size_t c = 0; c < gamma->size(); ++c) {
@@ -63,7 +64,8 @@ std::optional<Affine> AffineOf(const Node* node) {
 
 // The output channel that element i of the weights belongs to.
 struct ChannelOf {
-  int64_t inner = 1, channels = 1, group_in = 0;  // group_in: input channels of a group (ConvTranspose)
+  int64_t inner = 1, channels = 1,
+          group_in = 0;  // group_in: input channels of a group (ConvTranspose)
   int64_t operator()(int64_t i) const {
     int64_t c = i / inner % channels;
     return group_in ? i / (inner * channels) / group_in * channels + c : c;
@@ -77,13 +79,15 @@ std::optional<ChannelOf> Channels(const Node* node, const Dims& w) {
     if (group <= 0 || w[0] % group) return std::nullopt;
     return ChannelOf{w.count(2, w.rank()), w[1], w[0] / group};
   }
-  if (node->Is("Gemm")) return node->attributes.Int("transB", 0) ? ChannelOf{w[1], w[0]} : ChannelOf{1, w[1]};
+  if (node->Is("Gemm"))
+    return node->attributes.Int("transB", 0) ? ChannelOf{w[1], w[0]} : ChannelOf{1, w[1]};
   return std::nullopt;
 }
 
 bool FuseOne(Graph& graph, Node* node) {
   auto affine = AffineOf(node);
-  if (!affine || affine->x->dtype() != DType::kFloat32 || affine->x->OnlyUser() != node) return false;
+  if (!affine || affine->x->dtype() != DType::kFloat32 || affine->x->OnlyUser() != node)
+    return false;
   Node* main = affine->x->producer();
   if (!main || (!main->Is("Conv") && !main->Is("ConvTranspose") && !main->Is("Gemm"))) return false;
   auto dims = StaticDimsOf(main->input(1));
@@ -132,7 +136,8 @@ bool FuseOne(Graph& graph, Node* node) {
 
 Result<int> FuseBatchNorm(ir::Graph& graph, const PassOptions&) {
   int changes = VisitNodes(graph, [&](Node* node) {
-    return node->domain().empty() && !node->inputs().empty() && node->output() && FuseOne(graph, node);
+    return node->domain().empty() && !node->inputs().empty() && node->output() &&
+           FuseOne(graph, node);
   });
   if (changes) graph.RemoveUnused();
   return changes;

@@ -23,7 +23,9 @@ bool FuseOne(Graph& graph, Node* node) {
   }
   std::vector<Node*> replaced{node};
   replaced.insert(replaced.end(), e.nodes.begin(), e.nodes.end());
-  Fuse(graph, {.op = "Conv", .inputs = inputs, .attributes = attributes, .domain = ir::kSlipwayDomain}, node, replaced);
+  Fuse(graph,
+       {.op = "Conv", .inputs = inputs, .attributes = attributes, .domain = ir::kSlipwayDomain},
+       node, replaced);
   return true;
 }
 

@@ -79,9 +79,11 @@ TEST(FuseConv, LeavesSharedResultsAndBroadcasts) {
 }
 
 TEST(FuseConv, EveryActivation) {
-  for (const char* op : {"Relu(%c)", "LeakyRelu(%c) {alpha = 0.2}", "Sigmoid(%c)", "HardSigmoid(%c) {alpha = 0.3}", "HardSwish(%c)",
-                         "Swish(%c)", "Swish(%c) {alpha = 1.5}", "Gelu(%c)", "Gelu(%c) {approximate = \"tanh\"}", "Tanh(%c)",
-                         "Elu(%c) {alpha = 0.7}", "Clip(%c, %lo)", "Clip(%c, _, %lo)"}) {
+  for (const char* op :
+       {"Relu(%c)", "LeakyRelu(%c) {alpha = 0.2}", "Sigmoid(%c)", "HardSigmoid(%c) {alpha = 0.3}",
+        "HardSwish(%c)", "Swish(%c)", "Swish(%c) {alpha = 1.5}", "Gelu(%c)",
+        "Gelu(%c) {approximate = \"tanh\"}", "Tanh(%c)", "Elu(%c) {alpha = 0.7}", "Clip(%c, %lo)",
+        "Clip(%c, _, %lo)"}) {
     auto made = RunAndCheck(*Parse(std::string(R"(graph "g" {
       input %x: float32[1, 4, 5, 5]
       const %w: float32[4, 4, 1, 1] = random(1)

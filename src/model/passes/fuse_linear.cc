@@ -21,13 +21,15 @@ struct Linear {
   Activation activation;
 };
 
-// `value` as a bias of extent [n]; null when it has another shape. `factor` (Gemm's beta) needs a constant.
+// `value` as a bias of extent [n]; null when it has another shape. `factor` (Gemm's beta) needs a
+// constant.
 Value* AsBias(Graph& graph, Value* value, int64_t n, float factor) {
   auto dims = StaticDimsOf(value);
   if (!dims || !IsConstantLike(value)) return nullptr;
   if (*dims == Dims{n} && factor == 1) return value;
   auto v = FloatsOf(value);
-  bool row = v && (dims->count() == 1 || (dims->count() == n && dims->rank() >= 1 && dims->back() == n));
+  bool row =
+      v && (dims->count() == 1 || (dims->count() == n && dims->rank() >= 1 && dims->back() == n));
   if (!row) return nullptr;
   std::vector<float> bias = *v;
   if (bias.size() == 1) bias.assign(static_cast<size_t>(n), bias[0]);
@@ -67,7 +69,8 @@ Graph::NodeSpec Spec(const Linear& l) {
   ir::Attributes attributes;
   if (l.transposed) attributes.Set("transW", int64_t{1});
   l.activation.WriteTo(attributes);
-  return {.op = "Linear", .inputs = Inputs(l), .attributes = attributes, .domain = ir::kSlipwayDomain};
+  return {
+      .op = "Linear", .inputs = Inputs(l), .attributes = attributes, .domain = ir::kSlipwayDomain};
 }
 
 std::optional<Linear> Read(Graph& graph, const Node* node) {
@@ -77,7 +80,9 @@ std::optional<Linear> Read(Graph& graph, const Node* node) {
   l.x = node->input(0);
   l.w = node->input(1);
   auto rank = RankOf(l.x);
-  if (!rank || *rank < 2 || RankOf(l.w) != 2 || !node->output()->type().shape || l.x->dtype() != DType::kFloat32) return std::nullopt;
+  if (!rank || *rank < 2 || RankOf(l.w) != 2 || !node->output()->type().shape ||
+      l.x->dtype() != DType::kFloat32)
+    return std::nullopt;
   if (known) {
     l.bias = node->input(2);
     l.residual = node->input(3);
@@ -97,9 +102,11 @@ bool FuseOne(Graph& graph, Node* node) {
   std::vector<Node*> replaced{node};
   Value* out = node->output();
   Node* user = out->OnlyUser();
-  if (!linear->bias && !linear->residual && linear->activation.none() && user && user->Is("Add") && SameShape(out, user->output())) {
+  if (!linear->bias && !linear->residual && linear->activation.none() && user && user->Is("Add") &&
+      SameShape(out, user->output())) {
     Value* other = user->input(0) == out ? user->input(1) : user->input(0);
-    linear->bias = other == out ? nullptr : AsBias(graph, other, out->type().shape->back().value(), 1);
+    linear->bias =
+        other == out ? nullptr : AsBias(graph, other, out->type().shape->back().value(), 1);
     if (linear->bias) {
       replaced.push_back(user);
       out = user->output();
@@ -114,19 +121,25 @@ bool FuseOne(Graph& graph, Node* node) {
   return true;
 }
 
-// Reshape(Linear(x)) that keeps the last dimension -> Linear(Reshape(x)), where the Reshape meets another one before, or keeps a residual
-// addition or an activation out.
+// Reshape(Linear(x)) that keeps the last dimension -> Linear(Reshape(x)), where the Reshape meets
+// another one before, or keeps a residual addition or an activation out.
 bool MoveReshape(Graph& graph, Node* node) {
-  if (!node->IsSlipway("Linear") || node->input(3) || !Activation::Read(node->attributes).none()) return false;
+  if (!node->IsSlipway("Linear") || node->input(3) || !Activation::Read(node->attributes).none())
+    return false;
   Node* reshape = node->output()->OnlyUser();
   if (!reshape || !reshape->Is("Reshape") || reshape->input(0) != node->output()) return false;
   const auto& before = node->output()->type().shape;
   const auto& after = reshape->output()->type().shape;
   const auto& x = node->input(0)->type().shape;
-  if (!before || !after || !x || after->size() < 2 || !(before->back() == after->back()) || !x->back().known()) return false;
+  if (!before || !after || !x || after->size() < 2 || !(before->back() == after->back()) ||
+      !x->back().known())
+    return false;
   Node* next = reshape->output()->OnlyUser();
-  bool useful = ProducerOf(node->input(0), "Reshape") ||
-                (next && ((next->Is("Add") && !next->input(0)->is_constant() && !next->input(1)->is_constant()) || ActivationOf(next)));
+  bool useful =
+      ProducerOf(node->input(0), "Reshape") ||
+      (next &&
+       ((next->Is("Add") && !next->input(0)->is_constant() && !next->input(1)->is_constant()) ||
+        ActivationOf(next)));
   if (!useful) return false;
   SymShape shape = *after;
   shape.back() = x->back();
@@ -134,8 +147,12 @@ bool MoveReshape(Graph& graph, Node* node) {
   if (!moved) return false;
   std::vector<Value*> inputs = node->inputs();
   inputs[0] = moved;
-  Fuse(graph, {.op = "Linear", .inputs = inputs, .attributes = node->attributes, .domain = ir::kSlipwayDomain}, node,
-       {node, reshape});
+  Fuse(graph,
+       {.op = "Linear",
+        .inputs = inputs,
+        .attributes = node->attributes,
+        .domain = ir::kSlipwayDomain},
+       node, {node, reshape});
   return true;
 }
 

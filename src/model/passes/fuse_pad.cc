@@ -7,7 +7,8 @@
 namespace slipway::passes {
 namespace {
 
-// pads of a constant-mode Pad, [begin..., end...] for every axis; nullopt when they are not constant or negative.
+// pads of a constant-mode Pad, [begin..., end...] for every axis; nullopt when they are not
+// constant or negative.
 std::optional<std::vector<int64_t>> PadsOf(const Node* pad, int rank) {
   if (pad->attributes.String("mode", "constant") != "constant") return std::nullopt;
   auto pads = IntsOf(pad->input(1));
@@ -25,7 +26,9 @@ std::optional<std::vector<int64_t>> PadsOf(const Node* pad, int rank) {
     }
     pads = all;
   }
-  if (pads->size() != 2 * n || std::any_of(pads->begin(), pads->end(), [](int64_t p) { return p < 0; })) return std::nullopt;
+  if (pads->size() != 2 * n ||
+      std::any_of(pads->begin(), pads->end(), [](int64_t p) { return p < 0; }))
+    return std::nullopt;
   return pads;
 }
 
@@ -41,7 +44,8 @@ bool FuseOne(Graph& graph, Node* node) {
   auto rank = RankOf(node->input(0));
   if (!pad || !rank || *rank < 3 || pad->input(0)->dtype() != DType::kFloat32) return false;
   if (node->attributes.String("auto_pad", "NOTSET") != "NOTSET") return false;
-  if (node->attributes.Int("ceil_mode", 0) || (node->output(1) && node->output(1)->IsUsed())) return false;
+  if (node->attributes.Int("ceil_mode", 0) || (node->output(1) && node->output(1)->IsUsed()))
+    return false;
   auto pads = PadsOf(pad, *rank);
   if (!pads) return false;
   size_t n = static_cast<size_t>(*rank), spatial = n - 2;
@@ -60,14 +64,16 @@ bool FuseOne(Graph& graph, Node* node) {
   }
   ir::Attributes attributes = node->attributes;
   if (max) {
-    // MaxPool pads with minus infinity: the same where that is the value, or where nothing is below zero anyway and no window lies in the
-    // padding alone.
+    // MaxPool pads with minus infinity: the same where that is the value, or where nothing is below
+    // zero anyway and no window lies in the padding alone.
     bool lowest = value <= std::numeric_limits<float>::lowest();
     Node* before = pad->input(0)->producer();
     auto kernel = node->attributes.Ints("kernel_shape");
     bool inside = !Has(node, "dilations", 1);
-    for (size_t i = 0; i < spatial && inside; ++i) inside = sum[i] < kernel[i] && sum[i + spatial] < kernel[i];
-    if (!lowest && !(value == 0 && before && before->Is("Relu") && inside && !Has(node, "pads", 0))) return false;
+    for (size_t i = 0; i < spatial && inside; ++i)
+      inside = sum[i] < kernel[i] && sum[i + spatial] < kernel[i];
+    if (!lowest && !(value == 0 && before && before->Is("Relu") && inside && !Has(node, "pads", 0)))
+      return false;
   } else if (value != 0) {
     return false;
   } else if (average) {

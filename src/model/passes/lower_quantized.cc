@@ -1,5 +1,5 @@
-// QDQ patterns to integer operators. The arithmetic of each is fixed in operators.inc; this pass only decides what becomes one and computes
-// its constants.
+// QDQ patterns to integer operators. The arithmetic of each is fixed in operators.inc; this pass
+// only decides what becomes one and computes its constants.
 
 #include <cmath>
 #include <limits>
@@ -15,13 +15,15 @@ namespace {
 constexpr char kDomain[] = "slipway";
 static_assert(std::string_view(kDomain) == ir::kSlipwayDomain);
 
-float Ratio(double numerator, double denominator) { return static_cast<float>(numerator / denominator); }
+float Ratio(double numerator, double denominator) {
+  return static_cast<float>(numerator / denominator);
+}
 
 // Where the result of a node goes: through clamps to a Quantize, or as float to whoever reads it.
 struct Output {
   std::optional<QParams> params;  // absent: float32
   int32_t q_min = 0, q_max = 0;
-  std::vector<Node*> nodes;       // Relu or Clip, and the Quantize
+  std::vector<Node*> nodes;  // Relu or Clip, and the Quantize
   // The divisor of the multiplier.
   double scale() const { return params ? params->scale : 1.0; }
 };
@@ -34,7 +36,9 @@ bool Clamp(const Activation& activation, Output& out) {
     return true;
   }
   if (activation.name != "Clip") return false;
-  auto code = [&](float v, int32_t infinite) { return std::isinf(v) ? infinite : out.params->CodeOf(v); };
+  auto code = [&](float v, int32_t infinite) {
+    return std::isinf(v) ? infinite : out.params->CodeOf(v);
+  };
   int32_t lo = code(activation.params[0], activation.params[0] < 0 ? out.q_min : out.q_max);
   int32_t hi = code(activation.params[1], activation.params[1] < 0 ? out.q_min : out.q_max);
   out.q_min = std::clamp(lo, out.q_min, out.q_max);
@@ -42,7 +46,8 @@ bool Clamp(const Activation& activation, Output& out) {
   return true;
 }
 
-// `own`: the activation that the node itself applies. When no Quantize can be reached the result is float, without activation.
+// `own`: the activation that the node itself applies. When no Quantize can be reached the result is
+// float, without activation.
 Output FindOutput(const Node* node, const Activation& own) {
   Output out;
   Node* user = node->output()->OnlyUser();
@@ -83,7 +88,8 @@ std::vector<Node*> Replaced(Node* node, const Output& out) {
   return nodes;
 }
 
-// Conv and Linear -------------------------------------------------------------------------------------------------------------
+// Conv and Linear
+// -------------------------------------------------------------------------------------------------------------
 
 struct Weighted {
   Node* node = nullptr;
@@ -99,13 +105,14 @@ std::optional<Weighted> ReadWeighted(Node* node) {
   w.conv = fused_conv || node->Is("Conv");
   auto rank = RankOf(node->input(1));
   if (w.conv) {
-    if (!fused_conv && node->attributes.String("auto_pad", "NOTSET") != "NOTSET") return std::nullopt;
+    if (!fused_conv && node->attributes.String("auto_pad", "NOTSET") != "NOTSET")
+      return std::nullopt;
   } else if (fused_linear || node->Is("MatMul") || node->Is("Gemm")) {
     if (rank != 2 || RankOf(node->input(0)).value_or(0) < 2) return std::nullopt;
     w.transposed = node->attributes.Int(fused_linear ? "transW" : "transB", 0) != 0;
     w.channel_axis = w.transposed ? 0 : 1;
-    bool plain = node->attributes.Float("alpha", 1) == 1 && node->attributes.Float("beta", 1) == 1 &&
-                 node->attributes.Int("transA", 0) == 0;
+    bool plain = node->attributes.Float("alpha", 1) == 1 &&
+                 node->attributes.Float("beta", 1) == 1 && node->attributes.Int("transA", 0) == 0;
     if (node->Is("Gemm") && !plain) return std::nullopt;
   } else {
     return std::nullopt;
@@ -119,8 +126,8 @@ std::optional<Weighted> ReadWeighted(Node* node) {
 }
 
 // Sum over the weights of |w| * the largest |x|, plus |bias|, must fit int32 for every channel.
-bool AccumulatorFits(const QWeights& weights, const Weighted& w, const QParams& x, const std::vector<int64_t>& bias,
-                     int64_t channels) {
+bool AccumulatorFits(const QWeights& weights, const Weighted& w, const QParams& x,
+                     const std::vector<int64_t>& bias, int64_t channels) {
   int64_t largest = std::max(std::abs(x.q_min - x.zero), std::abs(x.q_max - x.zero));
   std::vector<int64_t> sums(static_cast<size_t>(channels), 0);
   const int8_t* codes = weights.codes.data<int8_t>();
@@ -137,14 +144,16 @@ bool AccumulatorFits(const QWeights& weights, const Weighted& w, const QParams& 
 }
 
 // The bias in units of s_x * s_w; nullopt when it is not constant or one does not fit int32.
-std::optional<std::vector<int64_t>> IntegerBias(const Value* value, const QParams& x, const QWeights& weights, int64_t channels) {
+std::optional<std::vector<int64_t>> IntegerBias(const Value* value, const QParams& x,
+                                                const QWeights& weights, int64_t channels) {
   auto bias = BiasOf(value);
   if (!bias || static_cast<int64_t>(bias->values.size()) != channels) return std::nullopt;
   std::vector<int64_t> codes;
   for (size_t c = 0; c < bias->values.size(); ++c) {
     double unit = static_cast<double>(x.scale) * weights.scales[weights.scales.size() == 1 ? 0 : c];
     bool same_unit = !bias->codes.empty() && std::abs(bias->scales[c] - unit) <= 1e-6 * unit;
-    double code = same_unit ? static_cast<double>(bias->codes[c]) : std::nearbyint(bias->values[c] / unit);
+    double code =
+        same_unit ? static_cast<double>(bias->codes[c]) : std::nearbyint(bias->values[c] / unit);
     if (!(std::abs(code) <= std::numeric_limits<int32_t>::max())) return std::nullopt;
     codes.push_back(static_cast<int64_t>(code));
   }
@@ -170,10 +179,13 @@ bool LowerWeighted(Graph& graph, Node* node) {
   bool float_residual = w->residual && !z;
   Output out = float_residual ? Output{} : FindOutput(node, w->activation);
   std::vector<float> multiplier;
-  for (float s : weights->scales) multiplier.push_back(Ratio(static_cast<double>(x.params.scale) * s, out.scale()));
+  for (float s : weights->scales)
+    multiplier.push_back(Ratio(static_cast<double>(x.params.scale) * s, out.scale()));
 
-  std::vector<Value*> inputs{x.codes, graph.AddConstant(node->input(1)->name() + "_codes", weights->codes),
-                             AddFloats(graph, node->name() + "_multiplier", {static_cast<int64_t>(multiplier.size())}, multiplier)};
+  std::vector<Value*> inputs{x.codes,
+                             graph.AddConstant(node->input(1)->name() + "_codes", weights->codes),
+                             AddFloats(graph, node->name() + "_multiplier",
+                                       {static_cast<int64_t>(multiplier.size())}, multiplier)};
   if (!bias.empty() || z) inputs.push_back(nullptr);
   if (!bias.empty()) {
     std::vector<int32_t> narrow(bias.begin(), bias.end());
@@ -194,7 +206,10 @@ bool LowerWeighted(Graph& graph, Node* node) {
     attributes.Set("z_multiplier", Ratio(z.params.scale, out.scale()));
     attributes.Set("z_zero_point", int64_t{z.params.zero});
   }
-  Graph::NodeSpec spec{.op = w->conv ? "QConv" : "QLinear", .inputs = inputs, .attributes = attributes, .domain = kDomain};
+  Graph::NodeSpec spec{.op = w->conv ? "QConv" : "QLinear",
+                       .inputs = inputs,
+                       .attributes = attributes,
+                       .domain = kDomain};
   bool rest = !out.params && (float_residual || !w->activation.none());
   if (!rest) {
     Fuse(graph, std::move(spec), node, Replaced(node, out));
@@ -208,9 +223,15 @@ bool LowerWeighted(Graph& graph, Node* node) {
   if (float_residual) {
     ir::Attributes add;
     w->activation.WriteTo(add);
-    Fuse(graph, {.op = "Add", .inputs = {core->output(), w->residual}, .attributes = add, .domain = kDomain}, node, {node});
+    Fuse(graph,
+         {.op = "Add",
+          .inputs = {core->output(), w->residual},
+          .attributes = add,
+          .domain = kDomain},
+         node, {node});
   } else {
-    Node* tail = AddActivation(graph, w->activation, core->output(), node, node->name() + "/activation");
+    Node* tail =
+        AddActivation(graph, w->activation, core->output(), node, node->name() + "/activation");
     tail->sources = core->sources;
     std::string name = node->output()->name();
     graph.ReplaceAllUses(node->output(), tail->output());
@@ -220,7 +241,8 @@ bool LowerWeighted(Graph& graph, Node* node) {
   return true;
 }
 
-// Elementwise and pooling -----------------------------------------------------------------------------------------------------
+// Elementwise and pooling
+// -----------------------------------------------------------------------------------------------------
 
 bool LowerBinary(Graph& graph, Node* node) {
   bool mul = node->Is("Mul");
@@ -230,16 +252,22 @@ bool LowerBinary(Graph& graph, Node* node) {
   Activation own = Activation::Read(node->attributes);
   Output out = FindOutput(node, own);
   if (!out.params && !own.none()) return false;
-  ir::Attributes attributes{{"a_zero_point", int64_t{a.params.zero}}, {"b_zero_point", int64_t{b.params.zero}}};
+  ir::Attributes attributes{{"a_zero_point", int64_t{a.params.zero}},
+                            {"b_zero_point", int64_t{b.params.zero}}};
   if (mul) {
-    attributes.Set("multiplier", Ratio(static_cast<double>(a.params.scale) * b.params.scale, out.scale()));
+    attributes.Set("multiplier",
+                   Ratio(static_cast<double>(a.params.scale) * b.params.scale, out.scale()));
   } else {
     attributes.Set("a_multiplier", Ratio(a.params.scale, out.scale()));
     attributes.Set("b_multiplier", Ratio(b.params.scale, out.scale()));
   }
   Write(out, attributes);
-  Fuse(graph, {.op = mul ? "QMul" : "QAdd", .inputs = {a.codes, b.codes}, .attributes = attributes, .domain = kDomain}, node,
-       Replaced(node, out));
+  Fuse(graph,
+       {.op = mul ? "QMul" : "QAdd",
+        .inputs = {a.codes, b.codes},
+        .attributes = attributes,
+        .domain = kDomain},
+       node, Replaced(node, out));
   return true;
 }
 
@@ -258,11 +286,14 @@ bool LowerPool(Graph& graph, Node* node) {
   attributes.Set("multiplier", Ratio(x.params.scale, out.scale()));
   attributes.Set("x_zero_point", int64_t{x.params.zero});
   Write(out, attributes);
-  Fuse(graph, {.op = "QAveragePool", .inputs = {x.codes}, .attributes = attributes, .domain = kDomain}, node, Replaced(node, out));
+  Fuse(graph,
+       {.op = "QAveragePool", .inputs = {x.codes}, .attributes = attributes, .domain = kDomain},
+       node, Replaced(node, out));
   return true;
 }
 
-// Quantize behind a chain of elementwise operators of one variable behind a Dequantize: a table, or a change of scale.
+// Quantize behind a chain of elementwise operators of one variable behind a Dequantize: a table, or
+// a change of scale.
 bool LowerUnary(Graph& graph, Node* node) {
   auto y = node->IsSlipway("Quantize") ? PerTensorParams(node) : std::nullopt;
   if (!y) return false;
@@ -276,13 +307,16 @@ bool LowerUnary(Graph& graph, Node* node) {
   Dequantized x = DequantizedValue(value);
   if (!x) return false;
   if (chain.size() == 1) {
-    ir::Attributes attributes{{"multiplier", Ratio(x.params.scale, y->scale)}, {"x_zero_point", int64_t{x.params.zero}}};
+    ir::Attributes attributes{{"multiplier", Ratio(x.params.scale, y->scale)},
+                              {"x_zero_point", int64_t{x.params.zero}}};
     Output out;
     out.params = y;
     out.q_min = y->q_min;
     out.q_max = y->q_max;
     Write(out, attributes);
-    Fuse(graph, {.op = "QRescale", .inputs = {x.codes}, .attributes = attributes, .domain = kDomain}, node, chain);
+    Fuse(graph,
+         {.op = "QRescale", .inputs = {x.codes}, .attributes = attributes, .domain = kDomain}, node,
+         chain);
     return true;
   }
   // All 256 codes through the very operators: position i holds the code whose bits are i.
@@ -296,7 +330,8 @@ bool LowerUnary(Graph& graph, Node* node) {
   const Value* from = x.codes;
   for (const Node* step : steps) {
     std::vector<Tensor> inputs;
-    for (const Value* v : step->inputs()) inputs.push_back(v == from ? current : v ? *v->constant() : Tensor());
+    for (const Value* v : step->inputs())
+      inputs.push_back(v == from ? current : v ? *v->constant() : Tensor());
     auto made = EvaluateNode(*step, inputs);
     if (!made.ok()) return false;
     current = std::move((*made)[0]);
@@ -304,7 +339,8 @@ bool LowerUnary(Graph& graph, Node* node) {
   }
   if (current.count() != 256) return false;
   Value* table = graph.AddConstant(chain.front()->name() + "_table", current.Reshaped({256}));
-  Fuse(graph, {.op = "QLookup", .inputs = {x.codes, table}, .domain = kDomain}, chain.front(), chain);
+  Fuse(graph, {.op = "QLookup", .inputs = {x.codes, table}, .domain = kDomain}, chain.front(),
+       chain);
   return true;
 }
 
@@ -313,7 +349,8 @@ bool LowerUnary(Graph& graph, Node* node) {
 Result<int> LowerQuantized(ir::Graph& graph, const PassOptions&) {
   int changes = VisitNodes(graph, [&](Node* node) {
     if (node->inputs().empty() || !node->output()) return false;
-    return LowerWeighted(graph, node) || LowerBinary(graph, node) || LowerPool(graph, node) || LowerUnary(graph, node);
+    return LowerWeighted(graph, node) || LowerBinary(graph, node) || LowerPool(graph, node) ||
+           LowerUnary(graph, node);
   });
   if (changes) graph.RemoveUnused();
   return changes;

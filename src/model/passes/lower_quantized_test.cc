@@ -3,9 +3,10 @@
 namespace slipway::passes {
 namespace {
 
-// Runs the integer level and compares with the QDQ graph: codes may differ by one step (the float graph rounds twice), and few of them.
-// `layers` that follow each other pass differences on.
-std::unique_ptr<Graph> Lower(const std::string& text, PassOptions options = {.level = Level::kInteger}, int layers = 1) {
+// Runs the integer level and compares with the QDQ graph: codes may differ by one step (the float
+// graph rounds twice), and few of them. `layers` that follow each other pass differences on.
+std::unique_ptr<Graph> Lower(const std::string& text,
+                             PassOptions options = {.level = Level::kInteger}, int layers = 1) {
   auto before = Parse(text);
   auto after = before->Clone();
   options.verify_each = true;
@@ -31,7 +32,8 @@ std::unique_ptr<Graph> Lower(const std::string& text, PassOptions options = {.le
       EXPECT_LE(std::abs(x[i] - y[i]), layers) << name << " element " << i;
       different += x[i] != y[i];
     }
-    EXPECT_LE(different, 2 + x.size() * static_cast<size_t>(layers) / 50) << name << "\n" << ir::ToText(*after);
+    EXPECT_LE(different, 2 + x.size() * static_cast<size_t>(layers) / 50) << name << "\n"
+                                                                          << ir::ToText(*after);
   }
   return after;
 }
@@ -63,7 +65,8 @@ std::string G(const std::string& body) { return "graph \"g\" {\n" + body + "\n}"
 
 TEST(LowerQuantized, ConvChainInPyTorchForm) {
   auto made = Lower(G(R"(
-      input %x: float32[2, 4, 6, 6])" + std::string(kConstants) + R"(
+      input %x: float32[2, 4, 6, 6])" +
+                      std::string(kConstants) + R"(
       %qx = slipway.Quantize(%x, %s, %z) {signed = 0}
       %dx = slipway.Dequantize(%qx, %s, %z) {signed = 0}
       %c = Conv(%dx, %dw, %b) {pads = [1, 1, 1, 1]}
@@ -93,7 +96,8 @@ TEST(LowerQuantized, BiasCodesOfTheRightScaleComeThrough) {
       %y = slipway.Quantize(%d, %t, %z) {signed = 0}
       output %y)"));
   ASSERT_EQ(Ops(*made), "QConv");
-  EXPECT_EQ(made->nodes().front()->constant_input(3)->ToInts(), (std::vector<int64_t>{5000, -3000, 20000, 100}));
+  EXPECT_EQ(made->nodes().front()->constant_input(3)->ToInts(),
+            (std::vector<int64_t>{5000, -3000, 20000, 100}));
   float m = static_cast<float>(static_cast<double>(0.02f) * 0.0005f / 0.03f);
   EXPECT_EQ(made->nodes().front()->constant_input(2)->ToDoubles()[2], m);
 }
@@ -133,14 +137,18 @@ TEST(LowerQuantized, LinearInEveryForm) {
       const %b: float32[4] = [0.5, -0.25, 1, 0.1]
       %x = slipway.Dequantize(%q, %s, %z) {signed = 0}
 )";
-  for (const char* body : {"%d = slipway.Dequantize(%w, %ws) {axis = 1} %m = MatMul(%x, %d) %v = Add(%m, %b)",
-                           "%d = slipway.Dequantize(%w, %ws) {axis = 1} %v = Gemm(%x, %d, %b)",
-                           "const %wt: int8[4, 8] = iota  %d = slipway.Dequantize(%wt, %ws) {axis = 0} %v = Gemm(%x, %d, %b) {transB = 1}",
-                           "const %wt: int8[4, 8] = iota  %d = slipway.Dequantize(%wt, %ws) {axis = 0}"
-                           " %t = Transpose(%d) {perm = [1, 0]} %v = MatMul(%x, %t)",
-                           "const %wf: float32[8, 4] = random(3) %i = slipway.Quantize(%wf, %s) %d = slipway.Dequantize(%i, %s)"
-                           " %v = MatMul(%x, %d)",
-                           "const %wu: uint8[8, 4] = iota %d = slipway.Dequantize(%wu, %s, %wz) {signed = 0} %v = MatMul(%x, %d)"}) {
+  for (const char* body :
+       {"%d = slipway.Dequantize(%w, %ws) {axis = 1} %m = MatMul(%x, %d) %v = Add(%m, %b)",
+        "%d = slipway.Dequantize(%w, %ws) {axis = 1} %v = Gemm(%x, %d, %b)",
+        "const %wt: int8[4, 8] = iota  %d = slipway.Dequantize(%wt, %ws) {axis = 0} %v = Gemm(%x, "
+        "%d, %b) {transB = 1}",
+        "const %wt: int8[4, 8] = iota  %d = slipway.Dequantize(%wt, %ws) {axis = 0}"
+        " %t = Transpose(%d) {perm = [1, 0]} %v = MatMul(%x, %t)",
+        "const %wf: float32[8, 4] = random(3) %i = slipway.Quantize(%wf, %s) %d = "
+        "slipway.Dequantize(%i, %s)"
+        " %v = MatMul(%x, %d)",
+        "const %wu: uint8[8, 4] = iota %d = slipway.Dequantize(%wu, %s, %wz) {signed = 0} %v = "
+        "MatMul(%x, %d)"}) {
     std::string text = head + "const %wz: uint8[] = fill(128)\n" + body;
     auto made = Lower(G(text + "\n %y = slipway.Quantize(%v, %s, %z) {signed = 0}\n output %y"));
     EXPECT_EQ(Ops(*made), "QLinear") << body;
@@ -174,7 +182,8 @@ TEST(LowerQuantized, ElementwiseAndPooling) {
   test("%v = Mul(%y, %x)", "QMul");
   test("%v = GlobalAveragePool(%x)", "QAveragePool");
   test("const %axes: int64[2] = [2, 3] %v = ReduceMean(%x, %axes)", "QAveragePool");
-  test("%v = AveragePool(%y) {kernel_shape = [3, 3], pads = [1, 1, 1, 1], count_include_pad = 1}", "QAveragePool");
+  test("%v = AveragePool(%y) {kernel_shape = [3, 3], pads = [1, 1, 1, 1], count_include_pad = 1}",
+       "QAveragePool");
   test("%v = AveragePool(%y) {kernel_shape = [3, 3], pads = [1, 1, 1, 1]}", "QAveragePool");
   test("%v = Concat(%x, %y) {axis = 1}", "QRescale QRescale Concat");
   test("%v = Gelu(%x)", "QLookup");
@@ -196,17 +205,19 @@ TEST(LowerQuantized, LeavesWhatTheContractCannotSay) {
       const %huge: float32[4] = [1e9, 0, 0, 0]
       %x = slipway.Dequantize(%q, %s, %z) {signed = 0}
 )";
-  for (const char* body : {// asymmetric weights
-                           "%d = slipway.Dequantize(%w, %ws, %kz) {axis = 1} %v = MatMul(%x, %d)",
-                           // scales along the wrong axis
-                           "%d = slipway.Dequantize(%w, %ks) {axis = 0} %v = MatMul(%x, %d)",
-                           // 16-bit weights
-                           "%d = slipway.Dequantize(%wide, %ws) {axis = 1, bits = 16} %v = MatMul(%x, %d)",
-                           // a bias beyond int32
-                           "%d = slipway.Dequantize(%w, %ws) {axis = 1} %v = Gemm(%x, %d, %huge)",
-                           // weights that are no constants
-                           "%d = slipway.Dequantize(%p, %s, %z) {signed = 0} %v = MatMul(%x, %d)"}) {
-    auto made = Lower(G(head + body + "\n %y = slipway.Quantize(%v, %s, %z) {signed = 0}\n output %y"));
+  for (const char* body :
+       {// asymmetric weights
+        "%d = slipway.Dequantize(%w, %ws, %kz) {axis = 1} %v = MatMul(%x, %d)",
+        // scales along the wrong axis
+        "%d = slipway.Dequantize(%w, %ks) {axis = 0} %v = MatMul(%x, %d)",
+        // 16-bit weights
+        "%d = slipway.Dequantize(%wide, %ws) {axis = 1, bits = 16} %v = MatMul(%x, %d)",
+        // a bias beyond int32
+        "%d = slipway.Dequantize(%w, %ws) {axis = 1} %v = Gemm(%x, %d, %huge)",
+        // weights that are no constants
+        "%d = slipway.Dequantize(%p, %s, %z) {signed = 0} %v = MatMul(%x, %d)"}) {
+    auto made =
+        Lower(G(head + body + "\n %y = slipway.Quantize(%v, %s, %z) {signed = 0}\n output %y"));
     auto ops = CountOps(*made);
     EXPECT_EQ(ops["slipway.QLinear"], 0) << body;
     EXPECT_EQ(ops["slipway.Linear"] + ops["MatMul"], 1) << body;

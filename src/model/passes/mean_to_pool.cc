@@ -29,7 +29,8 @@ bool Convert(Graph& graph, Node* node) {
   SymShape pooled(in.size(), Dim(1));
   pooled[0] = in[0];
   pooled[1] = in[1];
-  Node* pool = graph.AddNode({.op = "GlobalAveragePool", .inputs = {x}, .name = node->name() + "/pool"}, node);
+  Node* pool = graph.AddNode(
+      {.op = "GlobalAveragePool", .inputs = {x}, .name = node->name() + "/pool"}, node);
   pool->sources = node->sources;
   pool->output()->set_type({x->dtype(), pooled});
   Value* shape = AddInts(graph, "", *target);

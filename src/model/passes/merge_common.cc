@@ -7,7 +7,8 @@
 namespace slipway::passes {
 namespace {
 
-// Larger constants are weights: equal ones are rare, and comparing all of them costs a pass over the model.
+// Larger constants are weights: equal ones are rare, and comparing all of them costs a pass over
+// the model.
 constexpr size_t kMaxConstantBytes = 64 << 10;
 
 bool SameConstant(const Tensor& a, const Tensor& b) {
@@ -19,14 +20,16 @@ int MergeConstants(Graph& graph) {
   std::unordered_map<uint64_t, std::vector<Value*>> seen;
   std::vector<Value*> constants;
   for (const auto& v : graph.values()) {
-    if (v->is_constant() && !v->is_output() && v->IsUsed() && v->constant()->bytes().size() <= kMaxConstantBytes) {
+    if (v->is_constant() && !v->is_output() && v->IsUsed() &&
+        v->constant()->bytes().size() <= kMaxConstantBytes) {
       constants.push_back(v.get());
     }
   }
   int merged = 0;
   for (Value* v : constants) {
     const Tensor& t = *v->constant();
-    uint64_t key = HashCombine(Hash64(t.bytes()), Hash64(t.dims().ToString(), static_cast<uint64_t>(t.dtype())));
+    uint64_t key = HashCombine(Hash64(t.bytes()),
+                               Hash64(t.dims().ToString(), static_cast<uint64_t>(t.dtype())));
     bool found = false;
     for (Value* other : seen[key]) {
       if (!SameConstant(t, *other->constant())) continue;

@@ -12,7 +12,8 @@ struct Range {
   int64_t start, end, step;
 };
 
-// The ranges of a Slice with constant, positive steps, by axis; ends beyond a known extent are cut off.
+// The ranges of a Slice with constant, positive steps, by axis; ends beyond a known extent are cut
+// off.
 std::optional<std::map<int64_t, Range>> RangesOf(const Node* node) {
   if (!node || !node->Is("Slice")) return std::nullopt;
   const auto& shape = node->input(0)->type().shape;
@@ -33,7 +34,8 @@ std::optional<std::map<int64_t, Range>> RangesOf(const Node* node) {
   std::map<int64_t, Range> ranges;
   for (size_t i = 0; i < axes.size(); ++i) {
     int64_t axis = NormalAxis(axes[i], static_cast<int>(shape->size()));
-    if (axis < 0 || axis >= static_cast<int64_t>(shape->size()) || steps[i] <= 0) return std::nullopt;
+    if (axis < 0 || axis >= static_cast<int64_t>(shape->size()) || steps[i] <= 0)
+      return std::nullopt;
     Range r{(*starts)[i], (*ends)[i], steps[i]};
     const Dim& d = (*shape)[static_cast<size_t>(axis)];
     if (d.known()) {
@@ -48,7 +50,8 @@ std::optional<std::map<int64_t, Range>> RangesOf(const Node* node) {
   return ranges;
 }
 
-// Slice(Slice(x)): one Slice when they cut different axes, or the same with unit steps inside a known extent.
+// Slice(Slice(x)): one Slice when they cut different axes, or the same with unit steps inside a
+// known extent.
 bool MergeChain(Graph& graph, Node* node) {
   auto outer = RangesOf(node);
   if (!outer) return false;
@@ -75,8 +78,8 @@ bool MergeChain(Graph& graph, Node* node) {
   }
   Fuse(graph,
        {.op = "Slice",
-        .inputs = {inner->input(0), AddInts(graph, "", starts), AddInts(graph, "", ends), AddInts(graph, "", axes),
-                   AddInts(graph, "", steps)}},
+        .inputs = {inner->input(0), AddInts(graph, "", starts), AddInts(graph, "", ends),
+                   AddInts(graph, "", axes), AddInts(graph, "", steps)}},
        node, {inner, node});
   return true;
 }
@@ -98,7 +101,8 @@ bool ToSplit(Graph& graph, Value* value) {
   for (auto& [axis, pieces] : by_axis) {
     const Dim& extent = (*value->type().shape)[static_cast<size_t>(axis)];
     if (pieces.size() < 2 || !extent.known()) continue;
-    std::sort(pieces.begin(), pieces.end(), [](const Piece& a, const Piece& b) { return a.range.start < b.range.start; });
+    std::sort(pieces.begin(), pieces.end(),
+              [](const Piece& a, const Piece& b) { return a.range.start < b.range.start; });
     int64_t at = 0;
     bool covers = true;
     std::vector<int64_t> sizes;
@@ -140,7 +144,8 @@ bool ToSplit(Graph& graph, Value* value) {
 
 Result<int> MergeSlices(ir::Graph& graph, const PassOptions&) {
   int changes = VisitNodes(graph, [&](Node* node) { return MergeChain(graph, node); });
-  changes += VisitNodes(graph, [&](Node* node) { return node->Is("Slice") && ToSplit(graph, node->input(0)); });
+  changes += VisitNodes(
+      graph, [&](Node* node) { return node->Is("Slice") && ToSplit(graph, node->input(0)); });
   if (changes) graph.RemoveUnused();
   return changes;
 }

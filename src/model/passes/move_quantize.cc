@@ -8,12 +8,16 @@
 namespace slipway::passes {
 namespace {
 
-// Operators that only select, order or copy elements, or take the largest: they commute with Quantize and Dequantize exactly.
+// Operators that only select, order or copy elements, or take the largest: they commute with
+// Quantize and Dequantize exactly.
 bool MovesData(const Node* node) {
   static const std::vector<std::string_view> kOps = {
-      "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose",    "Concat",       "Slice",          "Split", "Pad",
-      "Gather",  "Expand",  "Tile",    "Identity",  "DepthToSpace", "SpaceToDepth", "GatherElements", "MaxPool"};
-  if (!node || !node->domain().empty() || std::find(kOps.begin(), kOps.end(), node->op()) == kOps.end()) return false;
+      "Reshape",  "Flatten",      "Squeeze",      "Unsqueeze",      "Transpose", "Concat",
+      "Slice",    "Split",        "Pad",          "Gather",         "Expand",    "Tile",
+      "Identity", "DepthToSpace", "SpaceToDepth", "GatherElements", "MaxPool"};
+  if (!node || !node->domain().empty() ||
+      std::find(kOps.begin(), kOps.end(), node->op()) == kOps.end())
+    return false;
   // The second output of MaxPool counts positions, not values.
   return !(node->Is("MaxPool") && node->outputs().size() > 1);
 }
@@ -27,7 +31,8 @@ std::optional<double> FillOf(const Node* pad) {
 }
 
 // A copy of `node` on codes; `inputs` its data inputs.
-Node* OnCodes(Graph& graph, Node* node, const std::vector<Value*>& inputs, const QParams& params, int32_t fill, Node* before) {
+Node* OnCodes(Graph& graph, Node* node, const std::vector<Value*>& inputs, const QParams& params,
+              int32_t fill, Node* before) {
   Graph::NodeSpec spec{.op = node->op(),
                        .inputs = node->inputs(),
                        .attributes = node->attributes,
@@ -55,7 +60,10 @@ Node* OnCodes(Graph& graph, Node* node, const std::vector<Value*>& inputs, const
 Node* CopyQuantization(Graph& graph, const Node* like, Value* input, DType dtype, Node* before) {
   std::vector<Value*> inputs = like->inputs();
   inputs[0] = input;
-  Node* made = graph.AddNode({.op = like->op(), .inputs = inputs, .attributes = like->attributes, .domain = ir::kSlipwayDomain,
+  Node* made = graph.AddNode({.op = like->op(),
+                              .inputs = inputs,
+                              .attributes = like->attributes,
+                              .domain = ir::kSlipwayDomain,
                               .name = like->name()},
                              before);
   made->sources = like->sources;
@@ -120,7 +128,8 @@ bool PullUpSplit(Graph& graph, Node* split) {
   }
   Dequantized from = DequantizedValue(split->input(0));
   if (!params || (from && !from.codes->is_constant())) return false;
-  const Node* like = *std::find_if(quantizes.begin(), quantizes.end(), [](Node* q) { return q != nullptr; });
+  const Node* like =
+      *std::find_if(quantizes.begin(), quantizes.end(), [](Node* q) { return q != nullptr; });
   Node* quantize = CopyQuantization(graph, like, split->input(0), params->codes, split);
   Node* made = OnCodes(graph, split, {quantize->output()}, *params, 0, split);
   for (size_t i = 0; i < quantizes.size(); ++i) {
@@ -147,9 +156,13 @@ bool PushDown(Graph& graph, Node* move) {
   }
   if (move->Is("Pad")) {
     // The filling must be a code: zero is.
-    if (FillOf(move) != 0.0 || first.params.zero < first.params.q_min || first.params.zero > first.params.q_max) return false;
+    if (FillOf(move) != 0.0 || first.params.zero < first.params.q_min ||
+        first.params.zero > first.params.q_max)
+      return false;
   }
-  if (std::none_of(move->outputs().begin(), move->outputs().end(), [](const Value* v) { return v && v->IsUsed(); })) return false;
+  if (std::none_of(move->outputs().begin(), move->outputs().end(),
+                   [](const Value* v) { return v && v->IsUsed(); }))
+    return false;
   Node* dequantize = move->input(0)->producer();
   Node* made = OnCodes(graph, move, codes, first.params, first.params.zero, move);
   for (size_t i = 0; i < move->outputs().size(); ++i) {
@@ -164,13 +177,17 @@ bool PushDown(Graph& graph, Node* move) {
   return true;
 }
 
-// Transpose(Dequantize(constant, per channel)): the weights of a linear layer as PyTorch exports them.
+// Transpose(Dequantize(constant, per channel)): the weights of a linear layer as PyTorch exports
+// them.
 bool TransposeWeights(Graph& graph, Node* move) {
   if (!move->Is("Transpose")) return false;
   Node* node = SlipwayProducerOf(move->input(0), "Dequantize");
   auto perm = move->attributes.Ints("perm");
-  if (!node || !node->input(0)->is_constant() || node->attributes.Int("group", 0) != 0 || perm.empty()) return false;
-  auto codes = EvaluateOp("Transpose", "", move->attributes, std::vector<Tensor>{*node->constant_input(0)});
+  if (!node || !node->input(0)->is_constant() || node->attributes.Int("group", 0) != 0 ||
+      perm.empty())
+    return false;
+  auto codes =
+      EvaluateOp("Transpose", "", move->attributes, std::vector<Tensor>{*node->constant_input(0)});
   if (!codes.ok()) return false;
   int64_t axis = NormalAxis(node->attributes.Int("axis", 1), static_cast<int>(perm.size()));
   std::vector<Value*> inputs = node->inputs();
@@ -178,8 +195,12 @@ bool TransposeWeights(Graph& graph, Node* move) {
   ir::Attributes attributes = node->attributes;
   auto at = std::find(perm.begin(), perm.end(), axis);
   if (at != perm.end()) attributes.Set("axis", static_cast<int64_t>(at - perm.begin()));
-  Fuse(graph, {.op = "Dequantize", .inputs = inputs, .attributes = attributes, .domain = ir::kSlipwayDomain}, node,
-       {node, move});
+  Fuse(graph,
+       {.op = "Dequantize",
+        .inputs = inputs,
+        .attributes = attributes,
+        .domain = ir::kSlipwayDomain},
+       node, {node, move});
   return true;
 }
 
@@ -190,7 +211,11 @@ Result<int> MoveQuantize(ir::Graph& graph, const PassOptions&) {
   // A chain of operators takes as many sweeps as it is long.
   for (int sweep = 0; sweep < 64; ++sweep) {
     int moved = VisitNodes(
-        graph, [&](Node* node) { return Cancel(graph, node) || PullUp(graph, node) || PullUpSplit(graph, node); }, true);
+        graph,
+        [&](Node* node) {
+          return Cancel(graph, node) || PullUp(graph, node) || PullUpSplit(graph, node);
+        },
+        true);
     moved += VisitNodes(graph, [&](Node* node) {
       return TransposeWeights(graph, node) || PushDown(graph, node) || Cancel(graph, node);
     });

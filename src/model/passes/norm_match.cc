@@ -32,7 +32,8 @@ std::optional<int64_t> TrailingAxis(const Node* mean) {
   for (int64_t& a : *axes) a = NormalAxis(a, *rank);
   std::sort(axes->begin(), axes->end());
   for (size_t i = 0; i < axes->size(); ++i) {
-    if ((*axes)[i] != *rank - static_cast<int64_t>(axes->size()) + static_cast<int64_t>(i)) return std::nullopt;
+    if ((*axes)[i] != *rank - static_cast<int64_t>(axes->size()) + static_cast<int64_t>(i))
+      return std::nullopt;
   }
   return (*axes)[0];
 }
@@ -70,10 +71,12 @@ Value* NormParameter(Graph& graph, const Node* node, const Value* x, const Dims&
     for (int i = 1; i < dims.rank(); ++i) rest.push_back(dims[static_cast<size_t>(i)]);
     dims = rest;
   }
-  if (dims == normal) return dims == t->dims() ? other : graph.AddConstant(other->name(), t->Reshaped(dims));
+  if (dims == normal)
+    return dims == t->dims() ? other : graph.AddConstant(other->name(), t->Reshaped(dims));
   if (t->count() != 1 || normal.count() > 1 << 20) return nullptr;
   float v = static_cast<float>(*ScalarOf(other));
-  return AddFloats(graph, other->name(), normal, std::vector<float>(static_cast<size_t>(normal.count()), v));
+  return AddFloats(graph, other->name(), normal,
+                   std::vector<float>(static_cast<size_t>(normal.count()), v));
 }
 
 }  // namespace slipway::passes

@@ -1,5 +1,6 @@
 #pragma once
-// The common half of recover-layernorm and recover-rmsnorm: 1 / sqrt(mean(x * x) + epsilon) in the forms exporters write it.
+// The common half of recover-layernorm and recover-rmsnorm: 1 / sqrt(mean(x * x) + epsilon) in the
+// forms exporters write it.
 
 #include "model/passes/rewrite.h"
 
@@ -21,7 +22,8 @@ InverseDeviation MatchInverseDeviation(Value* value);
 // The first axis of a ReduceMean with keepdims over the last axes; nullopt when it is another one.
 std::optional<int64_t> TrailingAxis(const Node* mean);
 
-// The constant operand of `node` other than `x`, in the extent `normal` (leading ones dropped, a scalar spread); null when it has another.
+// The constant operand of `node` other than `x`, in the extent `normal` (leading ones dropped, a
+// scalar spread); null when it has another.
 Value* NormParameter(Graph& graph, const Node* node, const Value* x, const Dims& normal);
 
 }  // namespace slipway::passes

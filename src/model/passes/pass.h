@@ -1,6 +1,6 @@
 #pragma once
-// Graph passes: one .cc and one _test.cc each, listed, named, timed and switched in one table (passes.inc). docs/add-a-pass.md
-// shows how to write one.
+// Graph passes: one .cc and one _test.cc each, listed, named, timed and switched in one table
+// (passes.inc). docs/add-a-pass.md shows how to write one.
 
 #include <span>
 #include <string>
@@ -13,11 +13,13 @@ namespace slipway::passes {
 
 // What a graph may contain afterwards. Each level includes those before it.
 enum class Level : int {
-  kOnnx = 1,     // ONNX operators only: clean-up and recovery of operators that the exporter took apart
-  kFused = 2,    // plus the fused float operators of the slipway domain (Conv, Linear, Add with epilogues)
+  kOnnx =
+      1,  // ONNX operators only: clean-up and recovery of operators that the exporter took apart
+  kFused =
+      2,  // plus the fused float operators of the slipway domain (Conv, Linear, Add with epilogues)
   kInteger = 3,  // plus the integer operators: QDQ patterns become QConv, QLinear, ...
 };
-const char* LevelName(Level level);                // "onnx", "fused", "integer"
+const char* LevelName(Level level);  // "onnx", "fused", "integer"
 Result<Level> LevelFromName(std::string_view name);
 
 struct PassOptions {
@@ -32,8 +34,9 @@ struct PassOptions {
       true;
 #endif
   int max_rounds = 10;  // per level; a round runs every pass once
-  // Also rewrites whose results differ in the last bits: x / c as x * (1 / c) for any c. Fusions that re-associate (batch
-  // normalisation into weights, recovered LayerNormalization and the like) are always on: switch them off by name.
+  // Also rewrites whose results differ in the last bits: x / c as x * (1 / c) for any c. Fusions
+  // that re-associate (batch normalisation into weights, recovered LayerNormalization and the like)
+  // are always on: switch them off by name.
   bool allow_rounding = false;
 };
 
@@ -41,8 +44,9 @@ struct PassInfo {
   const char* name;
   const char* description;
   Level level;
-  // Rewrites the graph; returns how many places it changed. Nodes that it made useless are gone afterwards, types of new values may be
-  // missing (RunPasses infers them again), the order of nodes is topological.
+  // Rewrites the graph; returns how many places it changed. Nodes that it made useless are gone
+  // afterwards, types of new values may be missing (RunPasses infers them again), the order of
+  // nodes is topological.
   Result<int> (*run)(ir::Graph&, const PassOptions&);
 };
 
@@ -52,14 +56,15 @@ const PassInfo* FindPass(std::string_view name);
 
 struct PassReport {
   std::string name;
-  int runs = 0;     // rounds in which it ran
-  int changes = 0;  // places changed, all rounds
-  double ms = 0;    // all rounds, with shape inference after it
+  int runs = 0;                           // rounds in which it ran
+  int changes = 0;                        // places changed, all rounds
+  double ms = 0;                          // all rounds, with shape inference after it
   int nodes_before = 0, nodes_after = 0;  // around its first and last run
 };
 
-// Runs the passes of the levels up to options.level, level after level, each in rounds until nothing changes. Needs no inferred shapes
-// beforehand. Errors: InvalidArgument (an unknown name in `disabled` or `only`), what inference or the verifier says, with the pass named.
+// Runs the passes of the levels up to options.level, level after level, each in rounds until
+// nothing changes. Needs no inferred shapes beforehand. Errors: InvalidArgument (an unknown name in
+// `disabled` or `only`), what inference or the verifier says, with the pass named.
 Result<std::vector<PassReport>> RunPasses(ir::Graph& graph, const PassOptions& options = {});
 
 // A table for people: one line a pass that changed something, then the sum.

@@ -13,7 +13,8 @@ namespace slipway::passes {
 namespace {
 
 constexpr PassInfo kPasses[] = {
-#define SLIPWAY_PASS(FUNCTION, NAME, LEVEL, DESCRIPTION) {NAME, DESCRIPTION, Level::LEVEL, &FUNCTION},
+#define SLIPWAY_PASS(FUNCTION, NAME, LEVEL, DESCRIPTION) \
+  {NAME, DESCRIPTION, Level::LEVEL, &FUNCTION},
 #include "model/passes/passes.inc"
 #undef SLIPWAY_PASS
 };
@@ -23,15 +24,19 @@ constexpr PassInfo kPasses[] = {
 std::span<const PassInfo> AllPasses() { return kPasses; }
 
 const PassInfo* FindPass(std::string_view name) {
-  auto found = std::find_if(std::begin(kPasses), std::end(kPasses), [&](const PassInfo& p) { return p.name == name; });
+  auto found = std::find_if(std::begin(kPasses), std::end(kPasses),
+                            [&](const PassInfo& p) { return p.name == name; });
   return found == std::end(kPasses) ? nullptr : found;
 }
 
 const char* LevelName(Level level) {
   switch (level) {
-    case Level::kOnnx: return "onnx";
-    case Level::kFused: return "fused";
-    case Level::kInteger: return "integer";
+    case Level::kOnnx:
+      return "onnx";
+    case Level::kFused:
+      return "fused";
+    case Level::kInteger:
+      return "integer";
   }
   return "unknown";
 }
@@ -40,7 +45,8 @@ Result<Level> LevelFromName(std::string_view name) {
   for (Level level : {Level::kOnnx, Level::kFused, Level::kInteger}) {
     if (name == LevelName(level)) return level;
   }
-  return InvalidArgument("there is no pass level '" + std::string(name) + "'; choose onnx, fused or integer");
+  return InvalidArgument("there is no pass level '" + std::string(name) +
+                         "'; choose onnx, fused or integer");
 }
 
 }  // namespace slipway::passes

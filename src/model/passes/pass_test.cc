@@ -32,13 +32,15 @@ TEST(Passes, LevelsDecideWhatRuns) {
   EXPECT_EQ(CountOps(*onnx), (std::map<std::string, int>{{"Conv", 1}, {"Relu", 1}}));
   auto fused = RunAndCheck(*graph, {.level = Level::kFused}, 1e-5);
   EXPECT_EQ(CountOps(*fused), (std::map<std::string, int>{{"slipway.Conv", 1}}));
-  for (Level level : {Level::kOnnx, Level::kFused, Level::kInteger}) EXPECT_EQ(*LevelFromName(LevelName(level)), level);
+  for (Level level : {Level::kOnnx, Level::kFused, Level::kInteger})
+    EXPECT_EQ(*LevelFromName(LevelName(level)), level);
   EXPECT_FALSE(LevelFromName("full").ok());
 }
 
 TEST(Passes, CanBeSwitched) {
   auto graph = Parse(kText);
-  auto made = RunAndCheck(*graph, {.level = Level::kFused, .disabled = {"fuse-conv", "fuse-batchnorm"}}, 1e-5);
+  auto made = RunAndCheck(
+      *graph, {.level = Level::kFused, .disabled = {"fuse-conv", "fuse-batchnorm"}}, 1e-5);
   EXPECT_EQ(CountOps(*made), (std::map<std::string, int>{{"Conv", 1}, {"slipway.Add", 1}}));
   made = RunAndCheck(*graph, Only({"remove-identity"}));
   EXPECT_EQ(made->nodes().size(), 3u);

@@ -1,5 +1,6 @@
 #pragma once
-// What the tests of passes share: a pass on a graph in text form, what it must become, and equality of results on random inputs.
+// What the tests of passes share: a pass on a graph in text form, what it must become, and equality
+// of results on random inputs.
 
 #include <gtest/gtest.h>
 
@@ -30,8 +31,8 @@ inline std::unique_ptr<Graph> Parse(const std::string& text) {
   return std::move(*graph);
 }
 
-// The graph without names: nodes in order, values numbered as they appear, small constants by content. Equal for graphs that do the same
-// in the same way.
+// The graph without names: nodes in order, values numbered as they appear, small constants by
+// content. Equal for graphs that do the same in the same way.
 inline std::string Plain(const Graph& graph) {
   std::string out;
   std::unordered_map<const Value*, std::string> names;
@@ -56,7 +57,8 @@ inline std::string Plain(const Graph& graph) {
   for (const Value* v : graph.inputs()) out += "input " + name(v) + "\n";
   for (const auto& node : graph.nodes()) {
     std::string line = node->FullOp() + "(";
-    for (size_t i = 0; i < node->inputs().size(); ++i) line += (i ? ", " : "") + name(node->input(i));
+    for (size_t i = 0; i < node->inputs().size(); ++i)
+      line += (i ? ", " : "") + name(node->input(i));
     line += ")";
     for (const auto& [key, value] : node->attributes.entries()) {
       line += " " + key + "=";
@@ -100,10 +102,18 @@ inline Tensors RandomInputs(const Graph& graph, uint32_t seed, int64_t symbol = 
     EXPECT_TRUE(t.ok());
     for (int64_t i = 0; i < t->count(); ++i) {
       switch (v->dtype()) {
-        case DType::kFloat32: reinterpret_cast<float*>(t->mutable_data())[i] = normal(random); break;
-        case DType::kInt64: reinterpret_cast<int64_t*>(t->mutable_data())[i] = static_cast<int64_t>(random() % 3); break;
-        case DType::kBool: t->mutable_data()[i] = random() & 1; break;
-        default: t->mutable_data()[i] = static_cast<uint8_t>(random()); break;
+        case DType::kFloat32:
+          reinterpret_cast<float*>(t->mutable_data())[i] = normal(random);
+          break;
+        case DType::kInt64:
+          reinterpret_cast<int64_t*>(t->mutable_data())[i] = static_cast<int64_t>(random() % 3);
+          break;
+        case DType::kBool:
+          t->mutable_data()[i] = random() & 1;
+          break;
+        default:
+          t->mutable_data()[i] = static_cast<uint8_t>(random());
+          break;
       }
     }
     inputs[v->name()] = *t;
@@ -119,7 +129,8 @@ inline Result<Tensors> Run(const Graph& graph, const Tensors& inputs) {
     if (found == inputs.end()) return InvalidArgument("no input " + v->name());
     ordered.push_back(found->second);
   }
-  SLIPWAY_ASSIGN_OR_RETURN(std::vector<Tensor> made, interp::Evaluate(graph, ordered, {.pool = &pool}));
+  SLIPWAY_ASSIGN_OR_RETURN(std::vector<Tensor> made,
+                           interp::Evaluate(graph, ordered, {.pool = &pool}));
   Tensors outputs;
   for (size_t i = 0; i < made.size(); ++i) outputs[graph.outputs()[i]->name()] = made[i];
   return outputs;
@@ -131,7 +142,8 @@ inline double MaxRelativeError(const Tensors& expected, const Tensors& actual) {
   EXPECT_EQ(expected.size(), actual.size());
   for (const auto& [name, e] : expected) {
     auto found = actual.find(name);
-    if (found == actual.end() || found->second.dims() != e.dims() || found->second.dtype() != e.dtype()) {
+    if (found == actual.end() || found->second.dims() != e.dims() ||
+        found->second.dtype() != e.dtype()) {
       ADD_FAILURE() << "output " << name << " is missing or has another type";
       return INFINITY;
     }
@@ -150,18 +162,22 @@ inline double MaxRelativeError(const Tensors& expected, const Tensors& actual) {
 
 inline constexpr double kTolerance = 2e-6;
 
-inline void ExpectSameResults(const Graph& before, const Graph& after, double tolerance = kTolerance) {
+inline void ExpectSameResults(const Graph& before, const Graph& after,
+                              double tolerance = kTolerance) {
   uint32_t seed = std::random_device{}();
   SCOPED_TRACE("seed " + std::to_string(seed));
   Tensors inputs = RandomInputs(before, seed);
   auto expected = Run(before, inputs), actual = Run(after, inputs);
   ASSERT_TRUE(expected.ok()) << expected.status().ToString() << "\n" << ir::ToText(before);
   ASSERT_TRUE(actual.ok()) << actual.status().ToString() << "\n" << ir::ToText(after);
-  EXPECT_LE(MaxRelativeError(*expected, *actual), tolerance) << ir::ToText(before) << ir::ToText(after);
+  EXPECT_LE(MaxRelativeError(*expected, *actual), tolerance)
+      << ir::ToText(before) << ir::ToText(after);
 }
 
-// Runs the passes on a copy and checks results, verifier, output names and that a second run finds nothing more.
-inline std::unique_ptr<Graph> RunAndCheck(const Graph& before, const PassOptions& options, double tolerance = kTolerance) {
+// Runs the passes on a copy and checks results, verifier, output names and that a second run finds
+// nothing more.
+inline std::unique_ptr<Graph> RunAndCheck(const Graph& before, const PassOptions& options,
+                                          double tolerance = kTolerance) {
   auto after = before.Clone();
   PassOptions checked = options;
   checked.verify_each = true;
@@ -176,7 +192,8 @@ inline std::unique_ptr<Graph> RunAndCheck(const Graph& before, const PassOptions
   auto again = RunPasses(*after, checked);
   EXPECT_TRUE(again.ok());
   if (again.ok()) {
-    for (const PassReport& r : *again) EXPECT_EQ(r.changes, 0) << r.name << " does not come to rest";
+    for (const PassReport& r : *again)
+      EXPECT_EQ(r.changes, 0) << r.name << " does not come to rest";
   }
   return after;
 }
@@ -189,8 +206,10 @@ inline PassOptions Only(std::vector<std::string> names) {
 }
 
 // `before` must become `after` by these passes.
-inline std::unique_ptr<Graph> ExpectBecomes(const std::string& before, std::vector<std::string> passes,
-                                            const std::string& after, double tolerance = kTolerance) {
+inline std::unique_ptr<Graph> ExpectBecomes(const std::string& before,
+                                            std::vector<std::string> passes,
+                                            const std::string& after,
+                                            double tolerance = kTolerance) {
   auto graph = Parse(before), wanted = Parse(after);
   auto made = RunAndCheck(*graph, Only(std::move(passes)), tolerance);
   EXPECT_EQ(Plain(*made), Plain(*wanted));
@@ -198,6 +217,8 @@ inline std::unique_ptr<Graph> ExpectBecomes(const std::string& before, std::vect
 }
 
 // These passes must leave the graph alone.
-inline void ExpectUnchanged(const std::string& text, std::vector<std::string> passes) { ExpectBecomes(text, std::move(passes), text); }
+inline void ExpectUnchanged(const std::string& text, std::vector<std::string> passes) {
+  ExpectBecomes(text, std::move(passes), text);
+}
 
 }  // namespace slipway::passes

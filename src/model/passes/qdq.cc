@@ -9,13 +9,16 @@
 namespace slipway::passes {
 namespace {
 
-bool IsQuantization(const Node* node) { return node && (node->IsSlipway("Quantize") || node->IsSlipway("Dequantize")); }
+bool IsQuantization(const Node* node) {
+  return node && (node->IsSlipway("Quantize") || node->IsSlipway("Dequantize"));
+}
 
 // The attributes when the codes are affine, not blocked and of at most `max_bits`.
 std::optional<ops::QuantParams> Affine(const Node* node, int max_bits) {
   if (!IsQuantization(node)) return std::nullopt;
   auto q = ops::ParseQuant(node->attributes, 32);
-  if (!q.ok() || q->kind == ops::QuantKind::kLogarithmic || q->group != 0 || q->bits > max_bits) return std::nullopt;
+  if (!q.ok() || q->kind == ops::QuantKind::kLogarithmic || q->group != 0 || q->bits > max_bits)
+    return std::nullopt;
   return *q;
 }
 
@@ -30,7 +33,8 @@ int32_t QParams::CodeOf(double value) const {
 
 std::optional<QParams> PerTensorParams(const Node* node) {
   auto q = Affine(node, 8);
-  if (!q || (node->IsSlipway("Quantize") && q->rounding != ops::QuantRounding::kHalfEven)) return std::nullopt;
+  if (!q || (node->IsSlipway("Quantize") && q->rounding != ops::QuantRounding::kHalfEven))
+    return std::nullopt;
   auto scale = FloatsOf(node->input(1));
   if (!scale || scale->size() != 1 || !IsScale((*scale)[0])) return std::nullopt;
   QParams p;
@@ -58,11 +62,14 @@ std::optional<QWeights> WeightsOf(const Value* value, int64_t channel_axis) {
   auto q = Affine(node, 8);
   const Tensor* codes = node ? node->constant_input(0) : nullptr;
   auto scales = node ? FloatsOf(node->input(1)) : std::nullopt;
-  if (!q || !codes || !scales || scales->empty() || !std::all_of(scales->begin(), scales->end(), IsScale)) return std::nullopt;
+  if (!q || !codes || !scales || scales->empty() ||
+      !std::all_of(scales->begin(), scales->end(), IsScale))
+    return std::nullopt;
   if (scales->size() > 1 || node->constant_input(1)->dims().rank() > 0) {
     int64_t axis = NormalAxis(q->axis, codes->dims().rank());
     bool one = scales->size() == 1;
-    if (!one && (axis != channel_axis || static_cast<int64_t>(scales->size()) != codes->dims()[static_cast<size_t>(axis)])) {
+    if (!one && (axis != channel_axis || static_cast<int64_t>(scales->size()) !=
+                                             codes->dims()[static_cast<size_t>(axis)])) {
       return std::nullopt;
     }
   }
@@ -75,12 +82,14 @@ std::optional<QWeights> WeightsOf(const Value* value, int64_t channel_axis) {
     if (!given) return std::nullopt;
     zeros = *given;
   }
-  if (!std::all_of(zeros.begin(), zeros.end(), [&](int64_t z) { return z == middle; })) return std::nullopt;
+  if (!std::all_of(zeros.begin(), zeros.end(), [&](int64_t z) { return z == middle; }))
+    return std::nullopt;
   if (middle == 0) return QWeights{*codes, *scales};
   auto moved = Tensor::Allocate(DType::kInt8, codes->dims());
   if (!moved.ok()) return std::nullopt;
   for (int64_t i = 0; i < codes->count(); ++i) {
-    reinterpret_cast<int8_t*>(moved->mutable_data())[i] = static_cast<int8_t>(codes->data<uint8_t>()[i] - 128);
+    reinterpret_cast<int8_t*>(moved->mutable_data())[i] =
+        static_cast<int8_t>(codes->data<uint8_t>()[i] - 128);
   }
   return QWeights{std::move(*moved), *scales};
 }
@@ -96,7 +105,8 @@ std::optional<QBias> BiasOf(const Value* value) {
   if (scales->size() != codes->size()) return std::nullopt;
   if (node->input(2)) {
     auto zeros = IntsOf(node->input(2));
-    if (!zeros || !std::all_of(zeros->begin(), zeros->end(), [](int64_t z) { return z == 0; })) return std::nullopt;
+    if (!zeros || !std::all_of(zeros->begin(), zeros->end(), [](int64_t z) { return z == 0; }))
+      return std::nullopt;
   }
   QBias bias;
   for (size_t i = 0; i < codes->size(); ++i) {

@@ -21,8 +21,9 @@ struct QParams {
   int32_t CodeOf(double value) const;
 };
 
-// Of a Quantize or Dequantize node with constant parameters; nullopt when it is no such node or not of that kind (per channel, blocked,
-// logarithmic, wider than 8 bits, or a Quantize that does not round half to even).
+// Of a Quantize or Dequantize node with constant parameters; nullopt when it is no such node or not
+// of that kind (per channel, blocked, logarithmic, wider than 8 bits, or a Quantize that does not
+// round half to even).
 std::optional<QParams> PerTensorParams(const Node* node);
 
 // `value` made by a Dequantize of the above kind: its codes and their meaning.

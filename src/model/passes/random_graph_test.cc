@@ -1,4 +1,5 @@
-// Random graphs through all passes: results must not change whatever the passes make of them. Time-bounded; the seed is printed.
+// Random graphs through all passes: results must not change whatever the passes make of them.
+// Time-bounded; the seed is printed.
 
 #include <chrono>
 
@@ -30,7 +31,9 @@ class Builder {
   bool Chance(int percent) { return Below(100) < percent; }
   void Add(Value* v) { values_.push_back(v); }
   // Recent values more often, so that chains grow.
-  Value* Pick() { return Chance(60) ? values_.back() : values_[static_cast<size_t>(Below(values_.size()))]; }
+  Value* Pick() {
+    return Chance(60) ? values_.back() : values_[static_cast<size_t>(Below(values_.size()))];
+  }
   Dims DimsOf(const Value* v) { return *v->type().StaticDims(); }
 
   Value* Floats(const Dims& dims, float lo = -0.6f, float hi = 0.6f) {
@@ -40,17 +43,20 @@ class Builder {
     return AddFloats(graph_, "c", dims, values);
   }
   Value* Scalar(std::vector<float> choices) {
-    return graph_.AddConstant("s", Tensor::Scalar<float>(choices[static_cast<size_t>(Below(choices.size()))]));
+    return graph_.AddConstant(
+        "s", Tensor::Scalar<float>(choices[static_cast<size_t>(Below(choices.size()))]));
   }
   Value* Ints(const std::vector<int64_t>& v) { return AddInts(graph_, "i", v); }
 
   // Adds the node if it is valid.
-  void Node(std::string op, std::vector<Value*> inputs, ir::Attributes attributes = {}, int outputs = 1, std::string domain = "") {
-    ir::Node* node = graph_.AddNode({.op = std::move(op),
-                                     .inputs = std::move(inputs),
-                                     .attributes = std::move(attributes),
-                                     .domain = std::move(domain),
-                                     .outputs = std::vector<std::string>(static_cast<size_t>(outputs))});
+  void Node(std::string op, std::vector<Value*> inputs, ir::Attributes attributes = {},
+            int outputs = 1, std::string domain = "") {
+    ir::Node* node =
+        graph_.AddNode({.op = std::move(op),
+                        .inputs = std::move(inputs),
+                        .attributes = std::move(attributes),
+                        .domain = std::move(domain),
+                        .outputs = std::vector<std::string>(static_cast<size_t>(outputs))});
     Status status = ir::InferShapes(graph_);
     auto dims = status.ok() ? node->output()->type().StaticDims() : std::nullopt;
     if (!dims || dims->count() == 0 || dims->count() > 20000) {
@@ -66,8 +72,9 @@ class Builder {
     bool is_signed = Chance(50);
     std::vector<Value*> inputs{v, Scalar({0.037f, 0.051f})};
     if (Chance(70)) {
-      inputs.push_back(is_signed ? graph_.AddConstant("z", Tensor::Scalar<int8_t>(-11))
-                                 : graph_.AddConstant("z", Tensor::Scalar<uint8_t>(Chance(50) ? 128 : 77)));
+      inputs.push_back(
+          is_signed ? graph_.AddConstant("z", Tensor::Scalar<int8_t>(-11))
+                    : graph_.AddConstant("z", Tensor::Scalar<uint8_t>(Chance(50) ? 128 : 77)));
     }
     ir::Attributes attributes{{"signed", int64_t{is_signed}}};
     Node("Quantize", inputs, attributes, 1, ir::kSlipwayDomain);
@@ -82,20 +89,36 @@ class Builder {
     size_t rank = d.size();
     auto axis = [&] { return static_cast<int64_t>(Below(std::max<size_t>(1, rank))); };
     switch (Below(26)) {
-      case 0: Node("Relu", {x}); break;
-      case 1: Node(Chance(50) ? "Sigmoid" : "Tanh", {x}); break;
+      case 0:
+        Node("Relu", {x});
+        break;
+      case 1:
+        Node(Chance(50) ? "Sigmoid" : "Tanh", {x});
+        break;
       case 2: {
         Node("Sigmoid", {x});
         Node("Mul", {x, values_.back()});
         break;
       }
-      case 3: Node("Clip", {x, Scalar({-1, 0, 1}), Scalar({2, 6})}); break;
-      case 4: Node("Identity", {x}); break;
-      case 5: Node(Chance(50) ? "Mul" : "Add", {x, Scalar({0, 1, 0.5f, 1.7f})}); break;
-      case 6: Node(Chance(50) ? "Div" : "Sub", {x, Scalar({1, 2, 0.25f, 3})}); break;
-      case 7: Node(Chance(50) ? "Add" : "Mul", {x, Pick()}); break;
+      case 3:
+        Node("Clip", {x, Scalar({-1, 0, 1}), Scalar({2, 6})});
+        break;
+      case 4:
+        Node("Identity", {x});
+        break;
+      case 5:
+        Node(Chance(50) ? "Mul" : "Add", {x, Scalar({0, 1, 0.5f, 1.7f})});
+        break;
+      case 6:
+        Node(Chance(50) ? "Div" : "Sub", {x, Scalar({1, 2, 0.25f, 3})});
+        break;
+      case 7:
+        Node(Chance(50) ? "Add" : "Mul", {x, Pick()});
+        break;
       case 8:
-        if (rank >= 2) Node(Chance(50) ? "Add" : "Mul", Chance(50) ? std::vector<Value*>{x, Channels(d)} : std::vector<Value*>{Channels(d), x});
+        if (rank >= 2)
+          Node(Chance(50) ? "Add" : "Mul", Chance(50) ? std::vector<Value*>{x, Channels(d)}
+                                                      : std::vector<Value*>{Channels(d), x});
         break;
       case 9:
       case 10:
@@ -104,7 +127,8 @@ class Builder {
         break;
       case 12:
         if (rank >= 2) {
-          Node("BatchNormalization", {x, Floats({d[1]}), Floats({d[1]}), Floats({d[1]}), Floats({d[1]}, 0.5f, 1.5f)});
+          Node("BatchNormalization",
+               {x, Floats({d[1]}), Floats({d[1]}), Floats({d[1]}), Floats({d[1]}, 0.5f, 1.5f)});
         }
         break;
       case 13:
@@ -130,11 +154,17 @@ class Builder {
         Node("Reshape", {x, Ints(target)});
         break;
       }
-      case 16: Node(Chance(50) && rank < 6 ? "Unsqueeze" : "Squeeze", {x, Ints({axis()})}); break;
-      case 17: Node("Flatten", {x}, {{"axis", axis()}}); break;
+      case 16:
+        Node(Chance(50) && rank < 6 ? "Unsqueeze" : "Squeeze", {x, Ints({axis()})});
+        break;
+      case 17:
+        Node("Flatten", {x}, {{"axis", axis()}});
+        break;
       case 18: {
-        int64_t a = axis(), n = rank ? d[static_cast<size_t>(a)] : 1, from = Below(static_cast<size_t>(n));
-        Node("Slice", {x, Ints({from}), Ints({from + 1 + Below(static_cast<size_t>(n))}), Ints({a}), Ints({1 + Below(2)})});
+        int64_t a = axis(), n = rank ? d[static_cast<size_t>(a)] : 1,
+                from = Below(static_cast<size_t>(n));
+        Node("Slice", {x, Ints({from}), Ints({from + 1 + Below(static_cast<size_t>(n))}), Ints({a}),
+                       Ints({1 + Below(2)})});
         break;
       }
       case 19: {
@@ -143,7 +173,9 @@ class Builder {
         Node("Split", {x, Ints({1, n - 1})}, {{"axis", a}}, 2);
         break;
       }
-      case 20: Node("Concat", {x, Pick(), x}, {{"axis", axis()}}); break;
+      case 20:
+        Node("Concat", {x, Pick(), x}, {{"axis", axis()}});
+        break;
       case 21:
         if (rank == 4) {
           Node("Pad", {x, Ints({0, 0, Below(2), Below(2), 0, 0, Below(2), Below(2)})});
@@ -151,7 +183,10 @@ class Builder {
         }
         break;
       case 22:
-        if (rank == 4) Node(Chance(50) ? "MaxPool" : "AveragePool", {x}, {{"kernel_shape", std::vector<int64_t>{2, 2}}, {"strides", std::vector<int64_t>{1 + Below(2), 1}}});
+        if (rank == 4)
+          Node(Chance(50) ? "MaxPool" : "AveragePool", {x},
+               {{"kernel_shape", std::vector<int64_t>{2, 2}},
+                {"strides", std::vector<int64_t>{1 + Below(2), 1}}});
         break;
       case 23:
       case 24:
@@ -161,7 +196,10 @@ class Builder {
           if (Chance(60)) Node("Add", {Floats({DimsOf(y).back()}), y});
         }
         break;
-      default: Node(Chance(50) ? "Softmax" : "ReduceMean", Chance(50) ? std::vector<Value*>{x} : std::vector<Value*>{x, Ints({axis()})}); break;
+      default:
+        Node(Chance(50) ? "Softmax" : "ReduceMean",
+             Chance(50) ? std::vector<Value*>{x} : std::vector<Value*>{x, Ints({axis()})});
+        break;
     }
   }
 
@@ -191,7 +229,8 @@ class Builder {
   std::vector<Value*> values_;
 };
 
-std::map<std::string, int> g_changes;  // by pass, to see that the graphs give the passes something to do
+std::map<std::string, int>
+    g_changes;  // by pass, to see that the graphs give the passes something to do
 
 void CountChanges(const Graph& graph, Level level) {
   auto copy = graph.Clone();
@@ -200,11 +239,13 @@ void CountChanges(const Graph& graph, Level level) {
   for (const PassReport& r : *reports) g_changes[r.name] += r.changes;
 }
 
-// Calls check(seed) with fresh seeds for `seconds`, or with that of the environment variable SLIPWAY_SEED alone.
+// Calls check(seed) with fresh seeds for `seconds`, or with that of the environment variable
+// SLIPWAY_SEED alone.
 template <typename F>
 void ForSeeds(double seconds, F&& check) {
   const char* fixed = std::getenv("SLIPWAY_SEED");
-  uint32_t seed = fixed ? static_cast<uint32_t>(std::strtoul(fixed, nullptr, 10)) : std::random_device{}();
+  uint32_t seed =
+      fixed ? static_cast<uint32_t>(std::strtoul(fixed, nullptr, 10)) : std::random_device{}();
   int graphs = 0;
   auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(seconds);
   do {
@@ -225,7 +266,8 @@ TEST(RandomGraphs, KeepTheirResults) {
     auto graph = Builder(seed).Build(30, false);
     if (graph->outputs().empty()) return;
     CountChanges(*graph, Level::kFused);
-    for (Level level : {Level::kOnnx, Level::kFused}) RunAndCheck(*graph, {.level = level, .allow_rounding = true}, 2e-4);
+    for (Level level : {Level::kOnnx, Level::kFused})
+      RunAndCheck(*graph, {.level = level, .allow_rounding = true}, 2e-4);
   });
 }
 
@@ -234,7 +276,10 @@ TEST(RandomGraphs, KeepTheirCodesWhereQuantizeMoves) {
     auto graph = Builder(seed).Build(20, true);
     if (graph->outputs().empty()) return;
     CountChanges(*graph, Level::kInteger);
-    RunAndCheck(*graph, Only({"move-quantize", "center-codes", "merge-common", "remove-dead", "fold-constants"}), 1e-6);
+    RunAndCheck(
+        *graph,
+        Only({"move-quantize", "center-codes", "merge-common", "remove-dead", "fold-constants"}),
+        1e-6);
     // With integer operators results differ by roundings; they must be well formed and run.
     auto lowered = graph->Clone();
     auto reports = RunPasses(*lowered, {.level = Level::kInteger, .verify_each = true});

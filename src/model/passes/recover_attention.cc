@@ -7,15 +7,16 @@
 namespace slipway::passes {
 namespace {
 
-// softmax(scale * Q K^T + masks) V as found in the graph; Q, K (through `k_source` and `k_perm`) and V of rank 3 or 4.
+// softmax(scale * Q K^T + masks) V as found in the graph; Q, K (through `k_source` and `k_perm`)
+// and V of rank 3 or 4.
 struct Match {
   Value *q = nullptr, *v = nullptr;
   Value* k_source = nullptr;
   std::vector<int64_t> k_perm;
   double scale = 1;
-  std::vector<Value*> masks;          // at most one that is no constant
+  std::vector<Value*> masks;  // at most one that is no constant
   std::vector<Tensor> constant_masks;
-  std::vector<Node*> nodes;           // in no order, the last MatMul at the end
+  std::vector<Node*> nodes;  // in no order, the last MatMul at the end
   Node* scores = nullptr;
 };
 
@@ -161,9 +162,11 @@ bool ShapesFit(const Match& m, const SymShape& k) {
   return q[n - 1] == k[n - 1] && k[n - 2] == v[n - 2];
 }
 
-// A mask must reach along the whole last dimension: a shorter one means something else to Attention.
+// A mask must reach along the whole last dimension: a shorter one means something else to
+// Attention.
 bool MaskFits(const SymShape& mask, const SymShape& scores) {
-  if (mask.size() < 2 || mask.size() > scores.size() || !(mask.back() == scores.back())) return false;
+  if (mask.size() < 2 || mask.size() > scores.size() || !(mask.back() == scores.back()))
+    return false;
   for (size_t i = 0; i + 1 < mask.size(); ++i) {
     const Dim& want = scores[scores.size() - mask.size() + i];
     if (!mask[i].Is(1) && !(mask[i] == want)) return false;
@@ -172,7 +175,8 @@ bool MaskFits(const SymShape& mask, const SymShape& scores) {
 }
 
 // All masks as one value; null when there is none, nullopt when they do not fit.
-std::optional<Value*> JoinMasks(Graph& graph, const Match& m, const SymShape& scores, Node* before) {
+std::optional<Value*> JoinMasks(Graph& graph, const Match& m, const SymShape& scores,
+                                Node* before) {
   Tensor joined;
   for (const Tensor& t : m.constant_masks) {
     if (t.dtype() != DType::kFloat32) return std::nullopt;
@@ -184,22 +188,28 @@ std::optional<Value*> JoinMasks(Graph& graph, const Match& m, const SymShape& sc
     if (!sum.ok()) return std::nullopt;
     joined = std::move(*sum);
   }
-  if (joined.present() && joined.dims().rank() >= 1 && !MaskFits(SymShape(joined.dims().begin(), joined.dims().end()), scores)) {
+  if (joined.present() && joined.dims().rank() >= 1 &&
+      !MaskFits(SymShape(joined.dims().begin(), joined.dims().end()), scores)) {
     // Spread over the keys, and over two dimensions at least.
-    if (joined.dims().rank() > static_cast<int>(scores.size()) || !scores.back().known()) return std::nullopt;
+    if (joined.dims().rank() > static_cast<int>(scores.size()) || !scores.back().known())
+      return std::nullopt;
     std::vector<Tensor> inputs{joined, Tensor::Vector<int64_t>({1, scores.back().value()})};
     auto spread = EvaluateOp("Expand", "", {}, inputs);
-    if (!spread.ok() || !MaskFits(SymShape(spread->dims().begin(), spread->dims().end()), scores)) return std::nullopt;
+    if (!spread.ok() || !MaskFits(SymShape(spread->dims().begin(), spread->dims().end()), scores))
+      return std::nullopt;
     joined = std::move(*spread);
   }
   for (Value* mask : m.masks) {
-    if (!mask->type().shape || !MaskFits(*mask->type().shape, scores) || mask->dtype() != DType::kFloat32) return std::nullopt;
+    if (!mask->type().shape || !MaskFits(*mask->type().shape, scores) ||
+        mask->dtype() != DType::kFloat32)
+      return std::nullopt;
   }
   if (joined.present() && joined.dims().rank() < 2) return std::nullopt;
   Value* mask = joined.present() ? graph.AddConstant(m.scores->name() + "_mask", joined) : nullptr;
   if (m.masks.empty()) return mask;
   if (!mask) return m.masks[0];
-  Node* add = graph.AddNode({.op = "Add", .inputs = {m.masks[0], mask}, .name = m.scores->name() + "/mask"}, before);
+  Node* add = graph.AddNode(
+      {.op = "Add", .inputs = {m.masks[0], mask}, .name = m.scores->name() + "/mask"}, before);
   return add->output();
 }
 
@@ -207,12 +217,14 @@ bool Recover(Graph& graph, Node* softmax) {
   auto m = MatchAttention(softmax);
   if (!m || !m->k_source->type().shape || !softmax->output()->type().shape) return false;
   SymShape k_shape;
-  for (int64_t p : m->k_perm) k_shape.push_back((*m->k_source->type().shape)[static_cast<size_t>(p)]);
+  for (int64_t p : m->k_perm)
+    k_shape.push_back((*m->k_source->type().shape)[static_cast<size_t>(p)]);
   if (!ShapesFit(*m, k_shape)) return false;
   Node* tail = m->nodes.back();
   const SymShape scores = *softmax->output()->type().shape;
   bool three = scores.size() == 3;
-  // Without a batch of its own the leading dimension counts the heads, as torch's multi_head_attention_forward writes it.
+  // Without a batch of its own the leading dimension counts the heads, as torch's
+  // multi_head_attention_forward writes it.
   if (three && !scores[0].known()) return false;
   auto four = [&](const SymShape& s) {
     SymShape out = s;
@@ -220,7 +232,8 @@ bool Recover(Graph& graph, Node* softmax) {
     return out;
   };
   SymShape y_shape = *tail->output()->type().shape;
-  if (three && (!ReshapeTarget(m->q->type().shape, four(*m->q->type().shape)) || !ReshapeTarget(k_shape, four(k_shape)) ||
+  if (three && (!ReshapeTarget(m->q->type().shape, four(*m->q->type().shape)) ||
+                !ReshapeTarget(k_shape, four(k_shape)) ||
                 !ReshapeTarget(m->v->type().shape, four(*m->v->type().shape)) ||
                 !ReshapeTarget(four(y_shape), y_shape))) {
     return false;
@@ -236,7 +249,8 @@ bool Recover(Graph& graph, Node* softmax) {
   k->output()->set_type({DType::kFloat32, k_shape});
   std::vector<Value*> inputs{m->q, k->output(), m->v};
   if (three) {
-    for (Value*& v : inputs) v = AddReshape(graph, v, four(*v->type().shape), tail, m->scores->name() + "/heads");
+    for (Value*& v : inputs)
+      v = AddReshape(graph, v, four(*v->type().shape), tail, m->scores->name() + "/heads");
   }
   if (*mask) inputs.push_back(*mask);
   ir::Attributes attributes{{"scale", static_cast<float>(m->scale)}};
@@ -260,7 +274,8 @@ bool Recover(Graph& graph, Node* softmax) {
 }  // namespace
 
 Result<int> RecoverAttention(ir::Graph& graph, const PassOptions&) {
-  int changes = VisitNodes(graph, [&](Node* node) { return node->Is("Softmax") && Recover(graph, node); });
+  int changes =
+      VisitNodes(graph, [&](Node* node) { return node->Is("Softmax") && Recover(graph, node); });
   if (changes) graph.RemoveUnused();
   return changes;
 }

@@ -11,7 +11,9 @@ constexpr double kRelative = 1e-4;  // how far the constants in files may be off
 
 bool Near(double a, double b) { return std::abs(a - b) <= kRelative * std::abs(b); }
 
-void Append(std::vector<Node*>& to, const std::vector<Node*>& from) { to.insert(to.end(), from.begin(), from.end()); }
+void Append(std::vector<Node*>& to, const std::vector<Node*>& from) {
+  to.insert(to.end(), from.begin(), from.end());
+}
 
 // 1 + f(...): the node that makes f(...).
 Node* OnePlus(Value* value, std::string_view op, Node** add) {
@@ -85,7 +87,8 @@ bool IsTanhArgument(Value* value, Value* x, std::vector<Node*>& nodes) {
     if (factors.size() == 1) {
       Node* made = factors[0]->producer();
       bool squares = made && made->input(0) == x &&
-                     ((made->Is("Pow") && IsScalar(made->input(1), 2)) || (made->Is("Mul") && made->input(1) == x));
+                     ((made->Is("Pow") && IsScalar(made->input(1), 2)) ||
+                      (made->Is("Mul") && made->input(1) == x));
       if (!squares) return false;
       nodes.push_back(made);
       factors = {x, x};
@@ -106,7 +109,8 @@ bool Recover(Graph& graph, Node* node) {
       Node* f = OnePlus(p.factors[1 - i], tanh ? "Tanh" : "Erf", &add);
       if (!f) continue;
       std::vector<Node*> nodes;
-      bool ok = tanh ? IsTanhArgument(f->input(0), x, nodes) : IsMultiple(f->input(0), x, std::sqrt(0.5), nodes);
+      bool ok = tanh ? IsTanhArgument(f->input(0), x, nodes)
+                     : IsMultiple(f->input(0), x, std::sqrt(0.5), nodes);
       if (!ok) continue;
       nodes.push_back(f);
       nodes.push_back(add);
@@ -125,7 +129,8 @@ bool Recover(Graph& graph, Node* node) {
 
 Result<int> RecoverGelu(ir::Graph& graph, const PassOptions&) {
   // From the end: the root of a product is seen before its parts.
-  int changes = VisitNodes(graph, [&](Node* node) { return Recover(graph, node); }, true);
+  int changes = VisitNodes(
+      graph, [&](Node* node) { return Recover(graph, node); }, true);
   if (changes) graph.RemoveUnused();
   return changes;
 }

@@ -34,7 +34,11 @@ bool FromClip(Graph& graph, Node* node) {
     if (swish) {
       Fuse(graph, {.op = "HardSwish", .inputs = {x}}, node, *nodes);
     } else {
-      Fuse(graph, {.op = "HardSigmoid", .inputs = {x}, .attributes = {{"alpha", 1.0f / 6.0f}, {"beta", 0.5f}}}, node, *nodes);
+      Fuse(graph,
+           {.op = "HardSigmoid",
+            .inputs = {x},
+            .attributes = {{"alpha", 1.0f / 6.0f}, {"beta", 0.5f}}},
+           node, *nodes);
     }
     return true;
   }
@@ -46,8 +50,11 @@ bool FromHardSigmoid(Graph& graph, Node* node) {
   if (!node->Is("Mul")) return false;
   for (size_t i = 0; i < 2; ++i) {
     Node* sigmoid = ProducerOf(node->input(1 - i), "HardSigmoid");
-    if (!sigmoid || sigmoid->input(0) != node->input(i) || node->output()->dtype() != DType::kFloat32) continue;
-    bool constants = IsSixth(sigmoid->attributes.Float("alpha", 0.2f)) && sigmoid->attributes.Float("beta", 0.5f) == 0.5f;
+    if (!sigmoid || sigmoid->input(0) != node->input(i) ||
+        node->output()->dtype() != DType::kFloat32)
+      continue;
+    bool constants = IsSixth(sigmoid->attributes.Float("alpha", 0.2f)) &&
+                     sigmoid->attributes.Float("beta", 0.5f) == 0.5f;
     if (!constants || !IsSelfContained({sigmoid, node})) continue;
     Fuse(graph, {.op = "HardSwish", .inputs = {node->input(i)}}, node, {sigmoid, node});
     return true;
@@ -59,7 +66,8 @@ bool FromHardSigmoid(Graph& graph, Node* node) {
 
 Result<int> RecoverHardSwish(ir::Graph& graph, const PassOptions&) {
   int changes = VisitNodes(
-      graph, [&](Node* node) { return FromClip(graph, node) || FromHardSigmoid(graph, node); }, true);
+      graph, [&](Node* node) { return FromClip(graph, node) || FromHardSigmoid(graph, node); },
+      true);
   if (changes) graph.RemoveUnused();
   return changes;
 }

@@ -36,7 +36,8 @@ bool Recover(Graph& graph, Node* node) {
   }
   if (!scale) {
     if (normal.count() > 1 << 20) return false;
-    scale = AddFloats(graph, node->name() + "_ones", normal, std::vector<float>(static_cast<size_t>(normal.count()), 1.0f));
+    scale = AddFloats(graph, node->name() + "_ones", normal,
+                      std::vector<float>(static_cast<size_t>(normal.count()), 1.0f));
   }
   int64_t axis = m.axis - static_cast<int64_t>(shape.size());
   Fuse(graph,

@@ -38,9 +38,12 @@ bool HasUnitImage(const Value* value) {
 
 // The input that `node` returns unchanged; null when it does something.
 Value* Unchanged(const Node* node) {
-  static const std::unordered_set<std::string_view> kOfOne = {"Concat", "Sum", "Mean", "Min", "Max"};
-  static const std::unordered_set<std::string_view> kByShape = {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Expand", "Tile"};
-  static const std::unordered_set<std::string_view> kIdempotent = {"Relu", "Abs", "Floor", "Ceil", "Round", "Sign"};
+  static const std::unordered_set<std::string_view> kOfOne = {"Concat", "Sum", "Mean", "Min",
+                                                              "Max"};
+  static const std::unordered_set<std::string_view> kByShape = {"Reshape",   "Flatten", "Squeeze",
+                                                                "Unsqueeze", "Expand",  "Tile"};
+  static const std::unordered_set<std::string_view> kIdempotent = {"Relu", "Abs",   "Floor",
+                                                                   "Ceil", "Round", "Sign"};
   if (!node->domain().empty() || !node->input(0)) return nullptr;
   const std::string& op = node->op();
   Value* x = node->input(0);
@@ -63,7 +66,8 @@ Value* Unchanged(const Node* node) {
   }
   if (op == "GlobalAveragePool" || op == "GlobalMaxPool") return HasUnitImage(x) ? x : nullptr;
   if (op == "MaxPool" || op == "AveragePool") {
-    return same && IsTrivialPool(node) && !(node->output(1) && node->output(1)->IsUsed()) ? x : nullptr;
+    return same && IsTrivialPool(node) && !(node->output(1) && node->output(1)->IsUsed()) ? x
+                                                                                          : nullptr;
   }
   if (op == "Clip") return !node->input(1) && !node->input(2) ? x : nullptr;
   if (op == "Mul" || op == "Add") {

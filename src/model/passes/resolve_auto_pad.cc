@@ -6,7 +6,9 @@
 namespace slipway::passes {
 namespace {
 
-int64_t At(std::span<const int64_t> values, size_t i, int64_t fallback) { return i < values.size() ? values[i] : fallback; }
+int64_t At(std::span<const int64_t> values, size_t i, int64_t fallback) {
+  return i < values.size() ? values[i] : fallback;
+}
 
 // pads of SAME_UPPER / SAME_LOWER as ONNX defines them: output extent ceil(in / stride).
 std::optional<std::vector<int64_t>> SamePads(const Node* node, bool upper) {

@@ -107,11 +107,13 @@ Product FlattenProduct(Node* root) {
 
 bool IsUnaryElementwise(const Node* node) {
   static const std::unordered_set<std::string_view> kUnary = {
-      "Relu",     "LeakyRelu", "Clip", "Sigmoid", "HardSigmoid", "HardSwish",       "Swish",    "Gelu",
-      "Tanh",     "Elu",       "Selu", "Celu",    "Softplus",    "ThresholdedRelu", "Softsign", "Mish",
-      "Erf",      "Exp",       "Log",  "Sqrt",    "Reciprocal",  "Neg",             "Abs",      "Floor",
-      "Ceil",     "Round",     "Sign", "Sin",     "Cos",         "Not",             "Identity", "Cast"};
-  static const std::unordered_set<std::string_view> kBinary = {"Add", "Sub", "Mul", "Div", "Pow", "Min", "Max"};
+      "Relu",     "LeakyRelu", "Clip",     "Sigmoid", "HardSigmoid", "HardSwish", "Swish",
+      "Gelu",     "Tanh",      "Elu",      "Selu",    "Celu",        "Softplus",  "ThresholdedRelu",
+      "Softsign", "Mish",      "Erf",      "Exp",     "Log",         "Sqrt",      "Reciprocal",
+      "Neg",      "Abs",       "Floor",    "Ceil",    "Round",       "Sign",      "Sin",
+      "Cos",      "Not",       "Identity", "Cast"};
+  static const std::unordered_set<std::string_view> kBinary = {"Add", "Sub", "Mul", "Div",
+                                                               "Pow", "Min", "Max"};
   if (!node->domain().empty() || node->inputs().empty() || !node->input(0)) return false;
   if (kUnary.count(node->op())) {
     for (size_t i = 1; i < node->inputs().size(); ++i) {
@@ -123,7 +125,9 @@ bool IsUnaryElementwise(const Node* node) {
   // The constant must not add dimensions.
   for (size_t i = 0; i < 2; ++i) {
     auto rank = RankOf(node->input(i)), other = RankOf(node->input(1 - i));
-    if (ScalarOf(node->input(i)) && !node->input(1 - i)->is_constant() && rank && other && *rank <= *other) return true;
+    if (ScalarOf(node->input(i)) && !node->input(1 - i)->is_constant() && rank && other &&
+        *rank <= *other)
+      return true;
   }
   return false;
 }
@@ -174,7 +178,9 @@ Node* Fuse(Graph& graph, Graph::NodeSpec spec, Node* main, const std::vector<Nod
     any = false;
     for (size_t i = 0; i < left.size(); ++i) {
       const auto& outputs = left[i]->outputs();
-      if (std::any_of(outputs.begin(), outputs.end(), [](const Value* v) { return v && v->IsUsed(); })) continue;
+      if (std::any_of(outputs.begin(), outputs.end(),
+                      [](const Value* v) { return v && v->IsUsed(); }))
+        continue;
       graph.RemoveNode(left[i]);
       left.erase(left.begin() + static_cast<ptrdiff_t>(i));
       any = true;
@@ -200,7 +206,8 @@ bool IsSelfContained(const std::vector<Node*>& nodes) {
   return true;
 }
 
-Value* AddFloats(Graph& graph, std::string_view name, const Dims& dims, const std::vector<float>& values) {
+Value* AddFloats(Graph& graph, std::string_view name, const Dims& dims,
+                 const std::vector<float>& values) {
   return graph.AddConstant(name, Tensor::Of<float>(dims, values));
 }
 
@@ -208,7 +215,8 @@ Value* AddInts(Graph& graph, std::string_view name, const std::vector<int64_t>& 
   return graph.AddConstant(name, Tensor::Vector<int64_t>(values));
 }
 
-std::optional<std::vector<int64_t>> ReshapeTarget(const std::optional<SymShape>& from, const SymShape& to) {
+std::optional<std::vector<int64_t>> ReshapeTarget(const std::optional<SymShape>& from,
+                                                  const SymShape& to) {
   std::vector<int64_t> target;
   int unknown = 0;
   for (const Dim& d : to) {
@@ -231,13 +239,13 @@ std::optional<std::vector<int64_t>> ReshapeTarget(const std::optional<SymShape>&
   return target;
 }
 
-Value* AddReshape(Graph& graph, Value* value, const SymShape& shape, Node* before, std::string_view name) {
+Value* AddReshape(Graph& graph, Value* value, const SymShape& shape, Node* before,
+                  std::string_view name) {
   auto target = ReshapeTarget(value->type().shape, shape);
   if (!target) return nullptr;
-  Node* node = graph.AddNode({.op = "Reshape",
-                              .inputs = {value, AddInts(graph, "", *target)},
-                              .name = std::string(name)},
-                             before);
+  Node* node = graph.AddNode(
+      {.op = "Reshape", .inputs = {value, AddInts(graph, "", *target)}, .name = std::string(name)},
+      before);
   node->output()->set_type({value->dtype(), shape});
   return node->output();
 }

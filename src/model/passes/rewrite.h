@@ -1,5 +1,6 @@
 #pragma once
-// What passes share: reading constants and patterns, and replacing nodes so that names, types and sources survive.
+// What passes share: reading constants and patterns, and replacing nodes so that names, types and
+// sources survive.
 
 #include <algorithm>
 #include <optional>
@@ -47,8 +48,8 @@ struct ScalarOperand {
 // Either side when `commutative`, else only the right one.
 ScalarOperand MatchScalarOperand(const Node* node, bool commutative);
 
-// x and c of a product c * x1 * x2 * ... spread over a tree of Mul and Div-by-constant nodes. Inner nodes count only when nobody else
-// uses them. `nodes` lists the tree with the root last.
+// x and c of a product c * x1 * x2 * ... spread over a tree of Mul and Div-by-constant nodes. Inner
+// nodes count only when nobody else uses them. `nodes` lists the tree with the root last.
 struct Product {
   double constant = 1;
   std::vector<Value*> factors;
@@ -61,8 +62,9 @@ bool IsUnaryElementwise(const Node* node);
 
 // --- changing ---
 
-// Calls visit(Node*) -> bool for every node of now, forward or backward, and counts how often it returned true. The visitor may add and
-// remove nodes; nodes removed before their turn are passed over.
+// Calls visit(Node*) -> bool for every node of now, forward or backward, and counts how often it
+// returned true. The visitor may add and remove nodes; nodes removed before their turn are passed
+// over.
 template <typename F>
 int VisitNodes(Graph& graph, F&& visit, bool backward = false) {
   std::vector<std::string> names;
@@ -76,26 +78,32 @@ int VisitNodes(Graph& graph, F&& visit, bool backward = false) {
   return changes;
 }
 
-// All uses of `from` become uses of `to`; a graph output keeps its name. False, with nothing changed, when that is impossible (both are
-// graph outputs, or an input or constant would have to carry the output's name).
+// All uses of `from` become uses of `to`; a graph output keeps its name. False, with nothing
+// changed, when that is impossible (both are graph outputs, or an input or constant would have to
+// carry the output's name).
 bool ReplaceValue(Graph& graph, Value* from, Value* to);
 // The same and removes `node`, whose only used output is the first.
 bool BypassNode(Graph& graph, Node* node, Value* to);
 
-// Adds the node of `spec` where replaced.back() stands. It takes over the name of `main`, the uses, the name and the type of the first output of
-// replaced.back(), and the sources of all of `replaced`; those of them that nobody needs any more are removed.
+// Adds the node of `spec` where replaced.back() stands. It takes over the name of `main`, the uses,
+// the name and the type of the first output of replaced.back(), and the sources of all of
+// `replaced`; those of them that nobody needs any more are removed.
 Node* Fuse(Graph& graph, Graph::NodeSpec spec, Node* main, const std::vector<Node*>& replaced);
 
 // Every output of `nodes` but those of the last one is used inside `nodes` only.
 bool IsSelfContained(const std::vector<Node*>& nodes);
 
-Value* AddFloats(Graph& graph, std::string_view name, const Dims& dims, const std::vector<float>& values);
+Value* AddFloats(Graph& graph, std::string_view name, const Dims& dims,
+                 const std::vector<float>& values);
 Value* AddInts(Graph& graph, std::string_view name, const std::vector<int64_t>& values);
 
-// A Reshape of `value` to a constant target, before `before`; null when the target cannot be written as one (two unknown dimensions
-// that are not where the input has them). `shape` becomes the type of the result.
-Value* AddReshape(Graph& graph, Value* value, const SymShape& shape, Node* before, std::string_view name = "");
+// A Reshape of `value` to a constant target, before `before`; null when the target cannot be
+// written as one (two unknown dimensions that are not where the input has them). `shape` becomes
+// the type of the result.
+Value* AddReshape(Graph& graph, Value* value, const SymShape& shape, Node* before,
+                  std::string_view name = "");
 // The constant target that turns `from` into `to`; nullopt when there is none.
-std::optional<std::vector<int64_t>> ReshapeTarget(const std::optional<SymShape>& from, const SymShape& to);
+std::optional<std::vector<int64_t>> ReshapeTarget(const std::optional<SymShape>& from,
+                                                  const SymShape& to);
 
 }  // namespace slipway::passes

@@ -20,7 +20,8 @@ Status CheckNames(const std::vector<std::string>& names) {
   for (const std::string& name : names) {
     if (FindPass(name)) continue;
     std::string known;
-    for (const PassInfo& pass : AllPasses()) known += (known.empty() ? "" : ", ") + std::string(pass.name);
+    for (const PassInfo& pass : AllPasses())
+      known += (known.empty() ? "" : ", ") + std::string(pass.name);
     return InvalidArgument("there is no pass '" + name + "'; the passes are " + known);
   }
   return OkStatus();
@@ -30,7 +31,8 @@ struct Runner {
   ir::Graph& graph;
   const PassOptions& options;
   std::vector<PassReport> reports;
-  // The number of all changes so far, and what it was when a pass last ran without finding anything.
+  // The number of all changes so far, and what it was when a pass last ran without finding
+  // anything.
   int64_t changes = 0;
   std::unordered_map<const PassInfo*, int64_t> clean_at;
 
@@ -41,7 +43,8 @@ struct Runner {
   }
 
   PassReport& Report(const PassInfo& pass) {
-    auto found = std::find_if(reports.begin(), reports.end(), [&](const PassReport& r) { return r.name == pass.name; });
+    auto found = std::find_if(reports.begin(), reports.end(),
+                              [&](const PassReport& r) { return r.name == pass.name; });
     if (found != reports.end()) return *found;
     reports.push_back({.name = pass.name, .nodes_before = static_cast<int>(graph.nodes().size())});
     return reports.back();
@@ -107,8 +110,8 @@ std::string ReportText(std::span<const PassReport> reports) {
     ms += r.ms;
     changes += r.changes;
     if (r.changes == 0) continue;
-    std::snprintf(line, sizeof line, "%-20s  %7d  %4d -> %-4d  %6.1f\n", r.name.c_str(), r.changes, r.nodes_before,
-                  r.nodes_after, r.ms);
+    std::snprintf(line, sizeof line, "%-20s  %7d  %4d -> %-4d  %6.1f\n", r.name.c_str(), r.changes,
+                  r.nodes_before, r.nodes_after, r.ms);
     text += line;
   }
   std::snprintf(line, sizeof line, "%-20s  %7d  %12s  %6.1f\n", "all", changes, "", ms);

@@ -63,7 +63,8 @@ struct Simplifier {
   Graph& graph;
   const PassOptions& options;
 
-  Node* Put(Node* node, std::string op, std::vector<Value*> inputs, std::vector<Node*> replaced = {}) {
+  Node* Put(Node* node, std::string op, std::vector<Value*> inputs,
+            std::vector<Node*> replaced = {}) {
     replaced.push_back(node);
     return Fuse(graph, {.op = std::move(op), .inputs = std::move(inputs)}, node, replaced);
   }
@@ -86,7 +87,8 @@ struct Simplifier {
     auto c = FloatsOf(y);
     if (!c || x->is_constant()) return false;
     bool exact = std::all_of(c->begin(), c->end(), HasExactReciprocal);
-    bool finite = std::all_of(c->begin(), c->end(), [](float v) { return std::isnormal(v) && std::isnormal(1.0f / v); });
+    bool finite = std::all_of(c->begin(), c->end(),
+                              [](float v) { return std::isnormal(v) && std::isnormal(1.0f / v); });
     if (!exact && !(options.allow_rounding && finite)) return false;
     Value* inverse = MapConstant(graph, y, [](float v) { return 1.0f / v; });
     return inverse && Put(node, "Mul", {x, inverse});
@@ -115,8 +117,12 @@ struct Simplifier {
     bool relu = b.lo == 0 && b.hi == kInf;
     if (replaced.empty() && (node->op() == "Relu" || (node->op() == "Clip" && !relu))) return false;
     if (relu) return Put(node, "Relu", {b.x}, replaced);
-    Value* lo = b.lo == -kInf ? nullptr : graph.AddConstant(node->name() + "_min", Tensor::Scalar<float>(b.lo));
-    Value* hi = b.hi == kInf ? nullptr : graph.AddConstant(node->name() + "_max", Tensor::Scalar<float>(b.hi));
+    Value* lo = b.lo == -kInf
+                    ? nullptr
+                    : graph.AddConstant(node->name() + "_min", Tensor::Scalar<float>(b.lo));
+    Value* hi = b.hi == kInf
+                    ? nullptr
+                    : graph.AddConstant(node->name() + "_max", Tensor::Scalar<float>(b.hi));
     std::vector<Value*> inputs{b.x};
     if (lo || hi) inputs.push_back(lo);
     if (hi) inputs.push_back(hi);
@@ -129,7 +135,8 @@ struct Simplifier {
     if (op == "Pow") return Power(node);
     if (op == "Div") return Divide(node);
     if (op == "Sub") return Subtract(node);
-    if (op == "Sum" && node->inputs().size() == 2) return Put(node, "Add", {node->input(0), node->input(1)});
+    if (op == "Sum" && node->inputs().size() == 2)
+      return Put(node, "Add", {node->input(0), node->input(1)});
     if (op == "Relu" || op == "Clip" || op == "Min" || op == "Max") return Clamp(node);
     return false;
   }
@@ -140,7 +147,8 @@ struct Simplifier {
 Result<int> SimplifyArithmetic(ir::Graph& graph, const PassOptions& options) {
   Simplifier simplifier{graph, options};
   // From the end, so that a chain of clamps is seen whole from its last node.
-  int changes = VisitNodes(graph, [&](Node* node) { return simplifier.Run(node); }, true);
+  int changes = VisitNodes(
+      graph, [&](Node* node) { return simplifier.Run(node); }, true);
   if (changes) graph.RemoveUnused();
   return changes;
 }
