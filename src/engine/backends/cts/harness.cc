@@ -1,5 +1,7 @@
 #include "engine/backends/cts/harness.h"
 
+#include <time.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -402,6 +404,41 @@ Status Check(const Case& c, const Backend& backend, Random& random, Tally& tally
     SLIPWAY_RETURN_IF_ERROR(CheckCandidate(c, backend, node, *compiler, candidate, random, tally).With(Explain(c, &candidate)));
   }
   return OkStatus();
+}
+
+Result<std::vector<Timing>> Measure(const Case& c, double seconds) {
+  SLIPWAY_RETURN_IF_ERROR(Complete(c));
+  const ir::Node& node = OnlyNode(c);
+  Random random(1);
+  auto now = [] {  // other processes do not count
+    timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
+  };
+  std::vector<Timing> all;
+  for (const Backend& backend : Backends()) {
+    const auto compiler = backend.compiler();
+    if (!compiler->Supports(node, HostTarget()).ok()) continue;
+    for (const Candidate& candidate : compiler->Candidates(node, HostTarget())) {
+      const backends::PartitionNode partition{&node, &candidate};
+      SLIPWAY_ASSIGN_OR_RETURN(std::vector<StepSpec> specs, compiler->Compile({&partition, 1}, HostTarget()));
+      SLIPWAY_ASSIGN_OR_RETURN(Tensors t, MakeTensors(c, specs[0], candidate, 1, random));
+      Step step(*backend.run, node.name(), specs[0].blob);
+      t.Describe(false);
+      SLIPWAY_RETURN_IF_ERROR(step.Load(t));
+      SLIPWAY_RETURN_IF_ERROR(step.Prepare(t, 1));
+      t.Describe(true);
+      double best = 1e9;
+      const double begin = now();
+      for (int i = 0; i < 3 || now() - begin < seconds; ++i) {
+        const double start = now();
+        SLIPWAY_RETURN_IF_ERROR(step.Run(t, Pool(1)));
+        best = std::min(best, now() - start);
+      }
+      all.push_back({backend.name, candidate.kernel, best * 1e6});
+    }
+  }
+  return all;
 }
 
 Status CheckMalformed(const Case& c, const Backend& backend, Random& random) {

@@ -68,4 +68,11 @@ Status Check(const Case& c, const Backend& backend, Random& random, Tally& tally
 // outside the outputs are what this looks for.
 Status CheckMalformed(const Case& c, const Backend& backend, Random& random);
 
+struct Timing {
+  std::string backend, kernel;
+  double microseconds;  // processor time of the fastest of many runs, one thread, batch 1
+};
+// Times every candidate of every backend that supports the node.
+Result<std::vector<Timing>> Measure(const Case& c, double seconds);
+
 }  // namespace slipway::cts

@@ -21,7 +21,7 @@ inline float UnarySigmoid(float x, float, float) { return Sigmoid(x); }
 inline float UnaryHardSigmoid(float x, float a, float b) {
   const float v = a * x + b;
   const float top = v > 1.0f ? 1.0f : v;
-  return top > 0.0f ? top : top != top ? top : 0.0f;
+  return top < 0.0f ? 0.0f : top;
 }
 inline float UnaryHardSwish(float x, float, float) { return x * UnaryHardSigmoid(x, 1.0f / 6.0f, 0.5f); }
 inline float UnarySwish(float x, float a, float) { return x * Sigmoid(a * x); }
@@ -34,7 +34,13 @@ inline float UnaryCelu(float x, float a, float) { return x < 0.0f ? a * Expm1(x 
 inline float UnaryThresholdedRelu(float x, float a, float) { return x > a ? x : 0.0f; }
 inline float UnarySoftplus(float x, float, float) { return Softplus(x); }
 inline float UnarySoftsign(float x, float, float) { return x / (1.0f + AbsOf(x)); }
-inline float UnaryMish(float x, float, float) { return x * Tanh(Softplus(x)); }
+// tanh(log(1 + e)) = (e^2 + 2e) / (e^2 + 2e + 2) with e = exp(x).
+inline float UnaryMish(float x, float, float) {
+  const float inside = x > 20.0f ? 20.0f : x < -86.0f ? -86.0f : x;
+  const ExpParts parts = SplitExp(inside);
+  const float e = MulAdd(parts.em1, parts.scale, parts.scale), n = e * (e + 2.0f);
+  return x * (n / (n + 2.0f));
+}
 inline float UnaryErf(float x, float, float) { return Erf(x); }
 inline float UnaryExp(float x, float, float) { return Exp(x); }
 inline float UnaryLog(float x, float, float) { return Log(x); }

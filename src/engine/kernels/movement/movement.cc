@@ -1,6 +1,7 @@
 #include "engine/kernels/movement/movement.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 
 #include "engine/kernels/layout/transpose.h"
@@ -8,10 +9,18 @@
 namespace slipway::kernels {
 
 CopyPlan::CopyPlan(int element, std::span<const Axis> axes) : element_(element) {
-  // Outer to inner; an axis joins its outer neighbour when both walk the same way in one step.
+  // In the destination's order; an axis joins its outer neighbour when both walk the same way in one step.
+  Axis sorted[kMax];
+  int n = 0;
   for (const Axis& a : axes) {
     count_ *= a.size;
     if (a.size == 1) continue;
+    int at = n++;
+    for (; at > 0 && std::abs(sorted[at - 1].dst) < std::abs(a.dst); --at) sorted[at] = sorted[at - 1];
+    sorted[at] = a;
+  }
+  for (int i = 0; i < n; ++i) {
+    const Axis& a = sorted[i];
     if (rank_ > 0) {
       Axis& outer = axes_[rank_ - 1];
       if (outer.src == a.src * a.size && outer.dst == a.dst * a.size) {

@@ -18,7 +18,7 @@ class CopyPlan {
     int64_t size, src, dst;
   };
   CopyPlan() = default;
-  // element: 1, 2, 4 or 8 bytes. Dimensions from the outermost to the innermost.
+  // element: 1, 2, 4 or 8 bytes. Dimensions in any order.
   CopyPlan(int element, std::span<const Axis> axes);
 
   // `src` and `dst` are where element (0, 0, ...) lies. The destination's elements must be distinct.

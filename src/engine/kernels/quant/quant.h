@@ -38,6 +38,9 @@ using QuantizeFunction = void (*)(const float* x, void* y, int64_t n, float scal
 // y = (x - zero) * scale.
 using DequantizeFunction = void (*)(const void* x, float* y, int64_t n, int32_t zero, float scale);
 
+// y[i] = table[x[i]], 256 entries.
+using LookupFunction = void (*)(const uint8_t* x, const uint8_t* table, uint8_t* y, int64_t n);
+
 struct QuantKernels {
   QBinaryFunction binary[static_cast<int>(QBinaryKind::kCount)][2][2][3][static_cast<int>(Walk::kCount)];  // [kind][a][b][y][walk]
   QRescaleFunction rescale[2][3];
@@ -51,14 +54,18 @@ struct QuantKernels {
   int32_t (*sum[2])(const void* x, int64_t n);
   // y[i] = max(y[i], x[i]).
   void (*max[2])(const void* x, void* y, int64_t n);
-  // y[i] = table[x[i]].
-  void (*lookup)(const uint8_t* x, const uint8_t* table, uint8_t* y, int64_t n);
+  LookupFunction lookup;
 };
 
 const QuantKernels& GetQuant(Isa isa);
+// The lookup of that table, or a better one where the CPU has AVX-512 VBMI.
+LookupFunction GetLookup(Isa isa);
 
 namespace baseline { extern const QuantKernels kQuant; }
 namespace avx2 { extern const QuantKernels kQuant; }
-namespace avx512 { extern const QuantKernels kQuant; }
+namespace avx512 {
+extern const QuantKernels kQuant;
+extern const LookupFunction kLookupVbmi;
+}  // namespace avx512
 
 }  // namespace slipway::kernels

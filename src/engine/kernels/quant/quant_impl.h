@@ -2,6 +2,9 @@
 
 #include <cmath>
 #include <cstdint>
+#if defined(__AVX512BW__)
+#include <immintrin.h>
+#endif
 
 #include "engine/kernels/quant/quant.h"
 
@@ -46,6 +49,13 @@ void Binary(const void* va, const void* vb, void* vy, int64_t n, int64_t period,
   const QBinaryParams p = params;
   const Rounder to(p.to);
   if constexpr (kWalk == Walk::kPeriodicB) {
+    if (period == 16) {
+      for (int64_t i = 0; i < n; i += 16) {
+        SLIPWAY_INDEPENDENT
+        for (int64_t j = 0; j < 16; ++j) y[i + j] = to.template To<Y>(F::Of(a[i + j] - p.a_zero, b[j] - p.b_zero, p));
+      }
+      return;
+    }
     for (int64_t i = 0; i < n; i += period) {
       SLIPWAY_INDEPENDENT
       for (int64_t j = 0; j < period; ++j) y[i + j] = to.template To<Y>(F::Of(a[i + j] - p.a_zero, b[j] - p.b_zero, p));
@@ -116,6 +126,20 @@ void Lookup(const uint8_t* x, const uint8_t* table, uint8_t* y, int64_t n) {
   for (int64_t i = 0; i < n; ++i) y[i] = table[x[i]];
 }
 
+#if defined(__AVX512BW__)
+// The table in four registers, 64 codes at a time.
+__attribute__((target("avx512vbmi"))) void LookupVbmi(const uint8_t* x, const uint8_t* table, uint8_t* y, int64_t n) {
+  const __m512i t0 = _mm512_loadu_si512(table), t1 = _mm512_loadu_si512(table + 64), t2 = _mm512_loadu_si512(table + 128),
+                t3 = _mm512_loadu_si512(table + 192);
+  for (int64_t i = 0; i < n; i += 64) {
+    const __mmask64 live = n - i >= 64 ? ~__mmask64{0} : (__mmask64{1} << (n - i)) - 1;
+    const __m512i v = _mm512_maskz_loadu_epi8(live, x + i);
+    const __m512i low = _mm512_permutex2var_epi8(t0, v, t1), high = _mm512_permutex2var_epi8(t2, v, t3);
+    _mm512_mask_storeu_epi8(y + i, live, _mm512_mask_blend_epi8(_mm512_movepi8_mask(v), low, high));
+  }
+}
+#endif
+
 #define SLIPWAY_WALKS(F, A, B, Y) \
   { Binary<F, A, B, Y, Walk::kRows>, Binary<F, A, B, Y, Walk::kScalarB>, Binary<F, A, B, Y, Walk::kScalarA>, Binary<F, A, B, Y, Walk::kPeriodicB> }
 #define SLIPWAY_OUTPUTS(F, A, B) \
@@ -141,5 +165,8 @@ const QuantKernels kQuant = {
     {MaxRow<uint8_t>, MaxRow<int8_t>},
     Lookup,
 };
+#if defined(__AVX512BW__)
+const LookupFunction kLookupVbmi = LookupVbmi;
+#endif
 
 }  // namespace slipway::kernels::SLIPWAY_ISA

@@ -106,6 +106,9 @@ TEST_P(Quant, Unary) {
     std::vector<uint8_t> y(n);
     k_.lookup(x.data(), table.data(), y.data(), static_cast<int64_t>(n));
     for (size_t i = 0; i < n; ++i) ASSERT_EQ(y[i], table[x[i]]);
+    std::fill(y.begin(), y.end(), uint8_t{0});
+    GetLookup(GetParam())(x.data(), table.data(), y.data(), static_cast<int64_t>(n));
+    for (size_t i = 0; i < n; ++i) ASSERT_EQ(y[i], table[x[i]]);
   }
 }
 

@@ -60,7 +60,7 @@ const Row* FindRow(const ir::Node& node) {
   return nullptr;
 }
 
-// What was measured on a Zen 4 core (1 thread, oneDNN 2.6.3, layers of ResNet-50, MobileNetV2 and RegNet; calibrate.cc prints it), as shares of the best rate
+// What was measured on a Zen 4 core (1 thread, oneDNN 2.6.3, layers of ResNet-50, MobileNetV2 and RegNet; cts/calibrate.cc prints it), as shares of the best rate
 // (57 GMAC/s in float32, 225 in 8 bit): the geometric means over the layers that each implementation served.
 struct Figure {
   const char* prefix;  // of the implementation's name
@@ -78,6 +78,33 @@ double ComputeFigure(const std::string& implementation, Family family) {
     }
   }
   return 0.5;
+}
+
+// Convolutions on plain tensors go through im2col and a matrix product.
+double PlainConvFigure(const ir::Node& node) {
+  const auto& w = *node.input(1)->type().shape;
+  if (node.attributes.Int("group", 1) > 1) return w[1].Is(1) ? 0.016 : 0.35;
+  return w[1].known() && w[1].value() < 8 ? 0.1 : 0.45;
+}
+
+bool IsStridedPointwise(const ir::Node& node) {
+  for (int64_t s : node.attributes.Ints("strides")) {
+    if (s == 1) return false;
+  }
+  const auto& w = *node.input(1)->type().shape;
+  for (size_t i = 2; i < w.size(); ++i) {
+    if (!w[i].Is(1)) return false;
+  }
+  return !node.attributes.Ints("strides").empty();
+}
+
+double UnaryFigure(const ir::Node& node) {
+  constexpr std::pair<const char*, double> kFigures[] = {{"Sigmoid", 0.35}, {"Swish", 0.22}, {"Gelu", 0.23}, {"Tanh", 0.3}, {"Exp", 0.43},
+                                                         {"Mish", 0.35},    {"Elu", 0.35},   {"Sqrt", 0.75}, {"Softplus", 0.25}};
+  for (const auto& [op, figure] : kFigures) {
+    if (node.op() == op) return figure;
+  }
+  return 1;
 }
 
 bool IsReference(const std::string& implementation) { return implementation.find("ref") != std::string::npos; }
@@ -287,44 +314,42 @@ OnednnCompiler::Choice OnednnCompiler::Choose(const ir::Node& node, const Target
       if (IsReference(implementation)) continue;
     }
     c.compute_efficiency = ComputeFigure(implementation, family);
+    c.overhead_us = 1.5;
+    c.memory_efficiency = 1;
     switch (family) {
       case Family::kConv:
       case Family::kQConv:
-        if (p.x == Layout::kPlain && p.y == Layout::kPlain) c.compute_efficiency *= 0.7;
-        c.memory_efficiency = 0.8;
-        c.overhead_us = 3;
+        if (p.x == Layout::kPlain && p.y == Layout::kPlain) c.compute_efficiency = PlainConvFigure(node);
+        if (p.x == Layout::kChannelsLast && family == Family::kConv && IsStridedPointwise(node)) c.compute_efficiency *= 0.75;
         if (node.input(family == Family::kConv ? 3 : 4)) c.in_place = family == Family::kConv ? 3 : 4;
         break;
       case Family::kLinear:
       case Family::kQLinear:
-        c.memory_efficiency = 0.6;
-        c.overhead_us = 3;
+        if (node.op() == "Attention") c.compute_efficiency = 0.7;
         if (node.IsSlipway("Linear") && node.input(3)) c.in_place = 3;
         if (node.IsSlipway("QLinear") && node.input(4)) c.in_place = 4;
         break;
       case Family::kUnary:
+        c.memory_efficiency = UnaryFigure(node);
+        c.in_place = 0;
+        break;
       case Family::kBatchNorm:
-        c.memory_efficiency = 0.5;
-        c.overhead_us = 2.5;
+        c.memory_efficiency = p.x == Layout::kPlain ? 0.13 : p.x == Layout::kChannelsLast ? 0.47 : 0.9;
         c.in_place = 0;
         break;
       case Family::kBinary:
-        c.memory_efficiency = 0.45;
-        c.overhead_us = 3;
+        c.memory_efficiency = 0.95;
         c.in_place = SameShape(node.input(0), node.output()) ? 0 : 1;
         break;
       case Family::kRows:
-        c.memory_efficiency = 0.2;
-        c.overhead_us = 3;
+        c.memory_efficiency = node.op() == "Softmax" ? 0.17 : 0.75;
         c.in_place = 0;
         break;
       case Family::kPool:
-        c.memory_efficiency = p.x == Layout::kPlain ? 0.08 : 0.35;
-        c.overhead_us = 3;
+        c.memory_efficiency = p.x == Layout::kPlain ? 0.33 : 1;
         break;
       case Family::kConcat:
-        c.memory_efficiency = 0.3;
-        c.overhead_us = 5;
+        c.memory_efficiency = p.x == Layout::kChannelsLast ? 0.5 : 0.07;
         break;
     }
     choice.candidates.push_back(std::move(c));

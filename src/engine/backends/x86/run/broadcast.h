@@ -81,7 +81,7 @@ class RowPlan {
   // f(output offset, n, offsets of the operands)
   template <typename F>
   void Run(Parallel& parallel, F&& f) const {
-    const int64_t units = outer_ * pieces_, grain = std::max<int64_t>(1, kPiece / std::max<int64_t>(1, piece_));
+    const int64_t units = outer_ * pieces_, grain = std::max<int64_t>(1, 8192 / std::max<int64_t>(1, piece_));
     auto body = [&](int64_t begin, int64_t end) {
       int64_t index[kMaxRank] = {}, base[N] = {};
       int64_t rest = begin / pieces_, part = begin % pieces_, at = rest * row_;
@@ -114,7 +114,7 @@ class RowPlan {
   }
 
  private:
-  static constexpr int64_t kPiece = 8192;
+  static constexpr int64_t kPiece = 2048;
   int rank_ = 0;
   int64_t row_ = 1, piece_ = 1, pieces_ = 1, outer_ = 1, period_ = 0;
   int64_t walk_[N] = {};

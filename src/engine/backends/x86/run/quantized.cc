@@ -144,7 +144,7 @@ Status BuildQLookup(Builder& b) {
   if (b.in_dims(1).count() != 256) return InvalidArgument("the table must have 256 elements");
   SLIPWAY_RETURN_IF_ERROR(b.NeedLikeOutput(0));
   const int64_t n = b.Physical(b.output());
-  const auto f = kernels::GetQuant(b.isa()).lookup;
+  const auto f = kernels::GetLookup(b.isa());
   b.Run([=](const RunContext& c) {
     c.parallel.ParallelFor(n, kGrain, [&](int64_t begin, int64_t end) {
       f(c.in<uint8_t>(0) + begin, c.in<uint8_t>(1), c.out<uint8_t>() + begin, end - begin);
