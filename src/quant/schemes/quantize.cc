@@ -369,6 +369,30 @@ int SplitActivations(Graph& graph) {
   return split;
 }
 
+Status CheckScheme(const Scheme& scheme) {
+  const TensorScheme &w = scheme.weights, &a = scheme.activations;
+  auto refuse = [](const std::string& what) {
+    return Unsupported("the scheme's " + what +
+                       "; change the platform's YAML or choose another platform");
+  };
+  for (const auto& [name, t] : {std::pair{"weights", &w}, std::pair{"activations", &a}}) {
+    if (t->kind == compiler::ScaleKind::kLogarithmic)
+      return refuse(
+          std::string(name) +
+          " have 'kind: logarithmic', which post-training quantization does not make yet");
+    if (t->per == Granularity::kGroup)
+      return refuse(std::string(name) +
+                    " have 'per: group', which post-training quantization does not make yet");
+  }
+  if (!w.symmetric)
+    return refuse(
+        "weights are asymmetric ('symmetric: false'), which post-training quantization does not "
+        "make yet");
+  if (w.sign != Sign::kSigned) return refuse("weights must be signed");
+  if (a.per != Granularity::kTensor) return refuse("activations must be 'per: tensor'");
+  return OkStatus();
+}
+
 std::set<std::string> ValuesToObserve(const Graph& graph, const Scheme& scheme,
                                       const QuantizeOptions& options) {
   Placement placement(graph, scheme, options);
@@ -386,6 +410,7 @@ Status Quantize(Graph& graph, const Scheme& scheme,
                 const std::function<Result<Evaluator>(const Graph&)>& make_evaluator,
                 const BatchSource& data, const QuantizeOptions& options,
                 const std::function<void(int64_t)>& progress) {
+  SLIPWAY_RETURN_IF_ERROR(CheckScheme(scheme));
   SplitActivations(graph);
   std::set<std::string> names = ValuesToObserve(graph, scheme, options);
   if (names.empty()) {

@@ -20,6 +20,10 @@ struct QuantizeOptions {
   std::set<std::string> keep_float;  // node names that stay float
 };
 
+// Unsupported names what Quantize cannot make of a scheme: logarithmic or grouped scales,
+// asymmetric weights, activations per channel.
+Status CheckScheme(const Scheme& scheme);
+
 // The codes of a tensor scheme; `unsigned_codes` decides Sign::kAuto.
 CodeRange CodesOf(const TensorScheme& scheme, bool unsigned_codes);
 

@@ -144,6 +144,17 @@ TEST(Quantize, NamesMissingDataAndBadValues) {
   EXPECT_NE(bad.message().find("not finite"), std::string::npos);
 }
 
+TEST(Quantize, RefusesSchemesItCannotMake) {
+  auto graph = Fused();
+  Scheme grouped = TestScheme(), logarithmic = TestScheme(), asymmetric = TestScheme();
+  grouped.weights.per = compiler::Granularity::kGroup;
+  logarithmic.activations.kind = compiler::ScaleKind::kLogarithmic;
+  asymmetric.weights.symmetric = false;
+  for (const Scheme& s : {grouped, logarithmic, asymmetric}) {
+    EXPECT_EQ(Quantize(*graph, s, Interpreted(), Batches(1)).code(), StatusCode::kUnsupported);
+  }
+}
+
 TEST(Quantize, AllZeroWeightsAndConstantChannelsAreFine) {
   auto graph = ir::ParseText(R"(graph "zero" {
     input %x: float32[1, 2, 4, 4]
