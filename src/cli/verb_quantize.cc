@@ -43,6 +43,9 @@ Status Execute(const Options& o, Context& context) {
         "' has no integers; choose one whose name ends in -int8 (`slipway platforms`)");
   if (!o.observer.empty()) platform.scheme.activations.observer = o.observer;
   if (!o.weight_observer.empty()) platform.scheme.weights.observer = o.weight_observer;
+  // Before the long work, not after it.
+  if (auto slash = o.output.find_last_of('/'); slash != std::string::npos)
+    SLIPWAY_RETURN_IF_ERROR(MakeFolder(o.output.substr(0, slash)));
   deploy::ModelOptions model_options;
   SLIPWAY_ASSIGN_OR_RETURN(model_options.input_shapes, ParseShapes(o.shapes));
   SLIPWAY_ASSIGN_OR_RETURN(auto graph, deploy::LoadModel(o.model, model_options));
@@ -58,8 +61,6 @@ Status Execute(const Options& o, Context& context) {
   SLIPWAY_ASSIGN_OR_RETURN(auto model,
                            deploy::QuantizeModel(*graph, platform.scheme, *calibration, options));
   calibrating.Done();
-  if (auto slash = o.output.find_last_of('/'); slash != std::string::npos)
-    SLIPWAY_RETURN_IF_ERROR(MakeFolder(o.output.substr(0, slash)));
   onnx::ExportOptions out;
   out.opset = o.opset;
   SLIPWAY_RETURN_IF_ERROR(onnx::ExportOnnx(*model.quantized, o.output, out));
