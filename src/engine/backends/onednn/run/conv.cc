@@ -93,7 +93,7 @@ Status BuildConv(Builder& b) {
     post_ops.append_sum(1.0f);
     b.Accumulate(3);
   }
-  if (b.op().domain == "slipway") SLIPWAY_RETURN_IF_ERROR(AppendActivation(b.attributes(), post_ops));
+  if (b.op().domain == "slipway") SLIPWAY_RETURN_IF_ERROR(b.Activate(post_ops));
   attr.set_post_ops(post_ops);
   const auto pd = MakeConv(s, bias, attr);
   return AddConv(b, s, pd, 2, bias);

@@ -120,7 +120,7 @@ Status BuildBinary(Builder& b) {
   dnnl::primitive_attr attr = Attr();
   if (b.op().domain == "slipway") {
     dnnl::post_ops post_ops;
-    SLIPWAY_RETURN_IF_ERROR(AppendActivation(b.attributes(), post_ops));
+    SLIPWAY_RETURN_IF_ERROR(b.Activate(post_ops));
     attr.set_post_ops(post_ops);
   }
   const dnnl::binary::primitive_desc pd({algorithm, dy, d1, dy}, attr, Engine());

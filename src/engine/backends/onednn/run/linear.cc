@@ -144,7 +144,7 @@ Status BuildLinear(Builder& b) {
     post_ops.append_sum(1.0f);
     b.Accumulate(3);
   }
-  SLIPWAY_RETURN_IF_ERROR(AppendActivation(b.attributes(), post_ops));
+  SLIPWAY_RETURN_IF_ERROR(b.Activate(post_ops));
   attr.set_post_ops(post_ops);
   return AddLinear(b, s, 2, kF32, attr);
 }

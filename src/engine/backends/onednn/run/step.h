@@ -17,6 +17,7 @@
 #include "base/status.h"
 #include "engine/format/layout.h"
 #include "engine/format/op_desc.h"
+#include "engine/kernels/eltwise/eltwise.h"
 #include "model/ops/activation.h"
 #include "slipway/backend.h"
 
@@ -68,6 +69,9 @@ struct Bound {
   uint32_t num_inputs = 0, num_outputs = 0;
   int accumulate = -1;  // input that must be in output 0 before the stages run (a sum post-op): copied when it lies elsewhere
   uint64_t accumulate_bytes = 0;
+  kernels::UnaryFunction finish = nullptr;  // our own activation over output 0, where it beats a post-op
+  float finish_a = 0;
+  int64_t finish_count = 0;
 
   Status Run(const slipway_tensor* inputs, const slipway_tensor* outputs, const slipway_execution& execution);
 };
@@ -129,7 +133,8 @@ class Builder {
     bound_.accumulate = static_cast<int>(input);
     bound_.accumulate_bytes = step_.outputs[0].bytes;
   }
-  Bound& bound() { return bound_; }
+  // The activation of a fused operator: as post-ops, or in a pass of our own behind the stages.
+  Status Activate(dnnl::post_ops& post_ops);
   // Finishes: the scratchpads of the stages share one region behind the reserved workspace.
   void Finish();
 
@@ -154,7 +159,6 @@ class Builder {
 dnnl::primitive_attr Attr();
 // The post-ops of an activation. InvalidArgument as ParseActivation.
 Status AppendActivation(const ops::Activation& activation, dnnl::post_ops& post_ops);
-Status AppendActivation(const ops::Attributes& attributes, dnnl::post_ops& post_ops);
 Result<dnnl::memory::data_type> ToDnnl(uint32_t dtype);
 // Row-major.
 MemoryDesc PlainDesc(const dnnl::memory::dims& dims, dnnl::memory::data_type type);
