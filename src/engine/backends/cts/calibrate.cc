@@ -67,6 +67,7 @@ constexpr const char* kNodes[] = {
     "x: uint8[1, 2048, 7, 7] | | slipway.QAveragePool(%x) {global = 1, multiplier = 0.7, to = 2, q_min = 0, q_max = 255}",
     "x: uint8[1, 64, 56, 56] | input %z: int8[1, 64, 56, 56] | slipway.QAdd(%x, %z) {a_multiplier = 0.7, b_multiplier = 0.5, to = 2, q_min = 0, q_max = 255}",
     "x: uint8[1, 64, 56, 56] | input %z: uint8[1, 64, 1, 1] | slipway.QMul(%x, %z) {multiplier = 0.007, to = 2, q_min = 0, q_max = 255}",
+    "x: uint8[1, 256, 28, 28] | input %z: uint8[1, 32, 28, 28] | Concat(%x, %z) {axis = 1}",
     "x: uint8[1, 64, 56, 56] | | slipway.QRescale(%x) {multiplier = 0.7, to = 2, q_min = 0, q_max = 255}",
     "x: uint8[1, 64, 56, 56] | const %t: uint8[256] = random(1) | slipway.QLookup(%x, %t)",
     "x: float32[1, 3, 224, 224] | const %s: float32[] = fill(0.01) | slipway.Quantize(%x, %s) {signed = 0}",

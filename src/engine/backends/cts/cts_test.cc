@@ -1,5 +1,5 @@
 // Every backend of the build against every operator family: random shapes for a bounded time. SLIPWAY_CTS_SEED fixes the seed, SLIPWAY_CTS_MS the time for a
-// family (default 150).
+// family (default 150); SLIPWAY_CTS_TRACE prints each malformed step before it is tried.
 
 #include <gtest/gtest.h>
 

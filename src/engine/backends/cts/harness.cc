@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <map>
 
@@ -353,6 +355,31 @@ Status CheckCandidate(const Case& c, const Backend& backend, const ir::Node& nod
   return OkStatus();
 }
 
+// For crashes: what the next step is.
+void Trace(const std::vector<uint8_t>& blob, const Tensors& t) {
+  const auto op = format::DecodeOp(blob);
+  std::string s = op.ok() ? op->domain + "." + op->op + " {" : "undecodable {";
+  for (const auto& [name, value] : op.ok() ? op->attributes.entries() : std::vector<ops::Attributes::Entry>{}) {
+    s += name + "=";
+    if (auto* i = std::get_if<int64_t>(&value)) s += std::to_string(*i);
+    if (auto* f = std::get_if<float>(&value)) s += std::to_string(*f);
+    if (auto* text = std::get_if<std::string>(&value)) s += *text;
+    if (auto* list = std::get_if<std::vector<int64_t>>(&value)) {
+      for (int64_t i : *list) s += std::to_string(i) + ",";
+    }
+    s += " ";
+  }
+  s += "}";
+  auto add = [&](const slipway_tensor& x) {
+    s += std::string(" ") + DTypeName(static_cast<DType>(x.dtype)) + Dims(std::span(x.dims, static_cast<size_t>(x.rank))).ToString() +
+         format::LayoutName(static_cast<Layout>(x.layout));
+  };
+  for (const auto& x : t.in) add(x);
+  s += " ->";
+  for (const auto& x : t.out) add(x);
+  std::fprintf(stderr, "%s\n", s.c_str());
+}
+
 const ir::Node& OnlyNode(const Case& c) { return *c.graph->nodes().front(); }
 
 std::string Explain(const Case& c, const Candidate* candidate) {
@@ -453,8 +480,9 @@ Status CheckMalformed(const Case& c, const Backend& backend, Random& random) {
   const StepSpec& spec = specs[0];
   // Runs a step to the end if nobody objects.
   auto attempt = [&](std::vector<uint8_t> blob, Tensors& t) -> Status {
-    Step step(*backend.run, node.name(), std::move(blob));
     t.Describe(false);
+    if (std::getenv("SLIPWAY_CTS_TRACE")) Trace(blob, t);
+    Step step(*backend.run, node.name(), std::move(blob));
     if (!step.Load(t).ok() || !step.Prepare(t, 1).ok()) return OkStatus();
     t.Describe(true);
     Status s = step.Run(t, Pool(1));

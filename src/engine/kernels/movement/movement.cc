@@ -8,6 +8,33 @@
 
 namespace slipway::kernels {
 
+namespace {
+
+template <size_t kBytes>
+void CopyBlock(uint8_t* d, const uint8_t* s) {
+  std::memcpy(d, s, kBytes);
+}
+
+// Rows of a pixel's channels are often shorter than what a call of memcpy costs.
+void CopyRow(uint8_t* d, const uint8_t* s, size_t bytes) {
+  if (bytes > 128) {
+    std::memcpy(d, s, bytes);
+  } else if (bytes >= 16) {
+    for (size_t i = 0; i + 16 <= bytes; i += 16) CopyBlock<16>(d + i, s + i);
+    CopyBlock<16>(d + bytes - 16, s + bytes - 16);  // the tail overlaps
+  } else if (bytes >= 8) {
+    CopyBlock<8>(d, s);
+    CopyBlock<8>(d + bytes - 8, s + bytes - 8);
+  } else if (bytes >= 4) {
+    CopyBlock<4>(d, s);
+    CopyBlock<4>(d + bytes - 4, s + bytes - 4);
+  } else {
+    for (size_t i = 0; i < bytes; ++i) d[i] = s[i];
+  }
+}
+
+}  // namespace
+
 CopyPlan::CopyPlan(int element, std::span<const Axis> axes) : element_(element) {
   // In the destination's order; an axis joins its outer neighbour when both walk the same way in one step.
   Axis sorted[kMax];
@@ -81,11 +108,7 @@ void CopyPlan::RunAs(const T* src, T* dst, Parallel* parallel) const {
         if (++part < tiles) continue;
         part = 0;
       } else if (x.dst == 1 && x.src == 1) {
-        if (x.size * sizeof(T) <= 32) {
-          for (int64_t i = 0; i < x.size; ++i) d[i] = s[i];
-        } else {
-          std::memcpy(d, s, static_cast<size_t>(x.size) * sizeof(T));
-        }
+        CopyRow(reinterpret_cast<uint8_t*>(d), reinterpret_cast<const uint8_t*>(s), static_cast<size_t>(x.size) * sizeof(T));
       } else if (x.dst == 1 && x.src == 0) {
         std::fill(d, d + x.size, *s);
       } else {

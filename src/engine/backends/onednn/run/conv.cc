@@ -28,8 +28,16 @@ Result<ConvShape> ReadShape(Builder& b) {
   }
   SLIPWAY_ASSIGN_OR_RETURN(const ops::Window window, ops::ResolveWindow(b.attributes(), x, y, std::span(w).subspan(2)));
   for (int d = 3 - window.spatial; d < 3; ++d) {
+    const int64_t dilation = window.kernel[d] == 1 ? 1 : window.dilation[d];
+    const int64_t span = (window.kernel[d] - 1) * dilation + 1, padded = window.in[d] + window.pad_begin[d] + window.pad_end[d];
+    // oneDNN 2.6 checks little of this and its generated code runs astray.
+    if (window.pad_begin[d] < 0 || window.pad_end[d] < 0) return Unsupported("negative padding");
+    if (span > padded || (padded - span) / window.stride[d] + 1 != window.out[d]) {
+      return InvalidArgument("X " + x.ToString() + " and Y " + y.ToString() + " do not fit the window");
+    }
+    if (window.pad_begin[d] >= span || window.pad_end[d] >= span) return Unsupported("a window of nothing but padding");
     s.strides.push_back(window.stride[d]);
-    s.dilations.push_back(window.dilation[d] - 1);
+    s.dilations.push_back(dilation - 1);
     s.pads.push_back(window.pad_begin[d]);
     s.pads_end.push_back(window.pad_end[d]);
   }

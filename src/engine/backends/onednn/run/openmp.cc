@@ -5,9 +5,6 @@
 #include <cstdlib>
 #include <thread>
 
-// What compilers emit for "#pragma omp parallel" (libgomp's ABI).
-extern "C" void GOMP_parallel(void (*body)(void*), void* data, unsigned threads, unsigned flags);
-
 namespace slipway::backends::onednn {
 
 void ShortenSpinning() {

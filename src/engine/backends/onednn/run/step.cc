@@ -249,17 +249,11 @@ Status Bound::Run(const slipway_tensor* inputs, const slipway_tensor* outputs, c
   if (stages.empty()) return OkStatus();
   if (workspace > execution.workspace_bytes) return Internal("the workspace is smaller than prepare asked for");
   const Team team(threads);
-  auto split = [&](int64_t count, int64_t grain, auto body) {
-    if (!execution.parallel_for || threads <= 1) return body(int64_t{0}, count);
-    using Body = decltype(body);
-    execution.parallel_for(
-        execution.pool, count, grain, [](void* context, int64_t begin, int64_t end) { (*static_cast<Body*>(context))(begin, end); }, &body);
-  };
   if (accumulate >= 0 && inputs[accumulate].data != outputs[0].data) {
     const char* from = static_cast<const char*>(inputs[accumulate].data);
     char* to = static_cast<char*>(outputs[0].data);
-    split(static_cast<int64_t>(accumulate_bytes), 1 << 16,
-          [=](int64_t begin, int64_t end) { std::memcpy(to + begin, from + begin, static_cast<size_t>(end - begin)); });
+    TeamFor(threads, static_cast<int64_t>(accumulate_bytes), 1 << 17,
+            [=](int64_t begin, int64_t end) { std::memcpy(to + begin, from + begin, static_cast<size_t>(end - begin)); });
   }
   for (Stage& stage : stages) {
     for (const Binding& b : stage.bindings) {
@@ -278,7 +272,7 @@ Status Bound::Run(const slipway_tensor* inputs, const slipway_tensor* outputs, c
   }
   if (finish) {
     float* y = static_cast<float*>(outputs[0].data);
-    split(finish_count, 8192, [=, this](int64_t begin, int64_t end) { finish(y + begin, y + begin, end - begin, finish_a, 0); });
+    TeamFor(threads, finish_count, 16384, [=, this](int64_t begin, int64_t end) { finish(y + begin, y + begin, end - begin, finish_a, 0); });
   }
   return OkStatus();
 }

@@ -81,7 +81,7 @@ class RowPlan {
   // f(output offset, n, offsets of the operands)
   template <typename F>
   void Run(Parallel& parallel, F&& f) const {
-    const int64_t units = outer_ * pieces_, grain = std::max<int64_t>(1, 8192 / std::max<int64_t>(1, piece_));
+    const int64_t units = outer_ * pieces_, grain = std::max<int64_t>(1, 32768 / std::max<int64_t>(1, piece_));
     auto body = [&](int64_t begin, int64_t end) {
       int64_t index[kMaxRank] = {}, base[N] = {};
       int64_t rest = begin / pieces_, part = begin % pieces_, at = rest * row_;

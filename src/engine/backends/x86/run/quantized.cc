@@ -13,7 +13,7 @@
 namespace slipway::backends::x86 {
 namespace {
 
-constexpr int64_t kGrain = 8192;
+constexpr int64_t kGrain = 32768;
 
 bool IsCode(DType t) { return t == DType::kUInt8 || t == DType::kInt8; }
 int CodeIndex(DType t) { return t == DType::kFloat32 ? 2 : t == DType::kInt8 ? 1 : 0; }

@@ -18,7 +18,7 @@ Status CheckFloats(const Builder& b, size_t inputs) {
   return b.out_type() == DType::kFloat32 ? OkStatus() : Unsupported(std::string(DTypeName(b.out_type())) + " output");
 }
 
-int64_t RowGrain(int64_t n) { return std::max<int64_t>(1, 8192 / std::max<int64_t>(n, 1)); }
+int64_t RowGrain(int64_t n) { return std::max<int64_t>(1, 32768 / std::max<int64_t>(n, 1)); }
 
 // Element n of [outer, n, inner].
 struct Split3 {
@@ -111,7 +111,7 @@ Status BuildSoftmax(Builder& b) {
   const kernels::RowKernels& k = kernels::GetRows(b.isa());
   if (s.inner == 1) {
     b.Run([=, f = k.softmax](const RunContext& c) {
-      c.parallel.ParallelFor(s.outer, std::max<int64_t>(1, 2048 / s.n), [&](int64_t begin, int64_t end) {
+      c.parallel.ParallelFor(s.outer, std::max<int64_t>(1, 8192 / s.n), [&](int64_t begin, int64_t end) {
         for (int64_t i = begin; i < end; ++i) f(c.in<float>(0) + i * s.n, c.out<float>() + i * s.n, s.n, log);
       });
       return OkStatus();
@@ -120,7 +120,7 @@ Status BuildSoftmax(Builder& b) {
   }
   const int64_t piece = 64, pieces = CeilDiv(s.inner, piece);
   b.Run([=, f = k.softmax_columns](const RunContext& c) {
-    c.parallel.ParallelFor(s.outer * pieces, std::max<int64_t>(1, 2048 / (s.n * piece)), [&](int64_t begin, int64_t end) {
+    c.parallel.ParallelFor(s.outer * pieces, std::max<int64_t>(1, 8192 / (s.n * piece)), [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         const int64_t j = i % pieces * piece, at = i / pieces * s.n * s.inner + j;
         f(c.in<float>(0) + at, c.out<float>() + at, s.n, s.inner, std::min(piece, s.inner - j), log);
