@@ -222,6 +222,7 @@ Status BuildQAveragePool(Builder& b) {
     return InvalidArgument("X " + x.ToString() + " and Y " + y.ToString() + " make no pooling");
   }
   if (y.count() == 0) return OkStatus();
+  if (x.count() == 0) return Unsupported("a pooling over nothing");
   const bool global = a.Int("global", 0) != 0;
   if (global) {
     if (y.count(2, y.rank()) != 1) return InvalidArgument("a global pooling with more than one position");
