@@ -196,7 +196,9 @@ def row_cells(row):
     if "error" in row:
         return [row["model"], str(row["threads"]), "", "", "", "", row["error"]]
     peak = "" if not row.get("peak_bytes") else f"{row['peak_bytes'] / 1e6:.1f}"
-    macs = "" if not row.get("macs") else f"{row['macs'] / 1e9:.2f}"
+    # With a dynamic batch the count is an expression: shown as it is.
+    macs = row.get("macs") or ""
+    macs = f"{macs / 1e9:.2f}" if isinstance(macs, (int, float)) else macs
     agreement = "" if row.get("agreement") is None else f"{row['agreement']:.0e}"
     return [row["model"], str(row["threads"]), macs, peak, agreement, f"{row['slipway_p50_ms']:.2f}",
             f"{row['ort_p50_ms']:.2f}", f"{row['ratio']:.2f} ± {row['spread'] / 2:.2f}", f"{row['others']:.2f}"]
