@@ -66,7 +66,9 @@ std::optional<StepDescription> DescribeAt(const ir::Node& node, const Candidate&
     const Layout layout = i < candidate.outputs.size() ? candidate.outputs[i] : Layout::kPlain;
     if (!DescribeValue(node.output(i), layout, node.graph(), symbols, d.outputs[i], d.keep)) return std::nullopt;
   }
-  d.blob = format::EncodeOp({node.domain(), node.op(), node.attributes});
+  format::OpDesc op{node.domain(), node.op(), node.attributes};
+  if (!candidate.kernel.empty()) op.attributes.Set("kernel", candidate.kernel);  // as OpBackend::CompileNode does
+  d.blob = format::EncodeOp(op);
   return d;
 }
 

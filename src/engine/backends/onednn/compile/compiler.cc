@@ -5,6 +5,7 @@
 
 #include "base/cpu.h"
 #include "engine/backends/onednn/compile/probe.h"
+#include "engine/backends/onednn/run/backend.h"
 #include "model/ops/activation.h"
 
 namespace slipway::backends {
@@ -61,12 +62,14 @@ const Row* FindRow(const ir::Node& node) {
 }
 
 // What was measured on a Zen 4 core (1 thread, oneDNN 2.6.3, layers of ResNet-50, MobileNetV2 and RegNet; cts/calibrate.cc prints it), as shares of the best rate
-// (57 GMAC/s in float32, 225 in 8 bit): the geometric means over the layers that each implementation served.
+// (57 GMAC/s in float32, 225 in 8 bit): the geometric means over the layers that each implementation served. Winograd's algorithm multiplies less than it
+// is counted for.
 struct Figure {
   const char* prefix;  // of the implementation's name
   double compute;
 };
 constexpr Figure kFigures[] = {
+    {"jit_wino_4x3", 2.6}, {"jit_fp32_wino", 1.7},
     {"jit_dw", 0.55},     {"brdgmm_dw", 0.50},    {"jit_int8_dw", 0.10}, {"jit_1x1", 1.0},  {"brgconv_1x1", 0.97}, {"brgconv", 0.99},
     {"jit_int8", 0.95},   {"jit:", 0.98},         {"gemm", 0.55},        {"brgemm", 0.97},  {"brg", 0.95},
 };
@@ -85,6 +88,17 @@ double PlainConvFigure(const ir::Node& node) {
   const auto& w = *node.input(1)->type().shape;
   if (node.attributes.Int("group", 1) > 1) return w[1].Is(1) ? 0.016 : 0.35;
   return w[1].known() && w[1].value() < 8 ? 0.1 : 0.45;
+}
+
+// What Winograd's algorithm is for.
+bool IsPlain3x3(const ir::Node& node) {
+  const auto& w = *node.input(1)->type().shape;
+  if (w.size() != 4 || !w[2].Is(3) || !w[3].Is(3) || node.attributes.Int("group", 1) != 1) return false;
+  auto ones = [&](const char* name) {
+    const auto v = node.attributes.Ints(name);
+    return std::all_of(v.begin(), v.end(), [](int64_t i) { return i == 1; });
+  };
+  return ones("strides") && ones("dilations");
 }
 
 bool IsStridedPointwise(const ir::Node& node) {
@@ -256,7 +270,10 @@ std::vector<Pattern> Patterns(const ir::Node& node, Family family, const Target&
   switch (family) {
     case Family::kConv: {
       const int64_t cin = channels(node.input(0)), cout = channels(node.output());
-      if (cin > 0 && cin % size == 0 && cout > 0 && cout % size == 0) patterns.push_back(blocked);
+      if (cin > 0 && cin % size == 0 && cout > 0 && cout % size == 0) {
+        if (IsPlain3x3(node)) patterns.push_back({block, block, avx512 ? "nchw16c-winograd" : "nchw8c-winograd"});
+        patterns.push_back(blocked);
+      }
       if (cin > 0 && cin <= 4 && cout > 0 && cout % size == 0) {
         patterns.push_back({Layout::kPlain, block, avx512 ? "plain-nchw16c" : "plain-nchw8c"});
       }
@@ -311,6 +328,7 @@ OnednnCompiler::Choice OnednnCompiler::Choose(const ir::Node& node, const Target
         continue;
       }
       implementation = **probed;
+      if (std::string_view(p.name).ends_with(onednn::kWinograd) && implementation.find("wino") == std::string::npos) continue;
       if (IsReference(implementation)) continue;
     }
     c.compute_efficiency = ComputeFigure(implementation, family);

@@ -18,6 +18,9 @@ namespace slipway::backends {
 const slipway_backend* OnednnBackend();
 
 namespace onednn {
+// A step whose kernel (the blob's attribute of that name) ends so convolves by Winograd's algorithm where oneDNN has it, else directly.
+inline constexpr char kWinograd[] = "-winograd";
+
 // Which of oneDNN's implementations this CPU would use for a step ("jit_1x1:avx512_core", space-separated when several; "ref..." are plain loops), without
 // making anything. The step is as for prepare; data of constants that only hold weights may be null. Errors as prepare.
 Result<std::string> ProbeImplementation(const slipway_step& step);

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "base/cpu.h"
+#include "engine/backends/onednn/run/backend.h"
 #include "engine/backends/onednn/run/step.h"
 #include "model/ops/window.h"
 
@@ -54,10 +55,21 @@ Result<ConvShape> ReadShape(Builder& b) {
   return s;
 }
 
-dnnl::convolution_forward::primitive_desc MakeConv(const ConvShape& s, const MemoryDesc& bias, const dnnl::primitive_attr& attr) {
-  dnnl::convolution_forward::desc desc(dnnl::prop_kind::forward_inference, dnnl::algorithm::convolution_direct, s.x, s.w_any, bias,
-                                       s.y, s.strides, s.dilations, s.pads, s.pads_end);
-  return {desc, attr, Engine()};
+dnnl::convolution_forward::primitive_desc MakeConv(const ConvShape& s, const MemoryDesc& bias, const dnnl::primitive_attr& attr,
+                                                   bool winograd = false) {
+  auto make = [&](dnnl::algorithm algorithm) -> dnnl::convolution_forward::primitive_desc {
+    dnnl::convolution_forward::desc desc(dnnl::prop_kind::forward_inference, algorithm, s.x, s.w_any, bias, s.y, s.strides, s.dilations,
+                                         s.pads, s.pads_end);
+    return {desc, attr, Engine()};
+  };
+  if (winograd) {
+    try {
+      return make(dnnl::algorithm::convolution_winograd);
+    } catch (const dnnl::error& e) {  // not for these shapes, or not on this CPU
+      if (e.status != dnnl_unimplemented) throw;
+    }
+  }
+  return make(dnnl::algorithm::convolution_direct);
 }
 
 Status AddConv(Builder& b, const ConvShape& s, const dnnl::convolution_forward::primitive_desc& pd, size_t bias_input,
@@ -103,7 +115,7 @@ Status BuildConv(Builder& b) {
   }
   if (b.op().domain == "slipway") SLIPWAY_RETURN_IF_ERROR(b.Activate(post_ops));
   attr.set_post_ops(post_ops);
-  const auto pd = MakeConv(s, bias, attr);
+  const auto pd = MakeConv(s, bias, attr, b.attributes().String("kernel", "").ends_with(kWinograd));
   return AddConv(b, s, pd, 2, bias);
 }
 
