@@ -6,7 +6,8 @@ namespace slipway::backends {
 namespace {
 
 // False when the shape is unknown or unusable.
-bool DescribeValue(const ir::Value* value, Layout layout, const ir::Graph* graph, int64_t symbols, slipway_tensor& t, std::vector<ir::Tensor>& keep) {
+bool DescribeValue(const ir::Value* value, Layout layout, const ir::Graph* graph, int64_t symbols,
+                   slipway_tensor& t, std::vector<ir::Tensor>& keep) {
   t = {};
   if (!value) return true;
   if (!value->type().known() || value->type().shape->size() > SLIPWAY_MAX_RANK) return false;
@@ -17,7 +18,9 @@ bool DescribeValue(const ir::Value* value, Layout layout, const ir::Graph* graph
     auto size = d.Evaluate([&](std::string_view symbol) -> std::optional<int64_t> {
       if (graph) {
         auto it = graph->symbol_ranges.find(std::string(symbol));
-        if (it != graph->symbol_ranges.end()) return std::clamp(symbols, std::max<int64_t>(1, it->second.first), std::max<int64_t>(1, it->second.second));
+        if (it != graph->symbol_ranges.end())
+          return std::clamp(symbols, std::max<int64_t>(1, it->second.first),
+                            std::max<int64_t>(1, it->second.second));
       }
       return symbols;
     });
@@ -53,21 +56,25 @@ slipway_step StepDescription::Step() const {
 
 namespace {
 
-std::optional<StepDescription> DescribeAt(const ir::Node& node, const Candidate& candidate, int64_t symbols) {
+std::optional<StepDescription> DescribeAt(const ir::Node& node, const Candidate& candidate,
+                                          int64_t symbols) {
   StepDescription d;
   d.name = node.name();
   d.inputs.resize(node.inputs().size());
   d.outputs.resize(node.outputs().size());
   for (size_t i = 0; i < d.inputs.size(); ++i) {
     const Layout layout = i < candidate.inputs.size() ? candidate.inputs[i] : Layout::kPlain;
-    if (!DescribeValue(node.input(i), layout, node.graph(), symbols, d.inputs[i], d.keep)) return std::nullopt;
+    if (!DescribeValue(node.input(i), layout, node.graph(), symbols, d.inputs[i], d.keep))
+      return std::nullopt;
   }
   for (size_t i = 0; i < d.outputs.size(); ++i) {
     const Layout layout = i < candidate.outputs.size() ? candidate.outputs[i] : Layout::kPlain;
-    if (!DescribeValue(node.output(i), layout, node.graph(), symbols, d.outputs[i], d.keep)) return std::nullopt;
+    if (!DescribeValue(node.output(i), layout, node.graph(), symbols, d.outputs[i], d.keep))
+      return std::nullopt;
   }
   format::OpDesc op{node.domain(), node.op(), node.attributes};
-  if (!candidate.kernel.empty()) op.attributes.Set("kernel", candidate.kernel);  // as OpBackend::CompileNode does
+  if (!candidate.kernel.empty())
+    op.attributes.Set("kernel", candidate.kernel);  // as OpBackend::CompileNode does
   d.blob = format::EncodeOp(op);
   return d;
 }

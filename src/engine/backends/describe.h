@@ -1,5 +1,6 @@
 #pragma once
-// A node as the run side will see it, for compile sides that ask their run side whether it would accept a step.
+// A node as the run side will see it, for compile sides that ask their run side whether it would
+// accept a step.
 
 #include <optional>
 #include <string>
@@ -20,8 +21,9 @@ struct StepDescription {
   slipway_step Step() const;
 };
 
-// The node with the candidate's layouts; symbols stand for some small number that makes all extents positive. nullopt when a shape is unknown or there is no such
-// number. Constants carry data; small ones (64 KiB) are aligned.
+// The node with the candidate's layouts; symbols stand for some small number that makes all extents
+// positive. nullopt when a shape is unknown or there is no such number. Constants carry data; small
+// ones (64 KiB) are aligned.
 std::optional<StepDescription> Describe(const ir::Node& node, const Candidate& candidate);
 
 }  // namespace slipway::backends

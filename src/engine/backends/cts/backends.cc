@@ -18,13 +18,16 @@ namespace slipway::cts {
 std::vector<Backend> Backends() {
   using namespace slipway::backends;  // NOLINT: a list of factories
   return {
-      {.name = "reference", .compiler = MakeReferenceCompiler, .run = ReferenceBackend()},
-      {.name = "null", .compiler = MakeNullCompiler, .run = NullBackend()},
+    {.name = "reference", .compiler = MakeReferenceCompiler, .run = ReferenceBackend()},
+        {.name = "null", .compiler = MakeNullCompiler, .run = NullBackend()},
 #if SLIPWAY_HAS_ONEDNN
-      {.name = "onednn", .compiler = MakeOnednnCompiler, .run = OnednnBackend(), .exact_integers = false},
+        {.name = "onednn",
+         .compiler = MakeOnednnCompiler,
+         .run = OnednnBackend(),
+         .exact_integers = false},
 #endif
 #if SLIPWAY_HAS_X86
-      {.name = "x86", .compiler = MakeX86Compiler, .run = X86Backend()},
+        {.name = "x86", .compiler = MakeX86Compiler, .run = X86Backend()},
 #endif
   };
 }

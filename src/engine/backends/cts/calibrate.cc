@@ -1,4 +1,5 @@
-// Prints what every candidate of every backend takes on shapes of real models: where the figures in the compile sides come from.
+// Prints what every candidate of every backend takes on shapes of real models: where the figures in
+// the compile sides come from.
 //
 //   calibrate [WORD]        only the lines that contain WORD
 
@@ -14,29 +15,46 @@ namespace {
 // Inputs and node of one-node graphs in the text form.
 constexpr const char* kNodes[] = {
     // ResNet-50
-    "x: float32[1, 3, 224, 224] | const %w: float32[64, 3, 7, 7] = random(1) | slipway.Conv(%x, %w) {pads = [3, 3, 3, 3], strides = [2, 2], activation = \"Relu\"}",
-    "x: float32[1, 64, 56, 56] | const %w: float32[64, 64, 3, 3] = random(1) | slipway.Conv(%x, %w) {pads = [1, 1, 1, 1], activation = \"Relu\"}",
-    "x: float32[1, 64, 56, 56] | const %w: float32[256, 64, 1, 1] = random(1) | slipway.Conv(%x, %w) {activation = \"Relu\"}",
-    "x: float32[1, 512, 28, 28] | const %w: float32[1024, 512, 1, 1] = random(1) | slipway.Conv(%x, %w) {strides = [2, 2]}",
-    "x: float32[1, 256, 14, 14] | const %w: float32[256, 256, 3, 3] = random(1) | slipway.Conv(%x, %w) {pads = [1, 1, 1, 1], activation = \"Relu\"}",
-    "x: float32[1, 512, 7, 7] | const %w: float32[2048, 512, 1, 1] = random(1) | slipway.Conv(%x, %w) {}",
-    "x: float32[1, 64, 112, 112] | | MaxPool(%x) {kernel_shape = [3, 3], strides = [2, 2], pads = [1, 1, 1, 1]}",
+    "x: float32[1, 3, 224, 224] | const %w: float32[64, 3, 7, 7] = random(1) | slipway.Conv(%x, "
+    "%w) {pads = [3, 3, 3, 3], strides = [2, 2], activation = \"Relu\"}",
+    "x: float32[1, 64, 56, 56] | const %w: float32[64, 64, 3, 3] = random(1) | slipway.Conv(%x, "
+    "%w) {pads = [1, 1, 1, 1], activation = \"Relu\"}",
+    "x: float32[1, 64, 56, 56] | const %w: float32[256, 64, 1, 1] = random(1) | slipway.Conv(%x, "
+    "%w) {activation = \"Relu\"}",
+    "x: float32[1, 512, 28, 28] | const %w: float32[1024, 512, 1, 1] = random(1) | "
+    "slipway.Conv(%x, %w) {strides = [2, 2]}",
+    "x: float32[1, 256, 14, 14] | const %w: float32[256, 256, 3, 3] = random(1) | slipway.Conv(%x, "
+    "%w) {pads = [1, 1, 1, 1], activation = \"Relu\"}",
+    "x: float32[1, 512, 7, 7] | const %w: float32[2048, 512, 1, 1] = random(1) | slipway.Conv(%x, "
+    "%w) {}",
+    "x: float32[1, 64, 112, 112] | | MaxPool(%x) {kernel_shape = [3, 3], strides = [2, 2], pads = "
+    "[1, 1, 1, 1]}",
     "x: float32[1, 2048, 7, 7] | | GlobalAveragePool(%x)",
     // MobileNet, EfficientNet, RegNet
-    "x: float32[1, 3, 224, 224] | const %w: float32[32, 3, 3, 3] = random(1) | slipway.Conv(%x, %w) {pads = [1, 1, 1, 1], strides = [2, 2], activation = \"Relu\"}",
-    "x: float32[1, 144, 56, 56] | const %w: float32[144, 1, 3, 3] = random(1) | slipway.Conv(%x, %w) {pads = [1, 1, 1, 1], group = 144, activation = \"Relu\"}",
-    "x: float32[1, 576, 14, 14] | const %w: float32[576, 1, 5, 5] = random(1) | slipway.Conv(%x, %w) {pads = [2, 2, 2, 2], group = 576, activation = \"Swish\", activation_params = [1.0]}",
-    "x: float32[1, 24, 56, 56] | const %w: float32[144, 24, 1, 1] = random(1) | slipway.Conv(%x, %w) {}",
-    "x: float32[1, 160, 28, 28] | const %w: float32[160, 16, 3, 3] = random(1) | slipway.Conv(%x, %w) {pads = [1, 1, 1, 1], group = 10}",
-    "x: float32[1, 144, 1, 1] | const %w: float32[24, 144, 1, 1] = random(1) | slipway.Conv(%x, %w) {activation = \"Swish\", activation_params = [1.0]}",
+    "x: float32[1, 3, 224, 224] | const %w: float32[32, 3, 3, 3] = random(1) | slipway.Conv(%x, "
+    "%w) {pads = [1, 1, 1, 1], strides = [2, 2], activation = \"Relu\"}",
+    "x: float32[1, 144, 56, 56] | const %w: float32[144, 1, 3, 3] = random(1) | slipway.Conv(%x, "
+    "%w) {pads = [1, 1, 1, 1], group = 144, activation = \"Relu\"}",
+    "x: float32[1, 576, 14, 14] | const %w: float32[576, 1, 5, 5] = random(1) | slipway.Conv(%x, "
+    "%w) {pads = [2, 2, 2, 2], group = 576, activation = \"Swish\", activation_params = [1.0]}",
+    "x: float32[1, 24, 56, 56] | const %w: float32[144, 24, 1, 1] = random(1) | slipway.Conv(%x, "
+    "%w) {}",
+    "x: float32[1, 160, 28, 28] | const %w: float32[160, 16, 3, 3] = random(1) | slipway.Conv(%x, "
+    "%w) {pads = [1, 1, 1, 1], group = 10}",
+    "x: float32[1, 144, 1, 1] | const %w: float32[24, 144, 1, 1] = random(1) | slipway.Conv(%x, "
+    "%w) {activation = \"Swish\", activation_params = [1.0]}",
     "x: float32[1, 144, 56, 56] | input %s: float32[1, 144, 1, 1] | Mul(%x, %s)",
     // Vectors and transformers
-    "x: float32[1, 2048] | const %w: float32[1000, 2048] = random(1) | slipway.Linear(%x, %w) {transW = 1}",
-    "x: float32[1, 197, 768] | const %w: float32[768, 3072] = random(1) | slipway.Linear(%x, %w) {activation = \"Gelu\"}",
+    "x: float32[1, 2048] | const %w: float32[1000, 2048] = random(1) | slipway.Linear(%x, %w) "
+    "{transW = 1}",
+    "x: float32[1, 197, 768] | const %w: float32[768, 3072] = random(1) | slipway.Linear(%x, %w) "
+    "{activation = \"Gelu\"}",
     "x: float32[1, 12, 197, 64] | input %k: float32[1, 12, 64, 197] | MatMul(%x, %k)",
-    "x: float32[1, 12, 197, 64] | input %k: float32[1, 12, 197, 64]; input %v: float32[1, 12, 197, 64] | Attention(%x, %k, %v)",
+    "x: float32[1, 12, 197, 64] | input %k: float32[1, 12, 197, 64]; input %v: float32[1, 12, 197, "
+    "64] | Attention(%x, %k, %v)",
     "x: float32[1, 12, 197, 197] | | Softmax(%x)",
-    "x: float32[1, 197, 768] | const %w: float32[768] = random(1); const %b: float32[768] = random(2) | LayerNormalization(%x, %w, %b)",
+    "x: float32[1, 197, 768] | const %w: float32[768] = random(1); const %b: float32[768] = "
+    "random(2) | LayerNormalization(%x, %w, %b)",
     "x: float32[1, 197, 12, 64] | | Transpose(%x) {perm = [0, 2, 1, 3]}",
     "x: float32[1, 768, 196] | | Transpose(%x) {perm = [0, 2, 1]}",
     "x: float32[1, 197, 768] | const %b: float32[768] = random(2) | Add(%x, %b)",
@@ -50,28 +68,45 @@ constexpr const char* kNodes[] = {
     "x: float32[1, 64, 56, 56] | | Exp(%x)",
     "x: float32[1, 64, 56, 56] | | Sqrt(%x)",
     "x: float32[1, 64, 56, 56] | | Mish(%x)",
-    "x: float32[1, 64, 56, 56] | input %z: float32[1, 64, 56, 56] | slipway.Add(%x, %z) {activation = \"Relu\"}",
+    "x: float32[1, 64, 56, 56] | input %z: float32[1, 64, 56, 56] | slipway.Add(%x, %z) "
+    "{activation = \"Relu\"}",
     "x: float32[1, 64, 56, 56] | input %z: float32[1, 64, 56, 56] | Mul(%x, %z)",
-    "x: float32[1, 64, 56, 56] | const %a: float32[64] = fill(1.5) | BatchNormalization(%x, %a, %a, %a, %a)",
+    "x: float32[1, 64, 56, 56] | const %a: float32[64] = fill(1.5) | BatchNormalization(%x, %a, "
+    "%a, %a, %a)",
     "x: float32[1, 64, 56, 56] | input %z: float32[1, 32, 56, 56] | Concat(%x, %z) {axis = 1}",
     "x: float32[1, 116, 28, 28] | const %n: int64[2] = [58, 58] | Split(%x, %n) {axis = 1}",
     "x: float32[1, 64, 56, 56] | | ReduceMean(%x)",
     // Integer
-    "x: uint8[1, 64, 56, 56] | const %w: int8[64, 64, 3, 3] = random(1); const %m: float32[1] = fill(0.001) | slipway.QConv(%x, %w, %m) {pads = [1, 1, 1, 1], to = 2, q_min = 0, q_max = 255}",
-    "x: int8[1, 64, 56, 56] | const %w: int8[64, 64, 3, 3] = random(1); const %m: float32[1] = fill(0.001) | slipway.QConv(%x, %w, %m) {pads = [1, 1, 1, 1]}",
-    "x: uint8[1, 64, 56, 56] | const %w: int8[256, 64, 1, 1] = random(1); const %m: float32[1] = fill(0.001) | slipway.QConv(%x, %w, %m) {to = 2, q_min = 0, q_max = 255}",
-    "x: uint8[1, 144, 56, 56] | const %w: int8[144, 1, 3, 3] = random(1); const %m: float32[1] = fill(0.001) | slipway.QConv(%x, %w, %m) {pads = [1, 1, 1, 1], group = 144, to = 2, q_min = 0, q_max = 255}",
-    "x: uint8[1, 3, 224, 224] | const %w: int8[64, 3, 7, 7] = random(1); const %m: float32[1] = fill(0.001) | slipway.QConv(%x, %w, %m) {pads = [3, 3, 3, 3], strides = [2, 2], to = 2, q_min = 0, q_max = 255}",
-    "x: uint8[1, 2048] | const %w: int8[1000, 2048] = random(1); const %m: float32[1] = fill(0.001) | slipway.QLinear(%x, %w, %m) {transW = 1, to = 1}",
-    "x: uint8[1, 64, 112, 112] | | MaxPool(%x) {kernel_shape = [3, 3], strides = [2, 2], pads = [1, 1, 1, 1]}",
-    "x: uint8[1, 2048, 7, 7] | | slipway.QAveragePool(%x) {global = 1, multiplier = 0.7, to = 2, q_min = 0, q_max = 255}",
-    "x: uint8[1, 64, 56, 56] | input %z: int8[1, 64, 56, 56] | slipway.QAdd(%x, %z) {a_multiplier = 0.7, b_multiplier = 0.5, to = 2, q_min = 0, q_max = 255}",
-    "x: uint8[1, 64, 56, 56] | input %z: uint8[1, 64, 1, 1] | slipway.QMul(%x, %z) {multiplier = 0.007, to = 2, q_min = 0, q_max = 255}",
+    "x: uint8[1, 64, 56, 56] | const %w: int8[64, 64, 3, 3] = random(1); const %m: float32[1] = "
+    "fill(0.001) | slipway.QConv(%x, %w, %m) {pads = [1, 1, 1, 1], to = 2, q_min = 0, q_max = 255}",
+    "x: int8[1, 64, 56, 56] | const %w: int8[64, 64, 3, 3] = random(1); const %m: float32[1] = "
+    "fill(0.001) | slipway.QConv(%x, %w, %m) {pads = [1, 1, 1, 1]}",
+    "x: uint8[1, 64, 56, 56] | const %w: int8[256, 64, 1, 1] = random(1); const %m: float32[1] = "
+    "fill(0.001) | slipway.QConv(%x, %w, %m) {to = 2, q_min = 0, q_max = 255}",
+    "x: uint8[1, 144, 56, 56] | const %w: int8[144, 1, 3, 3] = random(1); const %m: float32[1] = "
+    "fill(0.001) | slipway.QConv(%x, %w, %m) {pads = [1, 1, 1, 1], group = 144, to = 2, q_min = 0, "
+    "q_max = 255}",
+    "x: uint8[1, 3, 224, 224] | const %w: int8[64, 3, 7, 7] = random(1); const %m: float32[1] = "
+    "fill(0.001) | slipway.QConv(%x, %w, %m) {pads = [3, 3, 3, 3], strides = [2, 2], to = 2, q_min "
+    "= 0, q_max = 255}",
+    "x: uint8[1, 2048] | const %w: int8[1000, 2048] = random(1); const %m: float32[1] = "
+    "fill(0.001) | slipway.QLinear(%x, %w, %m) {transW = 1, to = 1}",
+    "x: uint8[1, 64, 112, 112] | | MaxPool(%x) {kernel_shape = [3, 3], strides = [2, 2], pads = "
+    "[1, 1, 1, 1]}",
+    "x: uint8[1, 2048, 7, 7] | | slipway.QAveragePool(%x) {global = 1, multiplier = 0.7, to = 2, "
+    "q_min = 0, q_max = 255}",
+    "x: uint8[1, 64, 56, 56] | input %z: int8[1, 64, 56, 56] | slipway.QAdd(%x, %z) {a_multiplier "
+    "= 0.7, b_multiplier = 0.5, to = 2, q_min = 0, q_max = 255}",
+    "x: uint8[1, 64, 56, 56] | input %z: uint8[1, 64, 1, 1] | slipway.QMul(%x, %z) {multiplier = "
+    "0.007, to = 2, q_min = 0, q_max = 255}",
     "x: uint8[1, 256, 28, 28] | input %z: uint8[1, 32, 28, 28] | Concat(%x, %z) {axis = 1}",
-    "x: uint8[1, 64, 56, 56] | | slipway.QRescale(%x) {multiplier = 0.7, to = 2, q_min = 0, q_max = 255}",
+    "x: uint8[1, 64, 56, 56] | | slipway.QRescale(%x) {multiplier = 0.7, to = 2, q_min = 0, q_max "
+    "= 255}",
     "x: uint8[1, 64, 56, 56] | const %t: uint8[256] = random(1) | slipway.QLookup(%x, %t)",
-    "x: float32[1, 3, 224, 224] | const %s: float32[] = fill(0.01) | slipway.Quantize(%x, %s) {signed = 0}",
-    "x: uint8[1, 64, 56, 56] | const %s: float32[] = fill(0.01) | slipway.Dequantize(%x, %s) {signed = 0}",
+    "x: float32[1, 3, 224, 224] | const %s: float32[] = fill(0.01) | slipway.Quantize(%x, %s) "
+    "{signed = 0}",
+    "x: uint8[1, 64, 56, 56] | const %s: float32[] = fill(0.01) | slipway.Dequantize(%x, %s) "
+    "{signed = 0}",
 };
 
 }  // namespace
@@ -89,8 +124,9 @@ int main(int argc, char** argv) {
     }
     const size_t op = line.find_first_not_of(' ', b + 1);
     const bool two = line.find("Split") != std::string::npos;
-    const std::string text = "graph \"g\" {\n input %" + line.substr(0, a) + "\n" + more + "\n " + (two ? "%y, %y2" : "%y") + " = " + line.substr(op) +
-                             "\n output %y\n" + (two ? " output %y2\n" : "") + "}\n";
+    const std::string text = "graph \"g\" {\n input %" + line.substr(0, a) + "\n" + more + "\n " +
+                             (two ? "%y, %y2" : "%y") + " = " + line.substr(op) + "\n output %y\n" +
+                             (two ? " output %y2\n" : "") + "}\n";
     cts::Case c;
     auto graph = ir::ParseText(text);
     if (!graph.ok()) {
@@ -104,10 +140,12 @@ int main(int argc, char** argv) {
       continue;
     }
     const ir::Node& n = *c.graph->nodes().front();
-    const double macs = static_cast<double>(ir::NodeMacs(n).known() ? ir::NodeMacs(n).value() : 0), bytes = static_cast<double>(ir::NodeBytes(n).value_or(0));
+    const double macs = static_cast<double>(ir::NodeMacs(n).known() ? ir::NodeMacs(n).value() : 0),
+                 bytes = static_cast<double>(ir::NodeBytes(n).value_or(0));
     std::printf("%s\n", node);
     for (const auto& t : *timings) {
-      std::printf("    %-10s %-28s %10.1f us  %7.1f GMAC/s  %6.1f GB/s\n", t.backend.c_str(), t.kernel.c_str(), t.microseconds, macs / t.microseconds * 1e-3,
+      std::printf("    %-10s %-28s %10.1f us  %7.1f GMAC/s  %6.1f GB/s\n", t.backend.c_str(),
+                  t.kernel.c_str(), t.microseconds, macs / t.microseconds * 1e-3,
                   bytes / t.microseconds * 1e-3);
     }
   }

@@ -22,7 +22,8 @@ class Maker {
   Random& random() { return random_; }
 
   Maker& Input(DType t, SymShape shape) {
-    inputs_.push_back(case_.graph->AddInput("x" + std::to_string(inputs_.size()), {t, std::move(shape)}));
+    inputs_.push_back(
+        case_.graph->AddInput("x" + std::to_string(inputs_.size()), {t, std::move(shape)}));
     return *this;
   }
   Maker& Absent() {
@@ -30,10 +31,13 @@ class Maker {
     return *this;
   }
   Maker& Constant(ir::Tensor tensor) {
-    inputs_.push_back(case_.graph->AddConstant("c" + std::to_string(inputs_.size()), std::move(tensor)));
+    inputs_.push_back(
+        case_.graph->AddConstant("c" + std::to_string(inputs_.size()), std::move(tensor)));
     return *this;
   }
-  Maker& Floats(const Dims& dims, double low = -1, double high = 1) { return Constant(RandomFloats(dims, low, high)); }
+  Maker& Floats(const Dims& dims, double low = -1, double high = 1) {
+    return Constant(RandomFloats(dims, low, high));
+  }
   Maker& Ints(const std::vector<int64_t>& values) { return Constant(ir::Tensor::Vector(values)); }
   Maker& Set(const std::string& name, ops::AttributeValue value) {
     attributes_.Set(name, std::move(value));
@@ -42,17 +46,20 @@ class Maker {
 
   ir::Tensor RandomFloats(const Dims& dims, double low = -1, double high = 1) {
     auto t = *ir::Tensor::Allocate(DType::kFloat32, dims);
-    for (int64_t i = 0; i < dims.count(); ++i) reinterpret_cast<float*>(t.mutable_data())[i] = static_cast<float>(random_.Real(low, high));
+    for (int64_t i = 0; i < dims.count(); ++i)
+      reinterpret_cast<float*>(t.mutable_data())[i] = static_cast<float>(random_.Real(low, high));
     return t;
   }
   ir::Tensor RandomCodes(DType type, const Dims& dims) {
     auto t = *ir::Tensor::Allocate(type, dims);
-    for (size_t i = 0; i < t.bytes().size(); ++i) t.mutable_data()[i] = static_cast<uint8_t>(random_.Next());
+    for (size_t i = 0; i < t.bytes().size(); ++i)
+      t.mutable_data()[i] = static_cast<uint8_t>(random_.Next());
     return t;
   }
 
   Case Node(const std::string& op, const std::string& domain = "", size_t outputs = 1) {
-    Graph::NodeSpec spec{.op = op, .inputs = inputs_, .attributes = attributes_, .domain = domain, .name = op};
+    Graph::NodeSpec spec{
+        .op = op, .inputs = inputs_, .attributes = attributes_, .domain = domain, .name = op};
     spec.outputs.assign(outputs, "");
     ir::Node* node = case_.graph->AddNode(std::move(spec));
     for (Value* v : node->outputs()) case_.graph->AddOutput(v);
@@ -68,7 +75,8 @@ class Maker {
 
 // A random activation of the fused operators.
 void SetActivation(Maker& m);
-// Window attributes (kernel_shape, strides, pads, dilations) for `spatial` dimensions that fit extents of at least `smallest`.
+// Window attributes (kernel_shape, strides, pads, dilations) for `spatial` dimensions that fit
+// extents of at least `smallest`.
 struct RandomWindow {
   std::vector<int64_t> kernel, strides, pads, dilations;
 };

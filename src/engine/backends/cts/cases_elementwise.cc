@@ -23,14 +23,18 @@ SymShape Shape(Random& r) {
 SymShape Partner(Random& r, const SymShape& s) {
   SymShape t = s;
   switch (r.Int(0, 4)) {
-    case 0: return t;
-    case 1: return r.Chance(0.5) ? SymShape{} : SymShape{Dim(1)};
+    case 0:
+      return t;
+    case 1:
+      return r.Chance(0.5) ? SymShape{} : SymShape{Dim(1)};
     case 2:  // one a channel
       for (size_t i = 0; i < t.size(); ++i) {
         if (i != 1) t[i] = 1;
       }
       return t;
-    case 3: t.erase(t.begin(), t.begin() + r.Int(0, static_cast<int64_t>(t.size()))); return t;  // trailing dimensions
+    case 3:
+      t.erase(t.begin(), t.begin() + r.Int(0, static_cast<int64_t>(t.size())));
+      return t;  // trailing dimensions
     default:
       for (Dim& d : t) {
         if (r.Chance(0.5)) d = 1;
@@ -52,8 +56,12 @@ void Operand(Maker& m, DType t, const SymShape& s) {
 
 Case Unary(Random& r) {
   Maker m(r);
-  const std::string op = r.Pick({"Relu", "LeakyRelu", "Sigmoid", "HardSigmoid", "HardSwish", "Swish", "Gelu", "Tanh", "Elu", "Selu", "Celu", "ThresholdedRelu",
-                                 "Softplus", "Softsign", "Mish", "Erf", "Exp", "Log", "Sqrt", "Reciprocal", "Neg", "Abs", "Floor", "Ceil", "Round", "Sign", "Sin", "Cos"});
+  const std::string op =
+      r.Pick({"Relu",     "LeakyRelu",  "Sigmoid", "HardSigmoid", "HardSwish", "Swish",
+              "Gelu",     "Tanh",       "Elu",     "Selu",        "Celu",      "ThresholdedRelu",
+              "Softplus", "Softsign",   "Mish",    "Erf",         "Exp",       "Log",
+              "Sqrt",     "Reciprocal", "Neg",     "Abs",         "Floor",     "Ceil",
+              "Round",    "Sign",       "Sin",     "Cos"});
   m.options().low = r.Pick({-2.0, -12.0, -90.0});
   m.options().high = -m.options().low;
   if (op == "Exp") m.options().high = 10;
@@ -77,7 +85,8 @@ Case Clip(Random& r) {
 
 Case Binary(Random& r) {
   Maker m(r);
-  const std::string op = r.Pick({"Add", "Add", "Sub", "Mul", "Mul", "Div", "Min", "Max", "Pow", "PRelu"});
+  const std::string op =
+      r.Pick({"Add", "Add", "Sub", "Mul", "Mul", "Div", "Min", "Max", "Pow", "PRelu"});
   SymShape a = Shape(r), b = Partner(r, a);
   if (op != "PRelu" && r.Chance(0.2)) std::swap(a, b);
   if (op == "Div" || op == "Pow") m.options().low = 0.3;
@@ -106,8 +115,11 @@ Case IntBinary(Random& r) {
 Case Comparison(Random& r) {
   Maker m(r);
   const SymShape a = Shape(r), b = Partner(r, a);
-  const std::string op = r.Pick({"Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "And", "Or", "Xor"});
-  const DType t = op == "And" || op == "Or" || op == "Xor" ? DType::kBool : r.Pick({DType::kFloat32, DType::kInt64});
+  const std::string op =
+      r.Pick({"Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "And", "Or", "Xor"});
+  const DType t = op == "And" || op == "Or" || op == "Xor"
+                      ? DType::kBool
+                      : r.Pick({DType::kFloat32, DType::kInt64});
   m.options().int_low = -2;
   m.options().int_high = 2;
   m.Input(t, a).Input(t, b);
@@ -117,7 +129,9 @@ Case Comparison(Random& r) {
 Case Where(Random& r) {
   Maker m(r);
   const SymShape a = Shape(r);
-  m.Input(DType::kBool, Partner(r, a)).Input(DType::kFloat32, a).Input(DType::kFloat32, Partner(r, a));
+  m.Input(DType::kBool, Partner(r, a))
+      .Input(DType::kFloat32, a)
+      .Input(DType::kFloat32, Partner(r, a));
   return m.Node("Where");
 }
 
@@ -131,15 +145,17 @@ Case Variadic(Random& r) {
 
 Case Cast(Random& r) {
   Maker m(r);
-  const DType from = r.Pick({DType::kFloat32, DType::kInt64, DType::kInt32, DType::kUInt8, DType::kBool, DType::kInt8});
+  const DType from = r.Pick(
+      {DType::kFloat32, DType::kInt64, DType::kInt32, DType::kUInt8, DType::kBool, DType::kInt8});
   const DType to = r.Pick({DType::kFloat32, DType::kInt64, DType::kInt32, DType::kBool});
   m.Input(from, Shape(r)).Set("to", static_cast<int64_t>(to));
   return m.Node("Cast");
 }
 
 constexpr Family kFamilies[] = {
-    {"Unary", Unary},           {"Clip", Clip},             {"Binary", Binary},     {"FusedAdd", FusedAdd}, {"IntBinary", IntBinary},
-    {"Comparison", Comparison}, {"Where", Where},           {"Variadic", Variadic}, {"Cast", Cast},
+    {"Unary", Unary},       {"Clip", Clip},           {"Binary", Binary},
+    {"FusedAdd", FusedAdd}, {"IntBinary", IntBinary}, {"Comparison", Comparison},
+    {"Where", Where},       {"Variadic", Variadic},   {"Cast", Cast},
 };
 
 }  // namespace

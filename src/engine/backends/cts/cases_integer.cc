@@ -37,7 +37,9 @@ void Multipliers(Maker& m, int64_t channels, int64_t depth) {
 void Bias(Maker& m, int64_t channels, bool residual) {
   if (m.random().Chance(0.7)) {
     auto t = *ir::Tensor::Allocate(DType::kInt32, {channels});
-    for (int64_t i = 0; i < channels; ++i) reinterpret_cast<int32_t*>(t.mutable_data())[i] = static_cast<int32_t>(m.random().Int(-20000, 20000));
+    for (int64_t i = 0; i < channels; ++i)
+      reinterpret_cast<int32_t*>(t.mutable_data())[i] =
+          static_cast<int32_t>(m.random().Int(-20000, 20000));
     m.Constant(std::move(t));
   } else if (residual) {
     m.Absent();
@@ -51,10 +53,17 @@ Case QConv(Random& r) {
   const RandomWindow w = MakeWindow(r, spatial, 6, true);
   int64_t group = 1, cin = r.Int(1, 40), cout = r.Int(1, 40);
   switch (r.Int(0, 3)) {
-    case 0: cin = 16 * r.Int(1, 3), cout = 16 * r.Int(1, 3); break;
-    case 1: group = cin = cout = r.Chance(0.5) ? 16 * r.Int(1, 3) : r.Int(2, 20); break;
-    case 2: group = r.Int(2, 4), cin = group * r.Pick<int64_t>({4, 8, 16}), cout = cin; break;
-    default: break;
+    case 0:
+      cin = 16 * r.Int(1, 3), cout = 16 * r.Int(1, 3);
+      break;
+    case 1:
+      group = cin = cout = r.Chance(0.5) ? 16 * r.Int(1, 3) : r.Int(2, 20);
+      break;
+    case 2:
+      group = r.Int(2, 4), cin = group * r.Pick<int64_t>({4, 8, 16}), cout = cin;
+      break;
+    default:
+      break;
   }
   SymShape x{r.Chance(0.7) ? BatchSymbol() : Dim(1), Dim(cin)}, y{x[0], Dim(cout)};
   Dims wd{cout, cin / group};
@@ -71,10 +80,15 @@ Case QConv(Random& r) {
   Bias(m, cout, residual);
   if (residual) {
     const DType z = Code(r);
-    m.Input(z, y).Set("z_multiplier", static_cast<float>(r.Real(0.2, 1.2))).Set("z_zero_point", Zero(r, z));
+    m.Input(z, y)
+        .Set("z_multiplier", static_cast<float>(r.Real(0.2, 1.2)))
+        .Set("z_zero_point", Zero(r, z));
   }
   m.Set("x_zero_point", Zero(r, xt)).Set("group", group);
-  m.Set("kernel_shape", w.kernel).Set("strides", w.strides).Set("pads", w.pads).Set("dilations", w.dilations);
+  m.Set("kernel_shape", w.kernel)
+      .Set("strides", w.strides)
+      .Set("pads", w.pads)
+      .Set("dilations", w.dilations);
   SetOutput(m);
   return m.Node("QConv", "slipway");
 }
@@ -94,7 +108,9 @@ Case QLinear(Random& r) {
   Bias(m, n, residual);
   if (residual) {
     const DType z = Code(r);
-    m.Input(z, y).Set("z_multiplier", static_cast<float>(r.Real(0.2, 1.2))).Set("z_zero_point", Zero(r, z));
+    m.Input(z, y)
+        .Set("z_multiplier", static_cast<float>(r.Real(0.2, 1.2)))
+        .Set("z_zero_point", Zero(r, z));
   }
   m.Set("x_zero_point", Zero(r, xt)).Set("transW", int64_t{trans});
   SetOutput(m);
@@ -102,7 +118,8 @@ Case QLinear(Random& r) {
 }
 
 SymShape Shape(Random& r) {
-  SymShape s{r.Chance(0.6) ? BatchSymbol() : Dim(r.Int(1, 3)), Dim(r.Chance(0.5) ? 16 * r.Int(1, 3) : r.Int(1, 40))};
+  SymShape s{r.Chance(0.6) ? BatchSymbol() : Dim(r.Int(1, 3)),
+             Dim(r.Chance(0.5) ? 16 * r.Int(1, 3) : r.Int(1, 40))};
   for (int64_t i = r.Int(0, 2); i > 0; --i) s.push_back(r.Int(1, 12));
   return s;
 }
@@ -119,7 +136,8 @@ Case QBinary(Random& r, const char* op) {
   const DType a = Code(r), b = Code(r);
   m.Input(a, s).Input(b, t).Set("a_zero_point", Zero(r, a)).Set("b_zero_point", Zero(r, b));
   if (std::string(op) == "QAdd") {
-    m.Set("a_multiplier", static_cast<float>(r.Real(0.2, 1.2))).Set("b_multiplier", static_cast<float>(r.Real(0.2, 1.2)));
+    m.Set("a_multiplier", static_cast<float>(r.Real(0.2, 1.2)))
+        .Set("b_multiplier", static_cast<float>(r.Real(0.2, 1.2)));
   } else {
     m.Set("multiplier", static_cast<float>(r.Real(0.002, 0.02)));
   }
@@ -132,7 +150,9 @@ Case QMul(Random& r) { return QBinary(r, "QMul"); }
 Case QRescale(Random& r) {
   Maker m(r);
   const DType x = Code(r);
-  m.Input(x, Shape(r)).Set("multiplier", static_cast<float>(r.Real(0.1, 2))).Set("x_zero_point", Zero(r, x));
+  m.Input(x, Shape(r))
+      .Set("multiplier", static_cast<float>(r.Real(0.1, 2)))
+      .Set("x_zero_point", Zero(r, x));
   SetOutput(m);
   return m.Node("QRescale", "slipway");
 }
@@ -146,13 +166,21 @@ Case QLookup(Random& r) {
 Case QAveragePool(Random& r) {
   Maker m(r);
   const DType xt = Code(r);
-  SymShape x{r.Chance(0.7) ? BatchSymbol() : Dim(1), Dim(r.Chance(0.5) ? 16 * r.Int(1, 3) : r.Int(1, 21)), Dim(r.Int(6, 13)), Dim(r.Int(6, 13))};
-  m.Input(xt, x).Set("x_zero_point", Zero(r, xt)).Set("multiplier", static_cast<float>(r.Real(0.3, 1.5)));
+  SymShape x{r.Chance(0.7) ? BatchSymbol() : Dim(1),
+             Dim(r.Chance(0.5) ? 16 * r.Int(1, 3) : r.Int(1, 21)), Dim(r.Int(6, 13)),
+             Dim(r.Int(6, 13))};
+  m.Input(xt, x)
+      .Set("x_zero_point", Zero(r, xt))
+      .Set("multiplier", static_cast<float>(r.Real(0.3, 1.5)));
   if (r.Chance(0.5)) {
     m.Set("global", int64_t{1});
   } else {
     const RandomWindow w = MakeWindow(r, 2, 6, false);
-    m.Set("kernel_shape", w.kernel).Set("strides", w.strides).Set("pads", w.pads).Set("ceil_mode", r.Int(0, 1)).Set("count_include_pad", r.Int(0, 1));
+    m.Set("kernel_shape", w.kernel)
+        .Set("strides", w.strides)
+        .Set("pads", w.pads)
+        .Set("ceil_mode", r.Int(0, 1))
+        .Set("count_include_pad", r.Int(0, 1));
   }
   SetOutput(m);
   return m.Node("QAveragePool", "slipway");
@@ -169,7 +197,8 @@ Case Quantize(Random& r) {
   m.Input(DType::kFloat32, s).Floats(channel ? Dims{count} : Dims{}, 0.01, 0.05);
   if (r.Chance(0.5)) {
     auto zero = *ir::Tensor::Allocate(t, channel ? Dims{count} : Dims{});
-    for (int64_t i = 0; i < count; ++i) zero.mutable_data()[i] = static_cast<uint8_t>(is_signed ? r.Int(-100, 100) : r.Int(0, 255));
+    for (int64_t i = 0; i < count; ++i)
+      zero.mutable_data()[i] = static_cast<uint8_t>(is_signed ? r.Int(-100, 100) : r.Int(0, 255));
     m.Constant(std::move(zero));
   }
   m.Set("signed", int64_t{is_signed}).Set("axis", int64_t{1});
@@ -191,8 +220,15 @@ Case Dequantize(Random& r) {
 }
 
 constexpr Family kFamilies[] = {
-    {"QConv", QConv},       {"QLinear", QLinear}, {"QAdd", QAdd},         {"QMul", QMul},     {"QRescale", QRescale},
-    {"QLookup", QLookup},   {"QAveragePool", QAveragePool}, {"Quantize", Quantize}, {"Dequantize", Dequantize},
+    {"QConv", QConv},
+    {"QLinear", QLinear},
+    {"QAdd", QAdd},
+    {"QMul", QMul},
+    {"QRescale", QRescale},
+    {"QLookup", QLookup},
+    {"QAveragePool", QAveragePool},
+    {"Quantize", Quantize},
+    {"Dequantize", Dequantize},
 };
 
 }  // namespace
@@ -202,7 +238,9 @@ std::span<const Family> IntegerFamilies() { return kFamilies; }
 std::span<const Family> Families() {
   static const std::vector<Family>* all = [] {
     auto* list = new std::vector<Family>;
-    for (auto part : {LinearFamilies(), ElementwiseFamilies(), MovementFamilies(), IntegerFamilies()}) list->insert(list->end(), part.begin(), part.end());
+    for (auto part :
+         {LinearFamilies(), ElementwiseFamilies(), MovementFamilies(), IntegerFamilies()})
+      list->insert(list->end(), part.begin(), part.end());
     return list;
   }();
   return *all;

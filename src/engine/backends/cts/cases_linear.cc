@@ -5,18 +5,23 @@
 namespace slipway::cts {
 
 void SetActivation(Maker& m) {
-  const std::string name = m.random().Pick({"none", "Relu", "Clip", "LeakyRelu", "Sigmoid", "HardSigmoid", "HardSwish", "Swish", "Gelu", "GeluTanh", "Tanh", "Elu"});
+  const std::string name =
+      m.random().Pick({"none", "Relu", "Clip", "LeakyRelu", "Sigmoid", "HardSigmoid", "HardSwish",
+                       "Swish", "Gelu", "GeluTanh", "Tanh", "Elu"});
   m.Set("activation", name);
-  if (name == "Clip") m.Set("activation_params", std::vector<float>{m.random().Chance(0.5) ? 0.f : -0.5f, 6.f});
+  if (name == "Clip")
+    m.Set("activation_params", std::vector<float>{m.random().Chance(0.5) ? 0.f : -0.5f, 6.f});
   if (name == "HardSigmoid") m.Set("activation_params", std::vector<float>{0.2f, 0.5f});
-  if (name == "LeakyRelu" || name == "Elu" || name == "Swish") m.Set("activation_params", std::vector<float>{0.3f});
+  if (name == "LeakyRelu" || name == "Elu" || name == "Swish")
+    m.Set("activation_params", std::vector<float>{0.3f});
 }
 
 RandomWindow MakeWindow(Random& random, int spatial, int64_t smallest, bool dilate) {
   RandomWindow w;
   std::vector<int64_t> ends;
   for (int d = 0; d < spatial; ++d) {
-    int64_t k = random.Pick<int64_t>({1, 2, 3, 3, 5, 7}), dilation = dilate && random.Chance(0.2) ? 2 : 1;
+    int64_t k = random.Pick<int64_t>({1, 2, 3, 3, 5, 7}),
+            dilation = dilate && random.Chance(0.2) ? 2 : 1;
     while ((k - 1) * dilation + 1 > smallest) k = std::max<int64_t>(1, k - 2), dilation = 1;
     w.kernel.push_back(k);
     w.dilations.push_back(dilation);
@@ -40,8 +45,10 @@ struct Channels {
 };
 Channels MakeChannels(Random& r) {
   switch (r.Int(0, 4)) {
-    case 0: return {1, r.Int(1, 20), r.Int(1, 20)};
-    case 1: return {1, 16 * r.Int(1, 3), 16 * r.Int(1, 3)};
+    case 0:
+      return {1, r.Int(1, 20), r.Int(1, 20)};
+    case 1:
+      return {1, 16 * r.Int(1, 3), 16 * r.Int(1, 3)};
     case 2: {
       const int64_t c = r.Chance(0.5) ? 16 * r.Int(1, 3) : r.Int(2, 20);
       return {c, c, c};  // depthwise
@@ -50,7 +57,8 @@ Channels MakeChannels(Random& r) {
       const int64_t g = r.Int(2, 4), f = r.Pick<int64_t>({1, 4, 8, 16});
       return {g, g * f, g * f * r.Int(1, 2)};
     }
-    default: return {1, 3, 16 * r.Int(1, 3)};
+    default:
+      return {1, 3, 16 * r.Int(1, 3)};
   }
 }
 
@@ -76,7 +84,10 @@ Case MakeConv(Random& r, bool fused) {
     SymShape y{x[0], Dim(c.out)};
     for (size_t d = 0; d < window.kernel.size(); ++d) {
       const int64_t span = (window.kernel[d] - 1) * window.dilations[d] + 1;
-      y.push_back((x[d + 2].value() + window.pads[d] + window.pads[d + window.kernel.size()] - span) / window.strides[d] + 1);
+      y.push_back(
+          (x[d + 2].value() + window.pads[d] + window.pads[d + window.kernel.size()] - span) /
+              window.strides[d] +
+          1);
     }
     m.Input(DType::kFloat32, y);
   }
@@ -116,7 +127,8 @@ Case Gemm(Random& r) {
   const int64_t k = r.Int(1, 50), n = r.Int(1, 50);
   const bool trans = r.Chance(0.5), trans_a = r.Chance(0.1);
   const Dim batch = BatchSymbol();
-  m.Input(DType::kFloat32, trans_a ? SymShape{k, batch} : SymShape{batch, k}).Floats(trans ? Dims{n, k} : Dims{k, n});
+  m.Input(DType::kFloat32, trans_a ? SymShape{k, batch} : SymShape{batch, k})
+      .Floats(trans ? Dims{n, k} : Dims{k, n});
   if (r.Chance(0.7)) m.Floats(r.Chance(0.8) ? Dims{n} : Dims{1});
   m.Set("transA", int64_t{trans_a}).Set("transB", int64_t{trans});
   if (r.Chance(0.2)) m.Set("alpha", 0.5f);
@@ -128,12 +140,24 @@ Case MatMul(Random& r) {
   const int64_t rows = r.Int(1, 20), k = r.Int(1, 40), n = r.Int(1, 40);
   SymShape a, b;
   switch (r.Int(0, 5)) {
-    case 0: a = {rows, k}, b = {k, n}; break;
-    case 1: a = {BatchSymbol(), 2, rows, k}, b = {BatchSymbol(), 2, k, n}; break;
-    case 2: a = {BatchSymbol(), 3, rows, k}, b = {1, 3, k, n}; break;
-    case 3: a = {rows, k}, b = {BatchSymbol(), k, n}; break;
-    case 4: a = {k}, b = {BatchSymbol(), k, n}; break;
-    default: a = {BatchSymbol(), rows, k}, b = {k}; break;
+    case 0:
+      a = {rows, k}, b = {k, n};
+      break;
+    case 1:
+      a = {BatchSymbol(), 2, rows, k}, b = {BatchSymbol(), 2, k, n};
+      break;
+    case 2:
+      a = {BatchSymbol(), 3, rows, k}, b = {1, 3, k, n};
+      break;
+    case 3:
+      a = {rows, k}, b = {BatchSymbol(), k, n};
+      break;
+    case 4:
+      a = {k}, b = {BatchSymbol(), k, n};
+      break;
+    default:
+      a = {BatchSymbol(), rows, k}, b = {k};
+      break;
   }
   m.Input(DType::kFloat32, a);
   if (r.Chance(0.5) || !b[0].known()) {
@@ -148,16 +172,24 @@ Case MatMul(Random& r) {
 
 Case Attention(Random& r) {
   Maker m(r);
-  const int64_t kv_heads = r.Int(1, 3), heads = kv_heads * r.Int(1, 2), size = r.Pick<int64_t>({4, 8, 16, 20}), v_size = r.Pick<int64_t>({size, 8});
+  const int64_t kv_heads = r.Int(1, 3), heads = kv_heads * r.Int(1, 2),
+                size = r.Pick<int64_t>({4, 8, 16, 20}), v_size = r.Pick<int64_t>({size, 8});
   const int64_t q = r.Int(1, 20), k = r.Int(1, 20);
   const Dim n = BatchSymbol();
   if (r.Chance(0.5)) {
-    m.Input(DType::kFloat32, {n, heads, q, size}).Input(DType::kFloat32, {n, kv_heads, k, size}).Input(DType::kFloat32, {n, kv_heads, k, v_size});
+    m.Input(DType::kFloat32, {n, heads, q, size})
+        .Input(DType::kFloat32, {n, kv_heads, k, size})
+        .Input(DType::kFloat32, {n, kv_heads, k, v_size});
   } else {
-    m.Input(DType::kFloat32, {n, q, heads * size}).Input(DType::kFloat32, {n, k, kv_heads * size}).Input(DType::kFloat32, {n, k, kv_heads * v_size});
+    m.Input(DType::kFloat32, {n, q, heads * size})
+        .Input(DType::kFloat32, {n, k, kv_heads * size})
+        .Input(DType::kFloat32, {n, k, kv_heads * v_size});
     m.Set("q_num_heads", heads).Set("kv_num_heads", kv_heads);
   }
-  if (r.Chance(0.5)) m.Input(DType::kFloat32, r.Chance(0.3) ? SymShape{q, k} : r.Chance(0.5) ? SymShape{1, heads, q, k} : SymShape{n, 1, q, k});
+  if (r.Chance(0.5))
+    m.Input(DType::kFloat32, r.Chance(0.3)   ? SymShape{q, k}
+                             : r.Chance(0.5) ? SymShape{1, heads, q, k}
+                                             : SymShape{n, 1, q, k});
   if (r.Chance(0.3)) m.Set("scale", 0.2f);
   if (r.Chance(0.15)) m.Set("is_causal", int64_t{1});
   return m.Node("Attention");
@@ -168,7 +200,8 @@ Case Pool(Random& r, const char* op, DType type) {
   const int spatial = r.Chance(0.15) ? 1 : 2;
   const bool ceil = r.Chance(0.3);
   RandomWindow w = MakeWindow(r, spatial, 6, r.Chance(0.2));
-  SymShape x{r.Chance(0.7) ? BatchSymbol() : Dim(1), Dim(r.Chance(0.5) ? 16 * r.Int(1, 3) : r.Int(1, 21))};
+  SymShape x{r.Chance(0.7) ? BatchSymbol() : Dim(1),
+             Dim(r.Chance(0.5) ? 16 * r.Int(1, 3) : r.Int(1, 21))};
   for (int d = 0; d < spatial; ++d) x.push_back(r.Int(6, 15));
   m.Input(type, x);
   SetWindow(m, w, std::string(op) == "MaxPool");
@@ -181,7 +214,9 @@ Case MaxPoolCodes(Random& r) { return Pool(r, "MaxPool", r.Pick({DType::kUInt8, 
 Case AveragePool(Random& r) { return Pool(r, "AveragePool", DType::kFloat32); }
 
 SymShape Image(Random& r) {
-  return {r.Chance(0.8) ? BatchSymbol() : Dim(1), Dim(r.Chance(0.5) ? 16 * r.Int(1, 3) : r.Int(1, 21)), Dim(r.Int(1, 12)), Dim(r.Int(1, 12))};
+  return {r.Chance(0.8) ? BatchSymbol() : Dim(1),
+          Dim(r.Chance(0.5) ? 16 * r.Int(1, 3) : r.Int(1, 21)), Dim(r.Int(1, 12)),
+          Dim(r.Int(1, 12))};
 }
 
 Case GlobalPool(Random& r) {
@@ -192,7 +227,8 @@ Case GlobalPool(Random& r) {
 
 SymShape Some(Random& r, int lo = 1, int hi = 4) {
   SymShape s{r.Chance(0.7) ? BatchSymbol() : Dim(r.Int(1, 3))};
-  for (int64_t i = r.Int(lo, hi); i > 1; --i) s.push_back(r.Chance(0.2) ? r.Int(30, 70) : r.Int(1, 18));
+  for (int64_t i = r.Int(lo, hi); i > 1; --i)
+    s.push_back(r.Chance(0.2) ? r.Int(30, 70) : r.Int(1, 18));
   return s;
 }
 
@@ -201,7 +237,8 @@ Case Softmax(Random& r) {
   const SymShape s = Some(r, 1, 4);
   m.options().low = -20;
   m.options().high = 20;
-  m.Input(DType::kFloat32, s).Set("axis", r.Chance(0.6) ? int64_t{-1} : r.Int(0, static_cast<int64_t>(s.size()) - 1));
+  m.Input(DType::kFloat32, s)
+      .Set("axis", r.Chance(0.6) ? int64_t{-1} : r.Int(0, static_cast<int64_t>(s.size()) - 1));
   return m.Node(r.Chance(0.85) ? "Softmax" : "LogSoftmax");
 }
 
@@ -257,14 +294,26 @@ Case Reduce(Random& r) {
   }
   if (!axes.empty() || r.Chance(0.5)) m.Ints(axes);
   m.Set("keepdims", r.Int(0, 1));
-  return m.Node(r.Pick({"ReduceMean", "ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL2", "ReduceSumSquare", "ReduceProd"}));
+  return m.Node(r.Pick({"ReduceMean", "ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin",
+                        "ReduceL2", "ReduceSumSquare", "ReduceProd"}));
 }
 
 constexpr Family kFamilies[] = {
-    {"Conv", Conv},           {"FusedConv", FusedConv},       {"Linear", Linear},         {"Gemm", Gemm},
-    {"MatMul", MatMul},       {"Attention", Attention},       {"MaxPool", MaxPool},       {"MaxPoolCodes", MaxPoolCodes},
-    {"AveragePool", AveragePool}, {"GlobalPool", GlobalPool}, {"Softmax", Softmax},       {"LayerNorm", LayerNorm},
-    {"BatchNorm", BatchNorm}, {"GroupNorm", GroupNorm},       {"Reduce", Reduce},
+    {"Conv", Conv},
+    {"FusedConv", FusedConv},
+    {"Linear", Linear},
+    {"Gemm", Gemm},
+    {"MatMul", MatMul},
+    {"Attention", Attention},
+    {"MaxPool", MaxPool},
+    {"MaxPoolCodes", MaxPoolCodes},
+    {"AveragePool", AveragePool},
+    {"GlobalPool", GlobalPool},
+    {"Softmax", Softmax},
+    {"LayerNorm", LayerNorm},
+    {"BatchNorm", BatchNorm},
+    {"GroupNorm", GroupNorm},
+    {"Reduce", Reduce},
 };
 
 }  // namespace

@@ -8,12 +8,15 @@
 namespace slipway::cts {
 namespace {
 
-DType AnyType(Random& r) { return r.Pick({DType::kFloat32, DType::kFloat32, DType::kUInt8, DType::kInt64, DType::kInt8}); }
+DType AnyType(Random& r) {
+  return r.Pick({DType::kFloat32, DType::kFloat32, DType::kUInt8, DType::kInt64, DType::kInt8});
+}
 
 SymShape Shape(Random& r, int lo = 1, int hi = 5) {
   SymShape s{r.Chance(0.6) ? BatchSymbol() : Dim(r.Int(1, 3))};
   const int64_t rank = r.Int(lo, hi);
-  while (static_cast<int64_t>(s.size()) < rank) s.push_back(s.size() == 1 && r.Chance(0.4) ? 16 * r.Int(1, 2) : r.Int(1, 19));
+  while (static_cast<int64_t>(s.size()) < rank)
+    s.push_back(s.size() == 1 && r.Chance(0.4) ? 16 * r.Int(1, 2) : r.Int(1, 19));
   return s;
 }
 
@@ -22,7 +25,8 @@ Case Transpose(Random& r) {
   const SymShape s = Shape(r);
   std::vector<int64_t> perm(s.size());
   std::iota(perm.begin(), perm.end(), 0);
-  for (size_t i = perm.size(); i-- > 1;) std::swap(perm[i], perm[static_cast<size_t>(r.Int(0, static_cast<int64_t>(i)))]);
+  for (size_t i = perm.size(); i-- > 1;)
+    std::swap(perm[i], perm[static_cast<size_t>(r.Int(0, static_cast<int64_t>(i)))]);
   m.Input(AnyType(r), s);
   if (r.Chance(0.9)) m.Set("perm", perm);
   return m.Node("Transpose");
@@ -37,7 +41,8 @@ Case Concat(Random& r) {
     if (s[axis].known()) s[axis] = axis == 1 && r.Chance(0.5) ? 16 * r.Int(1, 3) : r.Int(1, 20);
     m.Input(t, s);
   }
-  m.Set("axis", r.Chance(0.5) ? static_cast<int64_t>(axis) : static_cast<int64_t>(axis) - static_cast<int64_t>(s.size()));
+  m.Set("axis", r.Chance(0.5) ? static_cast<int64_t>(axis)
+                              : static_cast<int64_t>(axis) - static_cast<int64_t>(s.size()));
   return m.Node("Concat");
 }
 
@@ -48,7 +53,8 @@ Case Split(Random& r) {
   const int64_t parts = r.Int(1, 4);
   std::vector<int64_t> sizes;
   int64_t total = 0;
-  for (int64_t i = 0; i < parts; ++i) total += sizes.emplace_back(axis == 1 && r.Chance(0.5) ? 16 : r.Int(1, 9));
+  for (int64_t i = 0; i < parts; ++i)
+    total += sizes.emplace_back(axis == 1 && r.Chance(0.5) ? 16 : r.Int(1, 9));
   s[axis] = total;
   m.Input(AnyType(r), s).Set("axis", static_cast<int64_t>(axis));
   m.Ints(sizes);
@@ -62,11 +68,14 @@ Case Slice(Random& r) {
   for (size_t d = 1; d < s.size(); ++d) {
     if (r.Chance(0.4)) continue;
     const int64_t size = s[d].value();
-    axes.push_back(r.Chance(0.5) ? static_cast<int64_t>(d) : static_cast<int64_t>(d) - static_cast<int64_t>(s.size()));
+    axes.push_back(r.Chance(0.5) ? static_cast<int64_t>(d)
+                                 : static_cast<int64_t>(d) - static_cast<int64_t>(s.size()));
     if (r.Chance(0.15)) {
       starts.push_back(size - 1), ends.push_back(-size - 1), steps.push_back(-1);
     } else {
-      starts.push_back(r.Int(0, size - 1)), ends.push_back(r.Chance(0.3) ? INT64_MAX : r.Int(starts.back() + 1, size)), steps.push_back(r.Pick<int64_t>({1, 1, 2}));
+      starts.push_back(r.Int(0, size - 1)),
+          ends.push_back(r.Chance(0.3) ? INT64_MAX : r.Int(starts.back() + 1, size)),
+          steps.push_back(r.Pick<int64_t>({1, 1, 2}));
     }
   }
   if (axes.empty()) axes = {0}, starts = {0}, ends = {INT64_MAX}, steps = {1};
@@ -91,7 +100,8 @@ Case Pad(Random& r) {
     again.Input(t, s).Ints(pads).Set("mode", mode);
     return again.Node("Pad");
   }
-  if (mode == "constant" && t == DType::kFloat32 && r.Chance(0.5)) m.Constant(ir::Tensor::Scalar<float>(1.5f));
+  if (mode == "constant" && t == DType::kFloat32 && r.Chance(0.5))
+    m.Constant(ir::Tensor::Scalar<float>(1.5f));
   m.Set("mode", mode);
   return m.Node("Pad");
 }
@@ -143,7 +153,8 @@ Case DepthToSpace(Random& r) {
   const int64_t block = r.Int(1, 3);
   const bool depth = r.Chance(0.6);
   const int64_t c = r.Int(1, 8), h = r.Int(1, 6), w = r.Int(1, 6);
-  m.Input(AnyType(r), depth ? SymShape{BatchSymbol(), c * block * block, h, w} : SymShape{BatchSymbol(), c, h * block, w * block});
+  m.Input(AnyType(r), depth ? SymShape{BatchSymbol(), c * block * block, h, w}
+                            : SymShape{BatchSymbol(), c, h * block, w * block});
   m.Set("blocksize", block);
   if (!depth) return m.Node("SpaceToDepth");
   if (r.Chance(0.5)) m.Set("mode", std::string("CRD"));
@@ -155,17 +166,28 @@ Case Reshape(Random& r) {
   const DType t = AnyType(r);
   const int64_t c = r.Int(1, 20), h = r.Int(1, 5);
   switch (r.Int(0, 4)) {
-    case 0: m.Input(t, {BatchSymbol(), c, h, h}).Ints({0, -1}); return m.Node("Reshape");
-    case 1: m.Input(t, {BatchSymbol(), c, 1, 1}); return m.Node("Flatten");
-    case 2: m.Input(t, {BatchSymbol(), c, h, 1}).Ints({3}); return m.Node("Squeeze");
-    case 3: m.Input(t, {BatchSymbol(), c}).Ints({2, 3}); return m.Node("Unsqueeze");
-    default: m.Input(t, {BatchSymbol(), c, h}); return m.Node("Identity");
+    case 0:
+      m.Input(t, {BatchSymbol(), c, h, h}).Ints({0, -1});
+      return m.Node("Reshape");
+    case 1:
+      m.Input(t, {BatchSymbol(), c, 1, 1});
+      return m.Node("Flatten");
+    case 2:
+      m.Input(t, {BatchSymbol(), c, h, 1}).Ints({3});
+      return m.Node("Squeeze");
+    case 3:
+      m.Input(t, {BatchSymbol(), c}).Ints({2, 3});
+      return m.Node("Unsqueeze");
+    default:
+      m.Input(t, {BatchSymbol(), c, h});
+      return m.Node("Identity");
   }
 }
 
 Case Resize(Random& r) {
   Maker m(r);
-  const SymShape s{BatchSymbol(), Dim(r.Chance(0.5) ? 16 : r.Int(1, 9)), Dim(r.Int(2, 9)), Dim(r.Int(2, 9))};
+  const SymShape s{BatchSymbol(), Dim(r.Chance(0.5) ? 16 : r.Int(1, 9)), Dim(r.Int(2, 9)),
+                   Dim(r.Int(2, 9))};
   m.Input(DType::kFloat32, s).Absent();
   if (r.Chance(0.5)) {
     m.Constant(ir::Tensor::Vector<float>({1, 1, 2, 2}));
@@ -173,20 +195,27 @@ Case Resize(Random& r) {
     m.Absent();
     m.Constant(ir::Tensor::Vector<int64_t>({1, s[1].value(), r.Int(1, 15), r.Int(1, 15)}));
     Maker again(r);  // sizes need a static batch
-    again.Input(DType::kFloat32, {Dim(1), s[1], s[2], s[3]}).Absent().Absent().Ints({1, s[1].value(), r.Int(1, 15), r.Int(1, 15)});
+    again.Input(DType::kFloat32, {Dim(1), s[1], s[2], s[3]})
+        .Absent()
+        .Absent()
+        .Ints({1, s[1].value(), r.Int(1, 15), r.Int(1, 15)});
     again.Set("mode", std::string(r.Pick({"nearest", "linear"})));
-    again.Set("coordinate_transformation_mode", std::string(r.Pick({"half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel"})));
+    again.Set(
+        "coordinate_transformation_mode",
+        std::string(r.Pick({"half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel"})));
     return again.Node("Resize");
   }
   m.Set("mode", std::string(r.Pick({"nearest", "linear", "cubic"})));
-  m.Set("coordinate_transformation_mode", std::string(r.Pick({"half_pixel", "asymmetric", "align_corners"})));
+  m.Set("coordinate_transformation_mode",
+        std::string(r.Pick({"half_pixel", "asymmetric", "align_corners"})));
   return m.Node("Resize");
 }
 
 constexpr Family kFamilies[] = {
-    {"Transpose", Transpose}, {"Concat", Concat}, {"Split", Split},   {"Slice", Slice},     {"Pad", Pad},
-    {"Gather", Gather},       {"Expand", Expand}, {"Tile", Tile},     {"DepthToSpace", DepthToSpace}, {"Reshape", Reshape},
-    {"Resize", Resize},
+    {"Transpose", Transpose}, {"Concat", Concat}, {"Split", Split},
+    {"Slice", Slice},         {"Pad", Pad},       {"Gather", Gather},
+    {"Expand", Expand},       {"Tile", Tile},     {"DepthToSpace", DepthToSpace},
+    {"Reshape", Reshape},     {"Resize", Resize},
 };
 
 }  // namespace

@@ -1,5 +1,6 @@
-// Every backend of the build against every operator family: random shapes for a bounded time. SLIPWAY_CTS_SEED fixes the seed, SLIPWAY_CTS_MS the time for a
-// family (default 150); SLIPWAY_CTS_TRACE prints each malformed step before it is tried.
+// Every backend of the build against every operator family: random shapes for a bounded time.
+// SLIPWAY_CTS_SEED fixes the seed, SLIPWAY_CTS_MS the time for a family (default 150);
+// SLIPWAY_CTS_TRACE prints each malformed step before it is tried.
 
 #include <gtest/gtest.h>
 
@@ -28,7 +29,9 @@ struct Parameter {
   Family family;
 };
 
-void PrintTo(const Parameter& p, std::ostream* out) { *out << p.backend.name << " " << p.family.name; }
+void PrintTo(const Parameter& p, std::ostream* out) {
+  *out << p.backend.name << " " << p.family.name;
+}
 
 std::vector<Parameter> Parameters() {
   std::vector<Parameter> all;
@@ -43,7 +46,8 @@ class Conformance : public testing::TestWithParam<Parameter> {
   // Calls f(random) with one seed after the other until the time is up.
   template <typename F>
   void ForSeeds(double ms, F&& f) {
-    const auto end = std::chrono::steady_clock::now() + std::chrono::duration<double, std::milli>(ms);
+    const auto end =
+        std::chrono::steady_clock::now() + std::chrono::duration<double, std::milli>(ms);
     uint64_t seed = Seed();
     do {
       Random random(seed);
@@ -55,15 +59,17 @@ class Conformance : public testing::TestWithParam<Parameter> {
 };
 
 TEST_P(Conformance, AgreesWithThePlainLoops) {
-  const auto& [backend, family] = GetParam();
+  const Backend& backend = GetParam().backend;
+  const Family& family = GetParam().family;
   Tally tally;
   ForSeeds(Milliseconds(), [&](Random& random) {
     const Case c = family.make(random);
     return Check(c, backend, random, tally);
   });
-  std::cout << "  seed " << Seed() << ": " << tally.cases << " cases, " << tally.declined << " declined, " << tally.candidates
-            << " candidates, " << tally.runs << " runs";
-  if (tally.codes_off) std::cout << ", " << tally.codes_off << " of " << tally.codes << " codes off by one";
+  std::cout << "  seed " << Seed() << ": " << tally.cases << " cases, " << tally.declined
+            << " declined, " << tally.candidates << " candidates, " << tally.runs << " runs";
+  if (tally.codes_off)
+    std::cout << ", " << tally.codes_off << " of " << tally.codes << " codes off by one";
   for (const auto& r : tally.reasons) std::cout << "\n    declined: " << r;
   std::cout << "\n";
   if (tally.codes > 20000) {
@@ -72,16 +78,18 @@ TEST_P(Conformance, AgreesWithThePlainLoops) {
 }
 
 TEST_P(Conformance, SurvivesMalformedSteps) {
-  const auto& [backend, family] = GetParam();
+  const Backend& backend = GetParam().backend;
+  const Family& family = GetParam().family;
   ForSeeds(Milliseconds() / 5, [&](Random& random) {
     const Case c = family.make(random);
     return CheckMalformed(c, backend, random);
   });
 }
 
-INSTANTIATE_TEST_SUITE_P(Backends, Conformance, testing::ValuesIn(Parameters()), [](const auto& info) {
-  return info.param.backend.name + "_" + info.param.family.name;
-});
+INSTANTIATE_TEST_SUITE_P(Backends, Conformance, testing::ValuesIn(Parameters()),
+                         [](const auto& info) {
+                           return info.param.backend.name + "_" + info.param.family.name;
+                         });
 
 }  // namespace
 }  // namespace slipway::cts

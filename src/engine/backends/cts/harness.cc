@@ -44,7 +44,8 @@ class Buffer {
   uint8_t* data() { return memory_.data(); }
   size_t bytes() const { return bytes_; }
   bool Intact() {
-    return std::all_of(memory_.data() + bytes_, memory_.data() + bytes_ + kGuard, [](uint8_t b) { return b == 0xA5; });
+    return std::all_of(memory_.data() + bytes_, memory_.data() + bytes_ + kGuard,
+                       [](uint8_t b) { return b == 0xA5; });
   }
 
  private:
@@ -64,13 +65,24 @@ Dims DimsAt(const ir::Value& v, int64_t n) {
 void FillRandom(const Case& c, DType t, int64_t count, uint8_t* to, Random& random) {
   for (int64_t i = 0; i < count; ++i) {
     switch (t) {
-      case DType::kFloat32: reinterpret_cast<float*>(to)[i] = static_cast<float>(random.Real(c.low, c.high)); break;
-      case DType::kFloat64: reinterpret_cast<double*>(to)[i] = random.Real(c.low, c.high); break;
-      case DType::kBool: to[i] = static_cast<uint8_t>(random.Next() & 1); break;
-      case DType::kInt32: reinterpret_cast<int32_t*>(to)[i] = static_cast<int32_t>(random.Int(c.int_low, c.int_high)); break;
-      case DType::kInt64: reinterpret_cast<int64_t*>(to)[i] = random.Int(c.int_low, c.int_high); break;
+      case DType::kFloat32:
+        reinterpret_cast<float*>(to)[i] = static_cast<float>(random.Real(c.low, c.high));
+        break;
+      case DType::kFloat64:
+        reinterpret_cast<double*>(to)[i] = random.Real(c.low, c.high);
+        break;
+      case DType::kBool:
+        to[i] = static_cast<uint8_t>(random.Next() & 1);
+        break;
+      case DType::kInt32:
+        reinterpret_cast<int32_t*>(to)[i] = static_cast<int32_t>(random.Int(c.int_low, c.int_high));
+        break;
+      case DType::kInt64:
+        reinterpret_cast<int64_t*>(to)[i] = random.Int(c.int_low, c.int_high);
+        break;
       default:
-        for (int b = 0; b < DTypeBits(t) / 8; ++b) to[i * DTypeBits(t) / 8 + b] = static_cast<uint8_t>(random.Next());
+        for (int b = 0; b < DTypeBits(t) / 8; ++b)
+          to[i * DTypeBits(t) / 8 + b] = static_cast<uint8_t>(random.Next());
     }
   }
 }
@@ -114,15 +126,19 @@ struct Tensors {
   }
 };
 
-Result<Data> MakeData(const Case& c, const ir::Value* v, Layout layout, int64_t n, bool is_output, Random& random) {
+Result<Data> MakeData(const Case& c, const ir::Value* v, Layout layout, int64_t n, bool is_output,
+                      Random& random) {
   Data d;
   if (!v) return d;
   d.dims = DimsAt(*v, n);
   d.dtype = v->dtype();
   d.constant = v->is_constant();
   d.layout = d.constant ? Layout::kPlain : layout;
-  const auto plain = format::LayoutBytes(d.dtype, d.dims, Layout::kPlain), seen = format::LayoutBytes(d.dtype, d.dims, d.layout);
-  if (!plain || !seen) return Internal("value '" + v->name() + "' of shape " + d.dims.ToString() + " in layout " + format::LayoutName(d.layout));
+  const auto plain = format::LayoutBytes(d.dtype, d.dims, Layout::kPlain),
+             seen = format::LayoutBytes(d.dtype, d.dims, d.layout);
+  if (!plain || !seen)
+    return Internal("value '" + v->name() + "' of shape " + d.dims.ToString() + " in layout " +
+                    format::LayoutName(d.layout));
   d.plain = std::make_unique<Buffer>(static_cast<size_t>(*plain));
   d.seen = std::make_unique<Buffer>(static_cast<size_t>(*seen));
   if (is_output) return d;
@@ -131,11 +147,13 @@ Result<Data> MakeData(const Case& c, const ir::Value* v, Layout layout, int64_t 
   } else {
     FillRandom(c, d.dtype, d.dims.count(), d.plain->data(), random);
   }
-  kernels::Reorder(d.dtype, d.dims, Layout::kPlain, d.plain->data(), d.layout, d.seen->data(), nullptr);
+  kernels::Reorder(d.dtype, d.dims, Layout::kPlain, d.plain->data(), d.layout, d.seen->data(),
+                   nullptr);
   return d;
 }
 
-Result<Tensors> MakeTensors(const Case& c, const StepSpec& spec, const Candidate& candidate, int64_t n, Random& random) {
+Result<Tensors> MakeTensors(const Case& c, const StepSpec& spec, const Candidate& candidate,
+                            int64_t n, Random& random) {
   Tensors t;
   for (size_t i = 0; i < spec.inputs.size(); ++i) {
     const Layout layout = i < candidate.inputs.size() ? candidate.inputs[i] : Layout::kPlain;
@@ -175,7 +193,8 @@ Status Compare(const Case& c, const Backend& backend, Data& d, const uint8_t* go
   const uint8_t* want = d.plain->data();
   auto describe = [&](int64_t i, double a, double b) {
     char text[128];
-    std::snprintf(text, sizeof text, "element %lld of %lld is %.9g, expected %.9g", static_cast<long long>(i), static_cast<long long>(count), a, b);
+    std::snprintf(text, sizeof text, "element %lld of %lld is %.9g, expected %.9g",
+                  static_cast<long long>(i), static_cast<long long>(count), a, b);
     return Internal(text);
   };
   if (d.dtype == DType::kFloat32) {
@@ -186,7 +205,8 @@ Status Compare(const Case& c, const Backend& backend, Data& d, const uint8_t* go
     }
     for (int64_t i = 0; i < count; ++i) {
       if (w[i] == g[i] || (std::isnan(w[i]) && std::isnan(g[i]))) continue;
-      if (!(std::fabs(static_cast<double>(g[i]) - w[i]) <= c.tolerance * largest)) return describe(i, g[i], w[i]);
+      if (!(std::fabs(static_cast<double>(g[i]) - w[i]) <= c.tolerance * largest))
+        return describe(i, g[i], w[i]);
     }
     return OkStatus();
   }
@@ -222,7 +242,8 @@ class Step {
     if (program_) backend_.unload(backend_.context, program_);
   }
   Status Load(const Tensors& t) {
-    // The blob is copied to memory of its exact size so that reading beyond it shows under a sanitizer.
+    // The blob is copied to memory of its exact size so that reading beyond it shows under a
+    // sanitizer.
     auto step = Describe(t);
     for (slipway_tensor& x : in_) x.data = x.is_constant ? x.data : nullptr;
     slipway_error error{};
@@ -233,7 +254,9 @@ class Step {
     auto step = Describe(t);
     slipway_requirements requirements{sizeof(slipway_requirements), threads, 0};
     slipway_error error{};
-    SLIPWAY_RETURN_IF_ERROR(FromError(backend_.prepare(backend_.context, program_, &step, &requirements, &bound_, &error), error));
+    SLIPWAY_RETURN_IF_ERROR(FromError(
+        backend_.prepare(backend_.context, program_, &step, &requirements, &bound_, &error),
+        error));
     workspace_ = std::make_unique<Buffer>(requirements.workspace_bytes);
     return OkStatus();
   }
@@ -242,14 +265,17 @@ class Step {
     e.struct_size = sizeof e;
     e.threads = pool.threads();
     e.pool = &pool;
-    e.parallel_for = [](void* p, int64_t count, int64_t grain, void (*body)(void*, int64_t, int64_t), void* context) {
+    e.parallel_for = [](void* p, int64_t count, int64_t grain,
+                        void (*body)(void*, int64_t, int64_t), void* context) {
       static_cast<ThreadPool*>(p)->Run(count, grain, body, context);
     };
     e.workspace = workspace_->bytes() ? workspace_->data() : nullptr;
     e.workspace_bytes = workspace_->bytes();
     slipway_error error{};
-    SLIPWAY_RETURN_IF_ERROR(FromError(backend_.run(backend_.context, bound_, t.in.data(), t.out.data(), &e, &error), error));
-    if (backend_.sync) SLIPWAY_RETURN_IF_ERROR(FromError(backend_.sync(backend_.context, &error), error));
+    SLIPWAY_RETURN_IF_ERROR(FromError(
+        backend_.run(backend_.context, bound_, t.in.data(), t.out.data(), &e, &error), error));
+    if (backend_.sync)
+      SLIPWAY_RETURN_IF_ERROR(FromError(backend_.sync(backend_.context, &error), error));
     if (!workspace_->Intact()) return Internal("it wrote beyond its workspace");
     for (Data& d : t.outputs) {
       if (d.seen && !d.seen->Intact()) return Internal("it wrote beyond its output");
@@ -291,7 +317,8 @@ ThreadPool& Pool(int threads) {
   return threads == 1 ? one : two;
 }
 
-void Hide(Tensors& t, const StepSpec& spec) {  // what load sees: -1 for sizes that are not known yet
+void Hide(Tensors& t,
+          const StepSpec& spec) {  // what load sees: -1 for sizes that are not known yet
   auto hide = [](slipway_tensor& x, const ir::Value* v) {
     if (!v || !v->type().shape) return;
     for (size_t i = 0; i < v->type().shape->size(); ++i) {
@@ -307,17 +334,23 @@ Status CompareAll(const Case& c, const Backend& backend, Tensors& t, Tally& tall
     Data& d = t.outputs[i];
     if (!d.seen) continue;
     Buffer plain(d.plain->bytes());
-    kernels::Reorder(d.dtype, d.dims, d.layout, d.seen->data(), Layout::kPlain, plain.data(), nullptr);
-    SLIPWAY_RETURN_IF_ERROR(Compare(c, backend, d, plain.data(), tally).With("output " + std::to_string(i) + " " + d.dims.ToString()));
+    kernels::Reorder(d.dtype, d.dims, d.layout, d.seen->data(), Layout::kPlain, plain.data(),
+                     nullptr);
+    SLIPWAY_RETURN_IF_ERROR(Compare(c, backend, d, plain.data(), tally)
+                                .With("output " + std::to_string(i) + " " + d.dims.ToString()));
   }
   return OkStatus();
 }
 
-Status CheckCandidate(const Case& c, const Backend& backend, const ir::Node& node, const backends::CompileBackend& compiler,
-                      const Candidate& candidate, Random& random, Tally& tally) {
+Status CheckCandidate(const Case& c, const Backend& backend, const ir::Node& node,
+                      const backends::CompileBackend& compiler, const Candidate& candidate,
+                      Random& random, Tally& tally) {
   const backends::PartitionNode partition{&node, &candidate};
-  SLIPWAY_ASSIGN_OR_RETURN(std::vector<StepSpec> specs, compiler.Compile({&partition, 1}, HostTarget()));
-  if (specs.size() != 1) return Internal("Compile answered with " + std::to_string(specs.size()) + " steps for one node");
+  SLIPWAY_ASSIGN_OR_RETURN(std::vector<StepSpec> specs,
+                           compiler.Compile({&partition, 1}, HostTarget()));
+  if (specs.size() != 1)
+    return Internal("Compile answered with " + std::to_string(specs.size()) +
+                    " steps for one node");
   const StepSpec& spec = specs[0];
   Step step(*backend.run, node.name(), spec.blob);
   bool loaded = false;
@@ -336,7 +369,9 @@ Status CheckCandidate(const Case& c, const Backend& backend, const ir::Node& nod
     t.Describe(true);
     for (int round = 0; round < 2; ++round) {
       SLIPWAY_RETURN_IF_ERROR(step.Run(t, Pool(threads)).With("run"));
-      SLIPWAY_RETURN_IF_ERROR(CompareAll(c, backend, t, tally).With("batch " + std::to_string(n) + ", " + std::to_string(threads) + " threads"));
+      SLIPWAY_RETURN_IF_ERROR(
+          CompareAll(c, backend, t, tally)
+              .With("batch " + std::to_string(n) + ", " + std::to_string(threads) + " threads"));
       ++tally.runs;
     }
     const int in_place = spec.in_place;
@@ -347,7 +382,8 @@ Status CheckCandidate(const Case& c, const Backend& backend, const ir::Node& nod
         t.Describe(true);
         t.in[static_cast<size_t>(in_place)].data = y.seen->data();
         SLIPWAY_RETURN_IF_ERROR(step.Run(t, Pool(threads)).With("run in place"));
-        SLIPWAY_RETURN_IF_ERROR(CompareAll(c, backend, t, tally).With("in place, batch " + std::to_string(n)));
+        SLIPWAY_RETURN_IF_ERROR(
+            CompareAll(c, backend, t, tally).With("in place, batch " + std::to_string(n)));
       }
     }
     if (first.inputs.empty()) first = std::move(t);
@@ -359,7 +395,8 @@ Status CheckCandidate(const Case& c, const Backend& backend, const ir::Node& nod
 void Trace(const std::vector<uint8_t>& blob, const Tensors& t) {
   const auto op = format::DecodeOp(blob);
   std::string s = op.ok() ? op->domain + "." + op->op + " {" : "undecodable {";
-  for (const auto& [name, value] : op.ok() ? op->attributes.entries() : std::vector<ops::Attributes::Entry>{}) {
+  for (const auto& [name, value] :
+       op.ok() ? op->attributes.entries() : std::vector<ops::Attributes::Entry>{}) {
     s += name + "=";
     if (auto* i = std::get_if<int64_t>(&value)) s += std::to_string(*i);
     if (auto* f = std::get_if<float>(&value)) s += std::to_string(*f);
@@ -371,7 +408,8 @@ void Trace(const std::vector<uint8_t>& blob, const Tensors& t) {
   }
   s += "}";
   auto add = [&](const slipway_tensor& x) {
-    s += std::string(" ") + DTypeName(static_cast<DType>(x.dtype)) + Dims(std::span(x.dims, static_cast<size_t>(x.rank))).ToString() +
+    s += std::string(" ") + DTypeName(static_cast<DType>(x.dtype)) +
+         Dims(std::span(x.dims, static_cast<size_t>(x.rank))).ToString() +
          format::LayoutName(static_cast<Layout>(x.layout));
   };
   for (const auto& x : t.in) add(x);
@@ -385,7 +423,8 @@ const ir::Node& OnlyNode(const Case& c) { return *c.graph->nodes().front(); }
 std::string Explain(const Case& c, const Candidate* candidate) {
   const ir::Node& node = OnlyNode(c);
   std::string s = node.FullOp() + "(";
-  for (const ir::Value* v : node.inputs()) s += (v ? v->type().ToString() + (v->is_constant() ? " const" : "") : "_") + std::string(", ");
+  for (const ir::Value* v : node.inputs())
+    s += (v ? v->type().ToString() + (v->is_constant() ? " const" : "") : "_") + std::string(", ");
   s += ") {";
   for (const auto& [name, value] : node.attributes.entries()) {
     s += name + "=";
@@ -417,18 +456,24 @@ Status Check(const Case& c, const Backend& backend, Random& random, Tally& tally
   const Status supported = compiler->Supports(node, HostTarget());
   if (!supported.ok()) {
     ++tally.declined;
-    if (supported.code() != StatusCode::kUnsupported) return supported.With("Supports must say Unsupported");
-    if (supported.message().empty()) return Internal("Supports gives no reason for " + Explain(c, nullptr));
-    if (std::find(tally.reasons.begin(), tally.reasons.end(), supported.message()) == tally.reasons.end() && tally.reasons.size() < 8) {
+    if (supported.code() != StatusCode::kUnsupported)
+      return supported.With("Supports must say Unsupported");
+    if (supported.message().empty())
+      return Internal("Supports gives no reason for " + Explain(c, nullptr));
+    if (std::find(tally.reasons.begin(), tally.reasons.end(), supported.message()) ==
+            tally.reasons.end() &&
+        tally.reasons.size() < 8) {
       tally.reasons.push_back(supported.message());
     }
     return OkStatus();
   }
   const auto candidates = compiler->Candidates(node, HostTarget());
-  if (candidates.empty()) return Internal("a supported node without candidates: " + Explain(c, nullptr));
+  if (candidates.empty())
+    return Internal("a supported node without candidates: " + Explain(c, nullptr));
   for (const Candidate& candidate : candidates) {
     ++tally.candidates;
-    SLIPWAY_RETURN_IF_ERROR(CheckCandidate(c, backend, node, *compiler, candidate, random, tally).With(Explain(c, &candidate)));
+    SLIPWAY_RETURN_IF_ERROR(CheckCandidate(c, backend, node, *compiler, candidate, random, tally)
+                                .With(Explain(c, &candidate)));
   }
   return OkStatus();
 }
@@ -448,7 +493,8 @@ Result<std::vector<Timing>> Measure(const Case& c, double seconds) {
     if (!compiler->Supports(node, HostTarget()).ok()) continue;
     for (const Candidate& candidate : compiler->Candidates(node, HostTarget())) {
       const backends::PartitionNode partition{&node, &candidate};
-      SLIPWAY_ASSIGN_OR_RETURN(std::vector<StepSpec> specs, compiler->Compile({&partition, 1}, HostTarget()));
+      SLIPWAY_ASSIGN_OR_RETURN(std::vector<StepSpec> specs,
+                               compiler->Compile({&partition, 1}, HostTarget()));
       SLIPWAY_ASSIGN_OR_RETURN(Tensors t, MakeTensors(c, specs[0], candidate, 1, random));
       Step step(*backend.run, node.name(), specs[0].blob);
       t.Describe(false);
@@ -474,9 +520,11 @@ Status CheckMalformed(const Case& c, const Backend& backend, Random& random) {
   const auto compiler = backend.compiler();
   if (!compiler->Supports(node, HostTarget()).ok()) return OkStatus();
   const auto candidates = compiler->Candidates(node, HostTarget());
-  const Candidate& candidate = candidates[static_cast<size_t>(random.Int(0, static_cast<int64_t>(candidates.size()) - 1))];
+  const Candidate& candidate =
+      candidates[static_cast<size_t>(random.Int(0, static_cast<int64_t>(candidates.size()) - 1))];
   const backends::PartitionNode partition{&node, &candidate};
-  SLIPWAY_ASSIGN_OR_RETURN(std::vector<StepSpec> specs, compiler->Compile({&partition, 1}, HostTarget()));
+  SLIPWAY_ASSIGN_OR_RETURN(std::vector<StepSpec> specs,
+                           compiler->Compile({&partition, 1}, HostTarget()));
   const StepSpec& spec = specs[0];
   // Runs a step to the end if nobody objects.
   auto attempt = [&](std::vector<uint8_t> blob, Tensors& t) -> Status {
@@ -494,7 +542,9 @@ Status CheckMalformed(const Case& c, const Backend& backend, Random& random) {
     if (round < 2) {
       blob.resize(static_cast<size_t>(random.Int(0, static_cast<int64_t>(blob.size()) - 1)));
     } else if (round < 6 || !backend.checks_shapes) {
-      for (int i = 0; i < 3; ++i) blob[static_cast<size_t>(random.Int(0, static_cast<int64_t>(blob.size()) - 1))] ^= static_cast<uint8_t>(1u << random.Int(0, 7));
+      for (int i = 0; i < 3; ++i)
+        blob[static_cast<size_t>(random.Int(0, static_cast<int64_t>(blob.size()) - 1))] ^=
+            static_cast<uint8_t>(1u << random.Int(0, 7));
       if (!backend.checks_shapes) {  // attributes that still decode could mean anything
         Step step(*backend.run, node.name(), blob);
         t.Describe(false);
@@ -511,7 +561,8 @@ Status CheckMalformed(const Case& c, const Backend& backend, Random& random) {
       if (round % 3 == 0 && d.dims.rank() > 0) {
         d.dims[static_cast<size_t>(random.Int(0, d.dims.rank() - 1))] = random.Int(0, 9);
       } else if (round % 3 == 1) {
-        d.dtype = random.Pick({DType::kFloat32, DType::kUInt8, DType::kInt64, DType::kInt8, DType::kBool});
+        d.dtype = random.Pick(
+            {DType::kFloat32, DType::kUInt8, DType::kInt64, DType::kInt8, DType::kBool});
       } else {
         d.dims = d.dims.rank() > 3 ? Dims{2, 3} : Dims{3, 2, 4, 2};
         d.layout = Layout::kPlain;
@@ -520,7 +571,8 @@ Status CheckMalformed(const Case& c, const Backend& backend, Random& random) {
       if (!bytes) continue;
       d.seen = std::make_unique<Buffer>(static_cast<size_t>(*bytes), uint8_t{0});
     }
-    SLIPWAY_RETURN_IF_ERROR(attempt(blob, t).With("malformed round " + std::to_string(round) + " of " + Explain(c, &candidate)));
+    SLIPWAY_RETURN_IF_ERROR(attempt(blob, t).With("malformed round " + std::to_string(round) +
+                                                  " of " + Explain(c, &candidate)));
   }
   return OkStatus();
 }

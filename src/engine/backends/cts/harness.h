@@ -1,6 +1,7 @@
 #pragma once
-// The conformance suite's engine: takes a one-node graph, compiles it with a backend's compile side for each of its candidates, runs it through the C interface of its
-// run side and compares with the plain loops of model/ops.
+// The conformance suite's engine: takes a one-node graph, compiles it with a backend's compile side
+// for each of its candidates, runs it through the C interface of its run side and compares with the
+// plain loops of model/ops.
 
 #include <cstdint>
 #include <functional>
@@ -20,8 +21,12 @@ namespace slipway::cts {
 class Random {
  public:
   explicit Random(uint64_t seed) : engine_(seed) {}
-  int64_t Int(int64_t lo, int64_t hi) { return std::uniform_int_distribution<int64_t>(lo, hi)(engine_); }
-  double Real(double lo, double hi) { return std::uniform_real_distribution<double>(lo, hi)(engine_); }
+  int64_t Int(int64_t lo, int64_t hi) {
+    return std::uniform_int_distribution<int64_t>(lo, hi)(engine_);
+  }
+  double Real(double lo, double hi) {
+    return std::uniform_real_distribution<double>(lo, hi)(engine_);
+  }
   bool Chance(double p) { return Real(0, 1) < p; }
   template <typename T>
   T Pick(std::initializer_list<T> list) {
@@ -35,8 +40,8 @@ class Random {
 
 struct Case {
   std::unique_ptr<ir::Graph> graph;  // one node; the batch of its inputs may be the symbol N
-  double tolerance = 1e-5;           // of floats, relative to max(1, the largest magnitude of the output)
-  double low = -2, high = 2;         // range of float inputs
+  double tolerance = 1e-5;    // of floats, relative to max(1, the largest magnitude of the output)
+  double low = -2, high = 2;  // range of float inputs
   int64_t int_low = -100, int_high = 100;  // range of int32 and int64 inputs
 };
 
@@ -50,8 +55,8 @@ struct Backend {
   std::string name;
   std::function<std::unique_ptr<backends::CompileBackend>()> compiler;
   const slipway_backend* run = nullptr;
-  bool exact_integers = true;   // false: codes may differ by one step at ties
-  bool checks_shapes = true;    // prepare refuses tensors that do not fit the operator
+  bool exact_integers = true;  // false: codes may differ by one step at ties
+  bool checks_shapes = true;   // prepare refuses tensors that do not fit the operator
 };
 // The backends of this build: a new one is one line in backends.cc.
 std::vector<Backend> Backends();
@@ -62,10 +67,11 @@ struct Tally {
   std::vector<std::string> reasons;  // of declined cases, the first few
 };
 
-// Checks one case: every candidate, batches 1, 3 and 1 again, one and two threads, in place where offered. An error describes what differs.
+// Checks one case: every candidate, batches 1, 3 and 1 again, one and two threads, in place where
+// offered. An error describes what differs.
 Status Check(const Case& c, const Backend& backend, Random& random, Tally& tally);
-// Load and prepare with damaged blobs and with tensors that do not fit must answer with an error or harmlessly; crashes and writes
-// outside the outputs are what this looks for.
+// Load and prepare with damaged blobs and with tensors that do not fit must answer with an error or
+// harmlessly; crashes and writes outside the outputs are what this looks for.
 Status CheckMalformed(const Case& c, const Backend& backend, Random& random);
 
 struct Timing {

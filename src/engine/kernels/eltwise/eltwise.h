@@ -27,7 +27,8 @@ enum class BinaryKind : uint8_t {
 // y[i] = f(x[i], a, b) for i < n; y may be x.
 using UnaryFunction = void (*)(const float* x, float* y, int64_t n, float a, float b);
 // z[i] = f(x[i], y[i % period]), where z may be x or y: see BinaryFunctions.
-using BinaryFunction = void (*)(const float* x, const float* y, float* z, int64_t n, int64_t period);
+using BinaryFunction = void (*)(const float* x, const float* y, float* z, int64_t n,
+                                int64_t period);
 
 struct BinaryFunctions {
   BinaryFunction rows;      // x[i], y[i]; period ignored
@@ -40,13 +41,20 @@ struct EltwiseKernels {
   UnaryFunction unary[static_cast<int>(UnaryKind::kCount)];
   BinaryFunctions binary[static_cast<int>(BinaryKind::kCount)];
   // z[i] = c[i * cs] ? x[i * xs] : y[i * ys], strides 0 or 1.
-  void (*where)(const uint8_t* c, int64_t cs, const float* x, int64_t xs, const float* y, int64_t ys, float* z, int64_t n);
+  void (*where)(const uint8_t* c, int64_t cs, const float* x, int64_t xs, const float* y,
+                int64_t ys, float* z, int64_t n);
 };
 
 const EltwiseKernels& GetEltwise(Isa isa);
 
-namespace baseline { extern const EltwiseKernels kEltwise; }
-namespace avx2 { extern const EltwiseKernels kEltwise; }
-namespace avx512 { extern const EltwiseKernels kEltwise; }
+namespace baseline {
+extern const EltwiseKernels kEltwise;
+}
+namespace avx2 {
+extern const EltwiseKernels kEltwise;
+}
+namespace avx512 {
+extern const EltwiseKernels kEltwise;
+}
 
 }  // namespace slipway::kernels

@@ -1,4 +1,5 @@
-// The source of the elementwise kernels; x86_*.cc include it with SLIPWAY_ISA set to the namespace of their instruction set.
+// The source of the elementwise kernels; x86_*.cc include it with SLIPWAY_ISA set to the namespace
+// of their instruction set.
 
 #include <cmath>
 #include <cstdint>
@@ -26,10 +27,14 @@ inline float UnaryHardSigmoid(float x, float a, float b) {
   const float top = v > 1.0f ? 1.0f : v;
   return top < 0.0f ? 0.0f : top;
 }
-inline float UnaryHardSwish(float x, float, float) { return x * UnaryHardSigmoid(x, 1.0f / 6.0f, 0.5f); }
+inline float UnaryHardSwish(float x, float, float) {
+  return x * UnaryHardSigmoid(x, 1.0f / 6.0f, 0.5f);
+}
 inline float UnarySwish(float x, float a, float) { return x * Sigmoid(a * x); }
 inline float UnaryGelu(float x, float, float) { return 0.5f * x * (1.0f + Erf(x * 0.707106781f)); }
-inline float UnaryGeluTanh(float x, float, float) { return 0.5f * x * (1.0f + Tanh(0.797884561f * MulAdd(0.044715f * x * x, x, x))); }
+inline float UnaryGeluTanh(float x, float, float) {
+  return 0.5f * x * (1.0f + Tanh(0.797884561f * MulAdd(0.044715f * x * x, x, x)));
+}
 inline float UnaryTanh(float x, float, float) { return Tanh(x); }
 inline float UnaryElu(float x, float a, float) { return x < 0.0f ? a * Expm1(x) : x; }
 inline float UnarySelu(float x, float a, float b) { return b * (x < 0.0f ? a * Expm1(x) : x); }
@@ -69,25 +74,25 @@ inline float BinaryPow(float x, float y) { return ::powf(x, y); }
 
 template <auto kF>
 void UnaryRow(const float* x, float* y, int64_t n, float a, float b) {
-SLIPWAY_INDEPENDENT
+  SLIPWAY_INDEPENDENT
   for (int64_t i = 0; i < n; ++i) y[i] = kF(x[i], a, b);
 }
 
 template <auto kF>
 void BinaryRows(const float* x, const float* y, float* z, int64_t n, int64_t) {
-SLIPWAY_INDEPENDENT
+  SLIPWAY_INDEPENDENT
   for (int64_t i = 0; i < n; ++i) z[i] = kF(x[i], y[i]);
 }
 template <auto kF>
 void BinaryScalarY(const float* x, const float* y, float* z, int64_t n, int64_t) {
   const float v = *y;
-SLIPWAY_INDEPENDENT
+  SLIPWAY_INDEPENDENT
   for (int64_t i = 0; i < n; ++i) z[i] = kF(x[i], v);
 }
 template <auto kF>
 void BinaryScalarX(const float* x, const float* y, float* z, int64_t n, int64_t) {
   const float v = *x;
-SLIPWAY_INDEPENDENT
+  SLIPWAY_INDEPENDENT
   for (int64_t i = 0; i < n; ++i) z[i] = kF(v, y[i]);
 }
 template <auto kF, int64_t kPeriod>
@@ -95,7 +100,7 @@ void Periodic(const float* x, const float* y, float* z, int64_t n, int64_t) {
   float v[kPeriod];
   for (int64_t j = 0; j < kPeriod; ++j) v[j] = y[j];
   for (int64_t i = 0; i < n; i += kPeriod) {
-SLIPWAY_INDEPENDENT
+    SLIPWAY_INDEPENDENT
     for (int64_t j = 0; j < kPeriod; ++j) z[i + j] = kF(x[i + j], v[j]);
   }
 }
@@ -104,7 +109,7 @@ void BinaryPeriodic(const float* x, const float* y, float* z, int64_t n, int64_t
   if (period == 16) return Periodic<kF, 16>(x, y, z, n, period);
   if (period == 8) return Periodic<kF, 8>(x, y, z, n, period);
   for (int64_t i = 0; i < n; i += period) {
-SLIPWAY_INDEPENDENT
+    SLIPWAY_INDEPENDENT
     for (int64_t j = 0; j < period; ++j) z[i + j] = kF(x[i + j], y[j]);
   }
 }
@@ -116,7 +121,8 @@ void PowScalarY(const float* x, const float* y, float* z, int64_t n, int64_t per
   BinaryScalarY<BinaryPow>(x, y, z, n, period);
 }
 
-void Where(const uint8_t* c, int64_t cs, const float* x, int64_t xs, const float* y, int64_t ys, float* z, int64_t n) {
+void Where(const uint8_t* c, int64_t cs, const float* x, int64_t xs, const float* y, int64_t ys,
+           float* z, int64_t n) {
   if (cs == 0) {
     const float* from = *c ? x : y;
     const int64_t step = *c ? xs : ys;
@@ -137,8 +143,11 @@ void Where(const uint8_t* c, int64_t cs, const float* x, int64_t xs, const float
 inline __m512 SigmoidOf(__m512 x) {
   const __m512 limit = _mm512_set1_ps(87.0f);
   // min and max give their second operand when one is NaN.
-  const __m512 t = _mm512_sub_ps(_mm512_setzero_ps(), _mm512_max_ps(_mm512_sub_ps(_mm512_setzero_ps(), limit), _mm512_min_ps(limit, x)));
-  const __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(t, _mm512_set1_ps(1.44269504f)), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  const __m512 t = _mm512_sub_ps(
+      _mm512_setzero_ps(),
+      _mm512_max_ps(_mm512_sub_ps(_mm512_setzero_ps(), limit), _mm512_min_ps(limit, x)));
+  const __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(t, _mm512_set1_ps(1.44269504f)),
+                                        _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
   __m512 r = _mm512_fmadd_ps(n, _mm512_set1_ps(-0.693359375f), t);
   r = _mm512_fmadd_ps(n, _mm512_set1_ps(2.12194440e-4f), r);
   __m512 p = _mm512_fmadd_ps(_mm512_set1_ps(0.00139263256f), r, _mm512_set1_ps(0.00836329275f));

@@ -1,4 +1,5 @@
-// Every line of kernels.inc, for every instruction set of this CPU, against the same function in double.
+// Every line of kernels.inc, for every instruction set of this CPU, against the same function in
+// double.
 
 #include "engine/kernels/eltwise/eltwise.h"
 
@@ -17,17 +18,23 @@ double TrueRelu(double x, double, double) { return x < 0 ? 0 : x; }
 double TrueLeakyRelu(double x, double a, double) { return x < 0 ? a * x : x; }
 double TrueClip(double x, double a, double b) { return std::min(std::max(x, a), b); }
 double TrueSigmoid(double x, double, double) { return SigmoidOf(x); }
-double TrueHardSigmoid(double x, double a, double b) { return std::max(0.0, std::min(1.0, a * x + b)); }
+double TrueHardSigmoid(double x, double a, double b) {
+  return std::max(0.0, std::min(1.0, a * x + b));
+}
 double TrueHardSwish(double x, double, double) { return x * TrueHardSigmoid(x, 1.0 / 6, 0.5); }
 double TrueSwish(double x, double a, double) { return x * SigmoidOf(a * x); }
 double TrueGelu(double x, double, double) { return 0.5 * x * (1 + std::erf(x * std::sqrt(0.5))); }
-double TrueGeluTanh(double x, double, double) { return 0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x))); }
+double TrueGeluTanh(double x, double, double) {
+  return 0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+}
 double TrueTanh(double x, double, double) { return std::tanh(x); }
 double TrueElu(double x, double a, double) { return x < 0 ? a * std::expm1(x) : x; }
 double TrueSelu(double x, double a, double b) { return b * TrueElu(x, a, 0); }
 double TrueCelu(double x, double a, double) { return x < 0 ? a * std::expm1(x / a) : x; }
 double TrueThresholdedRelu(double x, double a, double) { return x > a ? x : 0; }
-double TrueSoftplus(double x, double, double) { return std::max(x, 0.0) + std::log1p(std::exp(-std::fabs(x))); }
+double TrueSoftplus(double x, double, double) {
+  return std::max(x, 0.0) + std::log1p(std::exp(-std::fabs(x)));
+}
 double TrueSoftsign(double x, double, double) { return x / (1 + std::fabs(x)); }
 double TrueMish(double x, double, double) { return x * std::tanh(TrueSoftplus(x, 0, 0)); }
 double TrueErf(double x, double, double) { return std::erf(x); }
@@ -60,24 +67,29 @@ std::vector<Isa> Isas() {
 }
 
 class Eltwise : public testing::TestWithParam<Isa> {};
-INSTANTIATE_TEST_SUITE_P(Isa, Eltwise, testing::ValuesIn(Isas()), [](const auto& info) { return IsaName(info.param); });
+INSTANTIATE_TEST_SUITE_P(Isa, Eltwise, testing::ValuesIn(Isas()),
+                         [](const auto& info) { return IsaName(info.param); });
 
-// The error that float arithmetic may have: 2e-6 of the value (1e-6 absolute near zero, where some functions are differences).
+// The error that float arithmetic may have: 2e-6 of the value (1e-6 absolute near zero, where some
+// functions are differences).
 void Near(double got, double want, const char* what, double x) {
   if (std::isnan(want) && std::isnan(got)) return;
   if (std::isinf(want)) {
     EXPECT_EQ(got, want) << what << "(" << x << ")";
     return;
   }
-  EXPECT_LE(std::fabs(got - want), 2e-6 * std::fabs(want) + 1e-6) << what << "(" << x << ") = " << got << ", expected " << want;
+  EXPECT_LE(std::fabs(got - want), 2e-6 * std::fabs(want) + 1e-6)
+      << what << "(" << x << ") = " << got << ", expected " << want;
 }
 
 TEST_P(Eltwise, Unary) {
   const EltwiseKernels& k = GetEltwise(GetParam());
-  auto check = [&](const char* name, UnaryKind kind, double (*truth)(double, double, double), double low, double high) {
+  auto check = [&](const char* name, UnaryKind kind, double (*truth)(double, double, double),
+                   double low, double high) {
     const int n = 4099;
     std::vector<float> x(n), y(n);
-    for (int i = 0; i < n; ++i) x[static_cast<size_t>(i)] = static_cast<float>(low + (high - low) * i / (n - 1));
+    for (int i = 0; i < n; ++i)
+      x[static_cast<size_t>(i)] = static_cast<float>(low + (high - low) * i / (n - 1));
     const float a = kind == UnaryKind::kClip ? -0.7f : 0.9f, b = 1.3f;
     k.unary[static_cast<int>(kind)](x.data(), y.data(), n, a, b);
     for (size_t i = 0; i < x.size(); ++i) Near(y[i], truth(x[i], a, b), name, x[i]);
@@ -158,7 +170,8 @@ TEST_P(Eltwise, Where) {
     const int64_t cs = mask & 1, xs = mask >> 1 & 1, ys = mask >> 2 & 1;
     uint8_t c[37];
     float x[37], y[37], z[37];
-    for (int i = 0; i < 37; ++i) c[i] = i % 3 == 1, x[i] = static_cast<float>(i), y[i] = static_cast<float>(-i);
+    for (int i = 0; i < 37; ++i)
+      c[i] = i % 3 == 1, x[i] = static_cast<float>(i), y[i] = static_cast<float>(-i);
     k.where(c, cs, x, xs, y, ys, z, 37);
     for (int i = 0; i < 37; ++i) EXPECT_EQ(z[i], c[i * cs] ? x[i * xs] : y[i * ys]) << mask;
   }

@@ -36,14 +36,16 @@ void CopyRow(uint8_t* d, const uint8_t* s, size_t bytes) {
 }  // namespace
 
 CopyPlan::CopyPlan(int element, std::span<const Axis> axes) : element_(element) {
-  // In the destination's order; an axis joins its outer neighbour when both walk the same way in one step.
+  // In the destination's order; an axis joins its outer neighbour when both walk the same way in
+  // one step.
   Axis sorted[kMax];
   int n = 0;
   for (const Axis& a : axes) {
     count_ *= a.size;
     if (a.size == 1) continue;
     int at = n++;
-    for (; at > 0 && std::abs(sorted[at - 1].dst) < std::abs(a.dst); --at) sorted[at] = sorted[at - 1];
+    for (; at > 0 && std::abs(sorted[at - 1].dst) < std::abs(a.dst); --at)
+      sorted[at] = sorted[at - 1];
     sorted[at] = a;
   }
   for (int i = 0; i < n; ++i) {
@@ -58,8 +60,11 @@ CopyPlan::CopyPlan(int element, std::span<const Axis> axes) : element_(element) 
     axes_[rank_++] = a;
   }
   if (rank_ == 0) axes_[rank_++] = {1, 1, 1};
-  // The destination's contiguous axis goes last; the source's, when it is another one, next to it: together they are a transpose.
-  auto move_last = [&](int from, int to) { std::rotate(axes_ + from, axes_ + from + 1, axes_ + to + 1); };
+  // The destination's contiguous axis goes last; the source's, when it is another one, next to it:
+  // together they are a transpose.
+  auto move_last = [&](int from, int to) {
+    std::rotate(axes_ + from, axes_ + from + 1, axes_ + to + 1);
+  };
   int inner = rank_ - 1;
   for (int i = 0; i < rank_; ++i) {
     if (axes_[i].dst == 1) inner = i;
@@ -82,11 +87,13 @@ void CopyPlan::RunAs(const T* src, T* dst, Parallel* parallel) const {
   const int outer_rank = rank_ - (transpose ? 2 : 1);
   // A transpose is cut into tiles of its longer side so that threads have something to share.
   const Axis y = transpose ? axes_[rank_ - 2] : Axis{1, 0, 0};
-  const int64_t tile = transpose ? std::max<int64_t>(16, 4096 / std::max<int64_t>(x.size, 1) / 16 * 16) : 1;
+  const int64_t tile =
+      transpose ? std::max<int64_t>(16, 4096 / std::max<int64_t>(x.size, 1) / 16 * 16) : 1;
   const int64_t tiles = transpose ? (y.size + tile - 1) / tile : 1;
   int64_t outer = tiles;
   for (int i = 0; i < outer_rank; ++i) outer *= axes_[i].size;
-  const int64_t elements = std::max<int64_t>(1, transpose ? std::min(tile, y.size) * x.size : x.size);
+  const int64_t elements =
+      std::max<int64_t>(1, transpose ? std::min(tile, y.size) * x.size : x.size);
 
   auto body = [&](int64_t begin, int64_t end) {
     // The position of `begin`, then counting up.
@@ -108,7 +115,8 @@ void CopyPlan::RunAs(const T* src, T* dst, Parallel* parallel) const {
         if (++part < tiles) continue;
         part = 0;
       } else if (x.dst == 1 && x.src == 1) {
-        CopyRow(reinterpret_cast<uint8_t*>(d), reinterpret_cast<const uint8_t*>(s), static_cast<size_t>(x.size) * sizeof(T));
+        CopyRow(reinterpret_cast<uint8_t*>(d), reinterpret_cast<const uint8_t*>(s),
+                static_cast<size_t>(x.size) * sizeof(T));
       } else if (x.dst == 1 && x.src == 0) {
         std::fill(d, d + x.size, *s);
       } else {
@@ -140,10 +148,18 @@ void CopyPlan::RunAs(const T* src, T* dst, Parallel* parallel) const {
 void CopyPlan::Run(const void* src, void* dst, Parallel* parallel) const {
   if (count_ == 0) return;
   switch (element_) {
-    case 1: RunAs(static_cast<const uint8_t*>(src), static_cast<uint8_t*>(dst), parallel); return;
-    case 2: RunAs(static_cast<const uint16_t*>(src), static_cast<uint16_t*>(dst), parallel); return;
-    case 4: RunAs(static_cast<const uint32_t*>(src), static_cast<uint32_t*>(dst), parallel); return;
-    default: RunAs(static_cast<const uint64_t*>(src), static_cast<uint64_t*>(dst), parallel); return;
+    case 1:
+      RunAs(static_cast<const uint8_t*>(src), static_cast<uint8_t*>(dst), parallel);
+      return;
+    case 2:
+      RunAs(static_cast<const uint16_t*>(src), static_cast<uint16_t*>(dst), parallel);
+      return;
+    case 4:
+      RunAs(static_cast<const uint32_t*>(src), static_cast<uint32_t*>(dst), parallel);
+      return;
+    default:
+      RunAs(static_cast<const uint64_t*>(src), static_cast<uint64_t*>(dst), parallel);
+      return;
   }
 }
 
@@ -159,10 +175,18 @@ void Fill(void* dst, int64_t count, const void* value, int element, Parallel* pa
     }
   };
   switch (element) {
-    case 1: fill(static_cast<uint8_t*>(dst)); return;
-    case 2: fill(static_cast<uint16_t*>(dst)); return;
-    case 4: fill(static_cast<uint32_t*>(dst)); return;
-    default: fill(static_cast<uint64_t*>(dst)); return;
+    case 1:
+      fill(static_cast<uint8_t*>(dst));
+      return;
+    case 2:
+      fill(static_cast<uint16_t*>(dst));
+      return;
+    case 4:
+      fill(static_cast<uint32_t*>(dst));
+      return;
+    default:
+      fill(static_cast<uint64_t*>(dst));
+      return;
   }
 }
 

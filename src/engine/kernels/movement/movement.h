@@ -1,5 +1,6 @@
 #pragma once
-// Moving elements between two strided N-dimensional boxes: transposes, concatenation, slices, padding, repetition are all this.
+// Moving elements between two strided N-dimensional boxes: transposes, concatenation, slices,
+// padding, repetition are all this.
 
 #include <cstdint>
 #include <span>
@@ -9,8 +10,10 @@
 
 namespace slipway::kernels {
 
-// A copy of a box of `dims` elements: element (i0, i1, ...) goes from sum(ik * src_stride[k]) to sum(ik * dst_stride[k]); strides in elements, of any sign, 0
-// in the source repeats. Rank at most 2 * kMaxRank. Neighbouring dimensions are merged, and the innermost is the destination's (or the source's) contiguous one.
+// A copy of a box of `dims` elements: element (i0, i1, ...) goes from sum(ik * src_stride[k]) to
+// sum(ik * dst_stride[k]); strides in elements, of any sign, 0 in the source repeats. Rank at most
+// 2 * kMaxRank. Neighbouring dimensions are merged, and the innermost is the destination's (or the
+// source's) contiguous one.
 class CopyPlan {
  public:
   static constexpr int kMax = 2 * kMaxRank;
@@ -21,7 +24,8 @@ class CopyPlan {
   // element: 1, 2, 4 or 8 bytes. Dimensions in any order.
   CopyPlan(int element, std::span<const Axis> axes);
 
-  // `src` and `dst` are where element (0, 0, ...) lies. The destination's elements must be distinct.
+  // `src` and `dst` are where element (0, 0, ...) lies. The destination's elements must be
+  // distinct.
   void Run(const void* src, void* dst, Parallel* parallel) const;
   int64_t count() const { return count_; }
 
@@ -31,7 +35,7 @@ class CopyPlan {
 
   int element_ = 1;
   int rank_ = 0;
-  Axis axes_[kMax];       // outermost first; the last one or two are copied by the inner loops
+  Axis axes_[kMax];  // outermost first; the last one or two are copied by the inner loops
   int64_t count_ = 1;
 };
 

@@ -21,10 +21,12 @@ void RandomBoxes(uint32_t seed) {
     std::vector<CopyPlan::Axis> axes;
     std::vector<int> order;
     for (int i = 0; i < rank; ++i) {
-      axes.push_back({static_cast<int64_t>(random() % 4 == 0 ? random() % 60 : random() % 7 + 1), 0, 0});
+      axes.push_back(
+          {static_cast<int64_t>(random() % 4 == 0 ? random() % 60 : random() % 7 + 1), 0, 0});
       order.push_back(i);
     }
-    // A dense destination in one order, a source in another, with a repeated, reversed or padded axis now and then.
+    // A dense destination in one order, a source in another, with a repeated, reversed or padded
+    // axis now and then.
     auto assign = [&](int64_t CopyPlan::Axis::*stride, bool source) {
       std::shuffle(order.begin(), order.end(), random);
       int64_t step = 1, low = 0, high = 0;
@@ -40,7 +42,8 @@ void RandomBoxes(uint32_t seed) {
     };
     const auto [src_at, src_count] = assign(&CopyPlan::Axis::src, true);
     const auto [dst_at, dst_count] = assign(&CopyPlan::Axis::dst, false);
-    std::vector<T> src(static_cast<size_t>(src_count)), got(static_cast<size_t>(dst_count), T{99}), want = got;
+    std::vector<T> src(static_cast<size_t>(src_count)), got(static_cast<size_t>(dst_count), T{99}),
+        want = got;
     for (T& v : src) v = static_cast<T>(random());
     int64_t total = 1;
     for (const auto& a : axes) total *= a.size;
@@ -76,7 +79,8 @@ TEST(Movement, LargeTransposeOnThreads) {
   const CopyPlan::Axis axes[] = {{columns, 1, rows}, {rows, columns, 1}};
   CopyPlan(4, axes).Run(x.data(), y.data(), &pool);
   for (int64_t c = 0; c < columns; ++c) {
-    for (int64_t r = 0; r < rows; ++r) ASSERT_EQ(y[static_cast<size_t>(c * rows + r)], x[static_cast<size_t>(r * columns + c)]);
+    for (int64_t r = 0; r < rows; ++r)
+      ASSERT_EQ(y[static_cast<size_t>(c * rows + r)], x[static_cast<size_t>(r * columns + c)]);
   }
 }
 

@@ -1,5 +1,6 @@
 #pragma once
-// Rows of 8-bit codes under the integer contract of model/ops/operators.inc, bit for bit, for every instruction set of the machine.
+// Rows of 8-bit codes under the integer contract of model/ops/operators.inc, bit for bit, for every
+// instruction set of the machine.
 
 #include <cstdint>
 
@@ -30,11 +31,14 @@ enum class QBinaryKind : uint8_t {
 enum class CodeType : uint8_t { kU8 = 0, kS8 = 1, kF32 = 2 };
 
 // y[i] = f(a[i], b[i]); kPeriodicB: b[i % period], n a multiple of period.
-using QBinaryFunction = void (*)(const void* a, const void* b, void* y, int64_t n, int64_t period, const QBinaryParams& p);
+using QBinaryFunction = void (*)(const void* a, const void* b, void* y, int64_t n, int64_t period,
+                                 const QBinaryParams& p);
 // y = requantized((x - zero) * multiplier).
-using QRescaleFunction = void (*)(const void* x, void* y, int64_t n, int32_t zero, float multiplier, const Requant& to);
+using QRescaleFunction = void (*)(const void* x, void* y, int64_t n, int32_t zero, float multiplier,
+                                  const Requant& to);
 // y = requantized(x / scale).
-using QuantizeFunction = void (*)(const float* x, void* y, int64_t n, float scale, const Requant& to);
+using QuantizeFunction = void (*)(const float* x, void* y, int64_t n, float scale,
+                                  const Requant& to);
 // y = (x - zero) * scale.
 using DequantizeFunction = void (*)(const void* x, float* y, int64_t n, int32_t zero, float scale);
 
@@ -42,10 +46,12 @@ using DequantizeFunction = void (*)(const void* x, float* y, int64_t n, int32_t 
 using LookupFunction = void (*)(const uint8_t* x, const uint8_t* table, uint8_t* y, int64_t n);
 
 struct QuantKernels {
-  QBinaryFunction binary[static_cast<int>(QBinaryKind::kCount)][2][2][3][static_cast<int>(Walk::kCount)];  // [kind][a][b][y][walk]
+  QBinaryFunction binary[static_cast<int>(QBinaryKind::kCount)][2][2][3]
+                        [static_cast<int>(Walk::kCount)];  // [kind][a][b][y][walk]
   QRescaleFunction rescale[2][3];
   // y[i] = requantized(float(sum[i]) * multiplier) for int32 sums.
-  void (*from_sums[3])(const int32_t* sums, void* y, int64_t n, float multiplier, const Requant& to);
+  void (*from_sums[3])(const int32_t* sums, void* y, int64_t n, float multiplier,
+                       const Requant& to);
   QuantizeFunction quantize[2];
   DequantizeFunction dequantize[2];
   // sums[i] += x[i] for n codes.
@@ -61,8 +67,12 @@ const QuantKernels& GetQuant(Isa isa);
 // The lookup of that table, or a better one where the CPU has AVX-512 VBMI.
 LookupFunction GetLookup(Isa isa);
 
-namespace baseline { extern const QuantKernels kQuant; }
-namespace avx2 { extern const QuantKernels kQuant; }
+namespace baseline {
+extern const QuantKernels kQuant;
+}
+namespace avx2 {
+extern const QuantKernels kQuant;
+}
 namespace avx512 {
 extern const QuantKernels kQuant;
 extern const LookupFunction kLookupVbmi;

@@ -1,4 +1,5 @@
-// The source of the integer kernels; x86_*.cc include it with SLIPWAY_ISA set to the namespace of their instruction set.
+// The source of the integer kernels; x86_*.cc include it with SLIPWAY_ISA set to the namespace of
+// their instruction set.
 
 #include <cmath>
 #include <cstdint>
@@ -13,12 +14,15 @@ namespace {
 
 #include "engine/kernels/simd/math.h"
 
-// Clamping before rounding is the same, as the bounds are integers, and keeps the conversion in range; NaN becomes lo.
+// Clamping before rounding is the same, as the bounds are integers, and keeps the conversion in
+// range; NaN becomes lo.
 struct Rounder {
   float low, high;
   int32_t zero;
   explicit Rounder(const Requant& r)
-      : low(static_cast<float>(r.lo - r.zero_point)), high(static_cast<float>(r.hi - r.zero_point)), zero(r.zero_point) {}
+      : low(static_cast<float>(r.lo - r.zero_point)),
+        high(static_cast<float>(r.hi - r.zero_point)),
+        zero(r.zero_point) {}
   template <typename Y>
   Y To(float v) const {
     if constexpr (sizeof(Y) == 4) {
@@ -34,15 +38,19 @@ struct Rounder {
 
 struct QAdd {
   static float Of(int32_t a, int32_t b, const QBinaryParams& p) {
-    return __builtin_fmaf(static_cast<float>(a), p.a_multiplier, static_cast<float>(b) * p.b_multiplier);
+    return __builtin_fmaf(static_cast<float>(a), p.a_multiplier,
+                          static_cast<float>(b) * p.b_multiplier);
   }
 };
 struct QMul {
-  static float Of(int32_t a, int32_t b, const QBinaryParams& p) { return static_cast<float>(a * b) * p.a_multiplier; }
+  static float Of(int32_t a, int32_t b, const QBinaryParams& p) {
+    return static_cast<float>(a * b) * p.a_multiplier;
+  }
 };
 
 template <typename F, typename A, typename B, typename Y, Walk kWalk>
-void Binary(const void* va, const void* vb, void* vy, int64_t n, int64_t period, const QBinaryParams& params) {
+void Binary(const void* va, const void* vb, void* vy, int64_t n, int64_t period,
+            const QBinaryParams& params) {
   const A* a = static_cast<const A*>(va);
   const B* b = static_cast<const B*>(vb);
   Y* y = static_cast<Y*>(vy);
@@ -52,39 +60,45 @@ void Binary(const void* va, const void* vb, void* vy, int64_t n, int64_t period,
     if (period == 16) {
       for (int64_t i = 0; i < n; i += 16) {
         SLIPWAY_INDEPENDENT
-        for (int64_t j = 0; j < 16; ++j) y[i + j] = to.template To<Y>(F::Of(a[i + j] - p.a_zero, b[j] - p.b_zero, p));
+        for (int64_t j = 0; j < 16; ++j)
+          y[i + j] = to.template To<Y>(F::Of(a[i + j] - p.a_zero, b[j] - p.b_zero, p));
       }
       return;
     }
     for (int64_t i = 0; i < n; i += period) {
       SLIPWAY_INDEPENDENT
-      for (int64_t j = 0; j < period; ++j) y[i + j] = to.template To<Y>(F::Of(a[i + j] - p.a_zero, b[j] - p.b_zero, p));
+      for (int64_t j = 0; j < period; ++j)
+        y[i + j] = to.template To<Y>(F::Of(a[i + j] - p.a_zero, b[j] - p.b_zero, p));
     }
   } else {
     const A a0 = *a;
     const B b0 = *b;
     SLIPWAY_INDEPENDENT
     for (int64_t i = 0; i < n; ++i) {
-      const int32_t x = (kWalk == Walk::kScalarA ? a0 : a[i]) - p.a_zero, z = (kWalk == Walk::kScalarB ? b0 : b[i]) - p.b_zero;
+      const int32_t x = (kWalk == Walk::kScalarA ? a0 : a[i]) - p.a_zero,
+                    z = (kWalk == Walk::kScalarB ? b0 : b[i]) - p.b_zero;
       y[i] = to.template To<Y>(F::Of(x, z, p));
     }
   }
 }
 
 template <typename X, typename Y>
-void Rescale(const void* vx, void* vy, int64_t n, int32_t zero, float multiplier, const Requant& r) {
+void Rescale(const void* vx, void* vy, int64_t n, int32_t zero, float multiplier,
+             const Requant& r) {
   const X* x = static_cast<const X*>(vx);
   Y* y = static_cast<Y*>(vy);
   const Rounder to(r);
   SLIPWAY_INDEPENDENT
-  for (int64_t i = 0; i < n; ++i) y[i] = to.template To<Y>(static_cast<float>(x[i] - zero) * multiplier);
+  for (int64_t i = 0; i < n; ++i)
+    y[i] = to.template To<Y>(static_cast<float>(x[i] - zero) * multiplier);
 }
 
 template <typename Y>
 void FromSums(const int32_t* sums, void* vy, int64_t n, float multiplier, const Requant& r) {
   Y* y = static_cast<Y*>(vy);
   const Rounder to(r);
-  for (int64_t i = 0; i < n; ++i) y[i] = to.template To<Y>(static_cast<float>(sums[i]) * multiplier);
+  for (int64_t i = 0; i < n; ++i)
+    y[i] = to.template To<Y>(static_cast<float>(sums[i]) * multiplier);
 }
 
 template <typename Y>
@@ -128,20 +142,25 @@ void Lookup(const uint8_t* x, const uint8_t* table, uint8_t* y, int64_t n) {
 
 #if defined(__AVX512BW__)
 // The table in four registers, 64 codes at a time.
-__attribute__((target("avx512vbmi"))) void LookupVbmi(const uint8_t* x, const uint8_t* table, uint8_t* y, int64_t n) {
-  const __m512i t0 = _mm512_loadu_si512(table), t1 = _mm512_loadu_si512(table + 64), t2 = _mm512_loadu_si512(table + 128),
-                t3 = _mm512_loadu_si512(table + 192);
+__attribute__((target("avx512vbmi"))) void LookupVbmi(const uint8_t* x, const uint8_t* table,
+                                                      uint8_t* y, int64_t n) {
+  const __m512i t0 = _mm512_loadu_si512(table), t1 = _mm512_loadu_si512(table + 64),
+                t2 = _mm512_loadu_si512(table + 128), t3 = _mm512_loadu_si512(table + 192);
   for (int64_t i = 0; i < n; i += 64) {
     const __mmask64 live = n - i >= 64 ? ~__mmask64{0} : (__mmask64{1} << (n - i)) - 1;
     const __m512i v = _mm512_maskz_loadu_epi8(live, x + i);
-    const __m512i low = _mm512_permutex2var_epi8(t0, v, t1), high = _mm512_permutex2var_epi8(t2, v, t3);
+    const __m512i low = _mm512_permutex2var_epi8(t0, v, t1),
+                  high = _mm512_permutex2var_epi8(t2, v, t3);
     _mm512_mask_storeu_epi8(y + i, live, _mm512_mask_blend_epi8(_mm512_movepi8_mask(v), low, high));
   }
 }
 #endif
 
-#define SLIPWAY_WALKS(F, A, B, Y) \
-  { Binary<F, A, B, Y, Walk::kRows>, Binary<F, A, B, Y, Walk::kScalarB>, Binary<F, A, B, Y, Walk::kScalarA>, Binary<F, A, B, Y, Walk::kPeriodicB> }
+#define SLIPWAY_WALKS(F, A, B, Y)                                                \
+  {                                                                              \
+    Binary<F, A, B, Y, Walk::kRows>, Binary<F, A, B, Y, Walk::kScalarB>,         \
+        Binary<F, A, B, Y, Walk::kScalarA>, Binary<F, A, B, Y, Walk::kPeriodicB> \
+  }
 #define SLIPWAY_OUTPUTS(F, A, B) \
   { SLIPWAY_WALKS(F, A, B, uint8_t), SLIPWAY_WALKS(F, A, B, int8_t), SLIPWAY_WALKS(F, A, B, float) }
 
@@ -149,7 +168,7 @@ __attribute__((target("avx512vbmi"))) void LookupVbmi(const uint8_t* x, const ui
 
 const QuantKernels kQuant = {
     {
-#define SLIPWAY_QBINARY(NAME)                                                                       \
+#define SLIPWAY_QBINARY(NAME)                                                               \
   {{SLIPWAY_OUTPUTS(Q##NAME, uint8_t, uint8_t), SLIPWAY_OUTPUTS(Q##NAME, uint8_t, int8_t)}, \
    {SLIPWAY_OUTPUTS(Q##NAME, int8_t, uint8_t), SLIPWAY_OUTPUTS(Q##NAME, int8_t, int8_t)}},
 #include "engine/kernels/quant/kernels.inc"

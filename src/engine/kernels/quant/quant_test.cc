@@ -29,9 +29,12 @@ class Quant : public testing::TestWithParam<Isa> {
   const QuantKernels& k_ = GetQuant(GetParam());
   std::mt19937 random_{3};
 };
-INSTANTIATE_TEST_SUITE_P(Isa, Quant, testing::ValuesIn(Isas()), [](const auto& info) { return IsaName(info.param); });
+INSTANTIATE_TEST_SUITE_P(Isa, Quant, testing::ValuesIn(Isas()),
+                         [](const auto& info) { return IsaName(info.param); });
 
-int32_t ValueOf(uint8_t code, bool is_signed) { return is_signed ? static_cast<int8_t>(code) : code; }
+int32_t ValueOf(uint8_t code, bool is_signed) {
+  return is_signed ? static_cast<int8_t>(code) : code;
+}
 
 // The output element as the bits of an int (float: its bits).
 int32_t Truth(float v, int y_type, const Requant& to) {
@@ -63,14 +66,22 @@ TEST_P(Quant, Binary) {
           const size_t n = period * 29;
           const auto a = Codes(n), b = Codes(n);
           std::vector<uint8_t> y(n * 4);
-          const QBinaryParams p{ta ? -5 : 3, tb ? 11 : 0, kind ? 0.0123f : 0.731f, 0.377f, RangeOf(ty)};
-          k_.binary[kind][ta][tb][ty][walk](a.data(), b.data(), y.data(), static_cast<int64_t>(n), static_cast<int64_t>(period), p);
+          const QBinaryParams p{ta ? -5 : 3, tb ? 11 : 0, kind ? 0.0123f : 0.731f, 0.377f,
+                                RangeOf(ty)};
+          k_.binary[kind][ta][tb][ty][walk](a.data(), b.data(), y.data(), static_cast<int64_t>(n),
+                                            static_cast<int64_t>(period), p);
           for (size_t i = 0; i < n; ++i) {
             const int32_t va = ValueOf(a[walk == 2 ? 0 : i], ta) - p.a_zero;
-            const int32_t vb = ValueOf(b[walk == 1 ? 0 : walk == 3 ? i % period : i], tb) - p.b_zero;
+            const int32_t vb = ValueOf(b[walk == 1   ? 0
+                                         : walk == 3 ? i % period
+                                                     : i],
+                                       tb) -
+                               p.b_zero;
             const float v = kind ? static_cast<float>(va * vb) * p.a_multiplier
-                                 : std::fma(static_cast<float>(va), p.a_multiplier, static_cast<float>(vb) * p.b_multiplier);
-            ASSERT_EQ(Got(y, i, ty), Truth(v, ty, p.to)) << kind << " " << combo << " " << walk << " " << i;
+                                 : std::fma(static_cast<float>(va), p.a_multiplier,
+                                            static_cast<float>(vb) * p.b_multiplier);
+            ASSERT_EQ(Got(y, i, ty), Truth(v, ty, p.to))
+                << kind << " " << combo << " " << walk << " " << i;
           }
         }
       }
@@ -84,12 +95,16 @@ TEST_P(Quant, Unary) {
     for (int tx = 0; tx < 2; ++tx) {
       for (int ty = 0; ty < 3; ++ty) {
         std::vector<uint8_t> y(n * 4);
-        k_.rescale[tx][ty](x.data(), y.data(), static_cast<int64_t>(n), 4, 0.5f, RangeOf(ty));  // halves: ties
-        for (size_t i = 0; i < n; ++i) ASSERT_EQ(Got(y, i, ty), Truth(static_cast<float>(ValueOf(x[i], tx) - 4) * 0.5f, ty, RangeOf(ty)));
+        k_.rescale[tx][ty](x.data(), y.data(), static_cast<int64_t>(n), 4, 0.5f,
+                           RangeOf(ty));  // halves: ties
+        for (size_t i = 0; i < n; ++i)
+          ASSERT_EQ(Got(y, i, ty),
+                    Truth(static_cast<float>(ValueOf(x[i], tx) - 4) * 0.5f, ty, RangeOf(ty)));
       }
       std::vector<float> f(n);
       k_.dequantize[tx](x.data(), f.data(), static_cast<int64_t>(n), 9, 0.037f);
-      for (size_t i = 0; i < n; ++i) ASSERT_EQ(f[i], static_cast<float>(ValueOf(x[i], tx) - 9) * 0.037f);
+      for (size_t i = 0; i < n; ++i)
+        ASSERT_EQ(f[i], static_cast<float>(ValueOf(x[i], tx) - 9) * 0.037f);
       std::vector<int32_t> sums(n, 5);
       k_.accumulate[tx](x.data(), sums.data(), static_cast<int64_t>(n));
       int32_t total = 0;
@@ -100,7 +115,8 @@ TEST_P(Quant, Unary) {
       EXPECT_EQ(k_.sum[tx](x.data(), static_cast<int64_t>(n)), total);
       auto most = Codes(n), before = most;
       k_.max[tx](x.data(), most.data(), static_cast<int64_t>(n));
-      for (size_t i = 0; i < n; ++i) ASSERT_EQ(ValueOf(most[i], tx), std::max(ValueOf(before[i], tx), ValueOf(x[i], tx)));
+      for (size_t i = 0; i < n; ++i)
+        ASSERT_EQ(ValueOf(most[i], tx), std::max(ValueOf(before[i], tx), ValueOf(x[i], tx)));
     }
     const auto table = Codes(256);
     std::vector<uint8_t> y(n);
@@ -114,13 +130,15 @@ TEST_P(Quant, Unary) {
 
 TEST_P(Quant, Quantize) {
   std::vector<float> x;
-  for (int i = -4000; i < 4000; ++i) x.push_back(static_cast<float>(i) * 0.0125f);  // multiples of half a step: ties
+  for (int i = -4000; i < 4000; ++i)
+    x.push_back(static_cast<float>(i) * 0.0125f);  // multiples of half a step: ties
   for (float v : {INFINITY, -INFINITY, 1e30f, -1e30f, 0.0f, -0.0f}) x.push_back(v);
   for (int ty = 0; ty < 2; ++ty) {
     std::vector<uint8_t> y(x.size());
     const Requant to = RangeOf(ty);
     k_.quantize[ty](x.data(), y.data(), static_cast<int64_t>(x.size()), 0.025f, to);
-    for (size_t i = 0; i < x.size(); ++i) ASSERT_EQ(Got(y, i, ty), Truth(x[i] / 0.025f, ty, to)) << x[i];
+    for (size_t i = 0; i < x.size(); ++i)
+      ASSERT_EQ(Got(y, i, ty), Truth(x[i] / 0.025f, ty, to)) << x[i];
     const float nan = NAN;
     k_.quantize[ty](&nan, y.data(), 1, 0.025f, to);
     EXPECT_EQ(Got(y, 0, ty), to.lo);

@@ -1,5 +1,6 @@
 #pragma once
-// Reductions, softmax and normalisation of float32 along rows (contiguous) and columns (strided), for every instruction set of the machine.
+// Reductions, softmax and normalisation of float32 along rows (contiguous) and columns (strided),
+// for every instruction set of the machine.
 
 #include <cstdint>
 
@@ -22,22 +23,30 @@ struct RowKernels {
   // The reduction of x[0 .. n), n >= 1.
   float (*reduce[static_cast<int>(ReduceKind::kCount)])(const float* x, int64_t n);
   // y[j] = the reduction of x[i * stride + j] over i < n, for j < m.
-  void (*reduce_columns[static_cast<int>(ReduceKind::kCount)])(const float* x, int64_t n, int64_t stride, float* y, int64_t m);
+  void (*reduce_columns[static_cast<int>(ReduceKind::kCount)])(const float* x, int64_t n,
+                                                               int64_t stride, float* y, int64_t m);
   // Softmax (log: its logarithm) of a row; y may be x.
   void (*softmax)(const float* x, float* y, int64_t n, bool log);
   // The same over i < n of x[i * stride + j], for each j < m.
   void (*softmax_columns)(const float* x, float* y, int64_t n, int64_t stride, int64_t m, bool log);
   Moments (*moments)(const float* x, int64_t n);
   // y = (x - mean) * inverse * scale + bias, scale and bias vectors (bias may be null); y may be x.
-  void (*normalize)(const float* x, float* y, int64_t n, float mean, float inverse, const float* scale, const float* bias);
+  void (*normalize)(const float* x, float* y, int64_t n, float mean, float inverse,
+                    const float* scale, const float* bias);
   // The same with one scale and bias for the row.
   void (*normalize_by)(const float* x, float* y, int64_t n, float mean, float scale, float bias);
 };
 
 const RowKernels& GetRows(Isa isa);
 
-namespace baseline { extern const RowKernels kRows; }
-namespace avx2 { extern const RowKernels kRows; }
-namespace avx512 { extern const RowKernels kRows; }
+namespace baseline {
+extern const RowKernels kRows;
+}
+namespace avx2 {
+extern const RowKernels kRows;
+}
+namespace avx512 {
+extern const RowKernels kRows;
+}
 
 }  // namespace slipway::kernels

@@ -1,4 +1,5 @@
-// The source of the row kernels; x86_*.cc include it with SLIPWAY_ISA set to the namespace of their instruction set.
+// The source of the row kernels; x86_*.cc include it with SLIPWAY_ISA set to the namespace of their
+// instruction set.
 
 #include <cmath>
 #include <cstdint>
@@ -30,33 +31,69 @@ inline V Splat(float x) { return V{} + x; }
 // How each reduction starts, takes an element and joins two partial results.
 struct Sum {
   static constexpr float kStart = 0;
-  template <typename T> static T Take(T a, T x) { return a + x; }
-  template <typename T> static T Join(T a, T b) { return a + b; }
+  template <typename T>
+  static T Take(T a, T x) {
+    return a + x;
+  }
+  template <typename T>
+  static T Join(T a, T b) {
+    return a + b;
+  }
 };
 struct Prod {
   static constexpr float kStart = 1;
-  template <typename T> static T Take(T a, T x) { return a * x; }
-  template <typename T> static T Join(T a, T b) { return a * b; }
+  template <typename T>
+  static T Take(T a, T x) {
+    return a * x;
+  }
+  template <typename T>
+  static T Join(T a, T b) {
+    return a * b;
+  }
 };
 struct Max {
   static constexpr float kStart = -__builtin_inff();
-  template <typename T> static T Take(T a, T x) { return x > a ? x : x != x ? x : a; }
-  template <typename T> static T Join(T a, T b) { return Take(a, b); }
+  template <typename T>
+  static T Take(T a, T x) {
+    return x > a ? x : x != x ? x : a;
+  }
+  template <typename T>
+  static T Join(T a, T b) {
+    return Take(a, b);
+  }
 };
 struct Min {
   static constexpr float kStart = __builtin_inff();
-  template <typename T> static T Take(T a, T x) { return x < a ? x : x != x ? x : a; }
-  template <typename T> static T Join(T a, T b) { return Take(a, b); }
+  template <typename T>
+  static T Take(T a, T x) {
+    return x < a ? x : x != x ? x : a;
+  }
+  template <typename T>
+  static T Join(T a, T b) {
+    return Take(a, b);
+  }
 };
 struct AbsSum {
   static constexpr float kStart = 0;
-  template <typename T> static T Take(T a, T x) { return a + (x < 0 ? -x : x); }
-  template <typename T> static T Join(T a, T b) { return a + b; }
+  template <typename T>
+  static T Take(T a, T x) {
+    return a + (x < 0 ? -x : x);
+  }
+  template <typename T>
+  static T Join(T a, T b) {
+    return a + b;
+  }
 };
 struct SquareSum {
   static constexpr float kStart = 0;
-  template <typename T> static T Take(T a, T x) { return a + x * x; }
-  template <typename T> static T Join(T a, T b) { return a + b; }
+  template <typename T>
+  static T Take(T a, T x) {
+    return a + x * x;
+  }
+  template <typename T>
+  static T Join(T a, T b) {
+    return a + b;
+  }
 };
 
 template <typename R>
@@ -107,7 +144,8 @@ void ReduceColumns(const float* x, int64_t n, int64_t stride, float* y, int64_t 
     V a = Splat(R::kStart), b = a;
     const float* p = x + j;
     int64_t i = 0;
-    for (; i + 2 <= n; i += 2, p += 2 * stride) a = R::Take(a, LoadV(p)), b = R::Take(b, LoadV(p + stride));
+    for (; i + 2 <= n; i += 2, p += 2 * stride)
+      a = R::Take(a, LoadV(p)), b = R::Take(b, LoadV(p + stride));
     if (i < n) a = R::Take(a, LoadV(p));
     StoreV(y + j, R::Join(a, b));
   }
@@ -191,7 +229,8 @@ Moments MomentsOf(const float* x, int64_t n) {
   return {mean, squares / static_cast<float>(n)};
 }
 
-void Normalize(const float* x, float* y, int64_t n, float mean, float inverse, const float* scale, const float* bias) {
+void Normalize(const float* x, float* y, int64_t n, float mean, float inverse, const float* scale,
+               const float* bias) {
   if (bias) {
     SLIPWAY_INDEPENDENT
     for (int64_t i = 0; i < n; ++i) y[i] = MulAdd((x[i] - mean) * inverse, scale[i], bias[i]);

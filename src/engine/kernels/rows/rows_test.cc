@@ -27,22 +27,39 @@ class Rows : public testing::TestWithParam<Isa> {
   const RowKernels& k_ = GetRows(GetParam());
   std::mt19937 random_{7};
 };
-INSTANTIATE_TEST_SUITE_P(Isa, Rows, testing::ValuesIn(Isas()), [](const auto& info) { return IsaName(info.param); });
+INSTANTIATE_TEST_SUITE_P(Isa, Rows, testing::ValuesIn(Isas()),
+                         [](const auto& info) { return IsaName(info.param); });
 
 constexpr int64_t kSizes[] = {1, 2, 3, 7, 16, 31, 64, 65, 127, 197, 768};
 
 double Truth(ReduceKind kind, const float* x, int64_t n, int64_t stride) {
-  double r = kind == ReduceKind::kProd ? 1 : kind == ReduceKind::kMax ? -INFINITY : kind == ReduceKind::kMin ? INFINITY : 0;
+  double r = kind == ReduceKind::kProd  ? 1
+             : kind == ReduceKind::kMax ? -INFINITY
+             : kind == ReduceKind::kMin ? INFINITY
+                                        : 0;
   for (int64_t i = 0; i < n; ++i) {
     const double v = x[i * stride];
     switch (kind) {
-      case ReduceKind::kSum: r += v; break;
-      case ReduceKind::kMax: r = std::max(r, v); break;
-      case ReduceKind::kMin: r = std::min(r, v); break;
-      case ReduceKind::kProd: r *= v; break;
-      case ReduceKind::kAbsSum: r += std::fabs(v); break;
-      case ReduceKind::kSquareSum: r += v * v; break;
-      case ReduceKind::kCount: break;
+      case ReduceKind::kSum:
+        r += v;
+        break;
+      case ReduceKind::kMax:
+        r = std::max(r, v);
+        break;
+      case ReduceKind::kMin:
+        r = std::min(r, v);
+        break;
+      case ReduceKind::kProd:
+        r *= v;
+        break;
+      case ReduceKind::kAbsSum:
+        r += std::fabs(v);
+        break;
+      case ReduceKind::kSquareSum:
+        r += v * v;
+        break;
+      case ReduceKind::kCount:
+        break;
     }
   }
   return r;
@@ -53,14 +70,19 @@ TEST_P(Rows, Reduce) {
     const auto which = static_cast<ReduceKind>(kind);
     for (int64_t n : kSizes) {
       const auto x = which == ReduceKind::kProd ? Values(n, 0.9f, 1.1f) : Values(n);
-      EXPECT_NEAR(k_.reduce[kind](x.data(), n), Truth(which, x.data(), n, 1), 2e-5 * std::sqrt(static_cast<double>(n))) << kind << " " << n;
+      EXPECT_NEAR(k_.reduce[kind](x.data(), n), Truth(which, x.data(), n, 1),
+                  2e-5 * std::sqrt(static_cast<double>(n)))
+          << kind << " " << n;
     }
     for (int64_t m : kSizes) {
       const int64_t n = 13, stride = m + 5;
-      const auto x = which == ReduceKind::kProd ? Values(n * stride, 0.9f, 1.1f) : Values(n * stride);
+      const auto x =
+          which == ReduceKind::kProd ? Values(n * stride, 0.9f, 1.1f) : Values(n * stride);
       std::vector<float> y(static_cast<size_t>(m));
       k_.reduce_columns[kind](x.data(), n, stride, y.data(), m);
-      for (int64_t j = 0; j < m; ++j) EXPECT_NEAR(y[static_cast<size_t>(j)], Truth(which, x.data() + j, n, stride), 2e-5) << kind << " " << m;
+      for (int64_t j = 0; j < m; ++j)
+        EXPECT_NEAR(y[static_cast<size_t>(j)], Truth(which, x.data() + j, n, stride), 2e-5)
+            << kind << " " << m;
     }
   }
   auto with_nan = Values(70);
@@ -86,7 +108,8 @@ TEST_P(Rows, Softmax) {
           for (int64_t i = 0; i < n; ++i) {
             const double v = x[static_cast<size_t>(i * m + j)] - top;
             const double want = log ? v - std::log(sum) : std::exp(v) / sum;
-            EXPECT_NEAR(y[static_cast<size_t>(i * m + j)], want, 1e-6 + 1e-6 * std::fabs(want)) << n << " " << m;
+            EXPECT_NEAR(y[static_cast<size_t>(i * m + j)], want, 1e-6 + 1e-6 * std::fabs(want))
+                << n << " " << m;
           }
         }
       }
@@ -105,7 +128,8 @@ TEST_P(Rows, Normalize) {
     EXPECT_NEAR(m.mean, mean, 1e-5);
     EXPECT_NEAR(m.variance, variance, 1e-5);
     k_.normalize(x.data(), y.data(), n, 7, 2, scale.data(), bias.data());
-    for (size_t i = 0; i < x.size(); ++i) EXPECT_NEAR(y[i], (x[i] - 7) * 2 * scale[i] + bias[i], 1e-5);
+    for (size_t i = 0; i < x.size(); ++i)
+      EXPECT_NEAR(y[i], (x[i] - 7) * 2 * scale[i] + bias[i], 1e-5);
     k_.normalize(x.data(), y.data(), n, 7, 2, scale.data(), nullptr);
     for (size_t i = 0; i < x.size(); ++i) EXPECT_NEAR(y[i], (x[i] - 7) * 2 * scale[i], 1e-5);
     k_.normalize_by(x.data(), y.data(), n, 7, 2, 1);

@@ -1,6 +1,7 @@
 #pragma once
-// The instruction sets that x86 kernels are compiled for. A family compiles one source (its *_impl.h) once for each in x86_baseline.cc, x86_avx2.cc and
-// x86_avx512.cc, and picks a table of functions by BestIsa() when a package is loaded.
+// The instruction sets that x86 kernels are compiled for. A family compiles one source (its
+// *_impl.h) once for each in x86_baseline.cc, x86_avx2.cc and x86_avx512.cc, and picks a table of
+// functions by BestIsa() when a package is loaded.
 
 #include "base/cpu.h"
 
@@ -13,6 +14,8 @@ inline Isa BestIsa() {
   if (HasFeature(CpuFeature::kAvx512)) return Isa::kAvx512;
   return HasFeature(CpuFeature::kAvx2) ? Isa::kAvx2 : Isa::kBaseline;
 }
-inline const char* IsaName(Isa isa) { return isa == Isa::kAvx512 ? "avx512" : isa == Isa::kAvx2 ? "avx2" : "baseline"; }
+inline const char* IsaName(Isa isa) {
+  return isa == Isa::kAvx512 ? "avx512" : isa == Isa::kAvx2 ? "avx2" : "baseline";
+}
 
 }  // namespace slipway::kernels

@@ -1,13 +1,14 @@
-// Elementary functions as straight-line float code that compilers vectorise: no branches, no calls, selects only. Included inside the namespace of
-// an instruction set (no include guard, no includes). Errors are relative unless said otherwise; NaN stays NaN.
+// Elementary functions as straight-line float code that compilers vectorise: no branches, no calls,
+// selects only. Included inside the namespace of an instruction set (no include guard, no
+// includes). Errors are relative unless said otherwise; NaN stays NaN.
 //
-// Polynomials interpolate at Chebyshev nodes (fitted for this file); range reductions are the classical ones (Cody and Waite for exp, the split of the mantissa
-// at sqrt(1/2) for log).
+// Polynomials interpolate at Chebyshev nodes (fitted for this file); range reductions are the
+// classical ones (Cody and Waite for exp, the split of the mantissa at sqrt(1/2) for log).
 
 // Before a loop whose iterations do not depend on each other (memory may overlap exactly).
 #ifndef SLIPWAY_INDEPENDENT
 #ifdef __clang__
-#define SLIPWAY_INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#define SLIPWAY_INDEPENDENT  // clang checks for overlap at run time
 #else
 #define SLIPWAY_INDEPENDENT _Pragma("GCC ivdep")
 #endif
@@ -24,13 +25,18 @@ inline float FloatOf(int32_t b) { return __builtin_bit_cast(float, b); }
 inline float MinOf(float a, float b) { return a < b ? a : b; }  // NaN of a becomes b
 inline float MaxOf(float a, float b) { return a > b ? a : b; }
 inline float AbsOf(float x) { return FloatOf(BitsOf(x) & 0x7fffffff); }
-inline float WithSign(float magnitude, float sign) { return FloatOf(BitsOf(magnitude) | (BitsOf(sign) & INT32_MIN)); }
+inline float WithSign(float magnitude, float sign) {
+  return FloatOf(BitsOf(magnitude) | (BitsOf(sign) & INT32_MIN));
+}
 
-// x = n ln 2 + r; em1 = e^r - 1, scale = 2^n (x in [-87.3, 88.3]) and half = 2^(n-1) (x in [-86.6, 89]).
+// x = n ln 2 + r; em1 = e^r - 1, scale = 2^n (x in [-87.3, 88.3]) and half = 2^(n-1) (x in [-86.6,
+// 89]).
 struct ExpParts {
   float em1, scale, half;
 };
-inline float PowerOfTwo(int32_t n) { return FloatOf(static_cast<int32_t>(static_cast<uint32_t>(n + 127) << 23)); }
+inline float PowerOfTwo(int32_t n) {
+  return FloatOf(static_cast<int32_t>(static_cast<uint32_t>(n + 127) << 23));
+}
 inline ExpParts SplitExp(float x) {
   constexpr float kMagic = 12582912.0f;
   const float t = MulAdd(x, 1.44269504f, kMagic);

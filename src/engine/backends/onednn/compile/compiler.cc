@@ -16,12 +16,12 @@ using onednn::Probe;
 enum class Family : uint8_t {
   kConv,
   kQConv,
-  kLinear,     // slipway.Linear, Gemm, MatMul, Attention: plain only
+  kLinear,  // slipway.Linear, Gemm, MatMul, Attention: plain only
   kQLinear,
   kPool,
   kUnary,
   kBinary,
-  kRows,       // Softmax, LayerNormalization: plain only
+  kRows,  // Softmax, LayerNormalization: plain only
   kBatchNorm,
   kConcat,
 };
@@ -32,23 +32,39 @@ struct Row {
   Family family;
 };
 constexpr Row kRows[] = {
-    {"", "Conv", Family::kConv},          {"slipway", "Conv", Family::kConv},
-    {"slipway", "QConv", Family::kQConv}, {"slipway", "Linear", Family::kLinear},
-    {"", "Gemm", Family::kLinear},        {"", "MatMul", Family::kLinear},
-    {"", "Attention", Family::kLinear},   {"slipway", "QLinear", Family::kQLinear},
-    {"", "MaxPool", Family::kPool},       {"", "AveragePool", Family::kPool},
+    {"", "Conv", Family::kConv},
+    {"slipway", "Conv", Family::kConv},
+    {"slipway", "QConv", Family::kQConv},
+    {"slipway", "Linear", Family::kLinear},
+    {"", "Gemm", Family::kLinear},
+    {"", "MatMul", Family::kLinear},
+    {"", "Attention", Family::kLinear},
+    {"slipway", "QLinear", Family::kQLinear},
+    {"", "MaxPool", Family::kPool},
+    {"", "AveragePool", Family::kPool},
     {"", "GlobalAveragePool", Family::kPool},
-    {"", "Relu", Family::kUnary},         {"", "LeakyRelu", Family::kUnary},
-    {"", "Clip", Family::kUnary},         {"", "Sigmoid", Family::kUnary},
-    {"", "HardSwish", Family::kUnary},    {"", "Swish", Family::kUnary},
-    {"", "Gelu", Family::kUnary},         {"", "Tanh", Family::kUnary},
-    {"", "Elu", Family::kUnary},          {"", "Abs", Family::kUnary},
-    {"", "Sqrt", Family::kUnary},         {"", "Exp", Family::kUnary},
-    {"", "Mish", Family::kUnary},         {"", "Softplus", Family::kUnary},
-    {"", "Add", Family::kBinary},         {"slipway", "Add", Family::kBinary},
-    {"", "Sub", Family::kBinary},         {"", "Mul", Family::kBinary},
-    {"", "Div", Family::kBinary},         {"", "Max", Family::kBinary},
-    {"", "Min", Family::kBinary},         {"", "Softmax", Family::kRows},
+    {"", "Relu", Family::kUnary},
+    {"", "LeakyRelu", Family::kUnary},
+    {"", "Clip", Family::kUnary},
+    {"", "Sigmoid", Family::kUnary},
+    {"", "HardSwish", Family::kUnary},
+    {"", "Swish", Family::kUnary},
+    {"", "Gelu", Family::kUnary},
+    {"", "Tanh", Family::kUnary},
+    {"", "Elu", Family::kUnary},
+    {"", "Abs", Family::kUnary},
+    {"", "Sqrt", Family::kUnary},
+    {"", "Exp", Family::kUnary},
+    {"", "Mish", Family::kUnary},
+    {"", "Softplus", Family::kUnary},
+    {"", "Add", Family::kBinary},
+    {"slipway", "Add", Family::kBinary},
+    {"", "Sub", Family::kBinary},
+    {"", "Mul", Family::kBinary},
+    {"", "Div", Family::kBinary},
+    {"", "Max", Family::kBinary},
+    {"", "Min", Family::kBinary},
+    {"", "Softmax", Family::kRows},
     {"", "LayerNormalization", Family::kRows},
     {"", "BatchNormalization", Family::kBatchNorm},
     {"", "Concat", Family::kConcat},
@@ -61,23 +77,26 @@ const Row* FindRow(const ir::Node& node) {
   return nullptr;
 }
 
-// What was measured on a Zen 4 core (1 thread, oneDNN 2.6.3, layers of ResNet-50, MobileNetV2 and RegNet; cts/calibrate.cc prints it), as shares of the best rate
-// (57 GMAC/s in float32, 225 in 8 bit): the geometric means over the layers that each implementation served. Winograd's algorithm multiplies less than it
-// is counted for.
+// What was measured on a Zen 4 core (1 thread, oneDNN 2.6.3, layers of ResNet-50, MobileNetV2 and
+// RegNet; cts/calibrate.cc prints it), as shares of the best rate (57 GMAC/s in float32, 225 in 8
+// bit): the geometric means over the layers that each implementation served. Winograd's algorithm
+// multiplies less than it is counted for.
 struct Figure {
   const char* prefix;  // of the implementation's name
   double compute;
 };
 constexpr Figure kFigures[] = {
-    {"jit_wino_4x3", 2.6}, {"jit_fp32_wino", 1.7},
-    {"jit_dw", 0.55},     {"brdgmm_dw", 0.50},    {"jit_int8_dw", 0.10}, {"jit_1x1", 1.0},  {"brgconv_1x1", 0.97}, {"brgconv", 0.99},
-    {"jit_int8", 0.95},   {"jit:", 0.98},         {"gemm", 0.55},        {"brgemm", 0.97},  {"brg", 0.95},
+    {"jit_wino_4x3", 2.6}, {"jit_fp32_wino", 1.7}, {"jit_dw", 0.55},      {"brdgmm_dw", 0.50},
+    {"jit_int8_dw", 0.10}, {"jit_1x1", 1.0},       {"brgconv_1x1", 0.97}, {"brgconv", 0.99},
+    {"jit_int8", 0.95},    {"jit:", 0.98},         {"gemm", 0.55},        {"brgemm", 0.97},
+    {"brg", 0.95},
 };
 
 double ComputeFigure(const std::string& implementation, Family family) {
   for (const Figure& f : kFigures) {
     if (implementation.rfind(f.prefix, 0) == 0) {
-      return family == Family::kQConv && std::string_view(f.prefix) == "brdgmm_dw" ? 0.11 : f.compute;
+      return family == Family::kQConv && std::string_view(f.prefix) == "brdgmm_dw" ? 0.11
+                                                                                   : f.compute;
     }
   }
   return 0.5;
@@ -93,7 +112,8 @@ double PlainConvFigure(const ir::Node& node) {
 // What Winograd's algorithm is for.
 bool IsPlain3x3(const ir::Node& node) {
   const auto& w = *node.input(1)->type().shape;
-  if (w.size() != 4 || !w[2].Is(3) || !w[3].Is(3) || node.attributes.Int("group", 1) != 1) return false;
+  if (w.size() != 4 || !w[2].Is(3) || !w[3].Is(3) || node.attributes.Int("group", 1) != 1)
+    return false;
   auto ones = [&](const char* name) {
     const auto v = node.attributes.Ints(name);
     return std::all_of(v.begin(), v.end(), [](int64_t i) { return i == 1; });
@@ -113,15 +133,18 @@ bool IsStridedPointwise(const ir::Node& node) {
 }
 
 double UnaryFigure(const ir::Node& node) {
-  constexpr std::pair<const char*, double> kFigures[] = {{"Sigmoid", 0.35}, {"Swish", 0.22}, {"Gelu", 0.23}, {"Tanh", 0.3}, {"Exp", 0.43},
-                                                         {"Mish", 0.35},    {"Elu", 0.35},   {"Sqrt", 0.75}, {"Softplus", 0.25}};
+  constexpr std::pair<const char*, double> kFigures[] = {
+      {"Sigmoid", 0.35}, {"Swish", 0.22}, {"Gelu", 0.23}, {"Tanh", 0.3},     {"Exp", 0.43},
+      {"Mish", 0.35},    {"Elu", 0.35},   {"Sqrt", 0.75}, {"Softplus", 0.25}};
   for (const auto& [op, figure] : kFigures) {
     if (node.op() == op) return figure;
   }
   return 1;
 }
 
-bool IsReference(const std::string& implementation) { return implementation.find("ref") != std::string::npos; }
+bool IsReference(const std::string& implementation) {
+  return implementation.find("ref") != std::string::npos;
+}
 
 std::optional<int> Rank(const ir::Value* v) {
   if (!v || !v->type().shape) return std::nullopt;
@@ -159,7 +182,8 @@ class OnednnCompiler final : public OpBackend {
 };
 
 Status CheckZeroPoints(const ir::Node& node, const Target& target) {
-  const uint64_t vnni = static_cast<uint64_t>(CpuFeature::kAvx512Vnni) | static_cast<uint64_t>(CpuFeature::kAvxVnni);
+  const uint64_t vnni =
+      static_cast<uint64_t>(CpuFeature::kAvx512Vnni) | static_cast<uint64_t>(CpuFeature::kAvxVnni);
   if ((target.features & vnni) == 0) return Unsupported("8-bit products without VNNI saturate");
   const ops::Attributes& a = node.attributes;
   const DType x = node.input(0)->dtype(), y = node.output()->dtype();
@@ -180,7 +204,9 @@ Status OnednnCompiler::Static(const ir::Node& node, const Target& target) const 
   const Row* row = FindRow(node);
   if (!row) return Unsupported("no " + node.FullOp());
   if (target.arch != "x86_64") return Unsupported("oneDNN runs on x86-64 only");
-  if (!node.input(0) || !node.output() || !node.output()->type().known() || !node.input(0)->type().known()) return Unsupported("unknown shape");
+  if (!node.input(0) || !node.output() || !node.output()->type().known() ||
+      !node.input(0)->type().known())
+    return Unsupported("unknown shape");
   for (size_t i = 1; i < node.outputs().size(); ++i) {
     if (node.output(i) && node.output(i)->IsUsed()) return Unsupported("a second output");
   }
@@ -189,7 +215,8 @@ Status OnednnCompiler::Static(const ir::Node& node, const Target& target) const 
   const bool moves = row->family == Family::kConcat || node.op() == "MaxPool";
   for (size_t i = 0; i < (integer ? 0 : node.inputs().size()); ++i) {
     const DType t = node.input(i) ? node.input(i)->dtype() : DType::kFloat32;
-    if (t != DType::kFloat32 && !(moves && Is8Bit(t))) return Unsupported(std::string(DTypeName(t)) + " input");
+    if (t != DType::kFloat32 && !(moves && Is8Bit(t)))
+      return Unsupported(std::string(DTypeName(t)) + " input");
   }
   switch (row->family) {
     case Family::kConv:
@@ -198,10 +225,11 @@ Status OnednnCompiler::Static(const ir::Node& node, const Target& target) const 
       if (rank < 3 || rank > 5) return Unsupported("rank " + std::to_string(rank));
       if (!node.constant_input(1)) return Unsupported("weights that are no constant");
       if (integer) SLIPWAY_RETURN_IF_ERROR(CheckZeroPoints(node, target));
-      if (node.domain() == "slipway" && !integer) SLIPWAY_RETURN_IF_ERROR(ops::ParseActivation(a).status());
+      if (node.domain() == "slipway" && !integer)
+        SLIPWAY_RETURN_IF_ERROR(ops::ParseActivation(a).status());
       return OkStatus();
     }
-    case Family::kQLinear: 
+    case Family::kQLinear:
       if (!node.constant_input(1)) return Unsupported("weights that are no constant");
       return CheckZeroPoints(node, target);
     case Family::kLinear:
@@ -222,20 +250,24 @@ Status OnednnCompiler::Static(const ir::Node& node, const Target& target) const 
       for (int64_t d : a.Ints("dilations")) {
         if (d != 1) return Unsupported("dilation " + std::to_string(d));
       }
-      if (node.op() == "AveragePool" && a.Int("ceil_mode", 0) != 0 && a.Int("count_include_pad", 0) != 0) {
+      if (node.op() == "AveragePool" && a.Int("ceil_mode", 0) != 0 &&
+          a.Int("count_include_pad", 0) != 0) {
         return Unsupported("ceil_mode with count_include_pad");
       }
       return OkStatus();
     }
     case Family::kUnary:
-      if (node.op() == "Clip" && ((node.input(1) && !node.constant_input(1)) || (node.input(2) && !node.constant_input(2)))) {
+      if (node.op() == "Clip" && ((node.input(1) && !node.constant_input(1)) ||
+                                  (node.input(2) && !node.constant_input(2)))) {
         return Unsupported("bounds that are no constants");
       }
       return OkStatus();
     case Family::kBinary: {
-      if (node.inputs().size() != 2 || !node.input(1)) return Unsupported("a number of inputs other than 2");
+      if (node.inputs().size() != 2 || !node.input(1))
+        return Unsupported("a number of inputs other than 2");
       const bool commutes = node.op() != "Sub" && node.op() != "Div";
-      if (!SameShape(node.input(0), node.output()) && !(commutes && SameShape(node.input(1), node.output()))) {
+      if (!SameShape(node.input(0), node.output()) &&
+          !(commutes && SameShape(node.input(1), node.output()))) {
         return Unsupported("broadcasting the first operand");
       }
       return OkStatus();
@@ -258,7 +290,8 @@ std::vector<Pattern> Patterns(const ir::Node& node, Family family, const Target&
   const bool avx512 = (target.features & static_cast<uint64_t>(CpuFeature::kAvx512)) != 0;
   const Layout block = avx512 ? Layout::kBlocked16 : Layout::kBlocked8;
   const int size = format::ChannelBlock(block);
-  const Pattern plain{Layout::kPlain, Layout::kPlain, "plain"}, nhwc{Layout::kChannelsLast, Layout::kChannelsLast, "nhwc"},
+  const Pattern plain{Layout::kPlain, Layout::kPlain, "plain"},
+      nhwc{Layout::kChannelsLast, Layout::kChannelsLast, "nhwc"},
       blocked{block, block, avx512 ? "nchw16c" : "nchw8c"};
   const int rank = *Rank(node.output());
   if (rank < 3 || rank > 5) return {plain};
@@ -271,7 +304,8 @@ std::vector<Pattern> Patterns(const ir::Node& node, Family family, const Target&
     case Family::kConv: {
       const int64_t cin = channels(node.input(0)), cout = channels(node.output());
       if (cin > 0 && cin % size == 0 && cout > 0 && cout % size == 0) {
-        if (IsPlain3x3(node)) patterns.push_back({block, block, avx512 ? "nchw16c-winograd" : "nchw8c-winograd"});
+        if (IsPlain3x3(node))
+          patterns.push_back({block, block, avx512 ? "nchw16c-winograd" : "nchw8c-winograd"});
         patterns.push_back(blocked);
       }
       if (cin > 0 && cin <= 4 && cout > 0 && cout % size == 0) {
@@ -281,13 +315,17 @@ std::vector<Pattern> Patterns(const ir::Node& node, Family family, const Target&
       patterns.push_back(plain);
       return patterns;
     }
-    case Family::kQConv: return {nhwc};
+    case Family::kQConv:
+      return {nhwc};
     case Family::kLinear:
     case Family::kQLinear:
-    case Family::kRows: return {plain};
-    default: break;
+    case Family::kRows:
+      return {plain};
+    default:
+      break;
   }
-  if (ChannelsMultipleOf(node, size) && !Is8Bit(node.input(0)->dtype())) patterns.push_back(blocked);
+  if (ChannelsMultipleOf(node, size) && !Is8Bit(node.input(0)->dtype()))
+    patterns.push_back(blocked);
   patterns.push_back(nhwc);
   patterns.push_back(plain);
   return patterns;
@@ -301,9 +339,11 @@ OnednnCompiler::Choice OnednnCompiler::Choose(const ir::Node& node, const Target
     for (size_t i = 0; i < c.inputs.size(); ++i) {
       const ir::Value* v = node.input(i);
       // Vectors and scalars beside the data stay plain; a residual lies like the output.
-      const bool residual = (family == Family::kConv && i == 3) || (family == Family::kQConv && i == 4);
+      const bool residual =
+          (family == Family::kConv && i == 3) || (family == Family::kQConv && i == 4);
       const auto rank = Rank(v);
-      const bool data = i == 0 || residual || family == Family::kBinary || family == Family::kConcat;
+      const bool data =
+          i == 0 || residual || family == Family::kBinary || family == Family::kConcat;
       if (v && !v->is_constant() && data && rank && *rank >= 3) c.inputs[i] = residual ? p.y : p.x;
     }
     if (p.x != Layout::kPlain && family == Family::kBinary) {
@@ -328,7 +368,9 @@ OnednnCompiler::Choice OnednnCompiler::Choose(const ir::Node& node, const Target
         continue;
       }
       implementation = **probed;
-      if (std::string_view(p.name).ends_with(onednn::kWinograd) && implementation.find("wino") == std::string::npos) continue;
+      if (std::string_view(p.name).ends_with(onednn::kWinograd) &&
+          implementation.find("wino") == std::string::npos)
+        continue;
       if (IsReference(implementation)) continue;
     }
     c.compute_efficiency = ComputeFigure(implementation, family);
@@ -337,9 +379,12 @@ OnednnCompiler::Choice OnednnCompiler::Choose(const ir::Node& node, const Target
     switch (family) {
       case Family::kConv:
       case Family::kQConv:
-        if (p.x == Layout::kPlain && p.y == Layout::kPlain) c.compute_efficiency = PlainConvFigure(node);
-        if (p.x == Layout::kChannelsLast && family == Family::kConv && IsStridedPointwise(node)) c.compute_efficiency *= 0.75;
-        if (node.input(family == Family::kConv ? 3 : 4)) c.in_place = family == Family::kConv ? 3 : 4;
+        if (p.x == Layout::kPlain && p.y == Layout::kPlain)
+          c.compute_efficiency = PlainConvFigure(node);
+        if (p.x == Layout::kChannelsLast && family == Family::kConv && IsStridedPointwise(node))
+          c.compute_efficiency *= 0.75;
+        if (node.input(family == Family::kConv ? 3 : 4))
+          c.in_place = family == Family::kConv ? 3 : 4;
         break;
       case Family::kLinear:
       case Family::kQLinear:
@@ -352,7 +397,9 @@ OnednnCompiler::Choice OnednnCompiler::Choose(const ir::Node& node, const Target
         c.in_place = 0;
         break;
       case Family::kBatchNorm:
-        c.memory_efficiency = p.x == Layout::kPlain ? 0.13 : p.x == Layout::kChannelsLast ? 0.47 : 0.9;
+        c.memory_efficiency = p.x == Layout::kPlain          ? 0.13
+                              : p.x == Layout::kChannelsLast ? 0.47
+                                                             : 0.9;
         c.in_place = 0;
         break;
       case Family::kBinary:

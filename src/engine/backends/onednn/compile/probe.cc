@@ -6,7 +6,8 @@
 
 namespace slipway::backends::onednn {
 
-std::optional<Result<std::string>> Probe(const ir::Node& node, const Candidate& candidate, const Target& target) {
+std::optional<Result<std::string>> Probe(const ir::Node& node, const Candidate& candidate,
+                                         const Target& target) {
   if (target.arch != ThisCpu().arch) return std::nullopt;
   const auto description = Describe(node, candidate);
   if (!description) return std::nullopt;

@@ -1,11 +1,10 @@
 #include "engine/backends/onednn/run/backend.h"
 
-#include "engine/backends/onednn/run/openmp.h"
-
 #include <cstdio>
 #include <exception>
 #include <new>
 
+#include "engine/backends/onednn/run/openmp.h"
 #include "engine/backends/onednn/run/step.h"
 
 namespace slipway::backends {
@@ -62,7 +61,8 @@ int Fail(slipway_error* error, const Status& status, const char* step) {
   const int code = static_cast<int>(status.code());
   if (error) {
     error->code = code;
-    std::snprintf(error->message, sizeof error->message, "onednn, step '%s': %s", step ? step : "", status.message().c_str());
+    std::snprintf(error->message, sizeof error->message, "onednn, step '%s': %s", step ? step : "",
+                  status.message().c_str());
   }
   return code;
 }
@@ -88,11 +88,15 @@ Status Guard(F&& f) {
 Status CheckTensors(const slipway_step& step) {
   auto check = [](const slipway_tensor& t) {
     if (t.dtype == 0) return OkStatus();
-    if (t.rank < 0 || t.rank > SLIPWAY_MAX_RANK) return InvalidArgument("a tensor with rank " + std::to_string(t.rank));
+    if (t.rank < 0 || t.rank > SLIPWAY_MAX_RANK)
+      return InvalidArgument("a tensor with rank " + std::to_string(t.rank));
     const Dims dims = Builder::ToDims(t);
-    const auto bytes = t.dtype < 256 && t.layout < 256 ? format::LayoutBytes(static_cast<DType>(t.dtype), dims, static_cast<format::Layout>(t.layout))
-                                                       : std::nullopt;
-    if (!bytes || static_cast<uint64_t>(*bytes) > t.bytes) return InvalidArgument("a tensor of shape " + dims.ToString() + " without room for it");
+    const auto bytes = t.dtype < 256 && t.layout < 256
+                           ? format::LayoutBytes(static_cast<DType>(t.dtype), dims,
+                                                 static_cast<format::Layout>(t.layout))
+                           : std::nullopt;
+    if (!bytes || static_cast<uint64_t>(*bytes) > t.bytes)
+      return InvalidArgument("a tensor of shape " + dims.ToString() + " without room for it");
     return OkStatus();
   };
   for (uint32_t i = 0; i < step.num_inputs; ++i) SLIPWAY_RETURN_IF_ERROR(check(step.inputs[i]));
@@ -104,7 +108,9 @@ int Load(void*, const slipway_step* step, void** program, slipway_error* error) 
   const Status s = Guard([&]() -> Status {
     SLIPWAY_ASSIGN_OR_RETURN(format::OpDesc op, format::DecodeOp({step->blob, step->blob_size}));
     const BuildFunction build = FindBuild(op);
-    if (!build) return Unsupported("there is no operator " + op.domain + (op.domain.empty() ? "" : ".") + op.op);
+    if (!build)
+      return Unsupported("there is no operator " + op.domain + (op.domain.empty() ? "" : ".") +
+                         op.op);
     auto p = std::make_unique<Program>();
     p->name = step->name ? step->name : "";
     p->op = std::move(op);
@@ -117,7 +123,8 @@ int Load(void*, const slipway_step* step, void** program, slipway_error* error) 
 
 void Unload(void*, void* program) { delete static_cast<Program*>(program); }
 
-int Prepare(void*, void* program, const slipway_step* step, slipway_requirements* requirements, void** result, slipway_error* error) {
+int Prepare(void*, void* program, const slipway_step* step, slipway_requirements* requirements,
+            void** result, slipway_error* error) {
   const int before = omp_get_max_threads();
   const int threads = requirements->threads > 0 ? requirements->threads : 1;
   if (threads > 1) onednn::ShortenSpinning();
@@ -140,8 +147,8 @@ int Prepare(void*, void* program, const slipway_step* step, slipway_requirements
 
 void Release(void*, void* bound) { delete static_cast<Bound*>(bound); }
 
-int Run(void*, void* bound, const slipway_tensor* inputs, const slipway_tensor* outputs, const slipway_execution* execution,
-        slipway_error* error) {
+int Run(void*, void* bound, const slipway_tensor* inputs, const slipway_tensor* outputs,
+        const slipway_execution* execution, slipway_error* error) {
   const Status s = static_cast<Bound*>(bound)->Run(inputs, outputs, *execution);
   return s.ok() ? SLIPWAY_OK : Fail(error, s, "");
 }
@@ -149,7 +156,8 @@ int Run(void*, void* bound, const slipway_tensor* inputs, const slipway_tensor* 
 const char* Version() {
   static const std::string* version = [] {
     const dnnl_version_t* v = dnnl_version();
-    return new std::string("oneDNN " + std::to_string(v->major) + "." + std::to_string(v->minor) + "." + std::to_string(v->patch));
+    return new std::string("oneDNN " + std::to_string(v->major) + "." + std::to_string(v->minor) +
+                           "." + std::to_string(v->patch));
   }();
   return version->c_str();
 }

@@ -22,21 +22,25 @@ Result<ConvShape> ReadShape(Builder& b) {
   ConvShape s;
   const Dims x = b.InputDims(0), w = b.InputDims(1), y = b.OutputDims(0);
   s.group = b.attributes().Int("group", 1);
-  if (x.rank() < 3 || x.rank() > 5 || w.rank() != x.rank() || y.rank() != x.rank() || s.group < 1 || w[0] % s.group != 0 ||
-      w[1] < 1 || w[1] * s.group != x[1] || y[1] != w[0] || y[0] != x[0]) {
-    return InvalidArgument("X " + x.ToString() + ", W " + w.ToString() + " and Y " + y.ToString() + " with group " +
-                           std::to_string(s.group) + " make no convolution");
+  if (x.rank() < 3 || x.rank() > 5 || w.rank() != x.rank() || y.rank() != x.rank() || s.group < 1 ||
+      w[0] % s.group != 0 || w[1] < 1 || w[1] * s.group != x[1] || y[1] != w[0] || y[0] != x[0]) {
+    return InvalidArgument("X " + x.ToString() + ", W " + w.ToString() + " and Y " + y.ToString() +
+                           " with group " + std::to_string(s.group) + " make no convolution");
   }
-  SLIPWAY_ASSIGN_OR_RETURN(const ops::Window window, ops::ResolveWindow(b.attributes(), x, y, std::span(w).subspan(2)));
+  SLIPWAY_ASSIGN_OR_RETURN(const ops::Window window,
+                           ops::ResolveWindow(b.attributes(), x, y, std::span(w).subspan(2)));
   for (int d = 3 - window.spatial; d < 3; ++d) {
     const int64_t dilation = window.kernel[d] == 1 ? 1 : window.dilation[d];
-    const int64_t span = (window.kernel[d] - 1) * dilation + 1, padded = window.in[d] + window.pad_begin[d] + window.pad_end[d];
+    const int64_t span = (window.kernel[d] - 1) * dilation + 1,
+                  padded = window.in[d] + window.pad_begin[d] + window.pad_end[d];
     // oneDNN 2.6 checks little of this and its generated code runs astray.
     if (window.pad_begin[d] < 0 || window.pad_end[d] < 0) return Unsupported("negative padding");
     if (span > padded || (padded - span) / window.stride[d] + 1 != window.out[d]) {
-      return InvalidArgument("X " + x.ToString() + " and Y " + y.ToString() + " do not fit the window");
+      return InvalidArgument("X " + x.ToString() + " and Y " + y.ToString() +
+                             " do not fit the window");
     }
-    if (window.pad_begin[d] >= span || window.pad_end[d] >= span) return Unsupported("a window of nothing but padding");
+    if (window.pad_begin[d] >= span || window.pad_end[d] >= span)
+      return Unsupported("a window of nothing but padding");
     s.strides.push_back(window.stride[d]);
     s.dilations.push_back(dilation - 1);
     s.pads.push_back(window.pad_begin[d]);
@@ -55,11 +59,13 @@ Result<ConvShape> ReadShape(Builder& b) {
   return s;
 }
 
-dnnl::convolution_forward::primitive_desc MakeConv(const ConvShape& s, const MemoryDesc& bias, const dnnl::primitive_attr& attr,
+dnnl::convolution_forward::primitive_desc MakeConv(const ConvShape& s, const MemoryDesc& bias,
+                                                   const dnnl::primitive_attr& attr,
                                                    bool winograd = false) {
   auto make = [&](dnnl::algorithm algorithm) -> dnnl::convolution_forward::primitive_desc {
-    dnnl::convolution_forward::desc desc(dnnl::prop_kind::forward_inference, algorithm, s.x, s.w_any, bias, s.y, s.strides, s.dilations,
-                                         s.pads, s.pads_end);
+    dnnl::convolution_forward::desc desc(dnnl::prop_kind::forward_inference, algorithm, s.x,
+                                         s.w_any, bias, s.y, s.strides, s.dilations, s.pads,
+                                         s.pads_end);
     return {desc, attr, Engine()};
   };
   if (winograd) {
@@ -72,8 +78,8 @@ dnnl::convolution_forward::primitive_desc MakeConv(const ConvShape& s, const Mem
   return make(dnnl::algorithm::convolution_direct);
 }
 
-Status AddConv(Builder& b, const ConvShape& s, const dnnl::convolution_forward::primitive_desc& pd, size_t bias_input,
-               const MemoryDesc& bias) {
+Status AddConv(Builder& b, const ConvShape& s, const dnnl::convolution_forward::primitive_desc& pd,
+               size_t bias_input, const MemoryDesc& bias) {
   SLIPWAY_ASSIGN_OR_RETURN(dnnl::memory weights, b.Weight(1, s.w_plain, pd.weights_desc()));
   std::vector<Builder::Arg> args = {{DNNL_ARG_SRC, b.At(s.x, InputAt(0))},
                                     {DNNL_ARG_WEIGHTS, weights},
@@ -85,7 +91,8 @@ Status AddConv(Builder& b, const ConvShape& s, const dnnl::convolution_forward::
 
 Result<MemoryDesc> BiasDesc(Builder& b, size_t i, uint32_t dtype, int64_t channels) {
   if (!b.Has(i)) return MemoryDesc();
-  if (b.InputDims(i) != Dims{channels} || b.input(i).dtype != dtype) return InvalidArgument("the bias does not fit the output channels");
+  if (b.InputDims(i) != Dims{channels} || b.input(i).dtype != dtype)
+    return InvalidArgument("the bias does not fit the output channels");
   SLIPWAY_ASSIGN_OR_RETURN(const dt type, ToDnnl(dtype));
   return MemoryDesc({channels}, type, dnnl::memory::format_tag::a);
 }
@@ -104,12 +111,14 @@ Status BuildConv(Builder& b) {
   SLIPWAY_RETURN_IF_ERROR(b.Need(2, 1));
   SLIPWAY_ASSIGN_OR_RETURN(const ConvShape s, ReadShape(b));
   if (b.OutputDims(0).count() == 0) return OkStatus();
-  SLIPWAY_ASSIGN_OR_RETURN(const MemoryDesc bias, BiasDesc(b, 2, b.input(0).dtype, b.OutputDims(0)[1]));
+  SLIPWAY_ASSIGN_OR_RETURN(const MemoryDesc bias,
+                           BiasDesc(b, 2, b.input(0).dtype, b.OutputDims(0)[1]));
   dnnl::primitive_attr attr = Attr();
   dnnl::post_ops post_ops;
   if (b.Has(3)) {
     SLIPWAY_RETURN_IF_ERROR(CheckResidual(b, 3));
-    if (b.input(3).dtype != b.output(0).dtype) return InvalidArgument("the residual has another element type than the output");
+    if (b.input(3).dtype != b.output(0).dtype)
+      return InvalidArgument("the residual has another element type than the output");
     post_ops.append_sum(1.0f);
     b.Accumulate(3);
   }
@@ -124,7 +133,8 @@ Status BuildQConv(Builder& b) {
   SLIPWAY_ASSIGN_OR_RETURN(const ConvShape s, ReadShape(b));
   if (b.OutputDims(0).count() == 0) return OkStatus();
   const int64_t channels = b.OutputDims(0)[1];
-  SLIPWAY_ASSIGN_OR_RETURN(const MemoryDesc bias, BiasDesc(b, 3, static_cast<uint32_t>(DType::kInt32), channels));
+  SLIPWAY_ASSIGN_OR_RETURN(const MemoryDesc bias,
+                           BiasDesc(b, 3, static_cast<uint32_t>(DType::kInt32), channels));
   dnnl::primitive_attr attr = Attr();
   SLIPWAY_RETURN_IF_ERROR(QuantizedAttr(b, channels, 4, attr));
   const auto pd = MakeConv(s, bias, attr);
@@ -136,16 +146,20 @@ Status QuantizedAttr(Builder& b, int64_t channels, size_t residual, dnnl::primit
   const slipway_tensor& y = b.output(0);
   const bool to_float = y.dtype == static_cast<uint32_t>(DType::kFloat32);
   const bool is_unsigned = y.dtype == static_cast<uint32_t>(DType::kUInt8);
-  if (!to_float && !is_unsigned && y.dtype != static_cast<uint32_t>(DType::kInt8)) return Unsupported("an output type other than 8 bit and float32");
+  if (!to_float && !is_unsigned && y.dtype != static_cast<uint32_t>(DType::kInt8))
+    return Unsupported("an output type other than 8 bit and float32");
   if (!HasFeature(CpuFeature::kAvx512Vnni) && !HasFeature(CpuFeature::kAvxVnni)) {
-    return Unsupported("8-bit products on a CPU without VNNI (oneDNN would saturate); compile for this CPU");
+    return Unsupported(
+        "8-bit products on a CPU without VNNI (oneDNN would saturate); compile for this CPU");
   }
-  const int64_t x_zero = a.Int("x_zero_point", 0), y_zero = a.Int("y_zero_point", 0), z_zero = a.Int("z_zero_point", 0);
+  const int64_t x_zero = a.Int("x_zero_point", 0), y_zero = a.Int("y_zero_point", 0),
+                z_zero = a.Int("z_zero_point", 0);
   if (x_zero != 0) return Unsupported("an input zero point");
   // Multipliers: one or one a channel.
   SLIPWAY_ASSIGN_OR_RETURN(const void* data, b.Constant(2));
   const int64_t count = b.InputDims(2).count();
-  if (b.input(2).dtype != static_cast<uint32_t>(DType::kFloat32) || (count != 1 && count != channels)) {
+  if (b.input(2).dtype != static_cast<uint32_t>(DType::kFloat32) ||
+      (count != 1 && count != channels)) {
     return InvalidArgument("the multiplier must be float32, one or one an output channel");
   }
   const float* m = static_cast<const float*>(data);
@@ -163,12 +177,14 @@ Status QuantizedAttr(Builder& b, int64_t channels, size_t residual, dnnl::primit
   if (!to_float) {
     const int64_t lo = a.Int("q_min", -128), hi = a.Int("q_max", 127);
     const int64_t type_lo = is_unsigned ? 0 : -128, type_hi = is_unsigned ? 255 : 127;
-    if (y_zero < type_lo || y_zero > type_hi) return InvalidArgument("y_zero_point outside the output type");
+    if (y_zero < type_lo || y_zero > type_hi)
+      return InvalidArgument("y_zero_point outside the output type");
     if (lo > type_lo || hi < type_hi) {
       if (hi >= type_hi && lo == y_zero) {
         post_ops.append_eltwise(1.0f, dnnl::algorithm::eltwise_relu, 0, 0);
       } else {
-        post_ops.append_eltwise(1.0f, dnnl::algorithm::eltwise_clip, static_cast<float>(std::max(lo, type_lo) - y_zero),
+        post_ops.append_eltwise(1.0f, dnnl::algorithm::eltwise_clip,
+                                static_cast<float>(std::max(lo, type_lo) - y_zero),
                                 static_cast<float>(std::min(hi, type_hi) - y_zero));
       }
     }

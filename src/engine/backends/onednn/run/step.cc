@@ -1,10 +1,9 @@
 #include "engine/backends/onednn/run/step.h"
 
-#include "engine/backends/onednn/run/openmp.h"
-
 #include <cstring>
 
 #include "base/checked.h"
+#include "engine/backends/onednn/run/openmp.h"
 
 namespace slipway::backends::onednn {
 
@@ -13,18 +12,25 @@ using tag = dnnl::memory::format_tag;
 using dt = dnnl::memory::data_type;
 
 const dnnl::engine& Engine() {
-  static const dnnl::engine* engine = new dnnl::engine(dnnl::engine::kind::cpu, 0);  // outlives every static
+  static const dnnl::engine* engine =
+      new dnnl::engine(dnnl::engine::kind::cpu, 0);  // outlives every static
   return *engine;
 }
 
 Result<dt> ToDnnl(uint32_t dtype) {
   switch (static_cast<DType>(dtype)) {
-    case DType::kFloat32: return dt::f32;
-    case DType::kUInt8: return dt::u8;
-    case DType::kInt8: return dt::s8;
-    case DType::kInt32: return dt::s32;
-    case DType::kBFloat16: return dt::bf16;
-    default: break;
+    case DType::kFloat32:
+      return dt::f32;
+    case DType::kUInt8:
+      return dt::u8;
+    case DType::kInt8:
+      return dt::s8;
+    case DType::kInt32:
+      return dt::s32;
+    case DType::kBFloat16:
+      return dt::bf16;
+    default:
+      break;
   }
   const DType t = dtype < 256 ? static_cast<DType>(dtype) : DType::kUndefined;
   return Unsupported(std::string("the onednn backend has no tensors of ") + DTypeName(t));
@@ -32,7 +38,8 @@ Result<dt> ToDnnl(uint32_t dtype) {
 
 MemoryDesc PlainDesc(const dnnl::memory::dims& dims, dt type) {
   dnnl::memory::dims strides(dims.size(), 1);
-  for (size_t i = dims.size(); i-- > 1;) strides[i - 1] = strides[i] * std::max<int64_t>(dims[i], 1);
+  for (size_t i = dims.size(); i-- > 1;)
+    strides[i - 1] = strides[i] * std::max<int64_t>(dims[i], 1);
   return MemoryDesc(dims, type, strides);
 }
 
@@ -47,12 +54,18 @@ Status AppendActivation(const ops::Activation& activation, dnnl::post_ops& post_
   using ops::ActivationKind;
   constexpr float kMax = std::numeric_limits<float>::max();
   const float a = activation.a, b = activation.b;
-  auto add = [&](algorithm algo, float alpha, float beta) { post_ops.append_eltwise(1.0f, algo, alpha, beta); };
+  auto add = [&](algorithm algo, float alpha, float beta) {
+    post_ops.append_eltwise(1.0f, algo, alpha, beta);
+  };
   switch (activation.kind) {
-    case ActivationKind::kNone: return OkStatus();
-    case ActivationKind::kRelu: add(algorithm::eltwise_relu, 0, 0); return OkStatus();
+    case ActivationKind::kNone:
+      return OkStatus();
+    case ActivationKind::kRelu:
+      add(algorithm::eltwise_relu, 0, 0);
+      return OkStatus();
     case ActivationKind::kClip: {
-      const float hi = std::min(b, kMax), lo = std::min(std::max(a, -kMax), hi);  // hi wins when they cross
+      const float hi = std::min(b, kMax),
+                  lo = std::min(std::max(a, -kMax), hi);  // hi wins when they cross
       if (lo == 0 && hi == kMax) {
         add(algorithm::eltwise_relu, 0, 0);
       } else {
@@ -60,18 +73,34 @@ Status AppendActivation(const ops::Activation& activation, dnnl::post_ops& post_
       }
       return OkStatus();
     }
-    case ActivationKind::kLeakyRelu: add(algorithm::eltwise_relu, a, 0); return OkStatus();
-    case ActivationKind::kSigmoid: add(algorithm::eltwise_logistic, 0, 0); return OkStatus();
+    case ActivationKind::kLeakyRelu:
+      add(algorithm::eltwise_relu, a, 0);
+      return OkStatus();
+    case ActivationKind::kSigmoid:
+      add(algorithm::eltwise_logistic, 0, 0);
+      return OkStatus();
     case ActivationKind::kHardSigmoid:
       add(algorithm::eltwise_linear, a, b);
       add(algorithm::eltwise_clip, 0, 1);
       return OkStatus();
-    case ActivationKind::kHardSwish: add(algorithm::eltwise_hardswish, 0, 0); return OkStatus();
-    case ActivationKind::kSwish: add(algorithm::eltwise_swish, a, 0); return OkStatus();
-    case ActivationKind::kGelu: add(algorithm::eltwise_gelu_erf, 0, 0); return OkStatus();
-    case ActivationKind::kGeluTanh: add(algorithm::eltwise_gelu_tanh, 0, 0); return OkStatus();
-    case ActivationKind::kTanh: add(algorithm::eltwise_tanh, 0, 0); return OkStatus();
-    case ActivationKind::kElu: add(algorithm::eltwise_elu, a, 0); return OkStatus();
+    case ActivationKind::kHardSwish:
+      add(algorithm::eltwise_hardswish, 0, 0);
+      return OkStatus();
+    case ActivationKind::kSwish:
+      add(algorithm::eltwise_swish, a, 0);
+      return OkStatus();
+    case ActivationKind::kGelu:
+      add(algorithm::eltwise_gelu_erf, 0, 0);
+      return OkStatus();
+    case ActivationKind::kGeluTanh:
+      add(algorithm::eltwise_gelu_tanh, 0, 0);
+      return OkStatus();
+    case ActivationKind::kTanh:
+      add(algorithm::eltwise_tanh, 0, 0);
+      return OkStatus();
+    case ActivationKind::kElu:
+      add(algorithm::eltwise_elu, a, 0);
+      return OkStatus();
   }
   return Unsupported("an activation that the onednn backend does not know");
 }
@@ -80,21 +109,23 @@ Status AppendActivation(const ops::Activation& activation, dnnl::post_ops& post_
 
 Status Builder::Need(size_t inputs, size_t outputs) const {
   if (step_.num_inputs < inputs || step_.num_outputs < outputs) {
-    return InvalidArgument(op().op + " needs " + std::to_string(inputs) + " inputs and " + std::to_string(outputs) +
-                           " outputs");
+    return InvalidArgument(op().op + " needs " + std::to_string(inputs) + " inputs and " +
+                           std::to_string(outputs) + " outputs");
   }
   for (size_t i = 0; i < inputs; ++i) {
     if (!Has(i)) return InvalidArgument(op().op + " needs input " + std::to_string(i));
   }
   for (size_t i = 0; i < outputs; ++i) {
-    if (step_.outputs[i].dtype == 0) return InvalidArgument(op().op + " needs output " + std::to_string(i));
+    if (step_.outputs[i].dtype == 0)
+      return InvalidArgument(op().op + " needs output " + std::to_string(i));
   }
   return OkStatus();
 }
 
 Result<MemoryDesc> Builder::Desc(const slipway_tensor& t) const {
   SLIPWAY_ASSIGN_OR_RETURN(MemoryDesc desc, LayoutDesc(t));
-  if (desc.get_size() > t.bytes) return InvalidArgument("a tensor of " + op().op + " is smaller than its shape says");
+  if (desc.get_size() > t.bytes)
+    return InvalidArgument("a tensor of " + op().op + " is smaller than its shape says");
   return desc;
 }
 
@@ -108,15 +139,21 @@ Result<MemoryDesc> Builder::LayoutDesc(const slipway_tensor& t) {
   static constexpr tag k16[] = {tag::aBc16b, tag::aBcd16b, tag::aBcde16b};
   const size_t rank = dims.size();
   const Layout layout = static_cast<Layout>(t.layout);
-  if (layout == Layout::kPlain) return rank <= 5 ? MemoryDesc(dims, type, kPlain[rank - 1]) : PlainDesc(dims, type);
+  if (layout == Layout::kPlain)
+    return rank <= 5 ? MemoryDesc(dims, type, kPlain[rank - 1]) : PlainDesc(dims, type);
   if (rank < 3 || rank > 5) {
-    return Unsupported(std::string("layout ") + format::LayoutName(layout) + " of a tensor of rank " + std::to_string(rank));
+    return Unsupported(std::string("layout ") + format::LayoutName(layout) +
+                       " of a tensor of rank " + std::to_string(rank));
   }
   switch (layout) {
-    case Layout::kChannelsLast: return MemoryDesc(dims, type, kLast[rank - 3]);
-    case Layout::kBlocked8: return MemoryDesc(dims, type, k8[rank - 3]);
-    case Layout::kBlocked16: return MemoryDesc(dims, type, k16[rank - 3]);
-    default: return Unsupported("layout " + std::to_string(t.layout) + " is of a newer version");
+    case Layout::kChannelsLast:
+      return MemoryDesc(dims, type, kLast[rank - 3]);
+    case Layout::kBlocked8:
+      return MemoryDesc(dims, type, k8[rank - 3]);
+    case Layout::kBlocked16:
+      return MemoryDesc(dims, type, k16[rank - 3]);
+    default:
+      return Unsupported("layout " + std::to_string(t.layout) + " is of a newer version");
   }
 }
 
@@ -142,7 +179,8 @@ dnnl::memory Builder::Own(const MemoryDesc& desc) {
 
 Result<dnnl::memory> Builder::Weight(size_t i, const MemoryDesc& from, const MemoryDesc& to) {
   if (from.get_size() > input(i).bytes) {
-    return InvalidArgument("input " + std::to_string(i) + " of " + op().op + " is smaller than its shape says");
+    return InvalidArgument("input " + std::to_string(i) + " of " + op().op +
+                           " is smaller than its shape says");
   }
   if (probe_) return dnnl::memory(to, Engine(), DNNL_MEMORY_NONE);
   const bool same = from == to;
@@ -177,10 +215,12 @@ Result<dnnl::memory> Builder::Weight(size_t i, const MemoryDesc& from, const Mem
 
 Status Builder::Activate(dnnl::post_ops& post_ops) {
   SLIPWAY_ASSIGN_OR_RETURN(const ops::Activation activation, ops::ParseActivation(attributes()));
-  // oneDNN's logistic takes 0.6 ns an element, ours 0.25 with the pass over memory (Zen 4, AVX-512). It keeps zero at zero, so the padding of blocked
-  // layouts may be treated like data.
-  if (activation.kind == ops::ActivationKind::kSwish && kernels::BestIsa() == kernels::Isa::kAvx512) {
-    bound_.finish = kernels::GetEltwise(kernels::Isa::kAvx512).unary[static_cast<int>(kernels::UnaryKind::kSwish)];
+  // oneDNN's logistic takes 0.6 ns an element, ours 0.25 with the pass over memory (Zen 4,
+  // AVX-512). It keeps zero at zero, so the padding of blocked layouts may be treated like data.
+  if (activation.kind == ops::ActivationKind::kSwish &&
+      kernels::BestIsa() == kernels::Isa::kAvx512) {
+    bound_.finish = kernels::GetEltwise(kernels::Isa::kAvx512)
+                        .unary[static_cast<int>(kernels::UnaryKind::kSwish)];
     bound_.finish_a = activation.a;
     bound_.finish_count = static_cast<int64_t>(step_.outputs[0].bytes / sizeof(float));
     return OkStatus();
@@ -188,7 +228,8 @@ Status Builder::Activate(dnnl::post_ops& post_ops) {
   return AppendActivation(activation, post_ops);
 }
 
-void Builder::AddStage(dnnl::primitive primitive, const dnnl::primitive_desc_base& pd, std::vector<Arg> args) {
+void Builder::AddStage(dnnl::primitive primitive, const dnnl::primitive_desc_base& pd,
+                       std::vector<Arg> args) {
   const MemoryDesc scratch = pd.scratchpad_desc();
   if (const size_t bytes = scratch.get_size(); bytes > 0) {
     dnnl::memory memory(scratch, Engine(), DNNL_MEMORY_NONE);
@@ -202,7 +243,8 @@ void Builder::AddStage(dnnl::primitive primitive, const dnnl::primitive_desc_bas
   for (const Arg& a : args) {
     stage.args.push_back({a.first, a.second.get()});
     for (const Pending& p : places_) {
-      if (p.memory == a.second.get()) stage.bindings.push_back({p.memory, p.place.from, p.place.index, p.place.offset});
+      if (p.memory == a.second.get())
+        stage.bindings.push_back({p.memory, p.place.from, p.place.index, p.place.offset});
     }
   }
   bound_.stages.push_back(std::move(stage));
@@ -245,15 +287,19 @@ class Team {
 
 }  // namespace
 
-Status Bound::Run(const slipway_tensor* inputs, const slipway_tensor* outputs, const slipway_execution& execution) {
+Status Bound::Run(const slipway_tensor* inputs, const slipway_tensor* outputs,
+                  const slipway_execution& execution) {
   if (stages.empty()) return OkStatus();
-  if (workspace > execution.workspace_bytes) return Internal("the workspace is smaller than prepare asked for");
+  if (workspace > execution.workspace_bytes)
+    return Internal("the workspace is smaller than prepare asked for");
   const Team team(threads);
   if (accumulate >= 0 && inputs[accumulate].data != outputs[0].data) {
     const char* from = static_cast<const char*>(inputs[accumulate].data);
     char* to = static_cast<char*>(outputs[0].data);
     TeamFor(threads, static_cast<int64_t>(accumulate_bytes), 1 << 17,
-            [=](int64_t begin, int64_t end) { std::memcpy(to + begin, from + begin, static_cast<size_t>(end - begin)); });
+            [=](int64_t begin, int64_t end) {
+              std::memcpy(to + begin, from + begin, static_cast<size_t>(end - begin));
+            });
   }
   for (Stage& stage : stages) {
     for (const Binding& b : stage.bindings) {
@@ -264,15 +310,19 @@ Status Bound::Run(const slipway_tensor* inputs, const slipway_tensor* outputs, c
         return Internal("oneDNN refused a memory handle");
       }
     }
-    const dnnl_status_t status = dnnl_primitive_execute(stage.primitive.get(), stream.get(), static_cast<int>(stage.args.size()),
-                                                        stage.args.data());
+    const dnnl_status_t status =
+        dnnl_primitive_execute(stage.primitive.get(), stream.get(),
+                               static_cast<int>(stage.args.size()), stage.args.data());
     if (status != dnnl_success) {
-      return Internal("oneDNN could not run the primitive (status " + std::to_string(static_cast<int>(status)) + ")");
+      return Internal("oneDNN could not run the primitive (status " +
+                      std::to_string(static_cast<int>(status)) + ")");
     }
   }
   if (finish) {
     float* y = static_cast<float*>(outputs[0].data);
-    TeamFor(threads, finish_count, 16384, [=, this](int64_t begin, int64_t end) { finish(y + begin, y + begin, end - begin, finish_a, 0); });
+    TeamFor(threads, finish_count, 16384, [=, this](int64_t begin, int64_t end) {
+      finish(y + begin, y + begin, end - begin, finish_a, 0);
+    });
   }
   return OkStatus();
 }

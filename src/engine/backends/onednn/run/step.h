@@ -1,13 +1,13 @@
 #pragma once
-// What the operators of this backend are made of: a Program (one step of a package, with its reordered weights) and a Bound (that step at concrete
-// shapes: a few primitives and where their memories come from).
-
-#include <oneapi/dnnl/dnnl.hpp>
+// What the operators of this backend are made of: a Program (one step of a package, with its
+// reordered weights) and a Bound (that step at concrete shapes: a few primitives and where their
+// memories come from).
 
 #include <array>
 #include <list>
 #include <memory>
 #include <mutex>
+#include <oneapi/dnnl/dnnl.hpp>
 #include <span>
 #include <string>
 #include <vector>
@@ -67,13 +67,16 @@ struct Bound {
   uint64_t workspace = 0;
   int threads = 1;
   uint32_t num_inputs = 0, num_outputs = 0;
-  int accumulate = -1;  // input that must be in output 0 before the stages run (a sum post-op): copied when it lies elsewhere
+  int accumulate = -1;  // input that must be in output 0 before the stages run (a sum post-op):
+                        // copied when it lies elsewhere
   uint64_t accumulate_bytes = 0;
-  kernels::UnaryFunction finish = nullptr;  // our own activation over output 0, where it beats a post-op
+  kernels::UnaryFunction finish =
+      nullptr;  // our own activation over output 0, where it beats a post-op
   float finish_a = 0;
   int64_t finish_count = 0;
 
-  Status Run(const slipway_tensor* inputs, const slipway_tensor* outputs, const slipway_execution& execution);
+  Status Run(const slipway_tensor* inputs, const slipway_tensor* outputs,
+             const slipway_execution& execution);
 };
 
 // Where a primitive's argument lies.
@@ -82,14 +85,20 @@ struct Place {
   uint32_t index = 0;
   uint64_t offset = 0;  // bytes
 };
-inline Place InputAt(size_t i, uint64_t offset = 0) { return {From::kInput, static_cast<uint32_t>(i), offset}; }
-inline Place OutputAt(size_t i, uint64_t offset = 0) { return {From::kOutput, static_cast<uint32_t>(i), offset}; }
+inline Place InputAt(size_t i, uint64_t offset = 0) {
+  return {From::kInput, static_cast<uint32_t>(i), offset};
+}
+inline Place OutputAt(size_t i, uint64_t offset = 0) {
+  return {From::kOutput, static_cast<uint32_t>(i), offset};
+}
 inline Place WorkspaceAt(uint64_t offset) { return {From::kWorkspace, 0, offset}; }
 
-// Builds a Bound. Functions of operators read the step here and add primitives. dnnl::error may fly inside: the ABI layer catches it.
+// Builds a Bound. Functions of operators read the step here and add primitives. dnnl::error may fly
+// inside: the ABI layer catches it.
 class Builder {
  public:
-  // With `probe` nothing is generated, reordered or run: only the choice of implementations is made.
+  // With `probe` nothing is generated, reordered or run: only the choice of implementations is
+  // made.
   Builder(Program& program, const slipway_step& step, Bound& bound, bool probe = false)
       : program_(program), step_(step), bound_(bound), probe_(probe) {}
 
@@ -102,11 +111,14 @@ class Builder {
   const slipway_tensor& output(size_t i = 0) const { return step_.outputs[i]; }
   Dims InputDims(size_t i) const { return ToDims(step_.inputs[i]); }
   Dims OutputDims(size_t i = 0) const { return ToDims(step_.outputs[i]); }
-  static Dims ToDims(const slipway_tensor& t) { return Dims(std::span(t.dims, static_cast<size_t>(t.rank))); }
+  static Dims ToDims(const slipway_tensor& t) {
+    return Dims(std::span(t.dims, static_cast<size_t>(t.rank)));
+  }
 
   // Errors: inputs missing, and everything the descriptors below refuse.
   Status Need(size_t inputs, size_t outputs) const;
-  // The tensor's own dims, type and layout. Unsupported: a type or rank that oneDNN has no tensors of.
+  // The tensor's own dims, type and layout. Unsupported: a type or rank that oneDNN has no tensors
+  // of.
   Result<MemoryDesc> Desc(const slipway_tensor& t) const;
   static Result<MemoryDesc> LayoutDesc(const slipway_tensor& t);
   // The constant bytes of input i; InvalidArgument when it is not constant.
@@ -114,8 +126,9 @@ class Builder {
 
   using Arg = std::pair<int, dnnl::memory>;
   dnnl::memory At(const MemoryDesc& desc, Place place);
-  // Input i (whose bytes are described by `from`) as `to`: constants are reordered once per program, others are bound when the descriptors are the same and
-  // reordered in every run when not.
+  // Input i (whose bytes are described by `from`) as `to`: constants are reordered once per
+  // program, others are bound when the descriptors are the same and reordered in every run when
+  // not.
   Result<dnnl::memory> Weight(size_t i, const MemoryDesc& from, const MemoryDesc& to);
   // A memory that this bound owns, filled by the caller.
   dnnl::memory Own(const MemoryDesc& desc);
@@ -143,7 +156,8 @@ class Builder {
     dnnl_memory_t memory;
     Place place;
   };
-  void AddStage(dnnl::primitive primitive, const dnnl::primitive_desc_base& pd, std::vector<Arg> args);
+  void AddStage(dnnl::primitive primitive, const dnnl::primitive_desc_base& pd,
+                std::vector<Arg> args);
 
   Program& program_;
   const slipway_step& step_;
@@ -164,8 +178,8 @@ Result<dnnl::memory::data_type> ToDnnl(uint32_t dtype);
 MemoryDesc PlainDesc(const dnnl::memory::dims& dims, dnnl::memory::data_type type);
 inline dnnl::memory::dims ToDnnlDims(const Dims& d) { return {d.begin(), d.end()}; }
 
-// Output scales, residual, clamp and zero point of the integer contract; the output's channels are dimension 1. Unsupported: zero points of X and of the
-// residual.
+// Output scales, residual, clamp and zero point of the integer contract; the output's channels are
+// dimension 1. Unsupported: zero points of X and of the residual.
 Status QuantizedAttr(Builder& b, int64_t channels, size_t residual, dnnl::primitive_attr& attr);
 
 // Null for an operator that this backend does not have. `domain` and `op` as in OpDesc.

@@ -13,12 +13,14 @@ class ReferenceCompiler final : public OpBackend {
   Level level() const override { return Level::kCode; }
 
   Status Supports(const ir::Node& node, const Target&) const override {
-    if (!ops::FindKernel(node.domain(), node.op())) return Unsupported("no kernel for " + node.FullOp());
+    if (!ops::FindKernel(node.domain(), node.op()))
+      return Unsupported("no kernel for " + node.FullOp());
     for (const auto* list : {&node.inputs(), &node.outputs()}) {
       for (const ir::Value* v : *list) {
         if (!v) continue;
         if (!v->type().known()) return Unsupported("value '" + v->name() + "' has no known shape");
-        if (DTypeBits(v->dtype()) < 8) return Unsupported(std::string("elements of type ") + DTypeName(v->dtype()));
+        if (DTypeBits(v->dtype()) < 8)
+          return Unsupported(std::string("elements of type ") + DTypeName(v->dtype()));
       }
     }
     return OkStatus();
@@ -36,6 +38,8 @@ class ReferenceCompiler final : public OpBackend {
 
 }  // namespace
 
-std::unique_ptr<CompileBackend> MakeReferenceCompiler() { return std::make_unique<ReferenceCompiler>(); }
+std::unique_ptr<CompileBackend> MakeReferenceCompiler() {
+  return std::make_unique<ReferenceCompiler>();
+}
 
 }  // namespace slipway::backends

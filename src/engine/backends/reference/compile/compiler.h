@@ -1,5 +1,6 @@
 #pragma once
-// The compile side of the "reference" backend: every operator that model/ops has a kernel for, on plain tensors, at its honest (low) price.
+// The compile side of the "reference" backend: every operator that model/ops has a kernel for, on
+// plain tensors, at its honest (low) price.
 
 #include <memory>
 

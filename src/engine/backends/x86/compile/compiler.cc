@@ -11,11 +11,12 @@ namespace {
 
 // What a family costs, as shares of the cache bandwidth, and how its layouts may be.
 enum class Family : uint8_t {
-  kUnary,      // any layout, in place
-  kBinary,     // operands in the layout of the output, or plain ones that look the same in it; in place
-  kSpatial,    // reductions over positions: any layout, kept
-  kPlain,      // rows in plain layout
-  kMove,       // copies: any layouts that the run side accepts
+  kUnary,    // any layout, in place
+  kBinary,   // operands in the layout of the output, or plain ones that look the same in it; in
+             // place
+  kSpatial,  // reductions over positions: any layout, kept
+  kPlain,    // rows in plain layout
+  kMove,     // copies: any layouts that the run side accepts
   kView,
 };
 
@@ -114,7 +115,9 @@ const Row* FindRow(const ir::Node& node) {
   return nullptr;
 }
 
-int RankOf(const ir::Value* v) { return v && v->type().shape ? static_cast<int>(v->type().shape->size()) : 0; }
+int RankOf(const ir::Value* v) {
+  return v && v->type().shape ? static_cast<int>(v->type().shape->size()) : 0;
+}
 // Whether a value has a layout other than plain to choose.
 bool HasLayouts(const ir::Value* v) { return v && !v->is_constant() && RankOf(v) >= 3; }
 
@@ -135,7 +138,9 @@ bool OnePosition(const ir::Value* v) {
   return true;
 }
 
-bool SameType(const ir::Value* a, const ir::Value* b) { return a && b && a->type().known() && a->type() == b->type(); }
+bool SameType(const ir::Value* a, const ir::Value* b) {
+  return a && b && a->type().known() && a->type() == b->type();
+}
 
 struct Choice {
   std::vector<Candidate> candidates;
@@ -150,15 +155,19 @@ class X86Compiler final : public OpBackend {
 
   Status Supports(const ir::Node& node, const Target& target) const override {
     if (!FindRow(node)) return Unsupported("no " + node.FullOp());
-    if (target.arch != "x86_64" || target.arch != ThisCpu().arch) return Unsupported("the x86 backend compiles on and for x86-64 only");
+    if (target.arch != "x86_64" || target.arch != ThisCpu().arch)
+      return Unsupported("the x86 backend compiles on and for x86-64 only");
     for (const auto* list : {&node.inputs(), &node.outputs()}) {
       for (const ir::Value* v : *list) {
-        if (v && !v->type().known()) return Unsupported("value '" + v->name() + "' has no known shape");
+        if (v && !v->type().known())
+          return Unsupported("value '" + v->name() + "' has no known shape");
       }
     }
     return Choose(node, target).status;
   }
-  std::vector<Candidate> Candidates(const ir::Node& node, const Target& target) const override { return Choose(node, target).candidates; }
+  std::vector<Candidate> Candidates(const ir::Node& node, const Target& target) const override {
+    return Choose(node, target).candidates;
+  }
 
  private:
   // Adds the candidate if the run side takes it.
@@ -170,11 +179,13 @@ class X86Compiler final : public OpBackend {
     }
     const auto probed = x86::Probe(description->Step());
     if (!probed.ok()) {
-      if (choice.candidates.empty() && choice.status.ok()) choice.status = Unsupported(probed.status().message());
+      if (choice.candidates.empty() && choice.status.ok())
+        choice.status = Unsupported(probed.status().message());
       return;
     }
     c.memory_efficiency = row.memory;
-    if (row.family == Family::kSpatial && node.op() != "ReduceMean" && !c.inputs.empty() && c.inputs[0] == Layout::kPlain && HasLayouts(node.input(0))) {
+    if (row.family == Family::kSpatial && node.op() != "ReduceMean" && !c.inputs.empty() &&
+        c.inputs[0] == Layout::kPlain && HasLayouts(node.input(0))) {
       c.memory_efficiency *= node.op()[0] == 'Q' ? 0.2 : 0.45;  // short rows
     }
     c.compute_efficiency = 0.05;
@@ -185,10 +196,15 @@ class X86Compiler final : public OpBackend {
 
   static Choice Choose(const ir::Node& node, const Target& target) {
     const Row& row = *FindRow(node);
-    const Layout block = (target.features & static_cast<uint64_t>(CpuFeature::kAvx512)) != 0 ? Layout::kBlocked16 : Layout::kBlocked8;
+    const Layout block = (target.features & static_cast<uint64_t>(CpuFeature::kAvx512)) != 0
+                             ? Layout::kBlocked16
+                             : Layout::kBlocked8;
     Choice choice;
     auto uniform = [&](Layout x, Layout y) {
-      Candidate c = PlainCandidate(node, node.op() + ":" + (x == y ? std::string(LayoutName(y)) : std::string(LayoutName(x)) + "-" + LayoutName(y)));
+      Candidate c =
+          PlainCandidate(node, node.op() + ":" +
+                                   (x == y ? std::string(LayoutName(y))
+                                           : std::string(LayoutName(x)) + "-" + LayoutName(y)));
       for (size_t i = 0; i < c.inputs.size(); ++i) {
         if (HasLayouts(node.input(i))) c.inputs[i] = x;
       }
@@ -200,13 +216,16 @@ class X86Compiler final : public OpBackend {
     std::vector<Layout> layouts = {Layout::kPlain};
     if (row.family != Family::kPlain) layouts = {Layout::kPlain, Layout::kChannelsLast, block};
     for (Layout layout : layouts) {
-      if (layout != Layout::kPlain && !HasLayouts(node.input(0)) && !HasLayouts(node.output())) continue;
+      if (layout != Layout::kPlain && !HasLayouts(node.input(0)) && !HasLayouts(node.output()))
+        continue;
       Candidate c = uniform(layout, layout);
       switch (row.family) {
         case Family::kUnary:
           if (!Fills(node.output(), layout)) continue;
           for (size_t i = 1; i < c.inputs.size(); ++i) c.inputs[i] = Layout::kPlain;  // parameters
-          if (node.input(0) && node.output() && DTypeBits(node.input(0)->dtype()) == DTypeBits(node.output()->dtype())) c.in_place = 0;
+          if (node.input(0) && node.output() &&
+              DTypeBits(node.input(0)->dtype()) == DTypeBits(node.output()->dtype()))
+            c.in_place = 0;
           break;
         case Family::kBinary: {
           if (!Fills(node.output(), layout)) continue;
@@ -215,7 +234,8 @@ class X86Compiler final : public OpBackend {
             const ir::Value* v = node.input(i);
             if (!v) continue;
             // An operand of lower rank or of one channel lies plain in every layout.
-            if (RankOf(v) != RankOf(node.output()) || !Fills(v, layout)) c.inputs[i] = Layout::kPlain;
+            if (RankOf(v) != RankOf(node.output()) || !Fills(v, layout))
+              c.inputs[i] = Layout::kPlain;
             if (SameType(v, node.output()) && (c.in_place < 0)) c.in_place = static_cast<int>(i);
             full |= c.inputs[i] == layout && RankOf(v) == RankOf(node.output()) && !OnePosition(v);
           }
@@ -224,7 +244,8 @@ class X86Compiler final : public OpBackend {
           break;
         }
         case Family::kSpatial:
-          if (node.op().rfind("Reduce", 0) == 0) c.inputs.resize(std::max<size_t>(c.inputs.size(), 1));
+          if (node.op().rfind("Reduce", 0) == 0)
+            c.inputs.resize(std::max<size_t>(c.inputs.size(), 1));
           if (!Fills(node.input(0), layout)) continue;
           if (RankOf(node.output()) != RankOf(node.input(0))) c.outputs[0] = Layout::kPlain;
           break;
@@ -244,15 +265,20 @@ class X86Compiler final : public OpBackend {
       Try(node, row, std::move(c), choice);
     }
     if (row.family == Family::kMove && node.op() == "Transpose") {
-      for (const auto& [x, y] : {std::pair(Layout::kPlain, Layout::kChannelsLast), std::pair(Layout::kChannelsLast, Layout::kPlain)}) {
-        if ((x != Layout::kPlain && !HasLayouts(node.input(0))) || (y != Layout::kPlain && !HasLayouts(node.output()))) continue;
+      for (const auto& [x, y] : {std::pair(Layout::kPlain, Layout::kChannelsLast),
+                                 std::pair(Layout::kChannelsLast, Layout::kPlain)}) {
+        if ((x != Layout::kPlain && !HasLayouts(node.input(0))) ||
+            (y != Layout::kPlain && !HasLayouts(node.output())))
+          continue;
         Try(node, row, uniform(x, y), choice);
       }
     }
     if (row.family == Family::kView) {  // from images to vectors and back
       for (Layout layout : {Layout::kChannelsLast, block}) {
-        if (HasLayouts(node.input(0)) && Fills(node.input(0), layout)) Try(node, row, uniform(layout, Layout::kPlain), choice);
-        if (HasLayouts(node.output()) && Fills(node.output(), layout)) Try(node, row, uniform(Layout::kPlain, layout), choice);
+        if (HasLayouts(node.input(0)) && Fills(node.input(0), layout))
+          Try(node, row, uniform(layout, Layout::kPlain), choice);
+        if (HasLayouts(node.output()) && Fills(node.output(), layout))
+          Try(node, row, uniform(Layout::kPlain, layout), choice);
       }
     }
     if (!choice.candidates.empty()) {

@@ -110,12 +110,15 @@ struct Bound {
 Status CheckTensors(const slipway_step& step) {
   auto check = [](const slipway_tensor& t) -> Status {
     if (t.dtype == 0) return OkStatus();
-    if (t.rank < 0 || t.rank > SLIPWAY_MAX_RANK) return InvalidArgument("a tensor of rank " + std::to_string(t.rank));
+    if (t.rank < 0 || t.rank > SLIPWAY_MAX_RANK)
+      return InvalidArgument("a tensor of rank " + std::to_string(t.rank));
     const Dims dims = Builder::DimsOf(t);
-    const auto bytes = t.dtype < 256 && t.layout < format::kLayoutCount
-                           ? format::LayoutBytes(static_cast<DType>(t.dtype), dims, static_cast<Layout>(t.layout))
-                           : std::nullopt;
-    if (!bytes || static_cast<uint64_t>(*bytes) > t.bytes) return InvalidArgument("a tensor of shape " + dims.ToString() + " without room for it");
+    const auto bytes =
+        t.dtype < 256 && t.layout < format::kLayoutCount
+            ? format::LayoutBytes(static_cast<DType>(t.dtype), dims, static_cast<Layout>(t.layout))
+            : std::nullopt;
+    if (!bytes || static_cast<uint64_t>(*bytes) > t.bytes)
+      return InvalidArgument("a tensor of shape " + dims.ToString() + " without room for it");
     return OkStatus();
   };
   for (uint32_t i = 0; i < step.num_inputs; ++i) SLIPWAY_RETURN_IF_ERROR(check(step.inputs[i]));
@@ -126,7 +129,9 @@ Status CheckTensors(const slipway_step& step) {
 Result<Program> Decode(const slipway_step& step) {
   SLIPWAY_ASSIGN_OR_RETURN(format::OpDesc op, format::DecodeOp({step.blob, step.blob_size}));
   const BuildFunction build = FindBuild(op);
-  if (!build) return Unsupported("no operator " + op.domain + (op.domain.empty() ? "" : ".") + op.op + " in the x86 backend");
+  if (!build)
+    return Unsupported("no operator " + op.domain + (op.domain.empty() ? "" : ".") + op.op +
+                       " in the x86 backend");
   return Program{std::move(op), build};
 }
 
@@ -145,7 +150,8 @@ int Load(void*, const slipway_step* step, void** program, slipway_error* error) 
 
 void Unload(void*, void* program) { delete static_cast<Program*>(program); }
 
-int Prepare(void*, void* program, const slipway_step* step, slipway_requirements* requirements, void** bound, slipway_error* error) {
+int Prepare(void*, void* program, const slipway_step* step, slipway_requirements* requirements,
+            void** bound, slipway_error* error) {
   return kernels::CatchToError(error, [&]() -> Status {
     const Program& p = *static_cast<const Program*>(program);
     SLIPWAY_RETURN_IF_ERROR(Named(CheckTensors(*step), step));
@@ -162,12 +168,13 @@ int Prepare(void*, void* program, const slipway_step* step, slipway_requirements
 
 void Release(void*, void* bound) { delete static_cast<Bound*>(bound); }
 
-int Run(void*, void* bound, const slipway_tensor* inputs, const slipway_tensor* outputs, const slipway_execution* execution,
-        slipway_error* error) {
+int Run(void*, void* bound, const slipway_tensor* inputs, const slipway_tensor* outputs,
+        const slipway_execution* execution, slipway_error* error) {
   return kernels::CatchToError(error, [&]() -> Status {
     const Bound& b = *static_cast<const Bound*>(bound);
     if (!b.run) return OkStatus();
-    if (b.workspace > execution->workspace_bytes) return Internal("the workspace is smaller than prepare asked for");
+    if (b.workspace > execution->workspace_bytes)
+      return Internal("the workspace is smaller than prepare asked for");
     kernels::ExecutionParallel parallel(*execution);
     return b.run({inputs, outputs, parallel, execution->workspace});
   });
@@ -193,7 +200,8 @@ Result<ProbeResult> Probe(const slipway_step& step) {
 }  // namespace x86
 
 const slipway_backend* X86Backend() {
-  static const std::string* version = new std::string(std::string("1 ") + kernels::IsaName(kernels::BestIsa()));
+  static const std::string* version =
+      new std::string(std::string("1 ") + kernels::IsaName(kernels::BestIsa()));
   static const slipway_backend backend = {
       .struct_size = sizeof(slipway_backend),
       .abi_version = SLIPWAY_BACKEND_ABI_VERSION,

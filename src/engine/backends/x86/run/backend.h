@@ -1,6 +1,7 @@
 #pragma once
-// The run side of the "x86" backend (code level): elementwise work, reductions, normalisation, data movement and the integer operators around convolutions, with
-// kernels for AVX-512, AVX2 and baseline x86-64 chosen when a package is loaded. Nothing allocates in run.
+// The run side of the "x86" backend (code level): elementwise work, reductions, normalisation, data
+// movement and the integer operators around convolutions, with kernels for AVX-512, AVX2 and
+// baseline x86-64 chosen when a package is loaded. Nothing allocates in run.
 
 #include "base/status.h"
 #include "slipway/backend.h"

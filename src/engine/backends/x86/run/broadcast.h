@@ -1,5 +1,6 @@
 #pragma once
-// Broadcasting over physical memory: operands in the output's layout, or plain ones that look the same in it, walked as long rows.
+// Broadcasting over physical memory: operands in the output's layout, or plain ones that look the
+// same in it, walked as long rows.
 
 #include <algorithm>
 
@@ -8,7 +9,8 @@
 
 namespace slipway::backends::x86 {
 
-// The extents of a tensor of logical dims `d` in memory order of layout `layout` (blocked: channels split). `d` has the output's rank.
+// The extents of a tensor of logical dims `d` in memory order of layout `layout` (blocked: channels
+// split). `d` has the output's rank.
 inline Dims PhysicalDims(const Dims& d, Layout layout) {
   if (layout == Layout::kPlain) return d;
   Dims p{d[0]};
@@ -19,8 +21,9 @@ inline Dims PhysicalDims(const Dims& d, Layout layout) {
   return p;
 }
 
-// The physical extents of input i as an operand that broadcasts to the output. Unsupported: a plain operand that would have to be reordered, or a blocked output whose
-// channels do not fill the blocks. InvalidArgument: it does not broadcast.
+// The physical extents of input i as an operand that broadcasts to the output. Unsupported: a plain
+// operand that would have to be reordered, or a blocked output whose channels do not fill the
+// blocks. InvalidArgument: it does not broadcast.
 inline Result<Dims> OperandDims(const Builder& b, size_t i) {
   const Dims y = b.out_dims(), x = b.in_dims(i);
   if (x.rank() > y.rank()) return InvalidArgument("operands that do not broadcast");
@@ -28,7 +31,9 @@ inline Result<Dims> OperandDims(const Builder& b, size_t i) {
   for (int k = 0; k < y.rank() - x.rank(); ++k) d.push_back(1);
   for (int64_t n : x) d.push_back(n);
   for (size_t k = 0; k < d.size(); ++k) {
-    if (d[k] != y[k] && d[k] != 1) return InvalidArgument("operands " + x.ToString() + " and " + y.ToString() + " that do not broadcast");
+    if (d[k] != y[k] && d[k] != 1)
+      return InvalidArgument("operands " + x.ToString() + " and " + y.ToString() +
+                             " that do not broadcast");
   }
   const Layout layout = b.out_layout();
   if (layout == Layout::kPlain) {
@@ -42,7 +47,8 @@ inline Result<Dims> OperandDims(const Builder& b, size_t i) {
     return PhysicalDims(d, layout);
   }
   if (b.in_layout(i) != Layout::kPlain) return Unsupported("operands in different layouts");
-  if (d[1] != 1 && d.count(2, d.rank()) != 1) return Unsupported("a plain operand with channels and positions in another layout");
+  if (d[1] != 1 && d.count(2, d.rank()) != 1)
+    return Unsupported("a plain operand with channels and positions in another layout");
   return PhysicalDims(d, layout);
 }
 
@@ -57,7 +63,8 @@ class RowPlan {
     row_ = p.dims[0];
     for (int j = 0; j < N; ++j) walk_[j] = p.strides[j][0];
     if constexpr (N == 2) {
-      if (periodic && p.rank > 1 && walk_[0] == 1 && walk_[1] == 1 && p.strides[1][1] == 0 && p.strides[0][1] == row_) {
+      if (periodic && p.rank > 1 && walk_[0] == 1 && walk_[1] == 1 && p.strides[1][1] == 0 &&
+          p.strides[0][1] == row_) {
         period_ = row_;
         row_ *= p.dims[1];
         first = 2;
@@ -71,7 +78,8 @@ class RowPlan {
     }
     // Long rows are cut so that threads share them and the parts stay in the cache.
     piece_ = row_;
-    if (piece_ > kPiece) piece_ = period_ ? std::max<int64_t>(period_, kPiece / period_ * period_) : kPiece;
+    if (piece_ > kPiece)
+      piece_ = period_ ? std::max<int64_t>(period_, kPiece / period_ * period_) : kPiece;
     pieces_ = row_ == 0 ? 0 : CeilDiv(row_, piece_);
   }
 
@@ -81,7 +89,8 @@ class RowPlan {
   // f(output offset, n, offsets of the operands)
   template <typename F>
   void Run(Parallel& parallel, F&& f) const {
-    const int64_t units = outer_ * pieces_, grain = std::max<int64_t>(1, 32768 / std::max<int64_t>(1, piece_));
+    const int64_t units = outer_ * pieces_,
+                  grain = std::max<int64_t>(1, 32768 / std::max<int64_t>(1, piece_));
     auto body = [&](int64_t begin, int64_t end) {
       int64_t index[kMaxRank] = {}, base[N] = {};
       int64_t rest = begin / pieces_, part = begin % pieces_, at = rest * row_;
@@ -93,7 +102,8 @@ class RowPlan {
       for (int64_t u = begin; u < end; ++u) {
         const int64_t from = part * piece_, n = std::min(piece_, row_ - from);
         int64_t offsets[N];
-        for (int j = 0; j < N; ++j) offsets[j] = base[j] + (walk_[j] && !(j == 1 && period_) ? from : 0);
+        for (int j = 0; j < N; ++j)
+          offsets[j] = base[j] + (walk_[j] && !(j == 1 && period_) ? from : 0);
         f(at + from, n, static_cast<const int64_t*>(offsets));
         if (++part < pieces_) continue;
         part = 0;

@@ -26,18 +26,30 @@ struct UnaryCall {
 UnaryCall FromActivation(const ops::Activation& act) {
   using ops::ActivationKind;
   switch (act.kind) {
-    case ActivationKind::kNone: return {UnaryKind::kIdentity, 0, 0};
-    case ActivationKind::kRelu: return {UnaryKind::kRelu, 0, 0};
-    case ActivationKind::kClip: return {UnaryKind::kClip, act.a, act.b};
-    case ActivationKind::kLeakyRelu: return {UnaryKind::kLeakyRelu, act.a, 0};
-    case ActivationKind::kSigmoid: return {UnaryKind::kSigmoid, 0, 0};
-    case ActivationKind::kHardSigmoid: return {UnaryKind::kHardSigmoid, act.a, act.b};
-    case ActivationKind::kHardSwish: return {UnaryKind::kHardSwish, 0, 0};
-    case ActivationKind::kSwish: return {UnaryKind::kSwish, act.a, 0};
-    case ActivationKind::kGelu: return {UnaryKind::kGelu, 0, 0};
-    case ActivationKind::kGeluTanh: return {UnaryKind::kGeluTanh, 0, 0};
-    case ActivationKind::kTanh: return {UnaryKind::kTanh, 0, 0};
-    case ActivationKind::kElu: return {UnaryKind::kElu, act.a, 0};
+    case ActivationKind::kNone:
+      return {UnaryKind::kIdentity, 0, 0};
+    case ActivationKind::kRelu:
+      return {UnaryKind::kRelu, 0, 0};
+    case ActivationKind::kClip:
+      return {UnaryKind::kClip, act.a, act.b};
+    case ActivationKind::kLeakyRelu:
+      return {UnaryKind::kLeakyRelu, act.a, 0};
+    case ActivationKind::kSigmoid:
+      return {UnaryKind::kSigmoid, 0, 0};
+    case ActivationKind::kHardSigmoid:
+      return {UnaryKind::kHardSigmoid, act.a, act.b};
+    case ActivationKind::kHardSwish:
+      return {UnaryKind::kHardSwish, 0, 0};
+    case ActivationKind::kSwish:
+      return {UnaryKind::kSwish, act.a, 0};
+    case ActivationKind::kGelu:
+      return {UnaryKind::kGelu, 0, 0};
+    case ActivationKind::kGeluTanh:
+      return {UnaryKind::kGeluTanh, 0, 0};
+    case ActivationKind::kTanh:
+      return {UnaryKind::kTanh, 0, 0};
+    case ActivationKind::kElu:
+      return {UnaryKind::kElu, act.a, 0};
   }
   return {};
 }
@@ -66,11 +78,15 @@ constexpr UnaryRow kUnary[] = {
 Result<UnaryCall> ReadUnary(const Builder& b) {
   const ops::Attributes& a = b.attributes();
   const std::string& op = b.op();
-  if (op == "HardSigmoid") return UnaryCall{UnaryKind::kHardSigmoid, a.Float("alpha", 0.2f), a.Float("beta", 0.5f)};
-  if (op == "Selu") return UnaryCall{UnaryKind::kSelu, a.Float("alpha", 1.67326319217681884765625f), a.Float("gamma", 1.05070102214813232421875f)};
+  if (op == "HardSigmoid")
+    return UnaryCall{UnaryKind::kHardSigmoid, a.Float("alpha", 0.2f), a.Float("beta", 0.5f)};
+  if (op == "Selu")
+    return UnaryCall{UnaryKind::kSelu, a.Float("alpha", 1.67326319217681884765625f),
+                     a.Float("gamma", 1.05070102214813232421875f)};
   if (op == "Gelu") {
     const auto mode = a.String("approximate", "none");
-    if (mode != "none" && mode != "tanh") return InvalidArgument("unknown approximate '" + std::string(mode) + "'");
+    if (mode != "none" && mode != "tanh")
+      return InvalidArgument("unknown approximate '" + std::string(mode) + "'");
     return UnaryCall{mode == "tanh" ? UnaryKind::kGeluTanh : UnaryKind::kGelu, 0, 0};
   }
   if (op == "Clip") {
@@ -86,13 +102,17 @@ Result<UnaryCall> ReadUnary(const Builder& b) {
 
 Status CheckFloats(const Builder& b, size_t inputs) {
   for (size_t i = 0; i < inputs; ++i) SLIPWAY_RETURN_IF_ERROR(b.NeedType(i, DType::kFloat32));
-  return b.out_type() == DType::kFloat32 ? OkStatus() : Unsupported(std::string(DTypeName(b.out_type())) + " output");
+  return b.out_type() == DType::kFloat32
+             ? OkStatus()
+             : Unsupported(std::string(DTypeName(b.out_type())) + " output");
 }
 
 const BinaryKind* FindBinary(const std::string& op) {
   static constexpr std::pair<const char*, BinaryKind> kNames[] = {
-      {"Add", BinaryKind::kAdd}, {"Sub", BinaryKind::kSub}, {"Mul", BinaryKind::kMul}, {"Div", BinaryKind::kDiv}, {"PRelu", BinaryKind::kPRelu},
-      {"Pow", BinaryKind::kPow}, {"Sum", BinaryKind::kAdd}, {"Mean", BinaryKind::kAdd}, {"Max", BinaryKind::kMax}, {"Min", BinaryKind::kMin}};
+      {"Add", BinaryKind::kAdd}, {"Sub", BinaryKind::kSub},     {"Mul", BinaryKind::kMul},
+      {"Div", BinaryKind::kDiv}, {"PRelu", BinaryKind::kPRelu}, {"Pow", BinaryKind::kPow},
+      {"Sum", BinaryKind::kAdd}, {"Mean", BinaryKind::kAdd},    {"Max", BinaryKind::kMax},
+      {"Min", BinaryKind::kMin}};
   for (const auto& [name, kind] : kNames) {
     if (op == name) return &kind;
   }
@@ -106,7 +126,8 @@ struct BinaryStep {
   bool swapped = false;
 };
 
-Result<BinaryStep> MakeBinary(const kernels::BinaryFunctions& f, bool commutes, const Dims& out, Dims x, Dims y) {
+Result<BinaryStep> MakeBinary(const kernels::BinaryFunctions& f, bool commutes, const Dims& out,
+                              Dims x, Dims y) {
   BinaryStep s;
   if (commutes && x.count() < y.count()) {
     std::swap(x, y);
@@ -114,12 +135,13 @@ Result<BinaryStep> MakeBinary(const kernels::BinaryFunctions& f, bool commutes, 
   }
   const Dims* const operands[2] = {&x, &y};
   s.plan.Make(out, operands, /*periodic=*/true);
-  if (!s.plan.walk(0) && !s.plan.walk(1) && out.count() != 1) return InvalidArgument("operands that do not broadcast to the output");
-  s.function = s.plan.period()                       ? f.periodic
-               : s.plan.walk(0) && s.plan.walk(1)    ? f.rows
-               : s.plan.walk(0)                      ? f.scalar_y
-               : s.plan.walk(1)                      ? f.scalar_x
-                                                     : f.rows;  // rows of one element
+  if (!s.plan.walk(0) && !s.plan.walk(1) && out.count() != 1)
+    return InvalidArgument("operands that do not broadcast to the output");
+  s.function = s.plan.period()                    ? f.periodic
+               : s.plan.walk(0) && s.plan.walk(1) ? f.rows
+               : s.plan.walk(0)                   ? f.scalar_y
+               : s.plan.walk(1)                   ? f.scalar_x
+                                                  : f.rows;  // rows of one element
   return s;
 }
 
@@ -135,7 +157,9 @@ Status BuildUnary(Builder& b) {
   b.Run([=](const RunContext& c) {
     const float* x = c.in<float>(0);
     float* y = c.out<float>();
-    c.parallel.ParallelFor(n, kGrain / 2, [&](int64_t begin, int64_t end) { f(x + begin, y + begin, end - begin, call.a, call.b); });
+    c.parallel.ParallelFor(n, kGrain / 2, [&](int64_t begin, int64_t end) {
+      f(x + begin, y + begin, end - begin, call.a, call.b);
+    });
     return OkStatus();
   });
   return OkStatus();
@@ -154,9 +178,12 @@ Status BuildBinary(Builder& b) {
   SLIPWAY_ASSIGN_OR_RETURN(const Dims y, OperandDims(b, 1));
   const kernels::EltwiseKernels& k = kernels::GetEltwise(b.isa());
   const bool commutes = *kind == BinaryKind::kAdd || *kind == BinaryKind::kMul;
-  SLIPWAY_ASSIGN_OR_RETURN(const BinaryStep s, MakeBinary(k.binary[static_cast<int>(*kind)], commutes, PhysicalDims(b.out_dims(), b.out_layout()), x, y));
+  SLIPWAY_ASSIGN_OR_RETURN(const BinaryStep s,
+                           MakeBinary(k.binary[static_cast<int>(*kind)], commutes,
+                                      PhysicalDims(b.out_dims(), b.out_layout()), x, y));
   const UnaryCall call = FromActivation(activation);
-  const auto act = call.kind == UnaryKind::kIdentity ? nullptr : k.unary[static_cast<int>(call.kind)];
+  const auto act =
+      call.kind == UnaryKind::kIdentity ? nullptr : k.unary[static_cast<int>(call.kind)];
   b.Run([=](const RunContext& c) {
     const float* px = c.in<float>(s.swapped ? 1 : 0);
     const float* py = c.in<float>(s.swapped ? 0 : 1);
@@ -189,17 +216,21 @@ Status BuildVariadic(Builder& b) {
   if (dims.size() == 1) {
     SLIPWAY_RETURN_IF_ERROR(b.NeedLikeOutput(0));
     b.Run([=](const RunContext& c) {
-      c.parallel.ParallelFor(count, kGrain, [&](int64_t begin, int64_t end) { affine(c.in<float>(0) + begin, c.out<float>() + begin, end - begin, 1, 0); });
+      c.parallel.ParallelFor(count, kGrain, [&](int64_t begin, int64_t end) {
+        affine(c.in<float>(0) + begin, c.out<float>() + begin, end - begin, 1, 0);
+      });
       return OkStatus();
     });
     return OkStatus();
   }
   std::vector<BinaryStep> steps;
   for (size_t i = 1; i < dims.size(); ++i) {
-    SLIPWAY_ASSIGN_OR_RETURN(BinaryStep s, MakeBinary(f, i == 1, out, i == 1 ? dims[0] : out, dims[i]));
+    SLIPWAY_ASSIGN_OR_RETURN(BinaryStep s,
+                             MakeBinary(f, i == 1, out, i == 1 ? dims[0] : out, dims[i]));
     steps.push_back(s);
   }
-  // Only the first step reads more than one input, so output 0 may only share input 0's memory when there are two.
+  // Only the first step reads more than one input, so output 0 may only share input 0's memory when
+  // there are two.
   b.Run([steps = std::move(steps), affine, scale, count](const RunContext& c) {
     float* z = c.out<float>();
     for (size_t i = 0; i < steps.size(); ++i) {
@@ -212,7 +243,9 @@ Status BuildVariadic(Builder& b) {
       });
     }
     if (scale != 1.0f) {
-      c.parallel.ParallelFor(count, kGrain, [&](int64_t begin, int64_t end) { affine(z + begin, z + begin, end - begin, scale, 0); });
+      c.parallel.ParallelFor(count, kGrain, [&](int64_t begin, int64_t end) {
+        affine(z + begin, z + begin, end - begin, scale, 0);
+      });
     }
     return OkStatus();
   });
@@ -224,7 +257,8 @@ Status BuildWhere(Builder& b) {
   SLIPWAY_RETURN_IF_ERROR(b.NeedType(0, DType::kBool));
   SLIPWAY_RETURN_IF_ERROR(b.NeedType(1, DType::kFloat32));
   SLIPWAY_RETURN_IF_ERROR(b.NeedType(2, DType::kFloat32));
-  if (b.out_type() != DType::kFloat32) return InvalidArgument("Where: the output has another type than its inputs");
+  if (b.out_type() != DType::kFloat32)
+    return InvalidArgument("Where: the output has another type than its inputs");
   SLIPWAY_ASSIGN_OR_RETURN(const Dims d0, OperandDims(b, 0));
   SLIPWAY_ASSIGN_OR_RETURN(const Dims d1, OperandDims(b, 1));
   SLIPWAY_ASSIGN_OR_RETURN(const Dims d2, OperandDims(b, 2));
@@ -234,7 +268,8 @@ Status BuildWhere(Builder& b) {
   const auto f = kernels::GetEltwise(b.isa()).where;
   b.Run([=](const RunContext& c) {
     plan.Run(c.parallel, [&](int64_t at, int64_t n, const int64_t* o) {
-      f(c.in<uint8_t>(0) + o[0], plan.walk(0), c.in<float>(1) + o[1], plan.walk(1), c.in<float>(2) + o[2], plan.walk(2), c.out<float>() + at, n);
+      f(c.in<uint8_t>(0) + o[0], plan.walk(0), c.in<float>(1) + o[1], plan.walk(1),
+        c.in<float>(2) + o[2], plan.walk(2), c.out<float>() + at, n);
     });
     return OkStatus();
   });
@@ -257,10 +292,10 @@ Status BuildQBinary(Builder& b) {
   const Dims* const operands[2] = {&x, &y};
   RowPlan<2> plan;
   plan.Make(PhysicalDims(b.out_dims(), b.out_layout()), operands, true);
-  const auto walk = plan.period()                     ? kernels::Walk::kPeriodicB
-                    : !plan.walk(1)                   ? kernels::Walk::kScalarB
-                    : !plan.walk(0)                   ? kernels::Walk::kScalarA
-                                                      : kernels::Walk::kRows;
+  const auto walk = plan.period()   ? kernels::Walk::kPeriodicB
+                    : !plan.walk(1) ? kernels::Walk::kScalarB
+                    : !plan.walk(0) ? kernels::Walk::kScalarA
+                                    : kernels::Walk::kRows;
   const int ta = b.in_type(0) == DType::kInt8, tb = b.in_type(1) == DType::kInt8;
   const int ty = b.out_type() == DType::kFloat32 ? 2 : b.out_type() == DType::kInt8;
   const int64_t size = ty == 2 ? 4 : 1;
@@ -270,7 +305,8 @@ Status BuildQBinary(Builder& b) {
     plan.Run(c.parallel, [&](int64_t at, int64_t n, const int64_t* o) {
       uint8_t* z = c.out<uint8_t>() + at * size;
       if (both_fixed) {
-        for (int64_t i = 0; i < n; ++i) f(c.in<uint8_t>(0) + o[0], c.in<uint8_t>(1) + o[1], z + i * size, 1, 1, p);
+        for (int64_t i = 0; i < n; ++i)
+          f(c.in<uint8_t>(0) + o[0], c.in<uint8_t>(1) + o[1], z + i * size, 1, 1, p);
       } else {
         f(c.in<uint8_t>(0) + o[0], c.in<uint8_t>(1) + o[1], z, n, plan.period(), p);
       }

@@ -1,4 +1,5 @@
-// Data movement: every operator becomes a list of strided copies between the physical memories of its tensors, whatever their layouts.
+// Data movement: every operator becomes a list of strided copies between the physical memories of
+// its tensors, whatever their layouts.
 
 #include "engine/kernels/movement/movement.h"
 
@@ -13,7 +14,8 @@ namespace {
 
 using kernels::CopyPlan;
 
-// Where logical element (i0, i1, ...) of a tensor lies. Channels of blocked layouts: i1 / block * stride[1] + i1 % block.
+// Where logical element (i0, i1, ...) of a tensor lies. Channels of blocked layouts: i1 / block *
+// stride[1] + i1 % block.
 struct Physical {
   Dims dims;
   int64_t stride[kMaxRank];
@@ -39,8 +41,8 @@ Physical PhysicalOf(const slipway_tensor& t) {
   return p;
 }
 
-// One dimension of a box: `size` positions, `src_step` of source dimension src_dim and dst_step of destination dimension dst_dim at a time. A dimension of -1 stands
-// still.
+// One dimension of a box: `size` positions, `src_step` of source dimension src_dim and dst_step of
+// destination dimension dst_dim at a time. A dimension of -1 stands still.
 struct BoxAxis {
   int64_t size;
   int src_dim;
@@ -49,10 +51,14 @@ struct BoxAxis {
   int64_t dst_step;
 };
 
-// Collects the axes of a copy and where it starts, in elements. Unsupported when a blocked channel dimension is cut inside a block.
+// Collects the axes of a copy and where it starts, in elements. Unsupported when a blocked channel
+// dimension is cut inside a block.
 class Box {
  public:
-  Box(const slipway_tensor& src, const slipway_tensor& dst) : src_(PhysicalOf(src)), dst_(PhysicalOf(dst)), element_(DTypeBits(static_cast<DType>(src.dtype)) / 8) {}
+  Box(const slipway_tensor& src, const slipway_tensor& dst)
+      : src_(PhysicalOf(src)),
+        dst_(PhysicalOf(dst)),
+        element_(DTypeBits(static_cast<DType>(src.dtype)) / 8) {}
 
   Status Start(int src_dim, int64_t src_at, int dst_dim, int64_t dst_at) {
     if (src_dim >= 0) SLIPWAY_RETURN_IF_ERROR(Offset(src_, src_dim, src_at, src_offset_));
@@ -60,26 +66,31 @@ class Box {
     return OkStatus();
   }
   Status Add(const BoxAxis& a) {
-    const bool src_blocked = a.src_dim == 1 && src_.block > 1, dst_blocked = a.dst_dim == 1 && dst_.block > 1;
-    const int64_t s = a.src_dim < 0 ? 0 : src_.stride[a.src_dim] * a.src_step, d = a.dst_dim < 0 ? 0 : dst_.stride[a.dst_dim] * a.dst_step;
+    const bool src_blocked = a.src_dim == 1 && src_.block > 1,
+               dst_blocked = a.dst_dim == 1 && dst_.block > 1;
+    const int64_t s = a.src_dim < 0 ? 0 : src_.stride[a.src_dim] * a.src_step,
+                  d = a.dst_dim < 0 ? 0 : dst_.stride[a.dst_dim] * a.dst_step;
     if ((!src_blocked && !dst_blocked) || a.size == 1) {
       axes_.push_back({a.size, s, d});
       return OkStatus();
     }
     const int64_t block = src_blocked ? src_.block : dst_.block;
-    if ((src_blocked && dst_blocked && src_.block != dst_.block) || a.size % block != 0 || (src_blocked && a.src_step != 1) ||
-        (dst_blocked && a.dst_step != 1)) {
+    if ((src_blocked && dst_blocked && src_.block != dst_.block) || a.size % block != 0 ||
+        (src_blocked && a.src_step != 1) || (dst_blocked && a.dst_step != 1)) {
       return Unsupported("channels that are cut inside a block of the layout");
     }
-    axes_.push_back({a.size / block, src_blocked ? src_.stride[1] : s * block, dst_blocked ? dst_.stride[1] : d * block});
+    axes_.push_back({a.size / block, src_blocked ? src_.stride[1] : s * block,
+                     dst_blocked ? dst_.stride[1] : d * block});
     axes_.push_back({block, src_blocked ? 1 : s, dst_blocked ? 1 : d});
     return OkStatus();
   }
-  // The whole source, dimension by dimension, at `at` of the destination's dimension `dim` (-1: none).
+  // The whole source, dimension by dimension, at `at` of the destination's dimension `dim` (-1:
+  // none).
   Status AddAll(int dim = -1, int64_t src_at = 0, int64_t dst_at = 0, int64_t size = -1) {
     if (dim >= 0) SLIPWAY_RETURN_IF_ERROR(Start(dim, src_at, dim, dst_at));
     for (int i = 0; i < src_.dims.rank(); ++i) {
-      SLIPWAY_RETURN_IF_ERROR(Add({i == dim && size >= 0 ? size : src_.dims[static_cast<size_t>(i)], i, 1, i, 1}));
+      SLIPWAY_RETURN_IF_ERROR(
+          Add({i == dim && size >= 0 ? size : src_.dims[static_cast<size_t>(i)], i, 1, i, 1}));
     }
     return OkStatus();
   }
@@ -88,13 +99,16 @@ class Box {
     CopyPlan plan;
     int64_t src_bytes, dst_bytes;  // where it starts
   };
-  Copy Finish() const { return {CopyPlan(element_, axes_), src_offset_ * element_, dst_offset_ * element_}; }
+  Copy Finish() const {
+    return {CopyPlan(element_, axes_), src_offset_ * element_, dst_offset_ * element_};
+  }
   const std::vector<CopyPlan::Axis>& axes() const { return axes_; }
 
  private:
   static Status Offset(const Physical& p, int dim, int64_t at, int64_t& offset) {
     if (dim == 1 && p.block > 1) {
-      if (at % p.block != 0) return Unsupported("channels that are cut inside a block of the layout");
+      if (at % p.block != 0)
+        return Unsupported("channels that are cut inside a block of the layout");
       at /= p.block;
     }
     offset += at * p.stride[dim];
@@ -114,26 +128,33 @@ struct Job {
 
 Status CheckTypes(const Builder& b, size_t inputs, size_t outputs) {
   const int bits = DTypeBits(b.in_type(0));
-  if (bits != 8 && bits != 16 && bits != 32 && bits != 64) return Unsupported(std::string(DTypeName(b.in_type(0))) + " elements");
+  if (bits != 8 && bits != 16 && bits != 32 && bits != 64)
+    return Unsupported(std::string(DTypeName(b.in_type(0))) + " elements");
   for (size_t i = 0; i < inputs; ++i) {
-    if (b.in_type(i) != b.in_type(0)) return InvalidArgument(b.op() + ": inputs of different types");
+    if (b.in_type(i) != b.in_type(0))
+      return InvalidArgument(b.op() + ": inputs of different types");
   }
   for (size_t i = 0; i < outputs; ++i) {
-    if (b.out_type(i) != b.in_type(0)) return InvalidArgument(b.op() + ": the output has another type than the input");
+    if (b.out_type(i) != b.in_type(0))
+      return InvalidArgument(b.op() + ": the output has another type than the input");
   }
   return OkStatus();
 }
 
 Status RunJobs(Builder& b, std::vector<Job> jobs) {
   b.Run([jobs = std::move(jobs)](const RunContext& c) {
-    for (const Job& j : jobs) j.copy.plan.Run(c.in<uint8_t>(j.input) + j.copy.src_bytes, c.out<uint8_t>(j.output) + j.copy.dst_bytes, &c.parallel);
+    for (const Job& j : jobs)
+      j.copy.plan.Run(c.in<uint8_t>(j.input) + j.copy.src_bytes,
+                      c.out<uint8_t>(j.output) + j.copy.dst_bytes, &c.parallel);
     return OkStatus();
   });
   return OkStatus();
 }
 
 Status NeedRank(const Builder& b, bool ok) {
-  return ok ? OkStatus() : InvalidArgument(b.op() + ": input " + b.in_dims().ToString() + " and output " + b.out_dims().ToString() + " do not fit");
+  return ok ? OkStatus()
+            : InvalidArgument(b.op() + ": input " + b.in_dims().ToString() + " and output " +
+                              b.out_dims().ToString() + " do not fit");
 }
 
 }  // namespace
@@ -144,19 +165,23 @@ Status BuildTranspose(Builder& b) {
   const Dims x = b.in_dims(), y = b.out_dims();
   SLIPWAY_RETURN_IF_ERROR(NeedRank(b, x.rank() == y.rank()));
   const auto perm = b.attributes().Ints("perm");
-  if (!perm.empty() && static_cast<int>(perm.size()) != x.rank()) return InvalidArgument("perm has the wrong length");
+  if (!perm.empty() && static_cast<int>(perm.size()) != x.rank())
+    return InvalidArgument("perm has the wrong length");
   Box box(b.input(0), b.output());
   bool used[kMaxRank] = {};
   for (int i = 0; i < x.rank(); ++i) {
     const int64_t from = perm.empty() ? x.rank() - 1 - i : perm[static_cast<size_t>(i)];
-    if (from < 0 || from >= x.rank() || used[from]) return InvalidArgument("perm is no permutation");
+    if (from < 0 || from >= x.rank() || used[from])
+      return InvalidArgument("perm is no permutation");
     used[from] = true;
     SLIPWAY_RETURN_IF_ERROR(NeedRank(b, x[static_cast<size_t>(from)] == y[static_cast<size_t>(i)]));
     SLIPWAY_RETURN_IF_ERROR(box.Add({y[static_cast<size_t>(i)], static_cast<int>(from), 1, i, 1}));
   }
   // The same bytes when every axis steps alike.
   const auto& axes = box.axes();
-  if (std::all_of(axes.begin(), axes.end(), [](const CopyPlan::Axis& a) { return a.size == 1 || a.src == a.dst; })) b.SetView();
+  if (std::all_of(axes.begin(), axes.end(),
+                  [](const CopyPlan::Axis& a) { return a.size == 1 || a.src == a.dst; }))
+    b.SetView();
   return RunJobs(b, {{box.Finish(), 0, 0}});
 }
 
@@ -222,7 +247,8 @@ Status BuildSlice(Builder& b) {
   if (b.Has(4)) {
     SLIPWAY_ASSIGN_OR_RETURN(steps, b.Ints(4));
   }
-  if (ends.size() != starts.size() || axes.size() != starts.size() || steps.size() != starts.size()) return InvalidArgument("Slice: lists of different lengths");
+  if (ends.size() != starts.size() || axes.size() != starts.size() || steps.size() != starts.size())
+    return InvalidArgument("Slice: lists of different lengths");
   int64_t from[kMaxRank] = {}, step[kMaxRank];
   std::fill(step, step + kMaxRank, 1);
   for (size_t i = 0; i < starts.size(); ++i) {
@@ -242,7 +268,9 @@ Status BuildSlice(Builder& b) {
     const size_t k = static_cast<size_t>(i);
     // The last element must lie inside; the output's extent comes from inference.
     const auto reach = CheckedMul(y[k] - 1, step[i]);
-    SLIPWAY_RETURN_IF_ERROR(NeedRank(b, reach && *reach < x[k] && *reach > -x[k] && from[i] + *reach >= 0 && from[i] + *reach < x[k] && from[i] < x[k]));
+    SLIPWAY_RETURN_IF_ERROR(NeedRank(b, reach && *reach < x[k] && *reach > -x[k] &&
+                                            from[i] + *reach >= 0 && from[i] + *reach < x[k] &&
+                                            from[i] < x[k]));
     SLIPWAY_RETURN_IF_ERROR(box.Start(i, from[i], -1, 0));
     SLIPWAY_RETURN_IF_ERROR(box.Add({y[k], i, step[i], i, 1}));
   }
@@ -252,7 +280,8 @@ Status BuildSlice(Builder& b) {
 Status BuildPad(Builder& b) {
   SLIPWAY_RETURN_IF_ERROR(b.Need(2));
   SLIPWAY_RETURN_IF_ERROR(CheckTypes(b, 1, 1));
-  if (b.attributes().String("mode", "constant") != "constant") return Unsupported("mode " + std::string(b.attributes().String("mode", "")));
+  if (b.attributes().String("mode", "constant") != "constant")
+    return Unsupported("mode " + std::string(b.attributes().String("mode", "")));
   if (b.Has(3)) return Unsupported("axes");
   const Dims x = b.in_dims(), y = b.out_dims();
   SLIPWAY_RETURN_IF_ERROR(NeedRank(b, x.rank() == y.rank()));
@@ -263,11 +292,13 @@ Status BuildPad(Builder& b) {
   if (b.Has(2)) {
     const void* data = b.ConstantData(2);
     if (!data) return Unsupported("a padding value that is no constant");
-    if (b.in_type(2) != b.in_type() || b.in_dims(2).count() != 1) return InvalidArgument("Pad: the value does not fit");
+    if (b.in_type(2) != b.in_type() || b.in_dims(2).count() != 1)
+      return InvalidArgument("Pad: the value does not fit");
     std::memcpy(&value, data, static_cast<size_t>(element));
   }
   const int block = format::ChannelBlock(b.out_layout());
-  if (block > 1 && y[1] % block != 0 && value != 0) return Unsupported("channels that do not fill the blocks");
+  if (block > 1 && y[1] % block != 0 && value != 0)
+    return Unsupported("channels that do not fill the blocks");
   Box box(b.input(0), b.output());
   for (int i = 0; i < x.rank(); ++i) {
     const size_t k = static_cast<size_t>(i);
@@ -279,7 +310,8 @@ Status BuildPad(Builder& b) {
   const int64_t count = b.Physical(b.output());
   b.Run([=, copy = box.Finish()](const RunContext& c) {
     kernels::Fill(c.out<uint8_t>(), count, &value, element, &c.parallel);
-    copy.plan.Run(c.in<uint8_t>(0) + copy.src_bytes, c.out<uint8_t>() + copy.dst_bytes, &c.parallel);
+    copy.plan.Run(c.in<uint8_t>(0) + copy.src_bytes, c.out<uint8_t>() + copy.dst_bytes,
+                  &c.parallel);
     return OkStatus();
   });
   return OkStatus();
@@ -292,21 +324,32 @@ Status BuildGather(Builder& b) {
   const Dims x = b.in_dims(), y = b.out_dims(), indices = b.in_dims(1);
   SLIPWAY_ASSIGN_OR_RETURN(const int axis, Builder::Axis(b.attributes().Int("axis", 0), x.rank()));
   const DType type = b.in_type(1);
-  if (type != DType::kInt64 && type != DType::kInt32) return Unsupported(std::string(DTypeName(type)) + " indices");
-  const int64_t outer = x.count(0, axis), n = x[static_cast<size_t>(axis)], inner = x.count(axis + 1, x.rank()), count = indices.count();
+  if (type != DType::kInt64 && type != DType::kInt32)
+    return Unsupported(std::string(DTypeName(type)) + " indices");
+  const int64_t outer = x.count(0, axis), n = x[static_cast<size_t>(axis)],
+                inner = x.count(axis + 1, x.rank()), count = indices.count();
   SLIPWAY_RETURN_IF_ERROR(NeedRank(b, y.count() == outer * count * inner));
   const size_t bytes = static_cast<size_t>(inner * (DTypeBits(b.in_type()) / 8));
   b.Run([=](const RunContext& c) -> Status {
-    auto at = [&](int64_t i) { return type == DType::kInt64 ? c.in<int64_t>(1)[i] : c.in<int32_t>(1)[i]; };
+    auto at = [&](int64_t i) {
+      return type == DType::kInt64 ? c.in<int64_t>(1)[i] : c.in<int32_t>(1)[i];
+    };
     for (int64_t i = 0; i < count; ++i) {
-      if (at(i) < -n || at(i) >= n) return InvalidArgument("Gather: index " + std::to_string(at(i)) + " is outside " + std::to_string(n) + " elements");
+      if (at(i) < -n || at(i) >= n)
+        return InvalidArgument("Gather: index " + std::to_string(at(i)) + " is outside " +
+                               std::to_string(n) + " elements");
     }
-    c.parallel.ParallelFor(outer * count, std::max<int64_t>(1, 32768 / std::max<int64_t>(1, static_cast<int64_t>(bytes))), [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        const int64_t index = at(i % count), row = i / count * n + (index < 0 ? index + n : index);
-        std::memcpy(c.out<uint8_t>() + static_cast<size_t>(i) * bytes, c.in<uint8_t>(0) + static_cast<size_t>(row) * bytes, bytes);
-      }
-    });
+    c.parallel.ParallelFor(
+        outer * count,
+        std::max<int64_t>(1, 32768 / std::max<int64_t>(1, static_cast<int64_t>(bytes))),
+        [&](int64_t begin, int64_t end) {
+          for (int64_t i = begin; i < end; ++i) {
+            const int64_t index = at(i % count),
+                          row = i / count * n + (index < 0 ? index + n : index);
+            std::memcpy(c.out<uint8_t>() + static_cast<size_t>(i) * bytes,
+                        c.in<uint8_t>(0) + static_cast<size_t>(row) * bytes, bytes);
+          }
+        });
     return OkStatus();
   });
   return OkStatus();
@@ -321,7 +364,8 @@ Status BuildExpand(Builder& b) {
   Box box(b.input(0), b.output());
   const int lead = y.rank() - x.rank();
   for (int i = 0; i < y.rank(); ++i) {
-    const int64_t n = y[static_cast<size_t>(i)], from = i < lead ? 1 : x[static_cast<size_t>(i - lead)];
+    const int64_t n = y[static_cast<size_t>(i)],
+                  from = i < lead ? 1 : x[static_cast<size_t>(i - lead)];
     SLIPWAY_RETURN_IF_ERROR(NeedRank(b, from == 1 || from == n));
     SLIPWAY_RETURN_IF_ERROR(box.Add({n, from == 1 ? -1 : i - lead, 1, i, 1}));
   }
@@ -352,13 +396,19 @@ Status BuildDepthToSpace(Builder& b) {
   const Dims x = b.in_dims(), y = b.out_dims();
   const Dims &deep = depth ? x : y, &wide = depth ? y : x;
   const int64_t s = b.attributes().Int("blocksize", 0);
-  if (format::ChannelBlock(b.in_layout()) > 1 || format::ChannelBlock(b.out_layout()) > 1) return Unsupported("a blocked layout");
-  SLIPWAY_RETURN_IF_ERROR(NeedRank(b, x.rank() == 4 && y.rank() == 4 && s > 0 && s < 65536 && x[0] == y[0] && deep[1] == wide[1] * s * s && wide[2] == deep[2] * s && wide[3] == deep[3] * s));
-  // Positions [n, i, j, c, h, w] of block (i, j): deep channel (i * s + j) * C + c, or (c * s + i) * s + j in mode CRD.
-  const int64_t c = wide[1], i_step = depth && crd ? s : s * c, j_step = depth && crd ? 1 : c, c_step = depth && crd ? s * s : 1;
+  if (format::ChannelBlock(b.in_layout()) > 1 || format::ChannelBlock(b.out_layout()) > 1)
+    return Unsupported("a blocked layout");
+  SLIPWAY_RETURN_IF_ERROR(NeedRank(b, x.rank() == 4 && y.rank() == 4 && s > 0 && s < 65536 &&
+                                          x[0] == y[0] && deep[1] == wide[1] * s * s &&
+                                          wide[2] == deep[2] * s && wide[3] == deep[3] * s));
+  // Positions [n, i, j, c, h, w] of block (i, j): deep channel (i * s + j) * C + c, or (c * s + i)
+  // * s + j in mode CRD.
+  const int64_t c = wide[1], i_step = depth && crd ? s : s * c, j_step = depth && crd ? 1 : c,
+                c_step = depth && crd ? s * s : 1;
   Box box(b.input(0), b.output());
   auto add = [&](int64_t size, int deep_dim, int64_t deep_step, int wide_dim, int64_t wide_step) {
-    return depth ? box.Add({size, deep_dim, deep_step, wide_dim, wide_step}) : box.Add({size, wide_dim, wide_step, deep_dim, deep_step});
+    return depth ? box.Add({size, deep_dim, deep_step, wide_dim, wide_step})
+                 : box.Add({size, wide_dim, wide_step, deep_dim, deep_step});
   };
   SLIPWAY_RETURN_IF_ERROR(add(x[0], 0, 1, 0, 1));
   SLIPWAY_RETURN_IF_ERROR(add(c, 1, c_step, 1, 1));
@@ -369,7 +419,8 @@ Status BuildDepthToSpace(Builder& b) {
   return RunJobs(b, {{box.Finish(), 0, 0}});
 }
 
-// Reshape and its relatives: the same bytes when both tensors are plain, have the same layout and channels, or have one position only.
+// Reshape and its relatives: the same bytes when both tensors are plain, have the same layout and
+// channels, or have one position only.
 Status BuildView(Builder& b) {
   SLIPWAY_RETURN_IF_ERROR(b.Need(1));
   SLIPWAY_RETURN_IF_ERROR(CheckTypes(b, 1, 1));
@@ -381,16 +432,20 @@ Status BuildView(Builder& b) {
   const Layout from = b.in_layout(), to = b.out_layout();
   if (from != Layout::kPlain || to != Layout::kPlain) {
     const bool heads = x.rank() >= 2 && y.rank() >= 2 && x[0] == y[0] && x[1] == y[1];
-    const bool full = heads && x[1] % format::ChannelBlock(from) == 0 && x[1] % format::ChannelBlock(to) == 0;
-    if (!(heads && from == to) && !(full && x.count(2, x.rank()) == 1)) return Unsupported("another order of the elements in this layout");
+    const bool full =
+        heads && x[1] % format::ChannelBlock(from) == 0 && x[1] % format::ChannelBlock(to) == 0;
+    if (!(heads && from == to) && !(full && x.count(2, x.rank()) == 1))
+      return Unsupported("another order of the elements in this layout");
   }
   b.SetView();
   const int64_t bytes = b.Physical(b.output()) * (DTypeBits(b.out_type()) / 8);
-  if (b.Physical(b.input(0)) != b.Physical(b.output())) return Unsupported("another size in this layout");
+  if (b.Physical(b.input(0)) != b.Physical(b.output()))
+    return Unsupported("another size in this layout");
   const CopyPlan::Axis axis{bytes, 1, 1};
   const CopyPlan plan(1, {&axis, 1});
   b.Run([=](const RunContext& c) {
-    if (c.in<uint8_t>(0) != c.out<uint8_t>()) plan.Run(c.in<uint8_t>(0), c.out<uint8_t>(), &c.parallel);
+    if (c.in<uint8_t>(0) != c.out<uint8_t>())
+      plan.Run(c.in<uint8_t>(0), c.out<uint8_t>(), &c.parallel);
     return OkStatus();
   });
   return OkStatus();

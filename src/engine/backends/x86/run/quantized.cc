@@ -1,4 +1,7 @@
-// Integer operators beside convolution: quantize, dequantize, rescale, lookup, average pooling. Bit-exact with model/ops.
+// Integer operators beside convolution: quantize, dequantize, rescale, lookup, average pooling.
+// Bit-exact with model/ops.
+
+#include "model/ops/quantized.h"
 
 #include <algorithm>
 #include <cmath>
@@ -7,7 +10,6 @@
 #include "engine/backends/x86/run/broadcast.h"
 #include "engine/kernels/quant/quant.h"
 #include "model/ops/quantize.h"
-#include "model/ops/quantized.h"
 #include "model/ops/window.h"
 
 namespace slipway::backends::x86 {
@@ -23,12 +25,15 @@ struct Scales {
   int64_t count = 1;
 };
 
-// Scales and zero points of Quantize and Dequantize as constants: one, or one a channel (dimension 1).
-Status ReadScales(Builder& b, const ops::QuantParams& q, std::vector<float>& scales, std::vector<int32_t>& zeros) {
+// Scales and zero points of Quantize and Dequantize as constants: one, or one a channel (dimension
+// 1).
+Status ReadScales(Builder& b, const ops::QuantParams& q, std::vector<float>& scales,
+                  std::vector<int32_t>& zeros) {
   if (q.kind != ops::QuantKind::kAffine) return Unsupported("a kind other than affine");
   if (q.group != 0) return Unsupported("groups");
   const float* s = static_cast<const float*>(b.ConstantData(1));
-  if (!s || b.in_type(1) != DType::kFloat32) return Unsupported("scales that are no float32 constants");
+  if (!s || b.in_type(1) != DType::kFloat32)
+    return Unsupported("scales that are no float32 constants");
   const int64_t n = b.in_dims(1).count();
   const Dims x = b.in_dims();
   if (n != 1) {
@@ -44,9 +49,11 @@ Status ReadScales(Builder& b, const ops::QuantParams& q, std::vector<float>& sca
   if (b.Has(2)) {
     const void* z = b.ConstantData(2);
     if (!z || !IsCode(b.in_type(2))) return Unsupported("zero points that are no 8-bit constants");
-    if (b.in_dims(2).count() != n) return InvalidArgument("scales and zero points differ in number");
+    if (b.in_dims(2).count() != n)
+      return InvalidArgument("scales and zero points differ in number");
     for (size_t i = 0; i < zeros.size(); ++i) {
-      zeros[i] = b.in_type(2) == DType::kInt8 ? static_cast<const int8_t*>(z)[i] : static_cast<const uint8_t*>(z)[i];
+      zeros[i] = b.in_type(2) == DType::kInt8 ? static_cast<const int8_t*>(z)[i]
+                                              : static_cast<const uint8_t*>(z)[i];
     }
   }
   return OkStatus();
@@ -56,16 +63,20 @@ Status ReadScales(Builder& b, const ops::QuantParams& q, std::vector<float>& sca
 template <typename F>
 void ForRuns(Parallel& parallel, int64_t total, int64_t channels, int64_t plane, const F& f) {
   if (channels == 1) {
-    parallel.ParallelFor(total, kGrain, [&](int64_t begin, int64_t end) { f(begin, end - begin, 0); });
+    parallel.ParallelFor(total, kGrain,
+                         [&](int64_t begin, int64_t end) { f(begin, end - begin, 0); });
     return;
   }
-  parallel.ParallelFor(total / std::max<int64_t>(plane, 1), std::max<int64_t>(1, kGrain / std::max<int64_t>(plane, 1)), [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) f(i * plane, plane, i % channels);
-  });
+  parallel.ParallelFor(total / std::max<int64_t>(plane, 1),
+                       std::max<int64_t>(1, kGrain / std::max<int64_t>(plane, 1)),
+                       [&](int64_t begin, int64_t end) {
+                         for (int64_t i = begin; i < end; ++i) f(i * plane, plane, i % channels);
+                       });
 }
 
 Status CheckPerChannel(const Builder& b, bool per_channel) {
-  if (per_channel && b.out_layout() != Layout::kPlain) return Unsupported("scales a channel in a layout other than plain");
+  if (per_channel && b.out_layout() != Layout::kPlain)
+    return Unsupported("scales a channel in a layout other than plain");
   return OkStatus();
 }
 
@@ -76,8 +87,10 @@ Status BuildQuantize(Builder& b) {
   SLIPWAY_RETURN_IF_ERROR(b.NeedType(0, DType::kFloat32));
   if (!IsCode(b.out_type())) return Unsupported(std::string(DTypeName(b.out_type())) + " output");
   SLIPWAY_ASSIGN_OR_RETURN(const ops::QuantParams q, ops::ParseQuant(b.attributes(), 16));
-  if (q.rounding != ops::QuantRounding::kHalfEven) return Unsupported("a rounding other than half_even");
-  if (q.bits > 8 || q.is_signed != (b.out_type() == DType::kInt8)) return InvalidArgument("the output type does not fit the codes");
+  if (q.rounding != ops::QuantRounding::kHalfEven)
+    return Unsupported("a rounding other than half_even");
+  if (q.bits > 8 || q.is_signed != (b.out_type() == DType::kInt8))
+    return InvalidArgument("the output type does not fit the codes");
   SLIPWAY_RETURN_IF_ERROR(b.NeedLikeOutput(0));
   std::vector<float> scales;
   std::vector<int32_t> zeros;
@@ -89,9 +102,11 @@ Status BuildQuantize(Builder& b) {
   const int64_t total = b.Physical(b.output()), channels = static_cast<int64_t>(scales.size());
   const int64_t plane = channels > 1 ? b.in_dims().count(2, b.in_dims().rank()) : 0;
   const auto f = kernels::GetQuant(b.isa()).quantize[CodeIndex(b.out_type())];
-  b.Run([=, scales = std::move(scales), zeros = std::move(zeros), range = q.range](const RunContext& c) {
+  b.Run([=, scales = std::move(scales), zeros = std::move(zeros),
+         range = q.range](const RunContext& c) {
     ForRuns(c.parallel, total, channels, plane, [&](int64_t at, int64_t n, int64_t s) {
-      f(c.in<float>(0) + at, c.out<uint8_t>() + at, n, scales[static_cast<size_t>(s)], {zeros[static_cast<size_t>(s)], range.lo, range.hi});
+      f(c.in<float>(0) + at, c.out<uint8_t>() + at, n, scales[static_cast<size_t>(s)],
+        {zeros[static_cast<size_t>(s)], range.lo, range.hi});
     });
     return OkStatus();
   });
@@ -101,7 +116,8 @@ Status BuildQuantize(Builder& b) {
 Status BuildDequantize(Builder& b) {
   SLIPWAY_RETURN_IF_ERROR(b.Need(2));
   if (!IsCode(b.in_type())) return Unsupported(std::string(DTypeName(b.in_type())) + " input");
-  if (b.out_type() != DType::kFloat32) return Unsupported(std::string(DTypeName(b.out_type())) + " output");
+  if (b.out_type() != DType::kFloat32)
+    return Unsupported(std::string(DTypeName(b.out_type())) + " output");
   SLIPWAY_ASSIGN_OR_RETURN(const ops::QuantParams q, ops::ParseQuant(b.attributes(), 32));
   SLIPWAY_RETURN_IF_ERROR(b.NeedLikeOutput(0));
   std::vector<float> scales;
@@ -113,7 +129,8 @@ Status BuildDequantize(Builder& b) {
   const auto f = kernels::GetQuant(b.isa()).dequantize[CodeIndex(b.in_type())];
   b.Run([=, scales = std::move(scales), zeros = std::move(zeros)](const RunContext& c) {
     ForRuns(c.parallel, total, channels, plane, [&](int64_t at, int64_t n, int64_t s) {
-      f(c.in<uint8_t>(0) + at, c.out<float>() + at, n, zeros[static_cast<size_t>(s)], scales[static_cast<size_t>(s)]);
+      f(c.in<uint8_t>(0) + at, c.out<float>() + at, n, zeros[static_cast<size_t>(s)],
+        scales[static_cast<size_t>(s)]);
     });
     return OkStatus();
   });
@@ -122,15 +139,19 @@ Status BuildDequantize(Builder& b) {
 
 Status BuildQRescale(Builder& b) {
   SLIPWAY_RETURN_IF_ERROR(b.Need(1));
-  SLIPWAY_ASSIGN_OR_RETURN(const ops::Requantizer to, ops::MakeRequantizer(b.attributes(), b.out_type()));
-  SLIPWAY_ASSIGN_OR_RETURN(const int32_t zero, ops::ReadZeroPoint(b.attributes(), "x_zero_point", b.in_type()));
+  SLIPWAY_ASSIGN_OR_RETURN(const ops::Requantizer to,
+                           ops::MakeRequantizer(b.attributes(), b.out_type()));
+  SLIPWAY_ASSIGN_OR_RETURN(const int32_t zero,
+                           ops::ReadZeroPoint(b.attributes(), "x_zero_point", b.in_type()));
   SLIPWAY_RETURN_IF_ERROR(b.NeedLikeOutput(0));
   const float multiplier = b.attributes().Float("multiplier", 1);
   const int64_t n = b.Physical(b.output()), size = b.out_type() == DType::kFloat32 ? 4 : 1;
-  const auto f = kernels::GetQuant(b.isa()).rescale[CodeIndex(b.in_type())][CodeIndex(b.out_type())];
+  const auto f =
+      kernels::GetQuant(b.isa()).rescale[CodeIndex(b.in_type())][CodeIndex(b.out_type())];
   b.Run([=](const RunContext& c) {
     c.parallel.ParallelFor(n, kGrain, [&](int64_t begin, int64_t end) {
-      f(c.in<uint8_t>(0) + begin, c.out<uint8_t>() + begin * size, end - begin, zero, multiplier, {to.zero_point, to.lo, to.hi});
+      f(c.in<uint8_t>(0) + begin, c.out<uint8_t>() + begin * size, end - begin, zero, multiplier,
+        {to.zero_point, to.lo, to.hi});
     });
     return OkStatus();
   });
@@ -140,7 +161,8 @@ Status BuildQRescale(Builder& b) {
 Status BuildQLookup(Builder& b) {
   SLIPWAY_RETURN_IF_ERROR(b.Need(2));
   if (!IsCode(b.in_type())) return Unsupported(std::string(DTypeName(b.in_type())) + " input");
-  if (!IsCode(b.out_type()) || b.in_type(1) != b.out_type()) return Unsupported("a table that is not of 8-bit codes");
+  if (!IsCode(b.out_type()) || b.in_type(1) != b.out_type())
+    return Unsupported("a table that is not of 8-bit codes");
   if (b.in_dims(1).count() != 256) return InvalidArgument("the table must have 256 elements");
   SLIPWAY_RETURN_IF_ERROR(b.NeedLikeOutput(0));
   const int64_t n = b.Physical(b.output());
@@ -166,7 +188,8 @@ struct PoolRun {
   int x_type, y_type;
   const kernels::QuantKernels* k;
 
-  // Taps [lo, hi) of dimension d at output position o inside the input; `padded` inside input plus padding.
+  // Taps [lo, hi) of dimension d at output position o inside the input; `padded` inside input plus
+  // padding.
   struct Taps {
     int64_t start, lo, hi, padded;
   };
@@ -174,7 +197,8 @@ struct PoolRun {
     Taps t;
     t.start = o * w.stride[d] - w.pad_begin[d];
     auto below = [&](int64_t limit) {
-      const int64_t n = t.start >= limit ? 0 : (limit - t.start + w.dilation[d] - 1) / w.dilation[d];
+      const int64_t n =
+          t.start >= limit ? 0 : (limit - t.start + w.dilation[d] - 1) / w.dilation[d];
       return std::min(n, w.kernel[d]);
     };
     t.lo = below(0);
@@ -185,27 +209,36 @@ struct PoolRun {
 };
 
 // Output rows [begin, end) of all images, channels last: sums of whole pixels.
-void PoolRows(const PoolRun& p, const uint8_t* x, uint8_t* y, int32_t* sums, int64_t begin, int64_t end) {
+void PoolRows(const PoolRun& p, const uint8_t* x, uint8_t* y, int32_t* sums, int64_t begin,
+              int64_t end) {
   const int64_t size = p.y_type == 2 ? 4 : 1;
   for (int64_t i = begin; i < end; ++i) {
     const int64_t n = i / p.out_plane, o = i % p.out_plane;
-    const PoolRun::Taps a = p.TapsAt(0, o / p.w.out[2] / p.w.out[1]), b = p.TapsAt(1, o / p.w.out[2] % p.w.out[1]), c = p.TapsAt(2, o % p.w.out[2]);
+    const PoolRun::Taps a = p.TapsAt(0, o / p.w.out[2] / p.w.out[1]),
+                        b = p.TapsAt(1, o / p.w.out[2] % p.w.out[1]),
+                        c = p.TapsAt(2, o % p.w.out[2]);
     std::memset(sums, 0, static_cast<size_t>(p.channels) * 4);
     const int64_t taps = (a.hi - a.lo) * (b.hi - b.lo) * (c.hi - c.lo);
     for (int64_t d = a.lo; d < a.hi; ++d) {
       for (int64_t h = b.lo; h < b.hi; ++h) {
-        const int64_t row = ((a.start + d * p.w.dilation[0]) * p.w.in[1] + b.start + h * p.w.dilation[1]) * p.w.in[2];
+        const int64_t row =
+            ((a.start + d * p.w.dilation[0]) * p.w.in[1] + b.start + h * p.w.dilation[1]) *
+            p.w.in[2];
         for (int64_t v = c.lo; v < c.hi; ++v) {
-          p.k->accumulate[p.x_type](x + ((n * p.plane) + row + c.start + v * p.w.dilation[2]) * p.channels, sums, p.channels);
+          p.k->accumulate[p.x_type](
+              x + ((n * p.plane) + row + c.start + v * p.w.dilation[2]) * p.channels, sums,
+              p.channels);
         }
       }
     }
     const int64_t count = p.include_pad ? a.padded * b.padded * c.padded : taps;
-    const int32_t correction = static_cast<int32_t>(static_cast<uint32_t>(taps) * static_cast<uint32_t>(p.zero));
+    const int32_t correction =
+        static_cast<int32_t>(static_cast<uint32_t>(taps) * static_cast<uint32_t>(p.zero));
     if (count == 0 || correction != 0) {
       for (int64_t ch = 0; ch < p.channels; ++ch) sums[ch] = count == 0 ? 0 : sums[ch] - correction;
     }
-    p.k->from_sums[p.y_type](sums, y + i * p.channels * size, p.channels, count == 0 ? 0.0f : p.multiplier / static_cast<float>(count), p.to);
+    p.k->from_sums[p.y_type](sums, y + i * p.channels * size, p.channels,
+                             count == 0 ? 0.0f : p.multiplier / static_cast<float>(count), p.to);
   }
 }
 
@@ -218,14 +251,16 @@ Status BuildQAveragePool(Builder& b) {
   PoolRun p;
   SLIPWAY_ASSIGN_OR_RETURN(p.zero, ops::ReadZeroPoint(a, "x_zero_point", b.in_type()));
   const Dims x = b.in_dims(), y = b.out_dims();
-  if (x.rank() < 3 || y.rank() != x.rank() || x[0] != y[0] || x[1] != y[1] || b.in_layout() != b.out_layout()) {
+  if (x.rank() < 3 || y.rank() != x.rank() || x[0] != y[0] || x[1] != y[1] ||
+      b.in_layout() != b.out_layout()) {
     return InvalidArgument("X " + x.ToString() + " and Y " + y.ToString() + " make no pooling");
   }
   if (y.count() == 0) return OkStatus();
   if (x.count() == 0) return Unsupported("a pooling over nothing");
   const bool global = a.Int("global", 0) != 0;
   if (global) {
-    if (y.count(2, y.rank()) != 1) return InvalidArgument("a global pooling with more than one position");
+    if (y.count(2, y.rank()) != 1)
+      return InvalidArgument("a global pooling with more than one position");
     p.w.in[2] = p.w.kernel[2] = x.count(2, x.rank());
   } else {
     SLIPWAY_ASSIGN_OR_RETURN(p.w, ops::ResolveWindow(a, x, y));
@@ -244,26 +279,35 @@ Status BuildQAveragePool(Builder& b) {
   if (b.in_layout() == Layout::kPlain) {
     if (!global) return Unsupported("windows in plain layout");
     b.Run([=](const RunContext& c) {
-      c.parallel.ParallelFor(p.batch * p.channels, std::max<int64_t>(1, kGrain / p.plane), [&](int64_t begin, int64_t end) {
-        for (int64_t i = begin; i < end; ++i) {
-          const uint32_t sum = static_cast<uint32_t>(p.k->sum[p.x_type](c.in<uint8_t>(0) + i * p.plane, p.plane));
-          const int32_t total = static_cast<int32_t>(sum - static_cast<uint32_t>(p.plane) * static_cast<uint32_t>(p.zero));
-          p.k->from_sums[p.y_type](&total, c.out<uint8_t>() + i * size, 1, p.multiplier / static_cast<float>(p.plane), p.to);
-        }
-      });
+      c.parallel.ParallelFor(
+          p.batch * p.channels, std::max<int64_t>(1, kGrain / p.plane),
+          [&](int64_t begin, int64_t end) {
+            for (int64_t i = begin; i < end; ++i) {
+              const uint32_t sum = static_cast<uint32_t>(
+                  p.k->sum[p.x_type](c.in<uint8_t>(0) + i * p.plane, p.plane));
+              const int32_t total = static_cast<int32_t>(sum - static_cast<uint32_t>(p.plane) *
+                                                                   static_cast<uint32_t>(p.zero));
+              p.k->from_sums[p.y_type](&total, c.out<uint8_t>() + i * size, 1,
+                                       p.multiplier / static_cast<float>(p.plane), p.to);
+            }
+          });
       return OkStatus();
     });
     return OkStatus();
   }
   if (b.in_layout() != Layout::kChannelsLast) return Unsupported("a blocked layout");
-  // Sums of one pixel for each chunk of work; a global pooling of few images has little to share, so it stays on one thread.
-  const int64_t pixels = p.batch * p.out_plane, chunks = std::min<int64_t>(pixels, global ? p.batch : 8 * b.threads());
+  // Sums of one pixel for each chunk of work; a global pooling of few images has little to share,
+  // so it stays on one thread.
+  const int64_t pixels = p.batch * p.out_plane,
+                chunks = std::min<int64_t>(pixels, global ? p.batch : 8 * b.threads());
   const int64_t stride = RoundUp(p.channels, 16);
   b.Workspace(static_cast<uint64_t>(chunks * stride * 4));
   b.Run([=](const RunContext& c) {
     c.parallel.ParallelFor(chunks, 1, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
-        PoolRows(p, c.in<uint8_t>(0), c.out<uint8_t>(), static_cast<int32_t*>(c.workspace) + i * stride, pixels * i / chunks, pixels * (i + 1) / chunks);
+        PoolRows(p, c.in<uint8_t>(0), c.out<uint8_t>(),
+                 static_cast<int32_t*>(c.workspace) + i * stride, pixels * i / chunks,
+                 pixels * (i + 1) / chunks);
       }
     });
     return OkStatus();

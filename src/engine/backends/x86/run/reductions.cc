@@ -15,7 +15,9 @@ using kernels::UnaryKind;
 
 Status CheckFloats(const Builder& b, size_t inputs) {
   for (size_t i = 0; i < inputs; ++i) SLIPWAY_RETURN_IF_ERROR(b.NeedType(i, DType::kFloat32));
-  return b.out_type() == DType::kFloat32 ? OkStatus() : Unsupported(std::string(DTypeName(b.out_type())) + " output");
+  return b.out_type() == DType::kFloat32
+             ? OkStatus()
+             : Unsupported(std::string(DTypeName(b.out_type())) + " output");
 }
 
 int64_t RowGrain(int64_t n) { return std::max<int64_t>(1, 32768 / std::max<int64_t>(n, 1)); }
@@ -28,7 +30,9 @@ struct Split3 {
 // One element a channel in inputs [first, last].
 Status CheckVectors(const Builder& b, size_t first, size_t last, int64_t count) {
   for (size_t i = first; i <= last; ++i) {
-    if (b.in_dims(i).count() != count) return InvalidArgument(b.op() + ": input " + std::to_string(i) + " must have " + std::to_string(count) + " elements");
+    if (b.in_dims(i).count() != count)
+      return InvalidArgument(b.op() + ": input " + std::to_string(i) + " must have " +
+                             std::to_string(count) + " elements");
   }
   return OkStatus();
 }
@@ -39,11 +43,16 @@ struct ReduceRow {
   UnaryKind finish;
 };
 constexpr ReduceRow kReduce[] = {
-    {"ReduceMean", ReduceKind::kSum, UnaryKind::kAffine},      {"ReduceSum", ReduceKind::kSum, UnaryKind::kIdentity},
-    {"ReduceMax", ReduceKind::kMax, UnaryKind::kIdentity},     {"ReduceMin", ReduceKind::kMin, UnaryKind::kIdentity},
-    {"ReduceProd", ReduceKind::kProd, UnaryKind::kIdentity},   {"ReduceL1", ReduceKind::kAbsSum, UnaryKind::kIdentity},
-    {"ReduceL2", ReduceKind::kSquareSum, UnaryKind::kSqrt},    {"ReduceSumSquare", ReduceKind::kSquareSum, UnaryKind::kIdentity},
-    {"GlobalAveragePool", ReduceKind::kSum, UnaryKind::kAffine}, {"GlobalMaxPool", ReduceKind::kMax, UnaryKind::kIdentity},
+    {"ReduceMean", ReduceKind::kSum, UnaryKind::kAffine},
+    {"ReduceSum", ReduceKind::kSum, UnaryKind::kIdentity},
+    {"ReduceMax", ReduceKind::kMax, UnaryKind::kIdentity},
+    {"ReduceMin", ReduceKind::kMin, UnaryKind::kIdentity},
+    {"ReduceProd", ReduceKind::kProd, UnaryKind::kIdentity},
+    {"ReduceL1", ReduceKind::kAbsSum, UnaryKind::kIdentity},
+    {"ReduceL2", ReduceKind::kSquareSum, UnaryKind::kSqrt},
+    {"ReduceSumSquare", ReduceKind::kSquareSum, UnaryKind::kIdentity},
+    {"GlobalAveragePool", ReduceKind::kSum, UnaryKind::kAffine},
+    {"GlobalMaxPool", ReduceKind::kMax, UnaryKind::kIdentity},
 };
 
 // Reduces the middle of [outer, n, inner].
@@ -53,13 +62,16 @@ Status AddReduce(Builder& b, const Split3& s) {
     if (b.op() == r.op) row = &r;
   }
   if (!row) return Unsupported("no " + b.op());
-  if (b.Physical(b.output()) != s.outer * s.inner) return InvalidArgument(b.op() + ": the output does not fit the input");
+  if (b.Physical(b.output()) != s.outer * s.inner)
+    return InvalidArgument(b.op() + ": the output does not fit the input");
   if (s.outer * s.inner == 0) return OkStatus();
   if (s.n == 0) return Unsupported("a reduction over nothing");
   const kernels::RowKernels& k = kernels::GetRows(b.isa());
   const auto along = k.reduce[static_cast<int>(row->kind)];
   const auto columns = k.reduce_columns[static_cast<int>(row->kind)];
-  const auto finish = row->finish == UnaryKind::kIdentity ? nullptr : kernels::GetEltwise(b.isa()).unary[static_cast<int>(row->finish)];
+  const auto finish = row->finish == UnaryKind::kIdentity
+                          ? nullptr
+                          : kernels::GetEltwise(b.isa()).unary[static_cast<int>(row->finish)];
   const float scale = 1.0f / static_cast<float>(s.n);
   if (s.inner == 1) {
     b.Run([=](const RunContext& c) {
@@ -73,16 +85,19 @@ Status AddReduce(Builder& b, const Split3& s) {
     return OkStatus();
   }
   // Columns in pieces, so that one image still has work for several threads.
-  const int64_t piece = s.outer >= b.threads() ? s.inner : RoundUp(CeilDiv(s.inner, b.threads()), 16), pieces = CeilDiv(s.inner, piece);
+  const int64_t piece =
+                    s.outer >= b.threads() ? s.inner : RoundUp(CeilDiv(s.inner, b.threads()), 16),
+                pieces = CeilDiv(s.inner, piece);
   b.Run([=](const RunContext& c) {
-    c.parallel.ParallelFor(s.outer * pieces, RowGrain(s.n * piece), [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        const int64_t o = i / pieces, j = i % pieces * piece, m = std::min(piece, s.inner - j);
-        float* y = c.out<float>() + o * s.inner + j;
-        columns(c.in<float>(0) + o * s.n * s.inner + j, s.n, s.inner, y, m);
-        if (finish) finish(y, y, m, scale, 0);
-      }
-    });
+    c.parallel.ParallelFor(
+        s.outer * pieces, RowGrain(s.n * piece), [&](int64_t begin, int64_t end) {
+          for (int64_t i = begin; i < end; ++i) {
+            const int64_t o = i / pieces, j = i % pieces * piece, m = std::min(piece, s.inner - j);
+            float* y = c.out<float>() + o * s.inner + j;
+            columns(c.in<float>(0) + o * s.n * s.inner + j, s.n, s.inner, y, m);
+            if (finish) finish(y, y, m, scale, 0);
+          }
+        });
     return OkStatus();
   });
   return OkStatus();
@@ -111,21 +126,26 @@ Status BuildSoftmax(Builder& b) {
   const kernels::RowKernels& k = kernels::GetRows(b.isa());
   if (s.inner == 1) {
     b.Run([=, f = k.softmax](const RunContext& c) {
-      c.parallel.ParallelFor(s.outer, std::max<int64_t>(1, 8192 / s.n), [&](int64_t begin, int64_t end) {
-        for (int64_t i = begin; i < end; ++i) f(c.in<float>(0) + i * s.n, c.out<float>() + i * s.n, s.n, log);
-      });
+      c.parallel.ParallelFor(s.outer, std::max<int64_t>(1, 8192 / s.n),
+                             [&](int64_t begin, int64_t end) {
+                               for (int64_t i = begin; i < end; ++i)
+                                 f(c.in<float>(0) + i * s.n, c.out<float>() + i * s.n, s.n, log);
+                             });
       return OkStatus();
     });
     return OkStatus();
   }
   const int64_t piece = 64, pieces = CeilDiv(s.inner, piece);
   b.Run([=, f = k.softmax_columns](const RunContext& c) {
-    c.parallel.ParallelFor(s.outer * pieces, std::max<int64_t>(1, 8192 / (s.n * piece)), [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        const int64_t j = i % pieces * piece, at = i / pieces * s.n * s.inner + j;
-        f(c.in<float>(0) + at, c.out<float>() + at, s.n, s.inner, std::min(piece, s.inner - j), log);
-      }
-    });
+    c.parallel.ParallelFor(s.outer * pieces, std::max<int64_t>(1, 8192 / (s.n * piece)),
+                           [&](int64_t begin, int64_t end) {
+                             for (int64_t i = begin; i < end; ++i) {
+                               const int64_t j = i % pieces * piece,
+                                             at = i / pieces * s.n * s.inner + j;
+                               f(c.in<float>(0) + at, c.out<float>() + at, s.n, s.inner,
+                                 std::min(piece, s.inner - j), log);
+                             }
+                           });
     return OkStatus();
   });
   return OkStatus();
@@ -144,7 +164,8 @@ Status BuildLayerNorm(Builder& b) {
   if (x.count() == 0) return OkStatus();
   const int64_t rows = x.count(0, axis), n = x.count(axis, x.rank());
   for (size_t i = 1; i < 3; ++i) {
-    if (b.Has(i) && b.in_dims(i).count() != n) return Unsupported("a scale or bias that broadcasts");
+    if (b.Has(i) && b.in_dims(i).count() != n)
+      return Unsupported("a scale or bias that broadcasts");
   }
   const bool rms = b.op() == "RMSNormalization", bias = b.Has(2);
   const float epsilon = b.attributes().Float("epsilon", 1e-5f);
@@ -156,13 +177,15 @@ Status BuildLayerNorm(Builder& b) {
         const float* px = c.in<float>(0) + i * n;
         float mean = 0, variance;
         if (rms) {
-          variance = k->reduce[static_cast<int>(ReduceKind::kSquareSum)](px, n) / static_cast<float>(n);
+          variance =
+              k->reduce[static_cast<int>(ReduceKind::kSquareSum)](px, n) / static_cast<float>(n);
         } else {
           const kernels::Moments m = k->moments(px, n);
           mean = m.mean;
           variance = m.variance;
         }
-        k->normalize(px, c.out<float>() + i * n, n, mean, 1.0f / std::sqrt(variance + epsilon), scale, shift);
+        k->normalize(px, c.out<float>() + i * n, n, mean, 1.0f / std::sqrt(variance + epsilon),
+                     scale, shift);
       }
     });
     return OkStatus();
@@ -178,8 +201,11 @@ Status BuildGroupNorm(Builder& b) {
   const Dims x = b.in_dims();
   if (x.rank() < 2) return InvalidArgument(b.op() + " needs rank 2 or more");
   if (x.count() == 0) return OkStatus();
-  const int64_t channels = x[1], groups = b.op() == "InstanceNormalization" ? channels : b.attributes().Int("num_groups", 1);
-  if (groups < 1 || channels % groups != 0) return InvalidArgument("num_groups does not divide the channels");
+  const int64_t channels = x[1], groups = b.op() == "InstanceNormalization"
+                                              ? channels
+                                              : b.attributes().Int("num_groups", 1);
+  if (groups < 1 || channels % groups != 0)
+    return InvalidArgument("num_groups does not divide the channels");
   SLIPWAY_RETURN_IF_ERROR(CheckVectors(b, 1, 2, channels));
   const int64_t plane = x.count(2, x.rank()), per = channels / groups, n = per * plane;
   const float epsilon = b.attributes().Float("epsilon", 1e-5f);
@@ -192,8 +218,8 @@ Status BuildGroupNorm(Builder& b) {
         const float inverse = 1.0f / std::sqrt(m.variance + epsilon);
         for (int64_t i = 0; i < per; ++i) {
           const int64_t channel = g % groups * per + i;
-          k->normalize_by(px + i * plane, c.out<float>() + g * n + i * plane, plane, m.mean, c.in<float>(1)[channel] * inverse,
-                          c.in<float>(2)[channel]);
+          k->normalize_by(px + i * plane, c.out<float>() + g * n + i * plane, plane, m.mean,
+                          c.in<float>(1)[channel] * inverse, c.in<float>(2)[channel]);
         }
       }
     });
@@ -202,7 +228,8 @@ Status BuildGroupNorm(Builder& b) {
   return OkStatus();
 }
 
-// y = x * scale' + bias' with one scale' and bias' a channel, computed into the workspace in every run (the inputs may not be constant).
+// y = x * scale' + bias' with one scale' and bias' a channel, computed into the workspace in every
+// run (the inputs may not be constant).
 Status BuildBatchNorm(Builder& b) {
   SLIPWAY_RETURN_IF_ERROR(b.Need(5));
   SLIPWAY_RETURN_IF_ERROR(CheckFloats(b, 5));
@@ -211,7 +238,8 @@ Status BuildBatchNorm(Builder& b) {
   if (x.rank() < 2) return InvalidArgument("BatchNormalization needs rank 2 or more");
   if (x.count() == 0) return OkStatus();
   SLIPWAY_RETURN_IF_ERROR(CheckVectors(b, 1, 4, x[1]));
-  if (x[1] % format::ChannelBlock(b.out_layout()) != 0) return Unsupported("channels that do not fill the blocks");
+  if (x[1] % format::ChannelBlock(b.out_layout()) != 0)
+    return Unsupported("channels that do not fill the blocks");
   Dims vector{1, x[1]};
   for (int i = 2; i < x.rank(); ++i) vector.push_back(1);
   const Dims out = PhysicalDims(x, b.out_layout()), v = PhysicalDims(vector, b.out_layout());
@@ -219,8 +247,11 @@ Status BuildBatchNorm(Builder& b) {
   RowPlan<2> plan;
   plan.Make(out, operands, true);
   const kernels::EltwiseKernels& k = kernels::GetEltwise(b.isa());
-  auto pick = [&](const kernels::BinaryFunctions& f) { return plan.period() ? f.periodic : plan.walk(1) ? f.rows : f.scalar_y; };
-  const auto mul = pick(k.binary[static_cast<int>(kernels::BinaryKind::kMul)]), add = pick(k.binary[static_cast<int>(kernels::BinaryKind::kAdd)]);
+  auto pick = [&](const kernels::BinaryFunctions& f) {
+    return plan.period() ? f.periodic : plan.walk(1) ? f.rows : f.scalar_y;
+  };
+  const auto mul = pick(k.binary[static_cast<int>(kernels::BinaryKind::kMul)]),
+             add = pick(k.binary[static_cast<int>(kernels::BinaryKind::kAdd)]);
   const int64_t channels = x[1];
   const float epsilon = b.attributes().Float("epsilon", 1e-5f);
   b.Workspace(static_cast<uint64_t>(channels) * 8);
@@ -250,7 +281,8 @@ Status BuildReduce(Builder& b) {
   if (b.Has(1)) {
     SLIPWAY_ASSIGN_OR_RETURN(axes, b.Ints(1));
   }
-  if (axes.empty() && b.attributes().Int("noop_with_empty_axes", 0) != 0) return Unsupported("noop_with_empty_axes");
+  if (axes.empty() && b.attributes().Int("noop_with_empty_axes", 0) != 0)
+    return Unsupported("noop_with_empty_axes");
   for (int i = 0; i < x.rank() && axes.empty(); ++i) reduced[i] = true;
   for (int64_t axis : axes) {
     SLIPWAY_ASSIGN_OR_RETURN(const int a, Builder::Axis(axis, x.rank()));
@@ -262,8 +294,10 @@ Status BuildReduce(Builder& b) {
     bool spatial = x.rank() > 2 && !reduced[0] && !reduced[1];
     for (int i = 2; i < x.rank(); ++i) spatial &= reduced[i];
     const bool kept = b.out_dims().rank() == x.rank() && b.out_layout() == layout;
-    const bool flat = b.out_dims().rank() == 2 && b.out_layout() == Layout::kPlain && x[1] % format::ChannelBlock(layout) == 0;
-    if (!spatial || (!kept && !flat)) return Unsupported("a reduction over other than the positions in this layout");
+    const bool flat = b.out_dims().rank() == 2 && b.out_layout() == Layout::kPlain &&
+                      x[1] % format::ChannelBlock(layout) == 0;
+    if (!spatial || (!kept && !flat))
+      return Unsupported("a reduction over other than the positions in this layout");
     return AddReduce(b, Spatial(x, layout));
   }
   if (b.out_layout() != Layout::kPlain) return Unsupported("a change of layout");
@@ -290,8 +324,10 @@ Status BuildGlobalPool(Builder& b) {
   SLIPWAY_RETURN_IF_ERROR(b.Need(1));
   SLIPWAY_RETURN_IF_ERROR(CheckFloats(b, 1));
   const Dims x = b.in_dims(), y = b.out_dims();
-  if (x.rank() < 3 || y.rank() != x.rank() || x[0] != y[0] || x[1] != y[1] || y.count(2, y.rank()) != 1 || b.in_layout() != b.out_layout()) {
-    return InvalidArgument("X " + x.ToString() + " and Y " + y.ToString() + " make no global pooling");
+  if (x.rank() < 3 || y.rank() != x.rank() || x[0] != y[0] || x[1] != y[1] ||
+      y.count(2, y.rank()) != 1 || b.in_layout() != b.out_layout()) {
+    return InvalidArgument("X " + x.ToString() + " and Y " + y.ToString() +
+                           " make no global pooling");
   }
   return AddReduce(b, Spatial(x, b.in_layout()));
 }

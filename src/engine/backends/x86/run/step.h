@@ -1,5 +1,6 @@
 #pragma once
-// What the operators of this backend are made of: a build function reads the step at concrete shapes, checks everything and leaves behind a function to run.
+// What the operators of this backend are made of: a build function reads the step at concrete
+// shapes, checks everything and leaves behind a function to run.
 
 #include <functional>
 #include <optional>
@@ -41,7 +42,8 @@ using RunFunction = std::function<Status(const RunContext&)>;
 
 class Builder {
  public:
-  Builder(const format::OpDesc& op, const slipway_step& step, int threads) : op_(op), step_(step), threads_(threads) {}
+  Builder(const format::OpDesc& op, const slipway_step& step, int threads)
+      : op_(op), step_(step), threads_(threads) {}
 
   const std::string& op() const { return op_.op; }
   bool IsSlipway() const { return op_.domain == "slipway"; }
@@ -60,7 +62,9 @@ class Builder {
   DType out_type(size_t i = 0) const { return static_cast<DType>(step_.outputs[i].dtype); }
   Layout in_layout(size_t i = 0) const { return static_cast<Layout>(step_.inputs[i].layout); }
   Layout out_layout(size_t i = 0) const { return static_cast<Layout>(step_.outputs[i].layout); }
-  static Dims DimsOf(const slipway_tensor& t) { return Dims(std::span(t.dims, static_cast<size_t>(t.rank))); }
+  static Dims DimsOf(const slipway_tensor& t) {
+    return Dims(std::span(t.dims, static_cast<size_t>(t.rank)));
+  }
   // Elements in memory, the padding of blocked layouts included.
   int64_t Physical(const slipway_tensor& t) const;
 
@@ -74,10 +78,13 @@ class Builder {
   Status NeedLikeOutput(size_t i) const;
   // The elements of a constant int64 or int32 input. Unsupported when it is not constant.
   Result<std::vector<int64_t>> Ints(size_t i) const;
-  // The constant float32 scalar at input i, or the fallback when absent. Unsupported when not constant.
+  // The constant float32 scalar at input i, or the fallback when absent. Unsupported when not
+  // constant.
   Result<float> Scalar(size_t i, float fallback) const;
   // The constant data of input i, or null.
-  const void* ConstantData(size_t i) const { return Has(i) && step_.inputs[i].is_constant ? step_.inputs[i].data : nullptr; }
+  const void* ConstantData(size_t i) const {
+    return Has(i) && step_.inputs[i].is_constant ? step_.inputs[i].data : nullptr;
+  }
   // axis in [-rank, rank) -> [0, rank).
   static Result<int> Axis(int64_t axis, int rank);
 
