@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "base/checked.h"
-#include "model/frontends/onnx/expand.h"
+#include "model/frontends/onnx/versions.h"
 #include "model/ir/schema.h"
 
 namespace slipway::onnx {
@@ -31,7 +31,12 @@ constexpr NewAttribute kNewAttributes[] = {
     {"Cast", "round_mode", 24},
     {"Cast", "saturate", 19},
     {"Dropout", "seed", 12},
+    {"GRU", "layout", 14},
     {"GatherND", "batch_dims", 12},
+    {"LSTM", "layout", 14},
+    {"LpPool", "ceil_mode", 18},
+    {"LpPool", "dilations", 18},
+    {"RNN", "layout", 14},
     {"ReduceL1", "noop_with_empty_axes", 18},
     {"ReduceL2", "noop_with_empty_axes", 18},
     {"ReduceMax", "noop_with_empty_axes", 18},
@@ -44,6 +49,7 @@ constexpr NewAttribute kNewAttributes[] = {
     {"Resize", "antialias", 18},
     {"Resize", "axes", 18},
     {"Resize", "keep_aspect_ratio_policy", 18},
+    {"ScatterElements", "reduction", 16},
     {"ScatterND", "reduction", 16},
     {"Shape", "start", 15},
 };
@@ -61,7 +67,7 @@ Status CheckAttributes(const Node& n, int opset, OutNode* out) {
     if (!harmless) return Needs(n, std::string("attribute '") + row.name + "'", row.since);
     out->attributes.Erase(row.name);
   }
-  if (n.Is("ScatterND") && opset < 18) {
+  if ((n.Is("ScatterND") || n.Is("ScatterElements")) && opset < 18) {
     const auto reduction = n.attributes.String("reduction", "none");
     if (reduction == "max" || reduction == "min") return Needs(n, "this reduction", 18);
   }
@@ -69,8 +75,36 @@ Status CheckAttributes(const Node& n, int opset, OutNode* out) {
       n.attributes.String("coordinate_transformation_mode", "") == "half_pixel_symmetric") {
     return Needs(n, "half_pixel_symmetric", 19);
   }
+  if (n.Is("RoiAlign") && opset < 16) {
+    // The old operator is what output_half_pixel became.
+    if (n.attributes.String("coordinate_transformation_mode", "half_pixel") != "output_half_pixel")
+      return Needs(n, "coordinate_transformation_mode half_pixel", 16);
+    out->attributes.Erase("coordinate_transformation_mode");
+  }
+  if (n.Is("GridSample") && opset < 20) {
+    const auto& shape = n.input(0)->type().shape;
+    if (shape && shape->size() != 4) return Needs(n, "sampling of other than images", 20);
+    const auto mode = n.attributes.String("mode", "linear");
+    if (mode == "linear" || mode == "cubic") out->attributes.Set("mode", "bi" + std::string(mode));
+  }
   if (n.Is("Pad") && opset < 19 && n.attributes.String("mode", "") == "wrap")
     return Needs(n, "mode wrap", 19);
+  return OkStatus();
+}
+
+// expand_types.cc has already rewritten what another type can compute.
+Status CheckTypes(const Node& n, int opset) {
+  for (const auto* values : {&n.inputs(), &n.outputs()}) {
+    for (const ir::Value* v : *values) {
+      if (!v || opset >= SinceOpset(v->dtype())) continue;
+      return Needs(n, std::string("element type ") + DTypeName(v->dtype()), SinceOpset(v->dtype()));
+    }
+  }
+  const ir::Value* data = n.input(n.Is("Where") ? 1 : 0);
+  if (!data) return OkStatus();
+  const TypeRule rule = RuleFor(n.op(), data->dtype());
+  if (opset < rule.before)
+    return Needs(n, std::string("element type ") + DTypeName(data->dtype()), rule.before);
   return OkStatus();
 }
 
@@ -126,6 +160,7 @@ Result<OutNode> Downgrade(const Node& n, int opset) {
     return Unsupported(n.Describe() + " is not an operator that Slipway can export");
   }
   if (opset < SinceOpset(n.op())) return Needs(n, "the operator", SinceOpset(n.op()));
+  SLIPWAY_RETURN_IF_ERROR(CheckTypes(n, opset));
   if (!n.subgraphs.empty()) return Unsupported(n.Describe() + ": sub-graphs cannot be exported");
   OutNode out;
   out.op = n.op();
@@ -145,7 +180,7 @@ Result<OutNode> Downgrade(const Node& n, int opset) {
     if (opset < 13) Resize(&out);
   } else if (op == "Dropout") {
     if (opset < 12) out.inputs.resize(1);
-  } else if ((op == "Softmax" || op == "LogSoftmax") && opset < 13) {
+  } else if ((op == "Softmax" || op == "LogSoftmax" || op == "Hardmax") && opset < 13) {
     out.attributes.Set("axis", n.attributes.Int("axis", -1));  // the default was another
   }
   SLIPWAY_RETURN_IF_ERROR(status);

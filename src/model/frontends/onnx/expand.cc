@@ -211,11 +211,35 @@ Status GroupNormalization(Graph* g, Node* n, int) {
   return OkStatus();
 }
 
+// int64 [rows, columns] of the last two dimensions of `x`: column index minus row index.
+Value* ColumnMinusRow(Rewriter& r, Value* x) {
+  Value* shape = r.Op("Shape", {x});
+  auto counter = [&](int64_t from, int64_t to, int64_t axis) {
+    Value* extent = r.Op("Slice", {shape, r.Ints({from}), r.Ints({to})});
+    auto number = [&](int64_t v) { return r.Constant("number", Tensor::Scalar<int64_t>(v)); };
+    Value* range = r.Op("Range", {number(0), r.Op("Squeeze", {extent, r.Ints({0})}), number(1)});
+    return r.Op("Unsqueeze", {range, r.Ints({axis})});
+  };
+  return r.Op("Sub", {counter(-1, std::numeric_limits<int64_t>::max(), 0), counter(-2, -1, 1)});
+}
+
+Status Trilu(Graph* g, Node* n, int) {
+  Rewriter r(g, n);
+  Value* x = n->input(0);
+  Value* k = n->input(1) ? n->input(1) : r.Constant("k", Tensor::Scalar<int64_t>(0));
+  const char* gone = n->attributes.Int("upper", 1) != 0 ? "Less" : "Greater";
+  Value* mask = r.Op(gone, {ColumnMinusRow(r, x), k});
+  const DType dtype = x->dtype();
+  Value* zero = r.Constant("zero", Tensor::Scalar<float>(0));
+  if (dtype != DType::kFloat32) zero = r.Op("Cast", {zero}, {{"to", static_cast<int64_t>(dtype)}});
+  if (dtype == DType::kUndefined)
+    return Unsupported(n->Describe() + ": the type of its input is not known; run shape inference");
+  r.Finish(r.Op("Where", {mask, zero, x}));
+  return OkStatus();
+}
+
 // Opset 23, https://onnx.ai/onnx/operators/onnx__Attention.html
 Status Attention(Graph* g, Node* n, int) {
-  if (n->attributes.Float("softcap", 0) != 0) {
-    return Unsupported(n->Describe() + ": softcap needs opset 23; export that");
-  }
   const auto rank = Rank(n->input(0));
   if (!rank || (*rank != 3 && *rank != 4)) return NeedsRank(*n);
   const auto& q_shape = *n->input(0)->type().shape;
@@ -223,7 +247,7 @@ Status Attention(Graph* g, Node* n, int) {
   if (!k_shape || static_cast<int64_t>(k_shape->size()) != *rank) return NeedsRank(*n);
   int64_t q_heads = n->attributes.Int("q_num_heads", 0),
           kv_heads = n->attributes.Int("kv_num_heads", 0);
-  Dim head_size = q_shape.back(), q_length = q_shape[1], k_length = (*k_shape)[1];
+  Dim head_size = q_shape.back();
   if (*rank == 3) {
     if (q_heads <= 0 || kv_heads <= 0)
       return InvalidArgument(n->Describe() +
@@ -234,19 +258,12 @@ Status Attention(Graph* g, Node* n, int) {
       return Unsupported(n->Describe() + ": its number of heads is not known");
     q_heads = q_shape[1].value();
     kv_heads = (*k_shape)[1].value();
-    q_length = q_shape[2];
-    k_length = (*k_shape)[2];
   }
   if (!head_size.known() || kv_heads <= 0 || q_heads % kv_heads != 0) {
     return Unsupported(n->Describe() +
                        ": its head size must be known and q_num_heads a multiple of kv_num_heads");
   }
   const bool causal = n->attributes.Int("is_causal", 0) != 0;
-  if (causal && (!q_length.known() || !k_length.known())) {
-    return Unsupported(
-        n->Describe() +
-        ": a causal mask of unknown length needs opset 23; export that or fix the sequence length");
-  }
   Rewriter r(g, n);
   auto heads = [&](Value* v, int64_t count) {
     if (*rank == 4) return v;
@@ -279,18 +296,12 @@ Status Attention(Graph* g, Node* n, int) {
   Value* kt = r.Op("Transpose", {k}, {{"perm", std::vector<int64_t>{0, 1, 3, 2}}});
   Value* scores = r.Op("Mul", {r.Op("MatMul", {q, kt}), r.Scalar(scale)});
   const double lowest = -std::numeric_limits<double>::infinity();
+  if (const double cap = n->attributes.Float("softcap", 0); cap != 0) {
+    scores = r.Op("Mul", {r.Op("Tanh", {r.Op("Div", {scores, r.Scalar(cap)})}), r.Scalar(cap)});
+  }
   if (causal) {
-    const int64_t rows = q_length.value(), columns = k_length.value();
-    const auto count = CheckedCount(Dims{rows, columns});
-    if (!count || *count > (int64_t{1} << 26))
-      return Unsupported(n->Describe() + ": its causal mask is too large; export opset 23");
-    std::vector<uint8_t> allowed(static_cast<size_t>(*count));
-    for (int64_t i = 0; i < *count; ++i)
-      allowed[static_cast<size_t>(i)] = i % columns <= i / columns;
-    auto mask = Tensor::Allocate(DType::kBool, {rows, columns});
-    if (!mask.ok()) return mask.status();
-    std::copy(allowed.begin(), allowed.end(), mask->mutable_data());
-    scores = r.Op("Where", {r.Constant("causal", std::move(*mask)), scores, r.Scalar(lowest)});
+    Value* later = r.Op("Greater", {ColumnMinusRow(r, scores), r.Ints({0})});
+    scores = r.Op("Where", {later, r.Scalar(lowest), scores});
   }
   if (Value* mask = n->input(3)) {
     scores = mask->dtype() == DType::kBool ? r.Op("Where", {mask, scores, r.Scalar(lowest)})
@@ -325,6 +336,28 @@ Status Softmax(Graph* g, Node* n, int) {
   Value* y =
       r.Op(n->op(), {r.Op("Transpose", {n->input(0)}, {{"perm", perm}})}, {{"axis", int64_t{-1}}});
   r.Finish(r.Op("Transpose", {y}, {{"perm", perm}}));
+  return OkStatus();
+}
+
+// The last of equal elements is the first from behind; the choice came with opset 12.
+Status ArgLast(Graph* g, Node* n, int) {
+  if (n->attributes.Int("select_last_index", 0) == 0) {
+    n->attributes.Erase("select_last_index");
+    return OkStatus();
+  }
+  Rewriter r(g, n);
+  const int64_t axis = n->attributes.Int("axis", 0);
+  constexpr int64_t kLowest = std::numeric_limits<int64_t>::min();
+  Value* x = n->input(0);
+  Value* reversed =
+      r.Op("Slice", {x, r.Ints({-1}), r.Ints({kLowest}), r.Ints({axis}), r.Ints({-1})});
+  ir::Attributes a = n->attributes;
+  a.Erase("select_last_index");
+  Value* from_behind = r.Op(n->op(), {reversed}, a);
+  from_behind->set_type({DType::kInt64, std::nullopt});
+  Value* extent = r.Op("Gather", {r.Op("Shape", {x}), r.Constant("axis", Tensor::Scalar(axis))});
+  Value* last = r.Op("Sub", {extent, r.Constant("one", Tensor::Scalar<int64_t>(1))});
+  r.Finish(r.Op("Sub", {last, from_behind}));
   return OkStatus();
 }
 
@@ -368,6 +401,64 @@ Status Pad(Graph* g, Node* n, int) {
   return OkStatus();
 }
 
+// Attribute `axes` came with opset 18: sizes and scales are written for every dimension.
+Status Resize(Graph* g, Node* n, int) {
+  const auto a = n->attributes.Ints("axes");
+  if (a.empty()) return OkStatus();
+  const size_t at = n->input(3) ? 3 : 2;
+  const auto& shape = n->input(0)->type().shape;
+  const Tensor* given = n->constant_input(at);
+  if (!shape || !given || given->count() != static_cast<int64_t>(a.size()) || n->input(1)) {
+    return Unsupported(n->Describe() +
+                       ": resizing some axes needs opset 18 unless sizes or scales and the rank "
+                       "are known; export that");
+  }
+  const auto rank = static_cast<int64_t>(shape->size());
+  const auto values = given->ToDoubles();
+  std::vector<double> full(shape->size(), 1);
+  std::vector<bool> named(shape->size(), false);
+  for (size_t i = 0; i < a.size(); ++i) {
+    const int64_t axis = a[i] < 0 ? a[i] + rank : a[i];
+    if (axis < 0 || axis >= rank)
+      return InvalidArgument(n->Describe() + ": axis " + std::to_string(a[i]) + " is out of range");
+    full[static_cast<size_t>(axis)] = values[i];
+    named[static_cast<size_t>(axis)] = true;
+  }
+  Rewriter r(g, n);
+  if (at == 2) {
+    g->SetInput(n, 2, r.Constant("scales", Tensor::Vector<float>({full.begin(), full.end()})));
+  } else {
+    std::vector<int64_t> sizes(full.begin(), full.end());
+    for (size_t i = 0; i < sizes.size(); ++i) {
+      if (named[i]) continue;
+      if (!(*shape)[i].known())
+        return Unsupported(n->Describe() +
+                           ": resizing some axes of a dynamic input to fixed sizes "
+                           "needs opset 18; export that");
+      sizes[i] = (*shape)[i].value();
+    }
+    g->SetInput(n, 3, r.Ints(sizes));
+  }
+  n->attributes.Erase("axes");
+  return OkStatus();
+}
+
+// noop_with_empty_axes came later: with axes it means nothing, without it nothing is reduced.
+Status Reduce(Graph* g, Node* n, int opset) {
+  if (opset >= (n->Is("ReduceSum") ? 13 : 18) || !n->attributes.Has("noop_with_empty_axes"))
+    return OkStatus();
+  const bool noop = n->attributes.Int("noop_with_empty_axes", 0) != 0;
+  const Tensor* axes = n->constant_input(1);
+  if (!noop || (axes && axes->count() > 0)) {
+    n->attributes.Erase("noop_with_empty_axes");
+    return OkStatus();
+  }
+  if (n->input(1) && !axes) return OkStatus();  // downgrade.cc names it
+  Rewriter r(g, n);
+  r.Finish(r.Op("Identity", {n->input(0)}));
+  return OkStatus();
+}
+
 // num_outputs and a smaller last part came with opset 18.
 Status Split(Graph* g, Node* n, int) {
   if (n->input(1)) return OkStatus();
@@ -393,43 +484,47 @@ Status Split(Graph* g, Node* n, int) {
 struct Row {
   const char* domain;
   const char* op;
-  int before;       // applies to opsets below this
-  bool introduced;  // that opset introduced the operator
+  int before;  // applies to opsets below this
   Status (*expand)(Graph*, Node*, int opset);
 };
 
 constexpr int kAlways = 1000;
 constexpr Row kRows[] = {
-    {ir::kSlipwayDomain, "Conv", kAlways, false, FusedConv},
-    {ir::kSlipwayDomain, "Linear", kAlways, false, FusedLinear},
-    {ir::kSlipwayDomain, "Add", kAlways, false, FusedAdd},
-    {"", "Attention", 23, true, Attention},
-    {"", "Celu", 12, true, Celu},
-    {"", "Gelu", 20, true, Gelu},
-    {"", "GreaterOrEqual", 12, true, OrEqual},
-    {"", "GroupNormalization", 21, true, GroupNormalization},
-    {"", "HardSwish", 14, true, HardSwish},
-    {"", "LayerNormalization", 17, true, LayerNormalization},
-    {"", "LessOrEqual", 12, true, OrEqual},
-    {"", "LogSoftmax", 13, false, Softmax},
-    {"", "Mish", 18, true, Mish},
-    {"", "Pad", 18, false, Pad},
-    {"", "RMSNormalization", 23, true, RmsNormalization},
-    {"", "Shape", 15, false, Shape},
-    {"", "Softmax", 13, false, Softmax},
-    {"", "Split", 18, false, Split},
-    {"", "Swish", 24, true, Swish},
+    {ir::kSlipwayDomain, "Conv", kAlways, FusedConv},
+    {ir::kSlipwayDomain, "Linear", kAlways, FusedLinear},
+    {ir::kSlipwayDomain, "Add", kAlways, FusedAdd},
+    {"", "ArgMax", 12, ArgLast},
+    {"", "ArgMin", 12, ArgLast},
+    {"", "Attention", 23, Attention},
+    {"", "Celu", 12, Celu},
+    {"", "Gelu", 20, Gelu},
+    {"", "GreaterOrEqual", 12, OrEqual},
+    {"", "GroupNormalization", 21, GroupNormalization},
+    {"", "HardSwish", 14, HardSwish},
+    {"", "LayerNormalization", 17, LayerNormalization},
+    {"", "LessOrEqual", 12, OrEqual},
+    {"", "Hardmax", 13, Softmax},
+    {"", "LogSoftmax", 13, Softmax},
+    {"", "Mish", 18, Mish},
+    {"", "Pad", 18, Pad},
+    {"", "RMSNormalization", 23, RmsNormalization},
+    {"", "ReduceL1", 18, Reduce},
+    {"", "ReduceL2", 18, Reduce},
+    {"", "ReduceMax", 18, Reduce},
+    {"", "ReduceMean", 18, Reduce},
+    {"", "ReduceMin", 18, Reduce},
+    {"", "ReduceProd", 18, Reduce},
+    {"", "ReduceSum", 13, Reduce},
+    {"", "ReduceSumSquare", 18, Reduce},
+    {"", "Resize", 18, Resize},
+    {"", "Shape", 15, Shape},
+    {"", "Softmax", 13, Softmax},
+    {"", "Split", 18, Split},
+    {"", "Swish", 24, Swish},
+    {"", "Trilu", 14, Trilu},
 };
 
 }  // namespace
-
-int SinceOpset(std::string_view op) {
-  if (op == "Trilu") return 14;
-  for (const Row& row : kRows) {
-    if (row.introduced && op == row.op) return row.before;
-  }
-  return 7;
-}
 
 Status ExpandForOpset(Graph* graph, int opset) {
   SLIPWAY_RETURN_IF_ERROR(ExpandQuantization(graph, opset));
@@ -443,6 +538,7 @@ Status ExpandForOpset(Graph* graph, int opset) {
       }
     }
   }
+  SLIPWAY_RETURN_IF_ERROR(ExpandTypes(graph, opset));
   graph->RemoveUnused();
   return OkStatus();
 }

@@ -10,11 +10,9 @@ namespace slipway::onnx {
 
 Status ExpandForOpset(ir::Graph* graph, int opset);
 
-// The opset that introduced an operator of the default domain as the IR means it (7 for the old
-// ones).
-int SinceOpset(std::string_view op);
-
 // Used by expand.cc: Quantize and Dequantize nodes.
 Status ExpandQuantization(ir::Graph* graph, int opset);
+// Used by expand.cc: operators whose element type came later than the opset compute in another one.
+Status ExpandTypes(ir::Graph* graph, int opset);
 
 }  // namespace slipway::onnx

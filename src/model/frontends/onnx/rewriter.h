@@ -15,7 +15,8 @@ class Rewriter {
         node_(node),
         dtype_(node->output() ? node->output()->dtype() : DType::kUndefined) {}
 
-  // A new node before the old one; its value has the element type of the old output.
+  // A new node before the old one. Its value's element type follows from the operator and its first
+  // operand where that is known, else it is the old output's.
   ir::Value* Op(std::string_view op, std::vector<ir::Value*> inputs,
                 ir::Attributes attributes = {}) {
     ir::Node* made = graph_->AddNode({.op = std::string(op),
@@ -25,7 +26,7 @@ class Rewriter {
                                       .outputs = {node_->name() + "/" + std::string(op)}},
                                      node_);
     made->sources = node_->sources;
-    made->output()->set_type({dtype_, std::nullopt});
+    made->output()->set_type({TypeOf(*made), std::nullopt});
     return made->output();
   }
   ir::Value* Constant(std::string_view hint, ir::Tensor tensor) {
@@ -80,6 +81,17 @@ class Rewriter {
   }
 
  private:
+  DType TypeOf(const ir::Node& n) const {
+    const std::string& op = n.op();
+    if (op == "Shape" || op == "Size") return DType::kInt64;
+    if (op == "Cast") return static_cast<DType>(n.attributes.Int("to", 0));
+    if (op == "Less" || op == "Greater" || op == "Equal" || op == "Or" || op == "Not")
+      return DType::kBool;
+    if (op == "DequantizeLinear") return dtype_;
+    const ir::Value* data = n.input(op == "Where" ? 1 : 0);
+    return data && data->dtype() != DType::kUndefined ? data->dtype() : dtype_;
+  }
+
   ir::Graph* graph_;
   ir::Node* node_;
   DType dtype_;
