@@ -1,9 +1,11 @@
 #include "model/ir/infer.h"
 
+#include <algorithm>
 #include <set>
 #include <unordered_set>
 
 #include "model/ir/infer_util.h"
+#include "model/ops/kernel.h"
 
 namespace slipway::ir {
 namespace {
@@ -154,6 +156,7 @@ class Context final : public InferContext {
       }
     }
     SLIPWAY_RETURN_IF_ERROR(node_.schema()->infer(*this));
+    SLIPWAY_RETURN_IF_ERROR(FillFromData());
     for (size_t i = 0; i < outputs_.size(); ++i) {
       session_.Resolve(outputs_[i]);
       SLIPWAY_RETURN_IF_ERROR(CheckOutput(i));
@@ -183,6 +186,39 @@ class Context final : public InferContext {
     }
     for (size_t i = 0; i < static_cast<size_t>(s.min_inputs); ++i) {
       if (!present_[i]) return Bad("the required input ", i, " is absent");
+    }
+    return OkStatus();
+  }
+
+  // Extents that the operator's own inference left to the data, when all extents and that data are known.
+  Status FillFromData() {
+    const auto open = [](const Type& t) {
+      return !t.shape || std::any_of(t.shape->begin(), t.shape->end(),
+                                     [](const Dim& d) { return !d.known(); });
+    };
+    if (std::none_of(outputs_.begin(), outputs_.end(), open)) return OkStatus();
+    const ops::ShapeEntry* entry = ops::FindShapeFunction(node_.domain(), node_.op());
+    if (!entry) return OkStatus();
+    std::vector<ops::TensorView> in(types_.size()), out(outputs_.size());
+    std::vector<Tensor> aligned(types_.size());
+    for (size_t i = 0; i < types_.size(); ++i) {
+      if (!present_[i]) continue;
+      const auto dims = types_[i].StaticDims();
+      if (!dims || types_[i].dtype == DType::kUndefined) return OkStatus();
+      if (!CheckedBytes(types_[i].dtype, *dims)) return OkStatus();
+      const bool data = entry->ReadsData(i);
+      if (data && !constants_[i]) return OkStatus();
+      if (data) aligned[i] = constants_[i]->Aligned();
+      in[i] = data ? aligned[i].view() : ops::TensorView{types_[i].dtype, *dims, nullptr};
+    }
+    for (size_t i = 0; i < out.size(); ++i) {
+      if (node_.outputs()[i]) out[i].dtype = outputs_[i].dtype;
+    }
+    std::vector<Dims> dims(out.size());
+    SLIPWAY_RETURN_IF_ERROR(entry->function({in, out, &node_.attributes, nullptr}, dims));
+    for (size_t i = 0; i < out.size(); ++i) {
+      if (node_.outputs()[i] && open(outputs_[i]))
+        outputs_[i].shape = SymShape(dims[i].begin(), dims[i].end());
     }
     return OkStatus();
   }

@@ -55,6 +55,24 @@ TEST(Infer, Conv) {
             "float32[?]");
 }
 
+TEST(Infer, ExtentsFromData) {
+  EXPECT_EQ(Infer("input %x: float32[N, 3]\n%y = NonZero(%x)"), "int64[2, _u0]");
+  EXPECT_EQ(Infer("const %x: float32[4] = [0, 1, 0, 2]\n%y = NonZero(%x)"), "int64[1, 2]");
+  const std::string x = "input %x: float32[N, 3]\n";
+  EXPECT_EQ(Infer(x + "input %c: bool[M]\n%y = Compress(%x, %c)"), "float32[_u0]");
+  EXPECT_EQ(Infer(x + "input %c: bool[M]\n%y = Compress(%x, %c) {axis = -1}"),
+            "float32[N, _u0]");
+  EXPECT_EQ(Infer("input %x: float32[2, 3]\nconst %c: bool[3] = [1, 0, 1]\n"
+                  "%y = Compress(%x, %c) {axis = 1}"),
+            "float32[2, 2]");
+  ExpectError(x + "input %c: float32[3]\n%y = Compress(%x, %c)", "must be bool");
+  ExpectError(x + "input %c: bool[3, 1]\n%y = Compress(%x, %c)", "must have 1 dimension");
+  ExpectError(x + "input %c: bool[3]\n%y = Compress(%x, %c) {axis = 2}", "axis 2");
+  ExpectError("input %x: float32[2, 3]\nconst %c: bool[4] = [1, 0, 1, 1]\n"
+              "%y = Compress(%x, %c) {axis = 1}",
+              "condition selects element 3 of 3");
+}
+
 TEST(Infer, ConvErrors) {
   const std::string w = Weight("[64, 3, 7, 7]");
   ExpectError(kImage + Weight("[64, 4, 7, 7]") + "%y = Conv(%x, %w) \"stem\"",

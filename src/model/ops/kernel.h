@@ -25,6 +25,27 @@ struct OpContext {
 // forbids, for example an index out of range). Shapes have been checked by inference before.
 using Kernel = Status (*)(const OpContext&);
 
+// The extents of an operator's outputs as a function of its inputs: for operators whose extents depend on the DATA of an
+// input (NonZero, Reshape by a computed shape, ...). `c.inputs` give type and extent of every present input, and the data
+// of those that the table names (shapes.inc); `c.outputs` give how many outputs the node has and which are present, nothing
+// else. Writes one Dims for each. Allocates nothing. Errors: InvalidArgument says what is wrong with the values.
+// The runtime calls it in the middle of a run, inference (model/ir) when the inputs are known: it trusts nothing.
+using ShapeFunction = Status (*)(const OpContext&, std::span<Dims> outputs);
+
+struct ShapeEntry {
+  const char* domain;
+  const char* name;
+  ShapeFunction function;
+  uint32_t data;  // bit i: the data of input i is read (when it is present)
+
+  bool ReadsData(size_t i) const { return i < 32 && (data >> i & 1) != 0; }
+};
+
+// Every operator of shapes.inc.
+std::span<const ShapeEntry> ShapeFunctions();
+// Null when the extents of the operator's outputs never depend on data, or when it has no shape function.
+const ShapeEntry* FindShapeFunction(std::string_view domain, std::string_view name);
+
 struct KernelEntry {
   const char* domain;  // "" = ai.onnx, "slipway" = ours
   const char* name;

@@ -79,6 +79,26 @@ inline T Run1(std::string_view name, std::vector<T> inputs, Dims out,
   return outputs[0];
 }
 
+// The extents that the shape function gives, "[2, 3]"; several outputs joined by "; "; the message when it fails. Inputs
+// whose data it does not read get none.
+inline std::string ShapeFromData(std::string_view name, std::vector<T> inputs,
+                                 const Attributes& attributes = {}, size_t outputs = 1,
+                                 std::string_view domain = "") {
+  const ShapeEntry* entry = FindShapeFunction(domain, name);
+  if (!entry) return "no shape function";
+  std::vector<TensorView> in, out(outputs, TensorView{DType::kFloat32, {}, nullptr});
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    in.push_back(inputs[i].view());
+    if (!entry->ReadsData(i)) in.back().data = nullptr;
+  }
+  std::vector<Dims> dims(outputs);
+  const Status status = entry->function({in, out, &attributes, nullptr}, dims);
+  if (!status.ok()) return status.message();
+  std::string text;
+  for (const Dims& d : dims) text += (text.empty() ? "" : "; ") + d.ToString();
+  return text;
+}
+
 // The failure message of a call that must fail.
 inline std::string RunError(std::string_view name, std::vector<T> inputs, Dims out,
                             const Attributes& attributes = {}, DType type = DType::kUndefined,

@@ -486,6 +486,23 @@ Status CheckOneHot(const Operands& o) {
   return OkStatus();
 }
 
+// The kernel compares the number of selected elements with the output.
+Status CheckNonZero(const Operands& o) {
+  SLIPWAY_CHECK_FIT(o.y().dtype == DType::kInt64 && o.y().dims.rank() == 2 && o.y().dims[0] == o.x().dims.rank(), "output", o.y(), "input", o.x());
+  return OkStatus();
+}
+
+Status CheckCompress(const Operands& o) {
+  SLIPWAY_CHECK_FIT(o.x().dtype == o.y().dtype && o.in[1].dtype == DType::kBool, "output", o.y(), "input", o.x());
+  if (!o.attributes.Has("axis")) {
+    SLIPWAY_CHECK_FIT(o.y().dims.rank() == 1, "output", o.y(), "input", o.x());
+    return OkStatus();
+  }
+  SLIPWAY_ASSIGN_OR_RETURN(const int axis, Axis(o, "axis", 0, o.x().dims.rank()));
+  SLIPWAY_CHECK_FIT(SameBut(o.x().dims, o.y().dims, axis), "output", o.y(), "input", o.x());
+  return OkStatus();
+}
+
 struct Entry {
   const char* domain;
   const char* op;
