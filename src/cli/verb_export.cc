@@ -14,13 +14,14 @@ struct Options {
   std::vector<std::string> disabled, only, shapes;
 };
 
-Status Write(const ir::Graph& graph, const std::string& output, int opset) {
+Status Write(const ir::Graph& graph, const std::string& output, int opset, bool qonnx = false) {
   if (auto slash = output.find_last_of('/'); slash != std::string::npos)
     SLIPWAY_RETURN_IF_ERROR(MakeFolder(output.substr(0, slash)));
   if (output.ends_with(".txt"))
     return WriteFile(output, ir::ToText(graph, {.max_constant_elements = 64}));
   onnx::ExportOptions options;
   options.opset = opset;
+  options.qonnx = qonnx;
   return onnx::ExportOnnx(graph, output, options);
 }
 
@@ -29,12 +30,12 @@ Status Write(const ir::Graph& graph, const std::string& output, int opset) {
 Action SetupExport(CLI::App& app) {
   auto o = std::make_shared<Options>();
   app.add_option("MODEL", o->model, "the model file")->required();
-  app.add_option("--to", o->to, "format")->check(CLI::IsMember({"onnx"}));
+  app.add_option("--to", o->to, "format")->check(CLI::IsMember({"onnx", "qonnx"}));
   app.add_option("--opset", o->opset, "ONNX opset to write")->check(CLI::Range(11, 25));
   app.add_option("-o,--output", o->output, "the file to write")->required();
   return [o](Context& context) -> Status {
     SLIPWAY_ASSIGN_OR_RETURN(auto graph, deploy::LoadModel(o->model));
-    SLIPWAY_RETURN_IF_ERROR(Write(*graph, o->output, o->opset));
+    SLIPWAY_RETURN_IF_ERROR(Write(*graph, o->output, o->opset, o->to == "qonnx"));
     context.Print("wrote " + o->output + " (opset " + std::to_string(o->opset) + ")",
                   {{"file", o->output}, {"opset", o->opset}});
     return OkStatus();

@@ -170,6 +170,22 @@ Status InferQConv(InferContext& c) {
   return out ? RequireVector(c, 2, (*out)[1], "multiplier") : OkStatus();
 }
 
+Status InferConvInteger(InferContext& c) {
+  for (size_t i = 0; i < 4; ++i) {
+    if (c.has_input(i) && c.input(i).dtype != DType::kUndefined &&
+        c.input(i).dtype != DType::kInt8 && c.input(i).dtype != DType::kUInt8)
+      return Bad("input ", i, " has type ", c.input(i).dtype, " but must be int8 or uint8");
+  }
+  SLIPWAY_RETURN_IF_ERROR(RequireScalar(c, 2, "x_zero_point"));
+  constexpr size_t kNone = 4;
+  SLIPWAY_ASSIGN_OR_RETURN(auto out, ConvOutput(c, kNone, kNone));
+  const SymShape* zero = ShapeOf(c, 3);
+  if (zero && out && !Count(*zero).Is(1))
+    SLIPWAY_RETURN_IF_ERROR(RequireVector(c, 3, (*out)[1], "w_zero_point"));
+  c.set_output(0, DType::kInt32, std::move(out));
+  return OkStatus();
+}
+
 Status InferConvTranspose(InferContext& c) {
   SLIPWAY_RETURN_IF_ERROR(SameDtype(c, {0, 1, 2}));
   SLIPWAY_ASSIGN_OR_RETURN(auto s, ReadConv(c, true, 2));

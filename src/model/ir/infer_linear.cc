@@ -38,6 +38,29 @@ Result<std::optional<SymShape>> LinearOutput(InferContext& c, size_t bias, size_
   return out;
 }
 
+// What a product of two operands of any rank gives; nullopt when a rank is unknown.
+Result<std::optional<SymShape>> MatMulOutput(InferContext& c) {
+  SLIPWAY_RETURN_IF_ERROR(RequireMinRank(c, 0, 1, "A"));
+  SLIPWAY_RETURN_IF_ERROR(RequireMinRank(c, 1, 1, "B"));
+  const SymShape *pa = ShapeOf(c, 0), *pb = ShapeOf(c, 1);
+  if (!pa || !pb) return std::optional<SymShape>();
+  SymShape a = *pa, b = *pb;
+  const bool vector_a = a.size() == 1, vector_b = b.size() == 1;
+  if (vector_a) a.insert(a.begin(), Dim(1));
+  if (vector_b) b.push_back(Dim(1));
+  const Dim &ka = a.back(), &kb = b[b.size() - 2];
+  if (ka.known() && kb.known() && !(ka == kb)) {
+    return Bad("shapes ", *pa, " and ", *pb, " do not multiply: ", ka, " columns meet ", kb,
+               " rows");
+  }
+  if (!(ka == kb)) c.assume_equal(ka, kb);
+  SLIPWAY_ASSIGN_OR_RETURN(SymShape out, Broadcast(c, SymShape(a.begin(), a.end() - 2),
+                                                   SymShape(b.begin(), b.end() - 2)));
+  if (!vector_a) out.push_back(a[a.size() - 2]);
+  if (!vector_b) out.push_back(b.back());
+  return std::optional<SymShape>(std::move(out));
+}
+
 }  // namespace
 
 Status InferGemm(InferContext& c) {
@@ -64,29 +87,20 @@ Status InferGemm(InferContext& c) {
 
 Status InferMatMul(InferContext& c) {
   SLIPWAY_RETURN_IF_ERROR(SameDtype(c, {0, 1}));
-  SLIPWAY_RETURN_IF_ERROR(RequireMinRank(c, 0, 1, "A"));
-  SLIPWAY_RETURN_IF_ERROR(RequireMinRank(c, 1, 1, "B"));
-  const SymShape *pa = ShapeOf(c, 0), *pb = ShapeOf(c, 1);
   const DType dtype = c.input(0).dtype != DType::kUndefined ? c.input(0).dtype : c.input(1).dtype;
-  if (!pa || !pb) {
-    c.set_output(0, dtype, std::nullopt);
-    return OkStatus();
-  }
-  SymShape a = *pa, b = *pb;
-  const bool vector_a = a.size() == 1, vector_b = b.size() == 1;
-  if (vector_a) a.insert(a.begin(), Dim(1));
-  if (vector_b) b.push_back(Dim(1));
-  const Dim &ka = a.back(), &kb = b[b.size() - 2];
-  if (ka.known() && kb.known() && !(ka == kb)) {
-    return Bad("shapes ", *pa, " and ", *pb, " do not multiply: ", ka, " columns meet ", kb,
-               " rows");
-  }
-  if (!(ka == kb)) c.assume_equal(ka, kb);
-  SLIPWAY_ASSIGN_OR_RETURN(SymShape out, Broadcast(c, SymShape(a.begin(), a.end() - 2),
-                                                   SymShape(b.begin(), b.end() - 2)));
-  if (!vector_a) out.push_back(a[a.size() - 2]);
-  if (!vector_b) out.push_back(b.back());
+  SLIPWAY_ASSIGN_OR_RETURN(auto out, MatMulOutput(c));
   c.set_output(0, dtype, std::move(out));
+  return OkStatus();
+}
+
+Status InferMatMulInteger(InferContext& c) {
+  for (size_t i = 0; i < 4; ++i) {
+    if (c.has_input(i) && c.input(i).dtype != DType::kUndefined &&
+        c.input(i).dtype != DType::kInt8 && c.input(i).dtype != DType::kUInt8)
+      return Bad("input ", i, " has type ", c.input(i).dtype, " but must be int8 or uint8");
+  }
+  SLIPWAY_ASSIGN_OR_RETURN(auto out, MatMulOutput(c));
+  c.set_output(0, DType::kInt32, std::move(out));
   return OkStatus();
 }
 

@@ -1,6 +1,7 @@
 // Inference of the quantization operators.
 
 #include "model/ir/infer_util.h"
+#include "model/ops/quantize.h"
 
 namespace slipway::ir {
 namespace {
@@ -14,13 +15,16 @@ Result<Codes> ReadCodes(const InferContext& c, int64_t most) {
   const int64_t bits = c.attributes().Int("bits", 8);
   if (bits < 1 || bits > most) return Bad("bits = ", bits, " must lie in [1, ", most, "]");
   const std::string_view kind = c.attributes().String("kind", "affine");
+  if (const DType small = ops::SmallFloatKind(kind); small != DType::kUndefined) {
+    if (bits != DTypeBits(small)) return Bad("bits = ", bits, " but kind ", kind, " has ", DTypeBits(small));
+    if (c.has_input(2)) return Bad("kind ", kind, " has no zero point");
+    return Codes{bits, small};
+  }
   if (kind != "affine" && kind != "power_of_two" && kind != "logarithmic") {
-    return Bad("kind '", kind, "' must be affine, power_of_two or logarithmic");
+    return Bad("kind '", kind, "' must be affine, power_of_two, logarithmic or a small float type");
   }
   const std::string_view rounding = c.attributes().String("rounding", "half_even");
-  if (rounding != "half_even" && rounding != "half_away" && rounding != "half_up") {
-    return Bad("rounding '", rounding, "' must be half_even, half_away or half_up");
-  }
+  if (!ops::RoundingFromName(rounding)) return Bad("unknown rounding '", rounding, "'");
   const bool is_signed = c.attributes().Int("signed", 1) != 0;
   if (bits > 16) {
     if (bits != 32 || !is_signed)
@@ -96,6 +100,14 @@ Status InferDequantize(InferContext& c) {
   }
   SLIPWAY_RETURN_IF_ERROR(CheckScale(c, codes.dtype));
   c.set_output(0, c.input(1).dtype, c.input(0).shape);
+  return OkStatus();
+}
+
+Status InferDynamicQuantizeLinear(InferContext& c) {
+  SLIPWAY_RETURN_IF_ERROR(RequireDtype(c, 0, DType::kFloat32, "the input"));
+  c.set_output(0, DType::kUInt8, c.input(0).shape);
+  c.set_output(1, DType::kFloat32, SymShape{});
+  c.set_output(2, DType::kUInt8, SymShape{});
   return OkStatus();
 }
 

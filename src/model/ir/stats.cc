@@ -48,11 +48,11 @@ Dim NodeMacs(const Node& node) {
   const bool known_domain = node.domain().empty() || node.domain() == kSlipwayDomain;
   if (!known_domain) return Dim(0);
   const std::string& op = node.op();
-  if (op == "Conv" || op == "QConv") return Count(*y) * Tail(*w, 1);
+  if (op == "Conv" || op == "QConv" || op == "ConvInteger") return Count(*y) * Tail(*w, 1);
   if (op == "ConvTranspose") return Count(*x) * Tail(*w, 1);
   if (op == "Gemm" && x->size() == 2)
     return Count(*y) * (*x)[node.attributes.Int("transA", 0) != 0 ? 0 : 1];
-  if ((op == "MatMul" || op == "Linear" || op == "QLinear") && !x->empty())
+  if ((op == "MatMul" || op == "MatMulInteger" || op == "Linear" || op == "QLinear") && !x->empty())
     return Count(*y) * x->back();
   if (op == "Attention") return AttentionMacs(node, *y);
   return Dim(0);

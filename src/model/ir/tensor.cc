@@ -1,8 +1,11 @@
 #include "model/ir/tensor.h"
 
+#include <cmath>
 #include <cstring>
+#include <type_traits>
 
 #include "base/aligned.h"
+#include "base/float16.h"
 
 namespace slipway::ir {
 namespace {
@@ -23,7 +26,28 @@ void Convert(const Tensor& t, std::vector<To>& out) {
   for (int64_t i = 0; i < t.count(); ++i) {
     From v;
     std::memcpy(&v, t.bytes().data() + static_cast<size_t>(i) * sizeof(From), sizeof(From));
-    out.push_back(static_cast<To>(v));
+    if constexpr (sizeof(From) == 2 && !std::is_integral_v<From>) {
+      out.push_back(static_cast<To>(static_cast<float>(v)));
+    } else {
+      out.push_back(static_cast<To>(v));
+    }
+  }
+}
+
+// The 8-, 4- and 2-bit types without a C++ type.
+template <typename To>
+void ConvertCodes(const Tensor& t, std::vector<To>& out) {
+  const int bits = DTypeBits(t.dtype());
+  for (int64_t i = 0; i < t.count(); ++i) {
+    const int64_t bit = i * bits;
+    const int code = t.bytes()[static_cast<size_t>(bit / 8)] >> (bit % 8) & ((1 << bits) - 1);
+    if (IsFloating(t.dtype())) {
+      const float v = DecodeFloat8(t.dtype(), static_cast<uint8_t>(code));
+      out.push_back(std::is_integral_v<To> && !std::isfinite(v) ? To{0} : static_cast<To>(v));
+    } else {
+      const bool negative = IsSignedInteger(t.dtype()) && (code >> (bits - 1)) != 0;
+      out.push_back(static_cast<To>(negative ? code - (1 << bits) : code));
+    }
   }
 }
 
@@ -62,7 +86,14 @@ std::vector<To> ConvertAll(const Tensor& t) {
     case DType::kUInt64:
       Convert<To, uint64_t>(t, out);
       break;
+    case DType::kFloat16:
+      Convert<To, Float16>(t, out);
+      break;
+    case DType::kBFloat16:
+      Convert<To, BFloat16>(t, out);
+      break;
     default:
+      if (const int bits = DTypeBits(t.dtype()); bits > 0 && bits <= 8) ConvertCodes(t, out);
       break;
   }
   return out;

@@ -233,11 +233,8 @@ Status OnnxPow(const OpContext& c) {
         return static_cast<T>(Power(static_cast<Compute<T>>(x), static_cast<Compute<E>>(e)));
       });
     };
-    done = Dispatch<float, double, int32_t, int64_t, uint32_t, uint64_t>(b.dtype, run);
-    if (!done && a.dtype == b.dtype) {
-      run.template operator()<T>();
-      done = true;
-    }
+    done = Dispatch<float, double, int32_t, int64_t, uint32_t, uint64_t>(b.dtype, run) ||
+           Dispatch<Float16, BFloat16, int8_t, uint8_t, int16_t, uint16_t>(b.dtype, run);
   };
   const bool known = Dispatch<float, double, Float16, BFloat16, int32_t, int64_t>(a.dtype, base);
   if (!known) return NoKernel(a.dtype);

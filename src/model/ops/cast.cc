@@ -72,23 +72,6 @@ bool IsSmall(DType t) {
   }
 }
 
-// Sub-byte elements lie low bits first.
-uint8_t ReadCode(const uint8_t* data, int bits, int64_t i) {
-  if (bits == 8) return data[i];
-  const int64_t per_byte = 8 / bits;
-  return static_cast<uint8_t>(data[i / per_byte] >> (i % per_byte * bits) & ((1 << bits) - 1));
-}
-void WriteCode(uint8_t* data, int bits, int64_t i, uint8_t code) {
-  if (bits == 8) {
-    data[i] = code;
-    return;
-  }
-  const int64_t per_byte = 8 / bits;
-  const int shift = static_cast<int>(i % per_byte) * bits, mask = (1 << bits) - 1;
-  data[i / per_byte] =
-      static_cast<uint8_t>((data[i / per_byte] & ~(mask << shift)) | (code & mask) << shift);
-}
-
 double DecodeSmall(DType t, uint8_t code) {
   switch (t) {
     case DType::kInt4:
@@ -135,7 +118,6 @@ Status CastSmall(const OpContext& c, const TensorView& x, const TensorView& y) {
   if (!small_x && !DispatchCast(x.dtype, noop)) return NoKernel(x.dtype);
   if (!small_y && !DispatchCast(y.dtype, noop)) return NoKernel(y.dtype);
   const int bits_x = DTypeBits(x.dtype), bits_y = DTypeBits(y.dtype);
-  if (small_y) std::memset(y.data, 0, DTypeBytes(y.dtype, y.count()));
   for (int64_t i = 0, n = x.count(); i < n; ++i) {
     const double v =
         small_x ? DecodeSmall(x.dtype, ReadCode(x.as<const uint8_t>(), bits_x, i)) : ReadWide(x, i);

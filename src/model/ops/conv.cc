@@ -112,6 +112,44 @@ void ConvTranspose(const OpContext& c, const Window& win, int64_t group) {
   });
 }
 
+// The same for the 16-bit floats, by gathering: each output is summed in float32 and rounded once.
+template <typename T>
+void GatherTranspose(const OpContext& c, const Window& win, int64_t group) {
+  const TensorView &x = c.inputs[0], &w = c.inputs[1], &y = c.outputs[0];
+  const int64_t cin = x.dims[1] / group, cout = w.dims[1], taps = win.KernelCount();
+  const int64_t x_plane = win.OutCount(), y_plane = win.InCount();
+  const T* bias = c.Has(2) ? c.inputs[2].as<const T>() : nullptr;
+  For(c, y.count(), 64, [&](int64_t begin, int64_t end) {
+    for (int64_t o = begin; o < end; ++o) {
+      const int64_t at[3] = {o % y_plane / win.in[2] / win.in[1], o % y_plane / win.in[2] % win.in[1],
+                             o % win.in[2]};
+      const int64_t oc = o / y_plane % cout, g = o / y_plane / cout % group,
+                    n = o / y_plane / cout / group;
+      float sum = 0;
+      for (int64_t tap = 0; tap < taps; ++tap) {
+        const int64_t k[3] = {tap / win.kernel[2] / win.kernel[1],
+                              tap / win.kernel[2] % win.kernel[1], tap % win.kernel[2]};
+        int64_t from[3];
+        bool hit = true;
+        for (int d = 0; hit && d < 3; ++d) {
+          const int64_t offset = at[d] + win.pad_begin[d] - k[d] * win.dilation[d];
+          hit = offset >= 0 && offset % win.stride[d] == 0 &&
+                (from[d] = offset / win.stride[d]) < win.out[d];
+        }
+        if (!hit) continue;
+        const int64_t place = (from[0] * win.out[1] + from[1]) * win.out[2] + from[2];
+        for (int64_t ic = 0; ic < cin; ++ic) {
+          sum += static_cast<float>(
+                     x.as<const T>()[((n * group + g) * cin + ic) * x_plane + place]) *
+                 static_cast<float>(w.as<const T>()[((g * cin + ic) * cout + oc) * taps + tap]);
+        }
+      }
+      if (bias) sum += static_cast<float>(bias[g * cout + oc]);
+      y.as<T>()[o] = static_cast<T>(sum);
+    }
+  });
+}
+
 }  // namespace
 
 Status OnnxConv(const OpContext& c) { return RunConv(c, Activation{}); }
@@ -134,7 +172,9 @@ Status OnnxConvTranspose(const OpContext& c) {
                            x.dims.ToString() + ", W " + w.dims.ToString() + " and Y " +
                            y.dims.ToString());
   }
-  if (!Dispatch<float, double>(x.dtype, [&]<typename T>() { ConvTranspose<T>(c, win, group); })) {
+  if (!Dispatch<float, double>(x.dtype, [&]<typename T>() { ConvTranspose<T>(c, win, group); }) &&
+      !Dispatch<Float16, BFloat16>(x.dtype,
+                                   [&]<typename T>() { GatherTranspose<T>(c, win, group); })) {
     return NoKernel(x.dtype);
   }
   return OkStatus();

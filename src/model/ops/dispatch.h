@@ -84,6 +84,24 @@ inline Status NormalizeAxis(int64_t axis, int rank, int* out) {
   return OkStatus();
 }
 
+// Element i of types of 1 to 8 bits. Sub-byte elements lie low bits first.
+inline uint8_t ReadCode(const uint8_t* data, int bits, int64_t i) {
+  if (bits == 8) return data[i];
+  const int64_t per_byte = 8 / bits;
+  return static_cast<uint8_t>(data[i / per_byte] >> (i % per_byte * bits) & ((1 << bits) - 1));
+}
+// Elements of one byte must be written in ascending order: the first clears the byte.
+inline void WriteCode(uint8_t* data, int bits, int64_t i, uint8_t code) {
+  if (bits == 8) {
+    data[i] = code;
+    return;
+  }
+  const int64_t per_byte = 8 / bits;
+  const int shift = static_cast<int>(i % per_byte) * bits, mask = (1 << bits) - 1;
+  const int kept = shift == 0 ? 0 : data[i / per_byte] & ((1 << shift) - 1);
+  data[i / per_byte] = static_cast<uint8_t>(kept | (code & mask) << shift);
+}
+
 // The first element of a scalar-like tensor as a double; the caller has checked that it is present
 // and not empty.
 inline double ScalarAt(const TensorView& t) {

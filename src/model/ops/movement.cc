@@ -1,5 +1,5 @@
-// Operators that only move elements, by element size. Sub-byte types move whole (Reshape and the
-// like) but not element by element.
+// Operators that only move elements, by element size. Of those that move single elements only
+// Transpose and Pad take types below eight bits, as in ONNX.
 
 #include <algorithm>
 #include <cstring>
@@ -132,6 +132,17 @@ Status OnnxTranspose(const OpContext& c) {
       return InvalidArgument("perm is not a permutation of the axes");
     seen[from] = true;
     strides[i] = in_strides[from];
+  }
+  if (const int bits = DTypeBits(x.dtype); bits > 0 && bits < 8) {
+    for (int64_t o = 0, n = y.count(); o < n; ++o) {
+      int64_t rest = o, at = 0;
+      for (int d = rank - 1; d >= 0; --d) {
+        at += rest % y.dims[static_cast<size_t>(d)] * strides[d];
+        rest /= y.dims[static_cast<size_t>(d)];
+      }
+      WriteCode(y.as<uint8_t>(), bits, o, ReadCode(x.as<const uint8_t>(), bits, at));
+    }
+    return OkStatus();
   }
   auto run = [&]<typename T>() { StridedCopy(c, x.as<const T>(), y.dims, strides, y.as<T>()); };
   if (!DispatchSize(x.dtype, run)) return NoKernel(x.dtype);
@@ -293,6 +304,22 @@ Status OnnxPad(const OpContext& c) {
     i = (i % period + period) % period;
     return i < n ? i : period - i;
   };
+  if (const int bits = DTypeBits(x.dtype); bits > 0 && bits < 8) {
+    const uint8_t fill = c.Has(2) ? ReadCode(c.inputs[2].as<const uint8_t>(), bits, 0) : 0;
+    for (int64_t o = 0, n = y.count(); o < n; ++o) {
+      int64_t rest = o, at = 0;
+      bool outside = false;
+      for (int d = rank - 1; d >= 0; --d) {
+        const int64_t i = source(d, rest % y.dims[static_cast<size_t>(d)]);
+        rest /= y.dims[static_cast<size_t>(d)];
+        outside |= i < 0;
+        at += i * strides[d];
+      }
+      WriteCode(y.as<uint8_t>(), bits, o,
+                outside ? fill : ReadCode(x.as<const uint8_t>(), bits, at));
+    }
+    return OkStatus();
+  }
   auto run = [&]<typename T>() {
     const T fill = c.Has(2) ? *c.inputs[2].as<const T>() : T{0};
     const int64_t inner = rank > 0 ? y.dims.back() : 1;

@@ -7,6 +7,20 @@
 #include "model/ops/dispatch.h"
 
 namespace slipway::ops {
+
+std::optional<QuantRounding> RoundingFromName(std::string_view name) {
+  for (size_t i = 0; i < std::size(kRoundingNames); ++i) {
+    if (kRoundingNames[i] == name) return static_cast<QuantRounding>(i);
+  }
+  return std::nullopt;
+}
+
+DType SmallFloatKind(std::string_view name) {
+  const DType t = DTypeFromName(name);
+  const bool small = IsFloating(t) && DTypeBits(t) <= 8 && t != DType::kFloat8E8M0;
+  return small ? t : DType::kUndefined;
+}
+
 namespace {
 
 // Where the scale of each element lies: per tensor, along an axis, or blocked along it.
@@ -124,6 +138,44 @@ void ForRuns(const OpContext& c, const ScaleLayout& l, int64_t count, F&& f) {
   });
 }
 
+float RoundTo(DType precision, float v) {
+  if (precision == DType::kFloat16) return static_cast<float>(Float16(v));
+  if (precision == DType::kBFloat16) return static_cast<float>(BFloat16(v));
+  return v;
+}
+
+// x / scale in the precision that the node asks for.
+float Ratio(const QuantParams& q, float x, float scale) {
+  if (q.precision == DType::kUndefined) return x / scale;
+  return RoundTo(q.precision, RoundTo(q.precision, x) / RoundTo(q.precision, scale));
+}
+
+// Codes of a small floating-point type: rare, so element by element.
+template <typename X, typename S>
+void QuantizeToFloat(const OpContext& c, const Operands& o) {
+  const X* x = c.inputs[0].as<const X>();
+  const S* scales = c.inputs[1].as<const S>();
+  uint8_t* y = c.outputs[0].as<uint8_t>();
+  const int bits = DTypeBits(o.q.code_type);
+  for (int64_t i = 0, n = c.inputs[0].count(); i < n; ++i) {
+    const float v =
+        Ratio(o.q, static_cast<float>(x[i]), static_cast<float>(scales[o.layout.Index(i)]));
+    WriteCode(y, bits, i, EncodeFloat8(o.q.code_type, v, o.q.saturate));
+  }
+}
+
+template <typename S, typename Y>
+void DequantizeFromFloat(const OpContext& c, const Operands& o) {
+  const uint8_t* x = c.inputs[0].as<const uint8_t>();
+  const S* scales = c.inputs[1].as<const S>();
+  const int bits = DTypeBits(o.q.code_type);
+  for (int64_t i = 0, n = c.inputs[0].count(); i < n; ++i) {
+    c.outputs[0].as<Y>()[i] =
+        static_cast<Y>(DecodeFloat8(o.q.code_type, ReadCode(x, bits, i)) *
+                       static_cast<float>(scales[o.layout.Index(i)]));
+  }
+}
+
 // scale and zero point of one run, re-read only when the index changes.
 template <typename X, typename S, typename Y>
 void QuantizeRuns(const OpContext& c, const Operands& o, const ZeroPoints& zeros) {
@@ -140,10 +192,21 @@ void QuantizeRuns(const OpContext& c, const Operands& o, const ZeroPoints& zeros
       return;
     }
     const int64_t zero = zeros.At(s);
+    if (o.q.zero_first) {
+      for (int64_t i = begin; i < end; ++i) {
+        const float shifted =
+            Ratio(o.q, static_cast<float>(x[i]), scale) + static_cast<float>(zero);
+        double v = RoundBy(shifted, o.q.rounding);
+        v = v > range.lo ? v : range.lo;
+        v = v < range.hi ? v : range.hi;
+        y[i] = static_cast<Y>(static_cast<int64_t>(v));
+      }
+      return;
+    }
     const double lo = static_cast<double>(range.lo - zero),
                  hi = static_cast<double>(range.hi - zero);
     for (int64_t i = begin; i < end; ++i) {
-      const float ratio = static_cast<float>(x[i]) / scale;
+      const float ratio = Ratio(o.q, static_cast<float>(x[i]), scale);
       double v = RoundBy(ratio, o.q.rounding);
       v = v > lo ? v : lo;  // NaN becomes the lowest code
       v = v < hi ? v : hi;
@@ -194,19 +257,37 @@ Result<QuantParams> ParseQuant(const Attributes& a, int max_bits) {
     q.kind = QuantKind::kPowerOfTwo;
   } else if (kind == "logarithmic") {
     q.kind = QuantKind::kLogarithmic;
+  } else if (q.code_type = SmallFloatKind(kind); q.code_type != DType::kUndefined) {
+    q.kind = QuantKind::kSmallFloat;
+    if (q.bits != DTypeBits(q.code_type)) {
+      return InvalidArgument("bits = " + std::to_string(q.bits) + " but kind " +
+                             std::string(kind) + " has " +
+                             std::to_string(DTypeBits(q.code_type)));
+    }
   } else if (kind != "affine") {
     return InvalidArgument("unknown kind '" + std::string(kind) +
-                           "'; expected affine, power_of_two or logarithmic");
+                           "'; expected affine, power_of_two, logarithmic or the name of an 8- or "
+                           "4-bit floating-point type");
   }
-  const auto rounding = a.String("rounding", "half_even");
-  if (rounding == "half_away") {
-    q.rounding = QuantRounding::kHalfAway;
-  } else if (rounding == "half_up") {
-    q.rounding = QuantRounding::kHalfUp;
-  } else if (rounding != "half_even") {
-    return InvalidArgument("unknown rounding '" + std::string(rounding) +
-                           "'; expected half_even, half_away or half_up");
+  q.zero_first = a.Int("zero_first", 0) != 0;
+  q.saturate = a.Int("saturate", 1) != 0;
+  if (const int64_t precision = a.Int("precision", 0);
+      precision != 0 && precision != static_cast<int64_t>(DType::kFloat32)) {
+    if (precision != static_cast<int64_t>(DType::kFloat16) &&
+        precision != static_cast<int64_t>(DType::kBFloat16)) {
+      return InvalidArgument("precision = " + std::to_string(precision) +
+                             "; expected float32, float16 or bfloat16");
+    }
+    q.precision = static_cast<DType>(precision);
   }
+  const auto rounding = RoundingFromName(a.String("rounding", "half_even"));
+  if (!rounding) {
+    std::string names;
+    for (std::string_view name : kRoundingNames) names += " " + std::string(name);
+    return InvalidArgument("unknown rounding '" + std::string(a.String("rounding", "")) +
+                           "'; expected one of" + names);
+  }
+  q.rounding = *rounding;
   if (q.kind == QuantKind::kLogarithmic && (!q.is_signed || q.bits > 8 || q.bits < 2)) {
     return InvalidArgument("logarithmic codes are signed and have 2 to 8 bits");
   }
@@ -218,6 +299,15 @@ Status SlipwayQuantize(const OpContext& c) {
   SLIPWAY_ASSIGN_OR_RETURN(const Operands o, Prepare(c, 16));
   SLIPWAY_ASSIGN_OR_RETURN(const ZeroPoints zeros, ReadZeroPoints(c));
   const TensorView& y = c.outputs[0];
+  if (o.q.kind == QuantKind::kSmallFloat) {
+    if (y.dtype != o.q.code_type) return NoKernel(y.dtype);
+    bool known = false;
+    Dispatch<float, Float16, BFloat16>(c.inputs[0].dtype, [&]<typename X>() {
+      known = Dispatch<float, Float16, BFloat16>(
+          c.inputs[1].dtype, [&]<typename S>() { QuantizeToFloat<X, S>(c, o); });
+    });
+    return known ? OkStatus() : NoKernel(c.inputs[0].dtype);
+  }
   if (DTypeBits(y.dtype) < o.q.bits || IsSignedInteger(y.dtype) != o.q.is_signed) {
     return InvalidArgument(std::string(DTypeName(y.dtype)) + " cannot hold " +
                            std::to_string(o.q.bits) + "-bit " +
@@ -247,6 +337,14 @@ Status SlipwayDequantize(const OpContext& c) {
   const TensorView& y = c.outputs[0];
   if (y.dtype != c.inputs[1].dtype && y.dtype != DType::kFloat32) return NoKernel(y.dtype);
   bool done = false;
+  if (o.q.kind == QuantKind::kSmallFloat) {
+    if (c.inputs[0].dtype != o.q.code_type) return NoKernel(c.inputs[0].dtype);
+    Dispatch<float, Float16, BFloat16>(c.inputs[1].dtype, [&]<typename S>() {
+      done = Dispatch<float, Float16, BFloat16>(
+          y.dtype, [&]<typename Y>() { DequantizeFromFloat<S, Y>(c, o); });
+    });
+    return done ? OkStatus() : NoKernel(y.dtype);
+  }
   auto run = [&]<typename X>() {
     Dispatch<float, Float16, BFloat16>(c.inputs[1].dtype, [&]<typename S>() {
       done = Dispatch<float, Float16, BFloat16>(

@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <string_view>
 
 #include "base/dtype.h"
 #include "base/status.h"
@@ -42,8 +44,27 @@ inline int32_t Requantize(float v, int32_t zero_point, int32_t lo, int32_t hi) {
   return static_cast<int32_t>(RoundHalfEven(v)) + zero_point;
 }
 
-enum class QuantKind : uint8_t { kAffine = 0, kPowerOfTwo = 1, kLogarithmic = 2 };
-enum class QuantRounding : uint8_t { kHalfEven = 0, kHalfAway = 1, kHalfUp = 2 };
+// kSmallFloat: codes are elements of an 8- or 4-bit floating-point type (QuantParams::code_type).
+enum class QuantKind : uint8_t { kAffine = 0, kPowerOfTwo = 1, kLogarithmic = 2, kSmallFloat = 3 };
+enum class QuantRounding : uint8_t {
+  kHalfEven = 0,
+  kHalfAway = 1,
+  kHalfUp = 2,
+  kHalfToZero = 3,
+  kCeil = 4,
+  kFloor = 5,
+  kToZero = 6,
+  kFromZero = 7,
+};
+
+// The names of the `rounding` attribute, in the order of QuantRounding.
+inline constexpr std::string_view kRoundingNames[] = {"half_even", "half_away", "half_up",
+                                                      "half_to_zero", "ceil", "floor",
+                                                      "to_zero", "from_zero"};
+std::optional<QuantRounding> RoundingFromName(std::string_view name);
+// The element type that the kind `name` of Quantize and Dequantize stands for (float8e4m3fn, ...,
+// float4e2m1); kUndefined when it is another kind.
+DType SmallFloatKind(std::string_view name);
 
 inline double RoundBy(double v, QuantRounding rounding) {
   switch (rounding) {
@@ -53,6 +74,16 @@ inline double RoundBy(double v, QuantRounding rounding) {
       return std::round(v);
     case QuantRounding::kHalfUp:
       return std::floor(v + 0.5);
+    case QuantRounding::kHalfToZero:
+      return std::copysign(std::ceil(std::fabs(v) - 0.5), v);
+    case QuantRounding::kCeil:
+      return std::ceil(v);
+    case QuantRounding::kFloor:
+      return std::floor(v);
+    case QuantRounding::kToZero:
+      return std::trunc(v);
+    case QuantRounding::kFromZero:
+      return std::copysign(std::ceil(std::fabs(v)), v);
   }
   return v;
 }
@@ -65,9 +96,15 @@ struct QuantParams {
   QuantRounding rounding = QuantRounding::kHalfEven;
   int64_t axis = 1, group = 0;
   CodeRange range;
+  // The zero point is added before rounding, which matters to all but ceil and floor (QONNX does so).
+  bool zero_first = false;
+  DType code_type = DType::kUndefined;  // kSmallFloat only
+  bool saturate = true;                 // kSmallFloat only
+  // The type in which x is divided by the scale: float16 or bfloat16; kUndefined = float32.
+  DType precision = DType::kUndefined;
 };
-// InvalidArgument: bits outside 1..16 (32 is allowed for Dequantize: max_bits), an unknown kind or
-// rounding, logarithmic codes that are unsigned or wider than 8 bits.
+// InvalidArgument: bits outside 1..16 (32 is allowed for Dequantize: max_bits), an unknown kind,
+// rounding or precision, logarithmic codes that are unsigned or wider than 8 bits.
 Result<QuantParams> ParseQuant(const Attributes& attributes, int max_bits = 16);
 
 // Logarithmic codes (the nnie row of QUANTIZATION.md, carried over to other widths). `scale` is the

@@ -61,6 +61,70 @@ TEST(Quantize, PerTensor) {
             65535);
 }
 
+// The table of rounding modes in QONNX's specification of Quant.
+TEST(Quantize, RoundingModes) {
+  const T x = F({10}, {5.5f, 2.5f, 1.6f, 1.1f, 1.0f, -1.0f, -1.1f, -1.6f, -2.5f, -5.5f}),
+          one = F({}, {1});
+  const std::pair<const char*, std::vector<int8_t>> rows[] = {
+      {"half_even", {6, 2, 2, 1, 1, -1, -1, -2, -2, -6}},
+      {"ceil", {6, 3, 2, 2, 1, -1, -1, -1, -2, -5}},
+      {"floor", {5, 2, 1, 1, 1, -1, -2, -2, -3, -6}},
+      {"from_zero", {6, 3, 2, 2, 1, -1, -2, -2, -3, -6}},
+      {"to_zero", {5, 2, 1, 1, 1, -1, -1, -1, -2, -5}},
+      {"half_away", {6, 3, 2, 1, 1, -1, -1, -2, -3, -6}},
+      {"half_to_zero", {5, 2, 2, 1, 1, -1, -1, -2, -2, -5}},
+      {"half_up", {6, 3, 2, 1, 1, -1, -1, -2, -2, -5}},
+  };
+  for (const auto& [name, want] : rows) {
+    EXPECT_EQ(Run1("Quantize", {x, one}, {10}, {{"rounding", std::string(name)}}, DType::kInt8,
+                   "slipway")
+                  .As<int8_t>(),
+              want)
+        << name;
+  }
+  EXPECT_NE(RunError("Quantize", {x, one}, {10}, {{"rounding", std::string("sideways")}},
+                     DType::kInt8, "slipway")
+                .find("sideways"),
+            std::string::npos);
+}
+
+TEST(Quantize, ZeroPointBeforeOrAfterRounding) {
+  const T x = F({4}, {0.5f, 1.5f, 2.5f, -300}), s = F({}, {1}), z = S8({}, {1});
+  EXPECT_EQ(Run1("Quantize", {x, s, z}, {4}, {}, DType::kInt8, "slipway").As<int8_t>(),
+            (std::vector<int8_t>{1, 3, 3, -128}));
+  EXPECT_EQ(Run1("Quantize", {x, s, z}, {4}, {{"zero_first", int64_t{1}}}, DType::kInt8, "slipway")
+                .As<int8_t>(),
+            (std::vector<int8_t>{2, 2, 4, -128}));
+}
+
+TEST(Quantize, SmallFloats) {
+  const T x = F({5}, {0, 1, 2, 1000, -100}), s = F({}, {2});
+  const Attributes e4m3{{"kind", std::string("float8e4m3fn")}};
+  const T q = Run1("Quantize", {x, s}, {5}, e4m3, DType::kFloat8E4M3FN, "slipway");
+  // 0.5 = 0x30, 1 = 0x38, 448 (saturated) = 0x7e, -50 -> -48 = 0xe4 (ties to even).
+  EXPECT_EQ(q.bytes, (std::vector<uint8_t>{0, 0x30, 0x38, 0x7e, 0xe4}));
+  ExpectNear(Run1("Dequantize", {q, s}, {5}, e4m3, DType::kFloat32, "slipway"),
+             {0, 1, 2, 896, -96});
+  const Attributes open{{"kind", std::string("float8e5m2")}, {"saturate", int64_t{0}}};
+  EXPECT_EQ(Run1("Quantize", {F({1}, {1e6f}), s}, {1}, open, DType::kFloat8E5M2, "slipway").bytes,
+            (std::vector<uint8_t>{0x7c}));
+  const Attributes fp4{{"kind", std::string("float4e2m1")}, {"bits", int64_t{4}}};
+  const T f = Run1("Quantize", {F({3}, {1, 2, -100}), F({}, {1})}, {3}, fp4, DType::kFloat4E2M1,
+                   "slipway");
+  EXPECT_EQ(f.bytes, (std::vector<uint8_t>{0x42, 0x0f}));
+  ExpectNear(Run1("Dequantize", {f, F({}, {1})}, {3}, fp4, DType::kFloat32, "slipway"),
+             {1, 2, -6});
+}
+
+TEST(Quantize, Precision) {
+  const T x = F({1}, {2051}), s = F({}, {1});  // float16 has 2050 and 2052
+  const Attributes wide{{"bits", int64_t{16}}};
+  EXPECT_EQ(Run1("Quantize", {x, s}, {1}, wide, DType::kInt16, "slipway").As<int16_t>()[0], 2051);
+  const Attributes half{{"bits", int64_t{16}},
+                        {"precision", static_cast<int64_t>(DType::kFloat16)}};
+  EXPECT_EQ(Run1("Quantize", {x, s}, {1}, half, DType::kInt16, "slipway").As<int16_t>()[0], 2052);
+}
+
 TEST(Quantize, PerAxisAndGroups) {
   const T x = F({2, 3}, {1, 2, 3, 4, 5, 6});
   const Attributes axis0{{"axis", int64_t{0}}};

@@ -109,6 +109,13 @@ Status OnnxConstantOfShape(const OpContext& c) {
     std::fill_n(y.as<uint8_t>(), y.count(), static_cast<uint8_t>(as_int != 0));
     return OkStatus();
   }
+  if (const int bits = DTypeBits(y.dtype); bits > 0 && bits <= 8 && y.dtype != DType::kInt8 &&
+                                           y.dtype != DType::kUInt8) {
+    const auto code = IsFloating(y.dtype) ? EncodeFloat8(y.dtype, as_float)
+                                          : static_cast<uint8_t>(static_cast<uint64_t>(as_int));
+    for (int64_t i = 0, n = y.count(); i < n; ++i) WriteCode(y.as<uint8_t>(), bits, i, code);
+    return OkStatus();
+  }
   if (!DispatchNumber(y.dtype, run)) return NoKernel(y.dtype);
   return OkStatus();
 }

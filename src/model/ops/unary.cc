@@ -113,7 +113,13 @@ Status OnnxMish(const OpContext& c) {
       c, [](auto x) { return x * std::tanh(std::log1p(std::exp(-std::fabs(x))) + Relu(x)); });
 }
 Status OnnxErf(const OpContext& c) {
-  return MapFloat(c, [](auto x) { return std::erf(x); });
+  return MapNumber(c, [](auto x) {
+    if constexpr (std::is_integral_v<decltype(x)>) {
+      return static_cast<decltype(x)>(std::erf(static_cast<double>(x)));
+    } else {
+      return std::erf(x);
+    }
+  });
 }
 Status OnnxExp(const OpContext& c) {
   return MapFloat(c, [](auto x) { return std::exp(x); });

@@ -17,7 +17,8 @@ bool IsQuantization(const Node* node) {
 std::optional<ops::QuantParams> Affine(const Node* node, int max_bits) {
   if (!IsQuantization(node)) return std::nullopt;
   auto q = ops::ParseQuant(node->attributes, 32);
-  if (!q.ok() || q->kind == ops::QuantKind::kLogarithmic || q->group != 0 || q->bits > max_bits)
+  if (!q.ok() || q->group != 0 || q->bits > max_bits || q->precision != DType::kUndefined ||
+      (q->kind != ops::QuantKind::kAffine && q->kind != ops::QuantKind::kPowerOfTwo))
     return std::nullopt;
   return *q;
 }

@@ -151,6 +151,14 @@ void Resize(OutNode* out) {
 }  // namespace
 
 Result<OutNode> Downgrade(const Node& n, int opset) {
+  if (n.domain() == kQonnxDomain) {  // made by ExpandToQonnx
+    OutNode out;
+    out.op = n.op();
+    out.inputs.assign(n.inputs().begin(), n.inputs().end());
+    out.outputs.assign(n.outputs().begin(), n.outputs().end());
+    out.attributes = n.attributes;
+    return out;
+  }
   if (!n.domain().empty()) {
     return Unsupported(n.Describe() +
                        " is an integer operator that exists only inside a compiled package; export "

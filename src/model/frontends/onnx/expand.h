@@ -10,6 +10,13 @@ namespace slipway::onnx {
 
 Status ExpandForOpset(ir::Graph* graph, int opset);
 
+// Quantize and Dequantize as QONNX's Quant; before ExpandForOpset. Unsupported names what QONNX
+// cannot hold: codes as outputs, blocks, logarithmic and floating-point codes. A zero point other
+// than 0 may send values half-way between two codes to the other one, as QONNX adds it before it
+// rounds.
+inline constexpr char kQonnxDomain[] = "qonnx.custom_op.general";
+Status ExpandToQonnx(ir::Graph* graph);
+
 // Used by expand.cc: Quantize and Dequantize nodes.
 Status ExpandQuantization(ir::Graph* graph, int opset);
 // Used by expand.cc: operators whose element type came later than the opset compute in another one.

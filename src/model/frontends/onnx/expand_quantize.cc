@@ -4,6 +4,7 @@
 #include "base/checked.h"
 #include "model/frontends/onnx/expand.h"
 #include "model/frontends/onnx/rewriter.h"
+#include "model/ops/quantize.h"
 
 namespace slipway::onnx {
 namespace {
@@ -15,10 +16,11 @@ using ir::Tensor;
 using ir::Value;
 
 struct Codes {
-  int bits;
-  bool is_signed;
-  DType file;  // what the file holds
-  int64_t low, high;
+  int bits = 0;
+  bool is_signed = false;
+  DType file = DType::kUndefined;  // what the file holds
+  bool small = false;  // floating-point codes
+  int64_t low = 0, high = 0;
 };
 
 DType IntegerType(int bits, bool is_signed) {
@@ -48,6 +50,20 @@ Result<Codes> CodesOf(const Node& n, int opset) {
     return Unsupported(n.Describe() +
                        ": ONNX has no logarithmic quantization; export the float model, or "
                        "quantize with an affine scheme");
+  }
+  if (const DType small = ops::SmallFloatKind(a.String("kind", "affine"));
+      small != DType::kUndefined) {
+    const int since = small == DType::kFloat4E2M1 ? 23 : 19;
+    if (opset < since) {
+      return Unsupported(n.Describe() + ": codes of type " + DTypeName(small) + " need opset " +
+                         std::to_string(since) + "; export that");
+    }
+    c.small = true;
+    c.file = small;
+    return c;
+  }
+  if (a.Int("precision", 0) != 0 && opset < 23) {
+    return Unsupported(n.Describe() + ": a precision of the division needs opset 23; export that");
   }
   if (n.IsSlipway("Quantize") && a.String("rounding", "half_even") != "half_even") {
     return Unsupported(n.Describe() + ": ONNX rounds half to even, this node " +
@@ -143,11 +159,21 @@ Attributes LinearAttributes(const Node& n, int opset) {
   Attributes a;
   if (opset >= 13 && n.attributes.Has("axis")) a.Set("axis", n.attributes.Int("axis", 1));
   if (n.attributes.Int("group", 0) > 0) a.Set("block_size", n.attributes.Int("group", 0));
+  if (n.attributes.Int("precision", 0) != 0) a.Set("precision", n.attributes.Int("precision", 0));
   return a;
 }
 
 Status Quantize(Graph* g, Node* n, int opset) {
   SLIPWAY_ASSIGN_OR_RETURN(Codes c, CodesOf(*n, opset));
+  if (c.small) {
+    Rewriter r(g, n);
+    SLIPWAY_ASSIGN_OR_RETURN(Value * zero, ZeroPoint(r, *n, c.file));
+    Attributes a = LinearAttributes(*n, opset);
+    if (n->attributes.Int("saturate", 1) == 0) a.Set("saturate", int64_t{0});
+    const ir::Type type{c.file, n->output()->type().shape};
+    r.Finish(r.Op("QuantizeLinear", {n->input(0), n->input(1), zero}, a))->set_type(type);
+    return OkStatus();
+  }
   const bool narrow = n->attributes.Int("narrow", 0) != 0 && c.is_signed;
   const bool packed = IsPackedWidth(c.bits, opset) && !narrow && ReadersAgree(*n->output(), *n);
   if (packed) c.file = IntegerType(c.bits, c.is_signed);
@@ -177,7 +203,7 @@ Status Dequantize(Graph* g, Node* n, int opset) {
   SLIPWAY_ASSIGN_OR_RETURN(Codes c, CodesOf(*n, opset));
   Rewriter r(g, n);
   Value* x = n->input(0);
-  if (x->constant() && IsPackedWidth(c.bits, opset) && DTypeBits(x->dtype()) == 8) {
+  if (!c.small && x->constant() && IsPackedWidth(c.bits, opset) && DTypeBits(x->dtype()) == 8) {
     if (auto packed = Pack(*x->constant(), IntegerType(c.bits, c.is_signed)))
       x = r.Constant("codes", std::move(*packed));
   }

@@ -219,6 +219,7 @@ Status Exporter::WriteNode(const Node& node, WireWriter* graph) {
     for (const auto& [name, value] : out.attributes.entries())
       w.Message(5, WriteAttribute(name, value));
   }
+  if (!node.domain().empty()) w.Text(7, node.domain());
   graph->Message(1, w);
   return OkStatus();
 }
@@ -230,6 +231,7 @@ Result<WireWriter> Exporter::Run(const Graph& source) {
                            " to " + std::to_string(ir::kOpset));
   }
   graph_ = source.Clone();
+  if (options_.qonnx) SLIPWAY_RETURN_IF_ERROR(ExpandToQonnx(graph_.get()));
   SLIPWAY_RETURN_IF_ERROR(ExpandForOpset(graph_.get(), options_.opset));
   int64_t constant_bytes = 0;
   for (const auto& v : graph_->values()) {
@@ -275,6 +277,12 @@ Result<WireWriter> Exporter::Run(const Graph& source) {
   opset.Text(1, "");
   opset.Int(2, options_.opset);
   model.Message(8, opset);
+  if (options_.qonnx) {
+    WireWriter domain;
+    domain.Text(1, kQonnxDomain);
+    domain.Int(2, 1);
+    model.Message(8, domain);
+  }
   constexpr std::string_view kPrefix = "metadata.";
   for (const auto& [key, value] : meta) {
     if (!key.starts_with(kPrefix)) continue;

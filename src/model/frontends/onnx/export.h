@@ -16,6 +16,7 @@ struct ExportOptions {
   // Above this many bytes of constants the weights go into PATH.data beside the model (protobuf
   // holds at most 2 GiB in one file).
   int64_t external_data_threshold = int64_t{1} << 30;
+  bool qonnx = false;       // quantization as QONNX Quant nodes instead of QuantizeLinear
   bool value_info = true;  // write the known types of intermediate values
 };
 

@@ -76,7 +76,8 @@ class Importer {
   Status Check();
 
   bool Known(const NodeProto& n) const {
-    return (n.domain.empty() || n.domain == "ai.onnx") && Upgrader::Knows(n.op_type);
+    return n.domain.empty() || n.domain == "ai.onnx" ? Upgrader::Knows(n.op_type)
+                                                     : Upgrader::KnowsContrib(n.domain, n.op_type);
   }
   std::string NodeName(size_t index) const {
     const NodeProto& n = proto_.nodes[index];
@@ -531,7 +532,7 @@ Status Importer::AddNode(size_t index) {
   node.name = NodeName(index);
   node.opset = opset_;
   const bool known = Known(proto);
-  if (!known) node.domain = std::string(proto.domain);
+  if (proto.domain != "ai.onnx") node.domain = std::string(proto.domain);
   if (known && node.op == "Constant") return AddConstantNode(proto, &node);
   for (std::string_view name : proto.inputs)
     node.inputs.push_back(name.empty() ? nullptr : values_.at(name));
@@ -545,6 +546,11 @@ Status Importer::AddNode(size_t index) {
   }
   SLIPWAY_RETURN_IF_ERROR(ReadAttributes(proto, &node));
   if (known) SLIPWAY_RETURN_IF_ERROR(upgrader_.Upgrade(&node));
+  for (size_t i = 0; i < node.results.size(); ++i) {
+    if (!node.results[i]) continue;
+    graph_->Rename(node.results[i], proto.outputs[i]);
+    Define(proto.outputs[i], node.results[i]);
+  }
 
   Graph::NodeSpec spec{.op = node.op,
                        .inputs = node.inputs,

@@ -18,10 +18,11 @@ class Rewriter {
   // A new node before the old one. Its value's element type follows from the operator and its first
   // operand where that is known, else it is the old output's.
   ir::Value* Op(std::string_view op, std::vector<ir::Value*> inputs,
-                ir::Attributes attributes = {}) {
+                ir::Attributes attributes = {}, std::string_view domain = "") {
     ir::Node* made = graph_->AddNode({.op = std::string(op),
                                       .inputs = std::move(inputs),
                                       .attributes = std::move(attributes),
+                                      .domain = std::string(domain),
                                       .name = node_->name() + "/" + std::string(op),
                                       .outputs = {node_->name() + "/" + std::string(op)}},
                                      node_);

@@ -4,10 +4,12 @@
 #include <array>
 #include <limits>
 
+#include "model/frontends/onnx/contrib.h"
 #include "model/frontends/onnx/tensor_proto.h"
 #include "model/frontends/onnx/upgrade_quantize.h"
 #include "model/ir/infer.h"
 #include "model/ir/schema.h"
+#include "model/ops/quantize.h"
 
 namespace slipway::onnx {
 
@@ -16,6 +18,12 @@ using ir::Tensor;
 using ir::Value;
 
 std::string OldNode::Describe() const { return op + " node " + Quote(name); }
+
+void OldNode::SetResult(size_t i, Value* value) {
+  if (i >= outputs.size() || outputs[i].empty()) return;
+  results.resize(outputs.size(), nullptr);
+  results[i] = value;
+}
 
 std::string Upgrader::FreshName(const OldNode& node, std::string_view hint) {
   std::string base = node.name + "/" + std::string(hint);
@@ -45,6 +53,24 @@ Value* Upgrader::Emit(const OldNode& node, std::string_view op, std::vector<Valu
   return made->output();
 }
 
+std::vector<Value*> Upgrader::EmitMany(const OldNode& node, std::string_view op,
+                                       std::vector<Value*> inputs, size_t count,
+                                       Attributes attributes, std::string_view domain) {
+  std::vector<std::string> names;
+  for (size_t i = 0; i < count; ++i)
+    names.push_back(FreshName(node, std::string(op) + ":" + std::to_string(i)));
+  ir::Node* made = graph_->AddNode({.op = std::string(op),
+                                    .inputs = std::move(inputs),
+                                    .attributes = std::move(attributes),
+                                    .domain = std::string(domain),
+                                    .name = node.name + "/" + std::string(op),
+                                    .outputs = std::move(names)});
+  made->sources = {node.name};
+  std::vector<Value*> out;
+  for (size_t i = 0; i < count; ++i) out.push_back(made->output(i));
+  return out;
+}
+
 DType Upgrader::TypeOf(const Value* value) const {
   constexpr int kFar = 256;  // bounds the walk on long chains
   for (int step = 0; value && step < kFar; ++step) {
@@ -58,12 +84,18 @@ DType Upgrader::TypeOf(const Value* value) const {
         continue;
       }
       if (op != "Quantize") return DType::kUndefined;
+      if (const DType small = ops::SmallFloatKind(n->attributes.String("kind", "affine"));
+          small != DType::kUndefined)
+        return small;
       const bool is_signed = n->attributes.Int("signed", 1) != 0;
       return n->attributes.Int("bits", 8) <= 8 ? (is_signed ? DType::kInt8 : DType::kUInt8)
                                                : (is_signed ? DType::kInt16 : DType::kUInt16);
     }
     if (op == "Cast") return static_cast<DType>(n->attributes.Int("to", 0));
     if (op == "ConstantOfShape") return static_cast<DType>(n->attributes.Int("dtype", 1));
+    if (op == "ConvInteger" || op == "MatMulInteger") return DType::kInt32;
+    if (op == "DynamicQuantizeLinear")
+      return value->producer_index() == 1 ? DType::kFloat32 : DType::kUInt8;
     if (op == "Shape" || op == "Size" || op == "ArgMax" || op == "ArgMin") return DType::kInt64;
     if (op == "Equal" || op == "Less" || op == "Greater" || op == "LessOrEqual" ||
         op == "GreaterOrEqual" || op == "Not" || op == "And" || op == "Or" || op == "Xor") {
@@ -111,6 +143,14 @@ Value* Upgrader::ScalarLike(const OldNode& node, std::string_view hint, const Va
       return Constant(node, hint, Tensor::Scalar<int8_t>(Saturate<int8_t>(value)));
     case DType::kUInt8:
       return Constant(node, hint, Tensor::Scalar<uint8_t>(Saturate<uint8_t>(value)));
+    case DType::kInt16:
+      return Constant(node, hint, Tensor::Scalar<int16_t>(Saturate<int16_t>(value)));
+    case DType::kUInt16:
+      return Constant(node, hint, Tensor::Scalar<uint16_t>(Saturate<uint16_t>(value)));
+    case DType::kUInt32:
+      return Constant(node, hint, Tensor::Scalar<uint32_t>(Saturate<uint32_t>(value)));
+    case DType::kUInt64:
+      return Constant(node, hint, Tensor::Scalar<uint64_t>(Saturate<uint64_t>(value)));
     case DType::kFloat16:
     case DType::kBFloat16: {
       Value* wide = Constant(node, hint, Tensor::Scalar<float>(value));
@@ -468,6 +508,12 @@ Status IsNan(OldNode& n, Upgrader& u) {
   return OkStatus();
 }
 
+// ONNX Runtime's name for RMSNormalization, written without a domain.
+Status SimplifiedLayerNormalization(OldNode& n, Upgrader&) {
+  n.op = "RMSNormalization";
+  return OkStatus();
+}
+
 struct Row {
   const char* op;
   Status (*upgrade)(OldNode&, Upgrader&);
@@ -512,6 +558,7 @@ constexpr Row kRows[] = {
     {"ReduceSum", Reduce},
     {"ReduceSumSquare", Reduce},
     {"Resize", Resize},
+    {"SimplifiedLayerNormalization", SimplifiedLayerNormalization},
     {"Slice", Slice},
     {"Softmax", Softmax},
     {"Split", Split},
@@ -536,10 +583,26 @@ bool Upgrader::Knows(std::string_view op) {
   return op == "Constant" || FindRow(op) || ir::FindOp("", op);
 }
 
+bool Upgrader::KnowsContrib(std::string_view domain, std::string_view op) {
+  return FindContrib(domain, op) != nullptr;
+}
+
 Status Upgrader::Upgrade(OldNode* node) {
   const std::string described = node->Describe();
   if (node->opset < 7) node->attributes.Erase("consumed_inputs");  // a hint of the earliest opsets
-  if (const Row* row = FindRow(node->op)) SLIPWAY_RETURN_IF_ERROR(row->upgrade(*node, *this));
+  if (ContribUpgrade upgrade = FindContrib(node->domain, node->op)) {
+    const std::string domain = node->domain;
+    node->opset = ir::kOpset;  // these upgrades make current operators
+    SLIPWAY_RETURN_IF_ERROR(upgrade(*node, *this));
+    if (node->domain == domain) node->domain.clear();
+    for (size_t i = 0; i < node->results.size(); ++i) {
+      if (!node->results[i]) continue;
+      node->outputs[i].clear();
+      node->used[i] = false;
+    }
+  } else if (const Row* row = FindRow(node->op)) {
+    SLIPWAY_RETURN_IF_ERROR(row->upgrade(*node, *this));
+  }
   while (!node->inputs.empty() && !node->inputs.back()) node->inputs.pop_back();
   while (!node->outputs.empty() && node->outputs.back().empty()) node->outputs.pop_back();
   const ir::OpSchema* schema = ir::FindOp(node->domain, node->op);

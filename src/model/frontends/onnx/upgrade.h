@@ -24,9 +24,13 @@ struct OldNode {
   std::map<std::string, ir::Tensor, std::less<>> tensors;  // tensor attributes
   std::vector<std::string> outputs;                        // names in the file, "" = absent
   std::vector<bool> used;                                  // whether anybody reads that output
+  // Outputs that are no outputs of the finished node: null, or the value that takes the name.
+  std::vector<ir::Value*> results;
 
   std::string Describe() const;
   ir::Value* input(size_t i) const { return i < inputs.size() ? inputs[i] : nullptr; }
+  // Output i is `value`, made before this node.
+  void SetResult(size_t i, ir::Value* value);
 };
 
 // The IR promises opset 7 (ir::kOldestImportOpset); 6 differs only in how it broadcasts and in a
@@ -41,6 +45,8 @@ class Upgrader {
 
   // Whether an operator of the default domain can be imported at all.
   static bool Knows(std::string_view op);
+  // Whether an operator of a vendor's domain is known and made of others (contrib.h).
+  static bool KnowsContrib(std::string_view domain, std::string_view op);
 
   // Rewrites `node` into operators of the IR: adds what has to run before it to the graph and
   // leaves its last operator in `node`.
@@ -55,6 +61,10 @@ class Upgrader {
   ir::Value* Ints(const OldNode& node, std::string_view hint, std::span<const int64_t> values);
   ir::Value* Emit(const OldNode& node, std::string_view op, std::vector<ir::Value*> inputs,
                   ir::Attributes attributes = {}, std::string_view domain = "");
+  // The outputs of a node with `count` of them.
+  std::vector<ir::Value*> EmitMany(const OldNode& node, std::string_view op,
+                                   std::vector<ir::Value*> inputs, size_t count,
+                                   ir::Attributes attributes = {}, std::string_view domain = "");
   // The element type as far as it can be told before inference; kUndefined when it cannot.
   DType TypeOf(const ir::Value* value) const;
   // The rank as far as it can be told now: inference runs when it has to, a limited number of

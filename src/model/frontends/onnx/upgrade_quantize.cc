@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "model/frontends/onnx/tensor_proto.h"
+#include "model/ops/quantize.h"
 
 namespace slipway::onnx {
 namespace {
@@ -28,33 +29,74 @@ Result<Tensor> UnpackCodes(const Tensor& packed) {
 
 bool IsPacked(DType t) { return IsInteger(t) && DTypeBits(t) < 8; }
 
-// Replaces a packed constant at input i by an unpacked one.
-Status Unpack(OldNode& n, Upgrader& u, size_t i) {
+// Input i, of type `type`, with packed codes in whole bytes: a constant is unpacked here, the cast
+// behind a Quantize is left out, anything else is cast.
+Status Unpack(OldNode& n, Upgrader& u, size_t i, DType type) {
   Value* v = n.input(i);
-  if (!v || !IsPacked(v->dtype())) return OkStatus();
-  if (!v->constant()) {
-    return Unsupported(n.Describe() + ": input " + Quote(v->name()) + " of type " +
-                       DTypeName(v->dtype()) +
-                       " must be a constant or the output of QuantizeLinear");
+  if (!v || !IsPacked(type)) return OkStatus();
+  const DType wide = IsSignedInteger(type) ? DType::kInt8 : DType::kUInt8;
+  if (v->constant()) {
+    SLIPWAY_ASSIGN_OR_RETURN(Tensor codes, UnpackCodes(*v->constant()));
+    n.inputs[i] = u.Constant(n, "codes", std::move(codes));
+    return OkStatus();
   }
-  SLIPWAY_ASSIGN_OR_RETURN(Tensor codes, UnpackCodes(*v->constant()));
-  n.inputs[i] = u.Constant(n, "codes", std::move(codes));
+  const ir::Node* cast = v->producer();
+  Value* from = cast && cast->Is("Cast") ? cast->input(0) : nullptr;
+  if (from && from->producer() && from->producer()->IsSlipway("Quantize") &&
+      u.TypeOf(from) == wide) {
+    n.inputs[i] = from;
+  } else {
+    n.inputs[i] = u.Emit(n, "Cast", {v}, {{"to", static_cast<int64_t>(wide)}});
+  }
+  return OkStatus();
+}
+
+// Input i as elements of another floating-point type.
+Status ConvertInput(OldNode& n, Upgrader& u, size_t i, DType to) {
+  Value* v = n.input(i);
+  if (!v->constant() || to != DType::kFloat32) {
+    n.inputs[i] = u.Emit(n, "Cast", {v}, {{"to", static_cast<int64_t>(to)}});
+    return OkStatus();
+  }
+  const std::vector<double> values = v->constant()->ToDoubles();
+  const std::vector<float> floats(values.begin(), values.end());
+  n.inputs[i] = u.Constant(n, "scale", Tensor::Of<float>(v->constant()->dims(), floats));
+  return OkStatus();
+}
+
+// Floating-point codes have no zero point: one that is given must be zero and goes.
+Status DropZeroPoint(OldNode& n) {
+  Value* zero = n.input(2);
+  if (!zero) return OkStatus();
+  if (zero->constant()) {
+    for (double v : zero->constant()->ToDoubles()) {
+      if (v != 0) {
+        return InvalidArgument(n.Describe() + ": the zero point of floating-point codes must be 0");
+      }
+    }
+  }
+  n.inputs.resize(2);
   return OkStatus();
 }
 
 Status Convert(OldNode& n, DType codes, const char* op) {
   const bool bias = codes == DType::kInt32 && n.op == "DequantizeLinear";
-  if (!IsInteger(codes) || (DTypeBits(codes) > 16 && !bias)) {
+  const DType small = ops::SmallFloatKind(DTypeName(codes));
+  if (small == DType::kUndefined &&
+      (!IsInteger(codes) || (DTypeBits(codes) > 16 && !bias))) {
     return Unsupported(n.Describe() + ": codes of type " + DTypeName(codes) +
-                       " are not supported; use integers of 2 to 16 bits");
+                       " are not supported; use integers of 2 to 16 bits, FP8 or FP4");
   }
   if (!n.input(0) || !n.input(1))
     return InvalidArgument(n.Describe() + " needs an input and a scale");
-  if (n.attributes.Int("precision", 0) != 0) {
-    return Unsupported(n.Describe() + ": attribute 'precision' is not supported; remove it");
+  ir::Attributes a{{"bits", int64_t{DTypeBits(codes)}}};
+  if (small == DType::kUndefined) {
+    a.Set("signed", int64_t{IsSignedInteger(codes)});
+  } else {
+    SLIPWAY_RETURN_IF_ERROR(DropZeroPoint(n));
+    a.Set("kind", std::string(DTypeName(codes)));
+    if (n.attributes.Int("saturate", 1) == 0) a.Set("saturate", int64_t{0});
   }
-  ir::Attributes a{{"bits", int64_t{DTypeBits(codes)}},
-                   {"signed", int64_t{IsSignedInteger(codes)}}};
   if (n.attributes.Has("axis")) a.Set("axis", n.attributes.Int("axis", 1));
   if (const int64_t group = n.attributes.Int("block_size", 0); group != 0) {
     if (group < 0) return InvalidArgument(n.Describe() + ": block_size is negative");
@@ -79,29 +121,92 @@ Status QuantizeLinear(OldNode& n, Upgrader& u) {
           n.Describe() +
           ": the type of its zero point is not known before the model runs; make it a constant");
     }
-    SLIPWAY_RETURN_IF_ERROR(Unpack(n, u, 2));
+    SLIPWAY_RETURN_IF_ERROR(Unpack(n, u, 2, codes));
   }
-  return Convert(n, codes, "Quantize");
+  if (!n.input(0) || !n.input(1))
+    return InvalidArgument(n.Describe() + " needs an input and a scale");
+  if (u.TypeOf(n.input(1)) == DType::kFloat8E8M0)
+    SLIPWAY_RETURN_IF_ERROR(ConvertInput(n, u, 1, DType::kFloat32));
+  if (u.TypeOf(n.input(0)) == DType::kInt32)
+    SLIPWAY_RETURN_IF_ERROR(ConvertInput(n, u, 0, DType::kFloat32));
+  // Since opset 23 the division happens in the scale's type unless the node says another.
+  int64_t precision = n.attributes.Int("precision", 0);
+  const DType scale = u.TypeOf(n.input(1));
+  if (n.opset >= 23 && n.domain.empty() && precision == 0 &&
+      (scale == DType::kFloat16 || scale == DType::kBFloat16))
+    precision = static_cast<int64_t>(scale);
+  if (precision == static_cast<int64_t>(DType::kFloat32)) precision = 0;
+  if (precision != 0 && precision != static_cast<int64_t>(DType::kFloat16) &&
+      precision != static_cast<int64_t>(DType::kBFloat16)) {
+    return InvalidArgument(n.Describe() + ": precision " + std::to_string(precision) +
+                           " is neither float32 nor float16 nor bfloat16");
+  }
+  SLIPWAY_RETURN_IF_ERROR(Convert(n, codes, "Quantize"));
+  if (precision != 0) n.attributes.Set("precision", precision);
+  if (!IsPacked(codes)) return OkStatus();
+  // Whoever reads the codes as what they are in the file: FoldCodeClips removes it when nobody
+  // does.
+  Value* wide = u.Emit(n, n.op, n.inputs, n.attributes, n.domain);
+  n.op = "Cast";
+  n.domain.clear();
+  n.inputs = {wide};
+  n.attributes = {{"to", static_cast<int64_t>(codes)}};
+  return OkStatus();
 }
 
 Status DequantizeLinear(OldNode& n, Upgrader& u) {
   DType codes = u.TypeOf(n.input(0));
-  // The producer says 8 bits for what is 4 in 8: its own attribute knows.
-  const ir::Node* producer = n.input(0) ? n.input(0)->producer() : nullptr;
-  const bool narrow =
-      producer && producer->IsSlipway("Quantize") && producer->attributes.Int("bits", 8) < 8;
-  const int64_t bits = narrow ? producer->attributes.Int("bits", 8) : 0;
   if (codes == DType::kUndefined) codes = u.TypeOf(n.input(2));
   if (codes == DType::kUndefined) {
     return Unsupported(
         n.Describe() +
         ": the type of its input is not known before the model runs; give it a zero point");
   }
-  SLIPWAY_RETURN_IF_ERROR(Unpack(n, u, 0));
-  SLIPWAY_RETURN_IF_ERROR(Unpack(n, u, 2));
+  SLIPWAY_RETURN_IF_ERROR(Unpack(n, u, 0, codes));
+  SLIPWAY_RETURN_IF_ERROR(Unpack(n, u, 2, codes));
+  if (!n.input(0) || !n.input(1))
+    return InvalidArgument(n.Describe() + " needs an input and a scale");
+  const DType scale = u.TypeOf(n.input(1));
+  const int64_t asked = n.attributes.Int("output_dtype", 0);
+  const DType output = asked > 0 && asked < 256 ? static_cast<DType>(asked) : scale;
+  if (output != scale && output != DType::kFloat32 && output != DType::kFloat16 &&
+      output != DType::kBFloat16) {
+    return Unsupported(n.Describe() + ": output_dtype " + DTypeName(output) +
+                       " is not supported; use float32, float16 or bfloat16");
+  }
+  // The product is rounded to float32 and once more to the output's type.
+  if (scale == DType::kFloat8E8M0 || (output != scale && scale != DType::kFloat32))
+    SLIPWAY_RETURN_IF_ERROR(ConvertInput(n, u, 1, DType::kFloat32));
   SLIPWAY_RETURN_IF_ERROR(Convert(n, codes, "Dequantize"));
-  if (narrow) n.attributes.Set("bits", bits);
+  if (output == u.TypeOf(n.input(1)) || !IsKnown(output)) return OkStatus();
+  Value* real = u.Emit(n, n.op, n.inputs, n.attributes, n.domain);
+  n.op = "Cast";
+  n.domain.clear();
+  n.inputs = {real};
+  n.attributes = {{"to", static_cast<int64_t>(output)}};
   return OkStatus();
+}
+
+Result<Value*> RealOperand(const OldNode& n, Upgrader& u, Value* codes, Value* scale, Value* zero,
+                           std::optional<int64_t> axis) {
+  if (!codes || !scale)
+    return InvalidArgument(n.Describe() + " needs codes and a scale for each operand");
+  OldNode part = n;
+  part.op = "DequantizeLinear";
+  part.domain = "com.microsoft";  // without what opset 23 says of precision
+  part.inputs = {codes, scale, zero};
+  part.attributes = {};
+  if (axis) part.attributes.Set("axis", *axis);
+  SLIPWAY_RETURN_IF_ERROR(DequantizeLinear(part, u));
+  return u.Emit(n, part.op, part.inputs, part.attributes, part.domain);
+}
+
+Status RequantizeTo(OldNode& n, Upgrader& u, Value* real, Value* scale, Value* zero, DType codes) {
+  n.domain = "com.microsoft";
+  n.inputs = {real, scale, zero};
+  n.attributes = {};
+  if (!zero) n.attributes.Set("output_dtype", static_cast<int64_t>(codes));
+  return QuantizeLinear(n, u);
 }
 
 namespace {
@@ -111,20 +216,12 @@ Result<Value*> Real(OldNode& n, Upgrader& u, size_t i, std::optional<int64_t> ax
   if (!n.input(i) || !n.input(i + 1) || !n.input(i + 2)) {
     return InvalidArgument(n.Describe() + " needs a scale and a zero point for each operand");
   }
-  OldNode part = n;
-  part.op = "DequantizeLinear";
-  part.inputs = {n.input(i), n.input(i + 1), n.input(i + 2)};
-  part.attributes = {};
-  if (axis) part.attributes.Set("axis", *axis);
-  SLIPWAY_RETURN_IF_ERROR(DequantizeLinear(part, u));
-  return u.Emit(n, part.op, part.inputs, part.attributes, part.domain);
+  return RealOperand(n, u, n.input(i), n.input(i + 1), n.input(i + 2), axis);
 }
 
 // Leaves in `n` the Quantize of `real` by inputs `i` (scale) and `i + 1` (zero point).
 Status Requantize(OldNode& n, Upgrader& u, Value* real, size_t i) {
-  n.inputs = {real, n.input(i), n.input(i + 1)};
-  n.attributes = {};
-  return QuantizeLinear(n, u);
+  return RequantizeTo(n, u, real, n.input(i), n.input(i + 1), DType::kUInt8);
 }
 
 }  // namespace
@@ -151,6 +248,13 @@ Status QLinearMatMul(OldNode& n, Upgrader& u) {
 }
 
 void FoldCodeClips(ir::Graph* graph) {
+  for (ir::Node* cast : graph->NodeList()) {
+    const bool unread = cast->Is("Cast") && cast->output() && cast->output()->uses().empty() &&
+                        !cast->output()->is_output();
+    if (unread && IsPacked(static_cast<DType>(cast->attributes.Int("to", 0))) && cast->input(0) &&
+        cast->input(0)->producer() && cast->input(0)->producer()->IsSlipway("Quantize"))
+      graph->RemoveNode(cast);
+  }
   for (ir::Node* clip : graph->NodeList()) {
     if (!clip->Is("Clip") || !clip->input(0)) continue;
     ir::Node* quantize = clip->input(0)->producer();

@@ -89,6 +89,8 @@ Status BuildQuantize(Builder& b) {
   SLIPWAY_ASSIGN_OR_RETURN(const ops::QuantParams q, ops::ParseQuant(b.attributes(), 16));
   if (q.rounding != ops::QuantRounding::kHalfEven)
     return Unsupported("a rounding other than half_even");
+  if (q.zero_first || q.precision != DType::kUndefined)
+    return Unsupported("zero_first and precision");
   if (q.bits > 8 || q.is_signed != (b.out_type() == DType::kInt8))
     return InvalidArgument("the output type does not fit the codes");
   SLIPWAY_RETURN_IF_ERROR(b.NeedLikeOutput(0));
