@@ -73,7 +73,7 @@ def make_cases(rng):
     # Quantized, codes to codes
     for kind, out in ((U8, u8), (I8, i8)):
         zero = kind(117 if kind is U8 else -7)
-        scale = {"s": F(0.021), "z": zero, "t": F(0.037), "w": kind(3), "o": F(0.05), "p": kind(11)}
+        scale = {"s": F(0.021317), "z": zero, "t": F(0.037129), "w": kind(3), "o": F(0.05), "p": kind(11)}
         for op in ("QLinearAdd", "QLinearMul"):
             case(f"{op} {out}", [ms(op, ["a", "s", "z", "b", "t", "w", "o", "p"], ["y"])],
                  {"a": codes(kind, 2, 3, 40), "b": codes(kind, 3, 1)}, {"y": out}, scale)

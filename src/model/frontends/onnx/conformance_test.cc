@@ -35,10 +35,12 @@ Result<std::string> RunAndCompare(const ir::Graph& graph, const TestCase& c) {
   return std::string();
 }
 
-// The data of these gives `like` as [1] where the model declares [3, 4] (onnx 1.12).
+// The data of these gives `like` as [1] where the model declares [3, 4], or was cut to bfloat16
+// where Cast rounds to nearest even (onnx 1.12).
 bool DataIsWrong(const std::string& name) {
   return name.starts_with("test_castlike_BFLOAT16_to_FLOAT") ||
-         name.starts_with("test_castlike_FLOAT_to_BFLOAT16");
+         name.starts_with("test_castlike_FLOAT_to_BFLOAT16") ||
+         name == "test_cast_FLOAT_to_BFLOAT16";
 }
 
 TEST(Conformance, OnnxBackendCases) {
@@ -103,7 +105,7 @@ TEST(Conformance, OnnxBackendCases) {
   printf("\n");
   for (const std::string& f : failed) printf("  failed %s\n", f.c_str());
   // What is reached must not be lost.
-  constexpr int kFloor = 764;
+  constexpr int kFloor = 778;
   EXPECT_GE(passed, kFloor);
   EXPECT_TRUE(failed.empty());
 }

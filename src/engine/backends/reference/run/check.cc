@@ -194,10 +194,10 @@ Status CheckGemm(const Operands& o) {
   return OkStatus();
 }
 
-Status CheckMatMul(const Operands& o) {
+Status CheckMatMulExtents(const Operands& o) {
   const TensorView &a = o.in[0], &b = o.in[1], &y = o.y();
   const int ra = a.dims.rank(), rb = b.dims.rank();
-  SLIPWAY_CHECK_FIT(ra >= 1 && rb >= 1 && a.dtype == b.dtype && a.dtype == y.dtype, "A", a, "B", b);
+  SLIPWAY_CHECK_FIT(ra >= 1 && rb >= 1, "A", a, "B", b);
   SLIPWAY_CHECK_FIT(a.dims.back() == b.dims[static_cast<size_t>(std::max(rb - 2, 0))], "A", a, "B", b);
   // Batch dimensions, then the matrix dimensions that the operands have.
   const Dims batch_a(std::span(a.dims).first(static_cast<size_t>(std::max(ra - 2, 0))));
@@ -213,6 +213,32 @@ Status CheckMatMul(const Operands& o) {
   if (ra > 1) expected.push_back(a.dims[static_cast<size_t>(ra - 2)]);
   if (rb > 1) expected.push_back(b.dims.back());
   SLIPWAY_CHECK_FIT(y.dims == expected, "output", y, "A", a);
+  return OkStatus();
+}
+
+Status CheckMatMul(const Operands& o) {
+  SLIPWAY_CHECK_FIT(o.in[0].dtype == o.in[1].dtype && o.in[0].dtype == o.y().dtype, "A", o.in[0], "B", o.in[1]);
+  return CheckMatMulExtents(o);
+}
+
+// The integer products: the kernels check the types and extents of codes and zero points.
+Status CheckMatMulInteger(const Operands& o) {
+  SLIPWAY_CHECK_FIT(o.y().dtype == DType::kInt32, "output " + Text(o.y()) + " is not int32");
+  return CheckMatMulExtents(o);
+}
+
+Status CheckConvInteger(const Operands& o) {
+  SLIPWAY_CHECK_FIT(o.y().dtype == DType::kInt32, "output " + Text(o.y()) + " is not int32");
+  return CheckConvExtents(o);
+}
+
+Status CheckDynamicQuantizeLinear(const Operands& o) {
+  SLIPWAY_CHECK_FIT(o.y().dtype == DType::kUInt8 && SameDims(o.x(), o.y()), "output", o.y(), "input", o.x());
+  const DType types[] = {DType::kUInt8, DType::kFloat32, DType::kUInt8};
+  for (size_t i = 1; i < o.out.size() && i < 3; ++i) {
+    if (!o.out[i].present()) continue;
+    SLIPWAY_CHECK_FIT(o.out[i].dtype == types[i] && o.out[i].count() == 1, "scale or zero point", o.out[i], "input", o.x());
+  }
   return OkStatus();
 }
 
