@@ -146,6 +146,15 @@ def make_cases(rng):
              [ms("MatMulNBits", ["a", "b", "s"] + (["z"] if zero else []), ["y"], K=k, N=n, bits=bits, block_size=block)],
              {"a": normal(2, 3, k)}, {"y": f}, constants, tolerance=2e-4)
 
+    for bits, zero in ((4, False), (4, True), (8, True)):
+        constants = {"d": codes(U8, 11, 64 * bits // 8), "s": (rng.random((11, 4)) * 0.1).astype(F)}
+        if zero:
+            constants["z"] = codes(U8, 11, 4 * bits // 8)
+        case(f"GatherBlockQuantized bits={bits} zero={zero}",
+             [ms("GatherBlockQuantized", ["d", "i", "s"] + (["z"] if zero else []), ["y"], gather_axis=0,
+                 quantize_axis=1, block_size=16, bits=bits)],
+             {"i": rng.integers(0, 11, (2, 3)).astype(I64)}, {"y": f}, constants)
+
     # Fused float operators
     x, w = normal(2, 3, 8, 8), normal(4, 3, 3, 3)
     for activation, params in (("Relu", None), ("LeakyRelu", [0.2]), ("Clip", [-0.5, 0.7]), ("Sigmoid", None),

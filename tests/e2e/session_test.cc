@@ -8,6 +8,7 @@
 
 #include "deploy/model_io.h"
 #include "deploy/runner.h"
+#include "model/ir/text.h"
 
 namespace slipway::deploy {
 namespace {
@@ -62,6 +63,48 @@ TEST_P(Sessions, BatchChangesWithinOneSession) {
     ASSERT_TRUE(want.ok()) << want.status().ToString();
     ASSERT_TRUE(got.ok()) << got.status().ToString();
     ExpectNear((*got)[0], (*want)[0], "batch " + std::to_string(batch));
+  }
+}
+
+// Packed integers, FP8 and FP4 as inputs, outputs and between steps.
+TEST_P(Sessions, SmallElementTypes) {
+  auto parsed = ir::ParseText(R"(graph "g" {
+    input %x: float32[3, 5]
+    input %p: int4[3, 5]
+    const %s: float32[] = fill(0.5)
+    %q = slipway.Quantize(%x, %s) {bits = 4}
+    %c = Cast(%q) {to = 22}
+    %t = Transpose(%p)
+    %w = Cast(%t) {to = 1}
+    %e = slipway.Quantize(%x, %s) {kind = "float8e4m3fn"}
+    %f = slipway.Quantize(%x, %s) {kind = "float4e2m1", bits = 4}
+    %d = slipway.Dequantize(%f, %s) {kind = "float4e2m1", bits = 4}
+    output %c
+    output %t
+    output %w
+    output %e
+    output %f
+    output %d
+  })");
+  ASSERT_TRUE(parsed.ok()) << parsed.status().ToString();
+  std::shared_ptr<const ir::Graph> graph(std::move(*parsed));
+  std::vector<float> x;
+  for (int i = 0; i < 15; ++i) x.push_back(0.3f * static_cast<float>(i) - 2);
+  auto packed = ir::Tensor::Allocate(DType::kInt4, {3, 5});
+  ASSERT_TRUE(packed.ok());
+  for (size_t i = 0; i < packed->bytes().size(); ++i)
+    packed->mutable_data()[i] = static_cast<uint8_t>(i + 1 < packed->bytes().size() ? 37 * i : 9);
+  const std::vector<ir::Tensor> inputs{ir::Tensor::Of<float>({3, 5}, x), *packed};
+  auto oracle = Runner::ForGraph(graph, "interpreter", {});
+  auto runner = Runner::ForGraph(graph, GetParam(), {});
+  ASSERT_TRUE(oracle.ok()) << oracle.status().ToString();
+  ASSERT_TRUE(runner.ok()) << runner.status().ToString();
+  auto want = oracle->Run(inputs), got = runner->Run(inputs);
+  ASSERT_TRUE(want.ok()) << want.status().ToString();
+  ASSERT_TRUE(got.ok()) << got.status().ToString();
+  for (size_t i = 0; i < want->size(); ++i) {
+    EXPECT_EQ((*got)[i].dtype(), (*want)[i].dtype());
+    EXPECT_EQ((*got)[i].ToDoubles(), (*want)[i].ToDoubles()) << "output " << i;
   }
 }
 

@@ -84,7 +84,7 @@ const Row kRows[] = {
     {"%y = ReduceMin(%x)", kFloats + kWide + Types{"int8", "uint8", "bool"}},
     {"%y = ArgMax(%x) {axis = 1}", kAll},
     {"%y = ArgMin(%x) {axis = 1}", kAll},
-    {"const %a: int64 = 1\n%y = CumSum(%x, %a)", kFloats + kWide},
+    {"const %a: int64[] = fill(1)\n%y = CumSum(%x, %a)", kFloats + kWide},
     {"const %k: int64[1] = [2]\n%y, %i = TopK(%x, %k)", kAll},
     // Movement
     {"%y = Transpose(%x)", kStored},
@@ -101,7 +101,7 @@ const Row kRows[] = {
     {"const %i: int64[2, 1] = [1, 0]\n%y = GatherElements(%x, %i) {axis = 1}", kAny},
     {"const %i: int64[1, 2] = [1, 0]\n%y = GatherND(%x, %i)", kAny},
     {"%y = Trilu(%x)", kAny},
-    {"const %a: T = 1\nconst %b: T = 5\n%y = Range(%a, %b, %a)",
+    {"const %a: T[] = fill(1)\nconst %b: T[] = fill(5)\n%y = Range(%a, %b, %a)",
      Types{"float32", "float64", "int16", "int32", "int64"}},
     {"%y = Shape(%x)", kStored},
 };
@@ -114,12 +114,12 @@ std::string Replace(std::string text, const std::string& from, const std::string
 
 // The result as numbers; the failure otherwise. Types that hold only few values get zeros and ones.
 Result<std::vector<double>> Evaluate(const Row& row, const std::string& type, bool tiny) {
-  std::string text = std::string("const %x: T[2, 3] = ") +
-                     (tiny ? "[1, 0, 1, 1, 0, 1]" : "[1, 2, 3, 4, 5, 6]") +
-                     "\nconst %z: T[2, 3] = " + (tiny ? "[1, 1, 0, 1, 0, 0]" : "[1, 2, 1, 3, 2, 1]") +
-                     "\nconst %p: T[1, 2, 3, 3] = "
-                     "[1, 2, 3, 4, 3, 2, 1, 2, 3, 4, 5, 4, 3, 2, 1, 1, 2, 3]\n" +
-                     row.body;
+  std::string text =
+      std::string("const %x: T[2, 3] = ") + (tiny ? "[1, 0, 1, 1, 0, 1]" : "[1, 2, 3, 4, 5, 6]") +
+      "\nconst %z: T[2, 3] = " + (tiny ? "[1, 1, 0, 1, 0, 0]" : "[1, 2, 1, 3, 2, 1]") +
+      "\nconst %p: T[1, 2, 3, 3] = "
+      "[1, 2, 3, 4, 3, 2, 1, 2, 3, 4, 5, 4, 3, 2, 1, 1, 2, 3]\n" +
+      row.body;
   if (tiny) text = Replace(text, "[1, 2, 3, 4, 3, 2, 1, 2, 3, 4, 5, 4, 3, 2, 1, 1, 2, 3]", "zeros");
   text = "graph \"g\" {\n" + Replace(text, ": T", ": " + type) + "\noutput %y\n}\n";
   SLIPWAY_ASSIGN_OR_RETURN(auto graph, ir::ParseText(text));
@@ -132,8 +132,8 @@ TEST(ElementTypes, EveryListedTypeRunsAndAgreesWithTheFirst) {
     for (const std::string& type : row.types) {
       SCOPED_TRACE(std::string(row.body) + " on " + type);
       const DType t = DTypeFromName(type);
-      const bool tiny = t == DType::kBool || DTypeBits(t) < 8 ||
-                        (IsFloating(t) && DTypeBits(t) == 8);
+      const bool tiny =
+          t == DType::kBool || DTypeBits(t) < 8 || (IsFloating(t) && DTypeBits(t) == 8);
       auto want = Evaluate(row, tiny ? "int32" : row.types.front(), tiny);
       auto got = Evaluate(row, type, tiny);
       ASSERT_TRUE(want.ok()) << want.status().ToString();
@@ -150,10 +150,9 @@ TEST(ElementTypes, CastBetweenAllTypes) {
     for (const std::string& to : kStored) {
       SCOPED_TRACE(from + " to " + to);
       // A signed integer of two bits holds 1 as well.
-      const std::string text = "graph \"g\" {\nconst %x: " + from +
-                               "[5] = [1, 0, 0, 1, 1]\n%y = Cast(%x) {to = " +
-                               std::to_string(static_cast<int>(DTypeFromName(to))) +
-                               "}\noutput %y\n}\n";
+      const std::string text =
+          "graph \"g\" {\nconst %x: " + from + "[5] = [1, 0, 0, 1, 1]\n%y = Cast(%x) {to = " +
+          std::to_string(static_cast<int>(DTypeFromName(to))) + "}\noutput %y\n}\n";
       auto graph = ir::ParseText(text);
       ASSERT_TRUE(graph.ok()) << graph.status().ToString();
       auto out = interp::Evaluate(**graph, {});
@@ -168,8 +167,9 @@ TEST(ElementTypes, PowOfTwoTypes) {
   for (const std::string& base : kFloats + kWideSigned) {
     for (const std::string& exponent : kAll) {
       SCOPED_TRACE(base + " to the " + exponent);
-      auto graph = ir::ParseText("graph \"g\" {\nconst %x: " + base + "[3] = [1, 2, 3]\nconst %e: " +
-                                 exponent + "[3] = [3, 2, 1]\n%y = Pow(%x, %e)\noutput %y\n}\n");
+      auto graph = ir::ParseText("graph \"g\" {\nconst %x: " + base +
+                                 "[3] = [1, 2, 3]\nconst %e: " + exponent +
+                                 "[3] = [3, 2, 1]\n%y = Pow(%x, %e)\noutput %y\n}\n");
       ASSERT_TRUE(graph.ok()) << graph.status().ToString();
       auto out = interp::Evaluate(**graph, {});
       ASSERT_TRUE(out.ok()) << out.status().ToString();

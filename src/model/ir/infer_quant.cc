@@ -16,7 +16,8 @@ Result<Codes> ReadCodes(const InferContext& c, int64_t most) {
   if (bits < 1 || bits > most) return Bad("bits = ", bits, " must lie in [1, ", most, "]");
   const std::string_view kind = c.attributes().String("kind", "affine");
   if (const DType small = ops::SmallFloatKind(kind); small != DType::kUndefined) {
-    if (bits != DTypeBits(small)) return Bad("bits = ", bits, " but kind ", kind, " has ", DTypeBits(small));
+    if (bits != DTypeBits(small))
+      return Bad("bits = ", bits, " but kind ", kind, " has ", DTypeBits(small));
     if (c.has_input(2)) return Bad("kind ", kind, " has no zero point");
     return Codes{bits, small};
   }

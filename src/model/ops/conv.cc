@@ -121,8 +121,8 @@ void GatherTranspose(const OpContext& c, const Window& win, int64_t group) {
   const T* bias = c.Has(2) ? c.inputs[2].as<const T>() : nullptr;
   For(c, y.count(), 64, [&](int64_t begin, int64_t end) {
     for (int64_t o = begin; o < end; ++o) {
-      const int64_t at[3] = {o % y_plane / win.in[2] / win.in[1], o % y_plane / win.in[2] % win.in[1],
-                             o % win.in[2]};
+      const int64_t at[3] = {o % y_plane / win.in[2] / win.in[1],
+                             o % y_plane / win.in[2] % win.in[1], o % win.in[2]};
       const int64_t oc = o / y_plane % cout, g = o / y_plane / cout % group,
                     n = o / y_plane / cout / group;
       float sum = 0;
@@ -139,9 +139,9 @@ void GatherTranspose(const OpContext& c, const Window& win, int64_t group) {
         if (!hit) continue;
         const int64_t place = (from[0] * win.out[1] + from[1]) * win.out[2] + from[2];
         for (int64_t ic = 0; ic < cin; ++ic) {
-          sum += static_cast<float>(
-                     x.as<const T>()[((n * group + g) * cin + ic) * x_plane + place]) *
-                 static_cast<float>(w.as<const T>()[((g * cin + ic) * cout + oc) * taps + tap]);
+          sum +=
+              static_cast<float>(x.as<const T>()[((n * group + g) * cin + ic) * x_plane + place]) *
+              static_cast<float>(w.as<const T>()[((g * cin + ic) * cout + oc) * taps + tap]);
         }
       }
       if (bias) sum += static_cast<float>(bias[g * cout + oc]);

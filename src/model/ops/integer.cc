@@ -98,8 +98,10 @@ void MatMulCodes(const OpContext& c) {
         const int64_t matrix = offset(1, batch);
         const B* from = b.as<const B>() + (matrix * k + k0) * n + j;
         for (int col = 0; col < nn; ++col) {
-          const int16_t zero = ZeroAt(
-              c, 3, b_zeros == 1 ? 0 : b_zeros == n ? j + col : matrix * n + j + col);
+          const int16_t zero = ZeroAt(c, 3,
+                                      b_zeros == 1   ? 0
+                                      : b_zeros == n ? j + col
+                                                     : matrix * n + j + col);
           for (int r = 0; r < kn; ++r)
             to[r * kTile + col] = static_cast<int16_t>(from[r * n + col] - zero);
         }
@@ -189,8 +191,9 @@ Status OnnxMatMulInteger(const OpContext& c) {
   const int64_t k = a.dims.back(), m = ra > 1 ? a.dims[static_cast<size_t>(ra - 2)] : 1;
   const int64_t n = rb > 1 ? b.dims.back() : 1;
   if (!fits(2, m, k == 0 ? m : a.count() / k) || !fits(3, n, k == 0 ? n : b.count() / k)) {
-    return InvalidArgument("a zero point has neither one element nor one for each row of A or "
-                           "column of B");
+    return InvalidArgument(
+        "a zero point has neither one element nor one for each row of A or "
+        "column of B");
   }
   Dispatch<uint8_t, int8_t>(a.dtype, [&]<typename A>() {
     Dispatch<uint8_t, int8_t>(b.dtype, [&]<typename B>() { MatMulCodes<A, B>(c); });

@@ -47,7 +47,8 @@ TEST(Integer, MatMulIntegerAgainstLoops) {
   std::mt19937 rng(seed);
   for (int round = 0; round < 30; ++round) {
     const int64_t batch = 1 + round % 3, m = 1 + static_cast<int64_t>(rng() % 9),
-                  k = 1 + static_cast<int64_t>(rng() % 70), n = 1 + static_cast<int64_t>(rng() % 70);
+                  k = 1 + static_cast<int64_t>(rng() % 70),
+                  n = 1 + static_cast<int64_t>(rng() % 70);
     const bool shared = round % 2 == 0;  // one B for all batches
     const T a = RandomCodes<uint8_t>({batch, m, k}, rng);
     const T b = shared ? RandomCodes<int8_t>({k, n}, rng) : RandomCodes<int8_t>({batch, k, n}, rng);
@@ -69,7 +70,8 @@ TEST(Integer, MatMulIntegerAgainstLoops) {
                           vzb[vzb.size() > 1 ? static_cast<size_t>(j) : 0];
             want += x * w;
           }
-          ASSERT_EQ(got[static_cast<size_t>((p * m + i) * n + j)], want) << p << " " << i << " " << j;
+          ASSERT_EQ(got[static_cast<size_t>((p * m + i) * n + j)], want)
+              << p << " " << i << " " << j;
         }
       }
     }
@@ -87,10 +89,10 @@ TEST(Integer, ConvIntegerPadsWithTheZeroPoint) {
             1);
   // A zero point for each output channel.
   const T two = S8({2, 1, 2, 2}, {1, 1, 1, 1, 2, 2, 2, 2});
-  EXPECT_EQ(Run1("ConvInteger", {x, two, U8({}, {1}), S8({2}, {0, 1})}, {1, 2, 2, 2}, {},
-                 DType::kInt32)
-                .As<int32_t>(),
-            (std::vector<int32_t>{12, 16, 24, 28, 12, 16, 24, 28}));
+  EXPECT_EQ(
+      Run1("ConvInteger", {x, two, U8({}, {1}), S8({2}, {0, 1})}, {1, 2, 2, 2}, {}, DType::kInt32)
+          .As<int32_t>(),
+      (std::vector<int32_t>{12, 16, 24, 28, 12, 16, 24, 28}));
 }
 
 TEST(Integer, DynamicQuantizeLinear) {

@@ -170,9 +170,8 @@ void DequantizeFromFloat(const OpContext& c, const Operands& o) {
   const S* scales = c.inputs[1].as<const S>();
   const int bits = DTypeBits(o.q.code_type);
   for (int64_t i = 0, n = c.inputs[0].count(); i < n; ++i) {
-    c.outputs[0].as<Y>()[i] =
-        static_cast<Y>(DecodeFloat8(o.q.code_type, ReadCode(x, bits, i)) *
-                       static_cast<float>(scales[o.layout.Index(i)]));
+    c.outputs[0].as<Y>()[i] = static_cast<Y>(DecodeFloat8(o.q.code_type, ReadCode(x, bits, i)) *
+                                             static_cast<float>(scales[o.layout.Index(i)]));
   }
 }
 
@@ -260,9 +259,8 @@ Result<QuantParams> ParseQuant(const Attributes& a, int max_bits) {
   } else if (q.code_type = SmallFloatKind(kind); q.code_type != DType::kUndefined) {
     q.kind = QuantKind::kSmallFloat;
     if (q.bits != DTypeBits(q.code_type)) {
-      return InvalidArgument("bits = " + std::to_string(q.bits) + " but kind " +
-                             std::string(kind) + " has " +
-                             std::to_string(DTypeBits(q.code_type)));
+      return InvalidArgument("bits = " + std::to_string(q.bits) + " but kind " + std::string(kind) +
+                             " has " + std::to_string(DTypeBits(q.code_type)));
     }
   } else if (kind != "affine") {
     return InvalidArgument("unknown kind '" + std::string(kind) +

@@ -58,9 +58,8 @@ enum class QuantRounding : uint8_t {
 };
 
 // The names of the `rounding` attribute, in the order of QuantRounding.
-inline constexpr std::string_view kRoundingNames[] = {"half_even", "half_away", "half_up",
-                                                      "half_to_zero", "ceil", "floor",
-                                                      "to_zero", "from_zero"};
+inline constexpr std::string_view kRoundingNames[] = {
+    "half_even", "half_away", "half_up", "half_to_zero", "ceil", "floor", "to_zero", "from_zero"};
 std::optional<QuantRounding> RoundingFromName(std::string_view name);
 // The element type that the kind `name` of Quantize and Dequantize stands for (float8e4m3fn, ...,
 // float4e2m1); kUndefined when it is another kind.
@@ -96,7 +95,8 @@ struct QuantParams {
   QuantRounding rounding = QuantRounding::kHalfEven;
   int64_t axis = 1, group = 0;
   CodeRange range;
-  // The zero point is added before rounding, which matters to all but ceil and floor (QONNX does so).
+  // The zero point is added before rounding, which matters to all but ceil and floor (QONNX does
+  // so).
   bool zero_first = false;
   DType code_type = DType::kUndefined;  // kSmallFloat only
   bool saturate = true;                 // kSmallFloat only

@@ -76,10 +76,10 @@ TEST(Quantize, RoundingModes) {
       {"half_up", {6, 3, 2, 1, 1, -1, -1, -2, -2, -5}},
   };
   for (const auto& [name, want] : rows) {
-    EXPECT_EQ(Run1("Quantize", {x, one}, {10}, {{"rounding", std::string(name)}}, DType::kInt8,
-                   "slipway")
-                  .As<int8_t>(),
-              want)
+    EXPECT_EQ(
+        Run1("Quantize", {x, one}, {10}, {{"rounding", std::string(name)}}, DType::kInt8, "slipway")
+            .As<int8_t>(),
+        want)
         << name;
   }
   EXPECT_NE(RunError("Quantize", {x, one}, {10}, {{"rounding", std::string("sideways")}},
@@ -109,11 +109,10 @@ TEST(Quantize, SmallFloats) {
   EXPECT_EQ(Run1("Quantize", {F({1}, {1e6f}), s}, {1}, open, DType::kFloat8E5M2, "slipway").bytes,
             (std::vector<uint8_t>{0x7c}));
   const Attributes fp4{{"kind", std::string("float4e2m1")}, {"bits", int64_t{4}}};
-  const T f = Run1("Quantize", {F({3}, {1, 2, -100}), F({}, {1})}, {3}, fp4, DType::kFloat4E2M1,
-                   "slipway");
+  const T f =
+      Run1("Quantize", {F({3}, {1, 2, -100}), F({}, {1})}, {3}, fp4, DType::kFloat4E2M1, "slipway");
   EXPECT_EQ(f.bytes, (std::vector<uint8_t>{0x42, 0x0f}));
-  ExpectNear(Run1("Dequantize", {f, F({}, {1})}, {3}, fp4, DType::kFloat32, "slipway"),
-             {1, 2, -6});
+  ExpectNear(Run1("Dequantize", {f, F({}, {1})}, {3}, fp4, DType::kFloat32, "slipway"), {1, 2, -6});
 }
 
 TEST(Quantize, Precision) {

@@ -63,6 +63,29 @@ constexpr char kConstants[] = R"(
 
 std::string G(const std::string& body) { return "graph \"g\" {\n" + body + "\n}"; }
 
+TEST(LowerQuantized, WeightsAroundAZeroPoint) {
+  const std::string head = R"(
+      input %x: float32[3, 4])" + std::string(kConstants) + R"(
+      const %uw: uint8[4, 2] = [120, 131, 140, 90, 131, 131, 200, 3]
+      const %uz: uint8[] = fill(ZERO)
+      const %us: float32[] = fill(0.01)
+      %qx = slipway.Quantize(%x, %s, %z) {signed = 0}
+      %dx = slipway.Dequantize(%qx, %s, %z) {signed = 0}
+      %du = slipway.Dequantize(%uw, %us, %uz) {signed = 0}
+      %m = MatMul(%dx, %du)
+      %q = slipway.Quantize(%m, %t, %z) {signed = 0}
+      output %q
+  )";
+  auto with = [&](const char* zero) {
+    std::string text = head;
+    text.replace(text.find("ZERO"), 4, zero);
+    return Ops(*Lower(G(text)));
+  };
+  EXPECT_EQ(with("131"), "Quantize QLinear");
+  // 200 - 60 is no int8: the product stays in float.
+  EXPECT_EQ(with("60").find("QLinear"), std::string::npos);
+}
+
 TEST(LowerQuantized, ConvChainInPyTorchForm) {
   auto made = Lower(G(R"(
       input %x: float32[2, 4, 6, 6])" +
@@ -199,14 +222,14 @@ TEST(LowerQuantized, LeavesWhatTheContractCannotSay) {
       const %z: uint8[] = fill(120)
       const %w: int8[8, 4] = iota
       const %ws: float32[4] = [0.0101, 0.0203, 0.0053, 0.0157]
-      const %kz: int8[4] = [1, 0, 0, 0]
+      const %kz: int8[4] = [-128, 0, 0, 0]
       const %ks: float32[8] = [1, 1, 1, 1, 1, 1, 1, 1]
       const %wide: int16[8, 4] = iota
       const %huge: float32[4] = [1e9, 0, 0, 0]
       %x = slipway.Dequantize(%q, %s, %z) {signed = 0}
 )";
   for (const char* body :
-       {// asymmetric weights
+       {// weights that do not fit int8 around their zero point
         "%d = slipway.Dequantize(%w, %ws, %kz) {axis = 1} %v = MatMul(%x, %d)",
         // scales along the wrong axis
         "%d = slipway.Dequantize(%w, %ks) {axis = 0} %v = MatMul(%x, %d)",

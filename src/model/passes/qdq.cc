@@ -74,23 +74,29 @@ std::optional<QWeights> WeightsOf(const Value* value, int64_t channel_axis) {
       return std::nullopt;
     }
   }
-  // Symmetric: zero points 0, or uint8 codes around 128, which int8 codes around 0 say as well.
-  int64_t middle = codes->dtype() == DType::kUInt8 ? 128 : 0;
-  if (codes->dtype() != DType::kInt8 && codes->dtype() != DType::kUInt8) return std::nullopt;
+  const DType type = codes->dtype();
+  if (type != DType::kInt8 && type != DType::kUInt8) return std::nullopt;
   std::vector<int64_t> zeros{0};
   if (node->input(2)) {
     auto given = IntsOf(node->input(2));
-    if (!given) return std::nullopt;
+    if (!given || (given->size() != 1 && given->size() != scales->size())) return std::nullopt;
     zeros = *given;
   }
-  if (!std::all_of(zeros.begin(), zeros.end(), [&](int64_t z) { return z == middle; }))
-    return std::nullopt;
-  if (middle == 0) return QWeights{*codes, *scales};
+  const bool symmetric = std::all_of(zeros.begin(), zeros.end(), [](int64_t z) { return z == 0; });
+  if (type == DType::kInt8 && symmetric) return QWeights{*codes, *scales};
+  // Codes around another point: around 0 when that still fits int8, as uint8 around 128 does.
   auto moved = Tensor::Allocate(DType::kInt8, codes->dims());
   if (!moved.ok()) return std::nullopt;
+  const Dims& dims = codes->dims();
+  const auto axis = static_cast<int>(zeros.size() == 1 ? 0 : NormalAxis(q->axis, dims.rank()));
+  const int64_t inner = zeros.size() == 1 ? 1 : dims.count(axis + 1, dims.rank());
+  const auto channels = static_cast<int64_t>(zeros.size());
   for (int64_t i = 0; i < codes->count(); ++i) {
-    reinterpret_cast<int8_t*>(moved->mutable_data())[i] =
-        static_cast<int8_t>(codes->data<uint8_t>()[i] - 128);
+    const int64_t code = type == DType::kInt8 ? int64_t{codes->data<int8_t>()[i]}
+                                              : int64_t{codes->data<uint8_t>()[i]};
+    const int64_t value = code - zeros[static_cast<size_t>(i / inner % channels)];
+    if (value < -128 || value > 127) return std::nullopt;
+    reinterpret_cast<int8_t*>(moved->mutable_data())[i] = static_cast<int8_t>(value);
   }
   return QWeights{std::move(*moved), *scales};
 }

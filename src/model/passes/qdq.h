@@ -34,7 +34,8 @@ struct Dequantized {
 };
 Dequantized DequantizedValue(const Value* value);
 
-// Constant symmetric weights of at most 8 bits behind a Dequantize.
+// Constant weights of at most 8 bits behind a Dequantize; codes around a zero point are moved to lie
+// around 0, where they then fit int8.
 struct QWeights {
   Tensor codes;               // int8
   std::vector<float> scales;  // one, or one for each index along the axis asked for

@@ -55,8 +55,9 @@ Status NoInputsFrom(const OldNode& n, size_t first, std::string_view what) {
 Result<int64_t> NeedRank(const OldNode& n, Upgrader& u, const Value* x) {
   const int64_t rank = u.RankOf(x);
   if (rank < 0) {
-    return Unsupported(n.Describe() + ": the rank of its input must be known; export the model "
-                                      "with shapes (onnx.shape_inference)");
+    return Unsupported(n.Describe() +
+                       ": the rank of its input must be known; export the model "
+                       "with shapes (onnx.shape_inference)");
   }
   return rank;
 }

@@ -22,10 +22,10 @@ struct ContribRow {
   const char* op;
   ContribUpgrade upgrade;
 };
-std::span<const ContribRow> MicrosoftQuantized();   // contrib_quantized.cc
-std::span<const ContribRow> MicrosoftFloat();       // contrib_float.cc
-std::span<const ContribRow> MicrosoftAttention();   // contrib_attention.cc
-std::span<const ContribRow> QonnxOperators();       // qonnx.cc
+std::span<const ContribRow> MicrosoftQuantized();  // contrib_quantized.cc
+std::span<const ContribRow> MicrosoftFloat();      // contrib_float.cc
+std::span<const ContribRow> MicrosoftAttention();  // contrib_attention.cc
+std::span<const ContribRow> QonnxOperators();      // qonnx.cc
 
 // Turns the node into another one.
 inline Status Become(OldNode& n, std::string_view op, std::vector<ir::Value*> inputs,

@@ -5,6 +5,7 @@
 
 #include "model/frontends/onnx/contrib.h"
 #include "model/frontends/onnx/tensor_proto.h"
+#include "model/ir/schema.h"
 
 namespace slipway::onnx {
 namespace {
@@ -35,7 +36,7 @@ Result<Value*> MaskTerm(const OldNode& n, Upgrader& u, Value* mask, const Value*
   SLIPWAY_ASSIGN_OR_RETURN(const int64_t rank, NeedRank(n, u, mask));
   if (rank == 2) return Penalty(n, u, mask, like, {1, 2});  // [batch, keys]
   if (rank == 3) return Penalty(n, u, mask, like, {1});     // [batch, queries, keys]
-  if (rank == 1) {  // how many keys of each batch are real
+  if (rank == 1) {                                          // how many keys of each batch are real
     const auto batch = u.RankOf(like) > 0 ? (*like->type().shape)[0] : Dim();
     const Dim length = (*mask->type().shape)[0];
     if (!(batch == length)) {
@@ -102,8 +103,9 @@ Status FromProjection(OldNode& n, Upgrader& u, Value* projected, Value* input, V
 Status Attention(OldNode& n, Upgrader& u) {
   SLIPWAY_RETURN_IF_ERROR(NeedInputs(n, 2));
   if (n.input(4) || n.input(6)) {
-    return Unsupported(n.Describe() + ": a key/value cache (past) is not supported; export the "
-                                      "model without past key values");
+    return Unsupported(n.Describe() +
+                       ": a key/value cache (past) is not supported; export the "
+                       "model without past key values");
   }
   Value* x = u.Emit(n, "MatMul", {n.input(0), n.input(1)});
   if (n.input(2)) x = u.Emit(n, "Add", {x, n.input(2)});
@@ -129,8 +131,9 @@ Status QAttention(OldNode& n, Upgrader& u) {
 Status MultiHeadAttention(OldNode& n, Upgrader& u) {
   SLIPWAY_RETURN_IF_ERROR(NeedInputs(n, 1));
   if (!n.input(1) || !n.input(2)) {
-    return Unsupported(n.Describe() + ": packed queries, keys and values are not supported; export "
-                                      "them as three inputs");
+    return Unsupported(n.Describe() +
+                       ": packed queries, keys and values are not supported; export "
+                       "them as three inputs");
   }
   SLIPWAY_RETURN_IF_ERROR(NoInputsFrom(n, 6, "export the model without past key values"));
   SLIPWAY_RETURN_IF_ERROR(NoOutputsFrom(n, 1));
@@ -139,8 +142,9 @@ Status MultiHeadAttention(OldNode& n, Upgrader& u) {
   for (Value* v : qkv) {
     SLIPWAY_ASSIGN_OR_RETURN(const int64_t rank, NeedRank(n, u, v));
     if (rank != 3) {
-      return Unsupported(n.Describe() + ": query, key and value must have the form [batch, "
-                                        "sequence, hidden]");
+      return Unsupported(n.Describe() +
+                         ": query, key and value must have the form [batch, "
+                         "sequence, hidden]");
     }
   }
   if (n.input(3)) {
@@ -163,10 +167,48 @@ Status MultiHeadAttention(OldNode& n, Upgrader& u) {
                 n.attributes.Int("unidirectional", 0) != 0);
 }
 
+// x, position ids ([batch, sequence], or one number: the place of the first), cos, sin
+Status RotaryEmbedding(OldNode& n, Upgrader& u) {
+  SLIPWAY_RETURN_IF_ERROR(NeedInputs(n, 4));
+  if (!ir::FindOp("", "RotaryEmbedding"))
+    return Unsupported(n.Describe() + " needs RotaryEmbedding of opset 23");
+  if (n.attributes.Int("is_packed_batching", 0) != 0 || n.attributes.Float("scale", 1) != 1)
+    return Unsupported(n.Describe() + ": is_packed_batching and scale are not supported");
+  SLIPWAY_ASSIGN_OR_RETURN(const int64_t rank, NeedRank(n, u, n.input(0)));
+  SLIPWAY_ASSIGN_OR_RETURN(const int64_t id_rank, NeedRank(n, u, n.input(1)));
+  Value* ids = n.input(1);
+  if (id_rank < 2) {
+    auto extent = [&](int64_t axis) {
+      return u.Emit(n, "Shape", {n.input(0)}, {{"start", axis}, {"end", axis + 1}});
+    };
+    Value* length = extent(rank == 4 ? 2 : 1);
+    Value* count = u.Emit(n, "Squeeze", {length, u.Ints(n, "zero", std::array<int64_t, 1>{0})});
+    Value* steps = u.Emit(n, "Range",
+                          {u.Constant(n, "start", Tensor::Scalar<int64_t>(0)), count,
+                           u.Constant(n, "step", Tensor::Scalar<int64_t>(1))});
+    Value* shape = u.Emit(n, "Concat", {extent(0), length}, {{"axis", int64_t{0}}});
+    ids = u.Emit(n, "Expand", {u.Emit(n, "Add", {steps, ids}), shape});
+  }
+  Attributes a{{"interleaved", n.attributes.Int("interleaved", 0)}};
+  int64_t heads = n.attributes.Int("num_heads", 0);
+  const int64_t part = n.attributes.Int("rotary_embedding_dim", 0);
+  if (part != 0) a.Set("rotary_embedding_dim", part);
+  if (rank == 3 && heads == 0) {  // the table's width is half a head
+    SLIPWAY_RETURN_IF_ERROR(NeedRank(n, u, n.input(2)).status());
+    const Dim half = n.input(2)->type().shape->back(), hidden = n.input(0)->type().shape->back();
+    if (!half.known() || !hidden.known() || half.value() < 1)
+      return Unsupported(n.Describe() + ": num_heads must be given");
+    heads = hidden.value() / (2 * half.value());
+  }
+  if (rank == 3) a.Set("num_heads", heads);
+  return Become(n, "RotaryEmbedding", {n.input(0), n.input(2), n.input(3), ids}, a);
+}
+
 constexpr ContribRow kRows[] = {
     {"Attention", Attention},
     {"MultiHeadAttention", MultiHeadAttention},
     {"QAttention", QAttention},
+    {"RotaryEmbedding", RotaryEmbedding},
 };
 
 }  // namespace

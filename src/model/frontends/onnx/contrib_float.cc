@@ -33,9 +33,9 @@ Status Activate(OldNode& n, Upgrader& u, Value* x, std::string_view name,
   if (name == "Gelu") return Become(n, "Gelu", {x});
   if (name == "Clip") {
     constexpr float kAll = std::numeric_limits<float>::max();
-    return Become(n, "Clip",
-                  {x, u.ScalarLike(n, "min", x, param(0, -kAll)),
-                   u.ScalarLike(n, "max", x, param(1, kAll))});
+    return Become(
+        n, "Clip",
+        {x, u.ScalarLike(n, "min", x, param(0, -kAll)), u.ScalarLike(n, "max", x, param(1, kAll))});
   }
   return Unsupported(n.Describe() + ": activation " + Quote(name) + " is not supported");
 }
@@ -63,8 +63,7 @@ Status FusedGemm(OldNode& n, Upgrader& u) {
     if (n.attributes.Has(name)) params.push_back(n.attributes.Float(name, 0));
   }
   Attributes a = n.attributes;
-  for (const char* name :
-       {"activation", "activation_alpha", "activation_beta", "activation_gamma"})
+  for (const char* name : {"activation", "activation_alpha", "activation_beta", "activation_gamma"})
     a.Erase(name);
   return Activate(n, u, u.Emit(n, "Gemm", n.inputs, a), activation, params);
 }
@@ -88,12 +87,12 @@ Result<Value*> MatMulOperand(const OldNode& n, Upgrader& u, Value* x, bool batch
 Status FusedMatMul(OldNode& n, Upgrader& u) {
   SLIPWAY_RETURN_IF_ERROR(NeedInputs(n, 2));
   const float alpha = n.attributes.Float("alpha", 1);
-  SLIPWAY_ASSIGN_OR_RETURN(
-      Value * a, MatMulOperand(n, u, n.input(0), n.attributes.Int("transBatchA", 0) != 0,
-                               n.attributes.Int("transA", 0) != 0));
-  SLIPWAY_ASSIGN_OR_RETURN(
-      Value * b, MatMulOperand(n, u, n.input(1), n.attributes.Int("transBatchB", 0) != 0,
-                               n.attributes.Int("transB", 0) != 0));
+  SLIPWAY_ASSIGN_OR_RETURN(Value * a,
+                           MatMulOperand(n, u, n.input(0), n.attributes.Int("transBatchA", 0) != 0,
+                                         n.attributes.Int("transA", 0) != 0));
+  SLIPWAY_ASSIGN_OR_RETURN(Value * b,
+                           MatMulOperand(n, u, n.input(1), n.attributes.Int("transBatchB", 0) != 0,
+                                         n.attributes.Int("transB", 0) != 0));
   if (alpha == 1) return Become(n, "MatMul", {a, b});
   Value* y = u.Emit(n, "MatMul", {a, b});
   return Become(n, "Mul", {y, u.ScalarLike(n, "alpha", a, alpha)});
@@ -162,17 +161,16 @@ Status EmbedLayerNorm(OldNode& n, Upgrader& u) {
   if (place) {
     where = u.Emit(n, "Gather", {positions, place});
   } else {
-    Value* length =
-        u.Emit(n, "Shape", {ids}, {{"start", int64_t{1}}, {"end", int64_t{2}}});
-    where = u.Emit(n, "Slice", {positions, u.Ints(n, "start", std::array<int64_t, 1>{0}), length,
-                                u.Ints(n, "axes", std::array<int64_t, 1>{0})});
+    Value* length = u.Emit(n, "Shape", {ids}, {{"start", int64_t{1}}, {"end", int64_t{2}}});
+    where = u.Emit(n, "Slice",
+                   {positions, u.Ints(n, "start", std::array<int64_t, 1>{0}), length,
+                    u.Ints(n, "axes", std::array<int64_t, 1>{0})});
   }
   sum = u.Emit(n, "Add", {sum, where});
   if (segments && kinds) sum = u.Emit(n, "Add", {sum, u.Emit(n, "Gather", {kinds, segments})});
   n.SetResult(2, sum);
   if (n.used.size() > 1 && n.used[1]) {  // how many positions of each row are real
-    if (!mask)
-      return Unsupported(n.Describe() + ": mask_index without a mask is not supported");
+    if (!mask) return Unsupported(n.Describe() + ": mask_index without a mask is not supported");
     Value* wide = u.Emit(n, "Cast", {mask}, {{"to", static_cast<int64_t>(DType::kInt32)}});
     n.SetResult(1, u.Emit(n, "ReduceSum", {wide, u.Ints(n, "axis", std::array<int64_t, 1>{1})},
                           {{"keepdims", int64_t{0}}}));
@@ -203,11 +201,11 @@ Status GroupNorm(OldNode& n, Upgrader& u) {
     if (rank < 3) return InvalidArgument(n.Describe() + ": its input has no spatial dimensions");
     x = ChannelsFirst(n, u, x, rank);
   }
-  Value* y = u.Emit(n, "GroupNormalization",
-                    {x, LikeType(n, u, n.input(1), n.input(0)),
-                     LikeType(n, u, n.input(2), n.input(0))},
-                    {{"epsilon", n.attributes.Float("epsilon", 1e-5f)},
-                     {"num_groups", n.attributes.Int("groups", 0)}});
+  Value* y =
+      u.Emit(n, "GroupNormalization",
+             {x, LikeType(n, u, n.input(1), n.input(0)), LikeType(n, u, n.input(2), n.input(0))},
+             {{"epsilon", n.attributes.Float("epsilon", 1e-5f)},
+              {"num_groups", n.attributes.Int("groups", 0)}});
   if (swish) y = u.Emit(n, "Swish", {y});
   if (!last) return Become(n, "Identity", {y});
   return Become(n, "Identity", {ChannelsLast(n, u, y, rank)});

@@ -1,6 +1,6 @@
 // The quantized operators of com.microsoft. Those between codes become Dequantize, the float
-// operator and Quantize, as QLinearConv does, so that the integer lowering sees one form; those with
-// float results stay exact integer products.
+// operator and Quantize, as QLinearConv does, so that the integer lowering sees one form; those
+// with float results stay exact integer products.
 
 #include <array>
 
@@ -16,15 +16,13 @@ using ir::Tensor;
 using ir::Value;
 
 // Input i with its scale (i + 1) and optional zero point (i + 2).
-Result<Value*> Real(OldNode& n, Upgrader& u, size_t i,
-                    std::optional<int64_t> axis = std::nullopt) {
+Result<Value*> Real(OldNode& n, Upgrader& u, size_t i, std::optional<int64_t> axis = std::nullopt) {
   return RealOperand(n, u, n.input(i), n.input(i + 1), n.input(i + 2), axis);
 }
 // By the scale at `i` and the zero point behind it; `like` has the type of the codes.
 Status Requantize(OldNode& n, Upgrader& u, Value* real, size_t i, const Value* like) {
   const DType type = u.TypeOf(like);
-  return RequantizeTo(n, u, real, n.input(i), n.input(i + 1),
-                      IsKnown(type) ? type : DType::kUInt8);
+  return RequantizeTo(n, u, real, n.input(i), n.input(i + 1), IsKnown(type) ? type : DType::kUInt8);
 }
 
 Status QLinearBinary(OldNode& n, Upgrader& u) {
@@ -47,8 +45,9 @@ Status QLinearUnary(OldNode& n, Upgrader& u) {
 
 Status QLinearConcat(OldNode& n, Upgrader& u) {
   if (n.inputs.size() < 5 || (n.inputs.size() - 2) % 3 != 0 || !n.attributes.Has("axis")) {
-    return InvalidArgument(n.Describe() + " needs an axis, the output's scale and zero point, and "
-                                          "codes, scale and zero point for each input");
+    return InvalidArgument(n.Describe() +
+                           " needs an axis, the output's scale and zero point, and "
+                           "codes, scale and zero point for each input");
   }
   const Value* like = n.input(2);
   std::vector<Value*> parts;
@@ -126,9 +125,8 @@ Status QGemm(OldNode& n, Upgrader& u) {
                             {{"axis", int64_t{-1}}, {"bits", int64_t{32}}, {"signed", int64_t{1}}},
                             ir::kSlipwayDomain));
   }
-  Attributes attributes{{"alpha", alpha},
-                        {"transA", n.attributes.Int("transA", 0)},
-                        {"transB", int64_t{tb}}};
+  Attributes attributes{
+      {"alpha", alpha}, {"transA", n.attributes.Int("transA", 0)}, {"transB", int64_t{tb}}};
   if (!n.input(7)) return Become(n, "Gemm", inputs, attributes);
   return Requantize(n, u, u.Emit(n, "Gemm", inputs, attributes), 7, like);
 }
@@ -149,8 +147,8 @@ Status ScaledProduct(OldNode& n, Upgrader& u, Value* a, Value* b, Value* a_scale
 
 Status MatMulIntegerToFloat(OldNode& n, Upgrader& u) {
   SLIPWAY_RETURN_IF_ERROR(NeedInputs(n, 4));
-  return ScaledProduct(n, u, n.input(0), n.input(1), n.input(2), n.input(3), n.input(4),
-                       n.input(5), n.input(6));
+  return ScaledProduct(n, u, n.input(0), n.input(1), n.input(2), n.input(3), n.input(4), n.input(5),
+                       n.input(6));
 }
 
 Status DynamicQuantizeMatMul(OldNode& n, Upgrader& u) {
@@ -161,8 +159,7 @@ Status DynamicQuantizeMatMul(OldNode& n, Upgrader& u) {
 
 Status ReduceSumInteger(OldNode& n, Upgrader& u) {
   SLIPWAY_RETURN_IF_ERROR(NeedInputs(n, 1));
-  Value* wide =
-      u.Emit(n, "Cast", {n.input(0)}, {{"to", static_cast<int64_t>(DType::kInt32)}});
+  Value* wide = u.Emit(n, "Cast", {n.input(0)}, {{"to", static_cast<int64_t>(DType::kInt32)}});
   return Become(n, "ReduceSum", {wide, u.Ints(n, "axes", n.attributes.Ints("axes"))},
                 {{"keepdims", n.attributes.Int("keepdims", 1)}});
 }
@@ -182,8 +179,7 @@ Result<Tensor> UnpackRows(const OldNode& n, const Tensor& packed, int64_t rows, 
   for (int64_t r = 0; r < rows; ++r) {
     for (int64_t c = 0; c < columns; ++c) {
       const int64_t bit = c * bits;
-      to[r * columns + c] =
-          static_cast<uint8_t>(from[r * row_bytes + bit / 8] >> (bit % 8) & mask);
+      to[r * columns + c] = static_cast<uint8_t>(from[r * row_bytes + bit / 8] >> (bit % 8) & mask);
     }
   }
   return out;
@@ -197,24 +193,26 @@ Status MatMulNBits(OldNode& n, Upgrader& u) {
   constexpr int64_t kMost = int64_t{1} << 31;
   if (k < 1 || rows < 1 || k > kMost || rows > kMost || block < 16 || block > kMost ||
       (block & (block - 1)) != 0) {
-    return InvalidArgument(n.Describe() + ": K, N and block_size (a power of two of at least 16) "
-                                          "must be positive");
+    return InvalidArgument(n.Describe() +
+                           ": K, N and block_size (a power of two of at least 16) "
+                           "must be positive");
   }
   if (bits != 2 && bits != 4 && bits != 8) {
     return Unsupported(n.Describe() + ": bits = " + std::to_string(bits) +
                        " is not supported; quantize to 2, 4 or 8 bits");
   }
   if (n.input(4)) {
-    return Unsupported(n.Describe() + ": g_idx (reordered groups) is not supported; quantize "
-                                      "without act-order");
+    return Unsupported(n.Describe() +
+                       ": g_idx (reordered groups) is not supported; quantize "
+                       "without act-order");
   }
   const Tensor* packed = n.input(1)->constant();
   if (!packed) return Unsupported(n.Describe() + ": its weights must be a constant");
   const int64_t blocks = (k + block - 1) / block, padded = blocks * block;
   if (padded > kMost || rows > kMost / padded)
     return InvalidArgument(n.Describe() + ": K and N are too large");
-  SLIPWAY_ASSIGN_OR_RETURN(Tensor all, UnpackRows(n, *packed, rows, padded, padded * bits / 8,
-                                                  static_cast<int>(bits)));
+  SLIPWAY_ASSIGN_OR_RETURN(
+      Tensor all, UnpackRows(n, *packed, rows, padded, padded * bits / 8, static_cast<int>(bits)));
   Tensor codes = all;
   if (padded != k) {  // the last block is filled up in the file
     SLIPWAY_ASSIGN_OR_RETURN(codes, Tensor::Allocate(DType::kUInt8, {rows, k}));
@@ -227,32 +225,75 @@ Status MatMulNBits(OldNode& n, Upgrader& u) {
       return Unsupported(n.Describe() + ": zero points must be packed uint8 constants, not " +
                          std::string(DTypeName(given->dtype())));
     }
-    SLIPWAY_ASSIGN_OR_RETURN(
-        zeros, UnpackRows(n, *given->constant(), rows, blocks, (blocks * bits + 7) / 8,
-                          static_cast<int>(bits)));
+    SLIPWAY_ASSIGN_OR_RETURN(zeros, UnpackRows(n, *given->constant(), rows, blocks,
+                                               (blocks * bits + 7) / 8, static_cast<int>(bits)));
   } else {
     SLIPWAY_ASSIGN_OR_RETURN(zeros, Tensor::Allocate(DType::kUInt8, {rows, blocks}));
-    std::fill_n(zeros.mutable_data(), zeros.bytes().size(),
-                static_cast<uint8_t>(1 << (bits - 1)));
+    std::fill_n(zeros.mutable_data(), zeros.bytes().size(), static_cast<uint8_t>(1 << (bits - 1)));
   }
-  Value* scale = u.Emit(n, "Reshape", {n.input(2), u.Ints(n, "scale_shape", std::array{rows, blocks})});
+  Value* scale =
+      u.Emit(n, "Reshape", {n.input(2), u.Ints(n, "scale_shape", std::array{rows, blocks})});
   if (const Tensor* t = n.input(2)->constant()) {
     if (t->count() != rows * blocks)
       return InvalidArgument(n.Describe() + ": scales " + t->dims().ToString() + " are not N * " +
                              std::to_string(blocks));
     scale = u.Constant(n, "scales", t->Reshaped({rows, blocks}));
   }
-  Value* weight = u.Emit(n, "Dequantize",
-                         {u.Constant(n, "codes", std::move(codes)), scale,
-                          u.Constant(n, "zeros", std::move(zeros))},
-                         {{"axis", int64_t{1}},
-                          {"bits", bits},
-                          {"group", block},
-                          {"signed", int64_t{0}}},
-                         ir::kSlipwayDomain);
+  Value* weight = u.Emit(
+      n, "Dequantize",
+      {u.Constant(n, "codes", std::move(codes)), scale, u.Constant(n, "zeros", std::move(zeros))},
+      {{"axis", int64_t{1}}, {"bits", bits}, {"group", block}, {"signed", int64_t{0}}},
+      ir::kSlipwayDomain);
   Value* columns = u.Emit(n, "Transpose", {weight}, {{"perm", std::vector<int64_t>{1, 0}}});
   if (!n.input(5)) return Become(n, "MatMul", {n.input(0), columns});
   return Become(n, "Add", {u.Emit(n, "MatMul", {n.input(0), columns}), n.input(5)});
+}
+
+// Rows of a table of packed codes, blocked along the last axis: embeddings of quantized language
+// models. data, indices, scales, zero points?
+Status GatherBlockQuantized(OldNode& n, Upgrader& u) {
+  SLIPWAY_RETURN_IF_ERROR(NeedInputs(n, 3));
+  const int64_t bits = n.attributes.Int("bits", 4), block = n.attributes.Int("block_size", 128);
+  const Tensor *packed = n.input(0)->constant(), *scales = n.input(2)->constant();
+  const Tensor* given = n.input(3) ? n.input(3)->constant() : nullptr;
+  if (!packed || !scales || (n.input(3) && !given))
+    return Unsupported(n.Describe() + ": its table, scales and zero points must be constants");
+  if (packed->dtype() != DType::kUInt8 || (bits != 4 && bits != 8) || packed->dims().rank() < 2) {
+    return Unsupported(n.Describe() + ": its table must be uint8 with 4 or 8 bits a code, not " +
+                       DTypeName(packed->dtype()) + " with " + std::to_string(bits));
+  }
+  const int last = packed->dims().rank() - 1;
+  const int64_t axis = n.attributes.Int("quantize_axis", 1);
+  if (axis != last && axis != -1)
+    return Unsupported(n.Describe() + ": quantize_axis must be the last axis of its table");
+  const int64_t bytes = packed->dims().back(), columns = bytes * (8 / bits);
+  const int64_t rows = bytes == 0 ? 0 : packed->count() / bytes;
+  const int64_t blocks = block > 0 ? (columns + block - 1) / block : 0;
+  if (blocks < 1 || scales->dims().rank() != packed->dims().rank() ||
+      scales->count() != rows * blocks || scales->dims().back() != blocks) {
+    return InvalidArgument(n.Describe() + ": scales " + scales->dims().ToString() +
+                           " do not fit the table " + packed->dims().ToString() +
+                           " in blocks of " + std::to_string(block));
+  }
+  SLIPWAY_ASSIGN_OR_RETURN(Tensor codes,
+                           UnpackRows(n, *packed, rows, columns, bytes, static_cast<int>(bits)));
+  Tensor zeros;
+  if (given) {
+    SLIPWAY_ASSIGN_OR_RETURN(zeros, UnpackRows(n, *given, rows, blocks, (blocks * bits + 7) / 8,
+                                               static_cast<int>(bits)));
+  } else {
+    SLIPWAY_ASSIGN_OR_RETURN(zeros, Tensor::Allocate(DType::kUInt8, {rows, blocks}));
+    std::fill_n(zeros.mutable_data(), zeros.bytes().size(), static_cast<uint8_t>(1 << (bits - 1)));
+  }
+  Dims wide = packed->dims();
+  wide[static_cast<size_t>(last)] = columns;
+  Value* table = u.Emit(
+      n, "Dequantize",
+      {u.Constant(n, "codes", codes.Reshaped(wide)), n.input(2),
+       u.Constant(n, "zeros", zeros.Reshaped(scales->dims()))},
+      {{"axis", int64_t{-1}}, {"bits", bits}, {"group", block}, {"signed", int64_t{0}}},
+      ir::kSlipwayDomain);
+  return Become(n, "Gather", {table, n.input(1)}, {{"axis", n.attributes.Int("gather_axis", 0)}});
 }
 
 // As in the default domain, with int4 and int16 codes from the start.
@@ -262,6 +303,7 @@ Status ContribDequantizeLinear(OldNode& n, Upgrader& u) { return DequantizeLinea
 constexpr ContribRow kRows[] = {
     {"DequantizeLinear", ContribDequantizeLinear},
     {"DynamicQuantizeMatMul", DynamicQuantizeMatMul},
+    {"GatherBlockQuantized", GatherBlockQuantized},
     {"MatMulIntegerToFloat", MatMulIntegerToFloat},
     {"MatMulNBits", MatMulNBits},
     {"QGemm", QGemm},

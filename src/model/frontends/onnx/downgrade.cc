@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/checked.h"
+#include "model/frontends/onnx/expand.h"
 #include "model/frontends/onnx/versions.h"
 #include "model/ir/schema.h"
 

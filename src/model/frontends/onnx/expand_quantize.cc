@@ -19,7 +19,7 @@ struct Codes {
   int bits = 0;
   bool is_signed = false;
   DType file = DType::kUndefined;  // what the file holds
-  bool small = false;  // floating-point codes
+  bool small = false;              // floating-point codes
   int64_t low = 0, high = 0;
 };
 

@@ -150,9 +150,8 @@ Status Quant(OldNode& n, Upgrader& u) {
     Attributes a{{"bits", bits}, {"signed", int64_t{is_signed}}};
     if (narrow) a.Set("narrow", int64_t{1});
     if (o->vector) a.Set("axis", o->axis);
-    std::vector<Value*> operands{
-        u.Constant(n, "scale",
-                   o->vector ? Tensor::Vector<float>(o->scale) : Tensor::Scalar(o->scale[0]))};
+    std::vector<Value*> operands{u.Constant(
+        n, "scale", o->vector ? Tensor::Vector<float>(o->scale) : Tensor::Scalar(o->scale[0]))};
     if (shifted) {
       Tensor codes = bits <= 8 ? (is_signed ? CodeTensor<int8_t>(o->zero, o->vector)
                                             : CodeTensor<uint8_t>(o->zero, o->vector))
@@ -162,8 +161,7 @@ Status Quant(OldNode& n, Upgrader& u) {
     }
     Attributes quantize = a;
     if (rounding != QuantRounding::kHalfEven) {
-      quantize.Set("rounding",
-                   std::string(ops::kRoundingNames[static_cast<size_t>(rounding)]));
+      quantize.Set("rounding", std::string(ops::kRoundingNames[static_cast<size_t>(rounding)]));
     }
     if (shifted) quantize.Set("zero_first", int64_t{1});
     std::vector<Value*> inputs = operands;
@@ -189,8 +187,9 @@ Status BipolarQuant(OldNode& n, Upgrader& u) {
   return Become(n, "Where", {up, n.input(1), u.Emit(n, "Neg", {n.input(1)})});
 }
 
-// Version 1: x, scale, zero point, input and output bit width. Version 2 has the output's scale (and
-// in some releases its zero point, which follows from the others) before the output's bit width.
+// Version 1: x, scale, zero point, input and output bit width. Version 2 has the output's scale
+// (and in some releases its zero point, which follows from the others) before the output's bit
+// width.
 Status Trunc(OldNode& n, Upgrader& u) {
   SLIPWAY_RETURN_IF_ERROR(NeedInputs(n, 5));
   SLIPWAY_ASSIGN_OR_RETURN(const QuantRounding rounding, ReadRounding(n, "FLOOR"));
@@ -212,8 +211,8 @@ Status Trunc(OldNode& n, Upgrader& u) {
     return Unsupported(n.Describe() + ": its scales must be float32 constants of equal extent");
   }
   SLIPWAY_ASSIGN_OR_RETURN(const int64_t bits, BitWidth(n, n.inputs.size() - 1));
-  const Range range = RangeOf(bits, n.attributes.Int("signed", 1) != 0,
-                              n.attributes.Int("narrow", 0) != 0);
+  const Range range =
+      RangeOf(bits, n.attributes.Int("signed", 1) != 0, n.attributes.Int("narrow", 0) != 0);
   const auto in = from->ToDoubles(), out = to->ToDoubles();
   std::vector<float> steps;
   for (size_t i = 0; i < in.size(); ++i) {

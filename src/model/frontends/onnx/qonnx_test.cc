@@ -82,7 +82,8 @@ TEST(Qonnx, QuantIsBitExact) {
   const unsigned seed = std::random_device{}();
   SCOPED_TRACE("seed " + std::to_string(seed));
   std::mt19937 rng(seed);
-  const char* modes[] = {"ROUND", "CEIL", "FLOOR", "UP", "DOWN", "HALF_UP", "HALF_DOWN", "HALF_EVEN"};
+  const char* modes[] = {"ROUND", "CEIL",    "FLOOR",     "UP",
+                         "DOWN",  "HALF_UP", "HALF_DOWN", "HALF_EVEN"};
   const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(1500);
   for (int round = 0; round < 400 && std::chrono::steady_clock::now() < end; ++round) {
     QuantCase c;
@@ -158,9 +159,9 @@ TEST(Qonnx, BipolarQuant) {
 
 // Out as QONNX and in again: the same graph, whatever the form.
 TEST(Qonnx, Export) {
-  for (const QuantCase& c : {QuantCase{0.25f, 0, 4, true, true, "ROUND"},
-                             QuantCase{0.1f, 3, 8, false, false, "CEIL"},
-                             QuantCase{0.3f, -2, 12, true, false, "HALF_DOWN"}}) {
+  for (const QuantCase& c :
+       {QuantCase{0.25f, 0, 4, true, true, "ROUND"}, QuantCase{0.1f, 3, 8, false, false, "CEIL"},
+        QuantCase{0.3f, -2, 12, true, false, "HALF_DOWN"}}) {
     auto graph = c.Model().Import();
     ASSERT_TRUE(graph.ok());
     auto bytes = ExportOnnxBytes(**graph, {.opset = 13, .qonnx = true});
@@ -217,8 +218,8 @@ TEST(Qonnx, Trunc) {
   TestModel two(13);
   two.Input("x", {"4"}).Output("y").Floats("s", {}, {0.5f}).Floats("z", {}, {0});
   two.Floats("i", {}, {8}).Floats("t", {}, {4}).Floats("o", {}, {3});
-  two.Node("Trunc", {"x", "s", "z", "i", "t", "o"}, {"y"}, {TestModel::Text("rounding_mode", "ROUND")},
-           "q", kQonnx);
+  two.Node("Trunc", {"x", "s", "z", "i", "t", "o"}, {"y"},
+           {TestModel::Text("rounding_mode", "ROUND")}, "q", kQonnx);
   EXPECT_EQ(Compute(two, {18.5f, -18.5f, 10, 6}), (std::vector<float>{12, -16, 8, 8}));
 }
 

@@ -118,8 +118,7 @@ TEST(Types, OutputTypeAndPrecision) {
 
 TEST(Types, SmallTypesAsNumbers) {
   EXPECT_EQ(Bytes(DType::kInt4, {3}, {0x8f, 0x07}).ToInts(), (std::vector<int64_t>{-1, -8, 7}));
-  EXPECT_EQ(Bytes(DType::kUInt2, {4}, {0b11100100}).ToInts(),
-            (std::vector<int64_t>{0, 1, 2, 3}));
+  EXPECT_EQ(Bytes(DType::kUInt2, {4}, {0b11100100}).ToInts(), (std::vector<int64_t>{0, 1, 2, 3}));
   EXPECT_EQ(Bytes(DType::kFloat16, {1}, {0x00, 0x3e}).ToDoubles(), std::vector<double>{1.5});
   EXPECT_EQ(Bytes(DType::kBFloat16, {1}, {0xc0, 0x3f}).ToDoubles(), std::vector<double>{1.5});
 }

@@ -82,8 +82,7 @@ Status DropZeroPoint(OldNode& n) {
 Status Convert(OldNode& n, DType codes, const char* op) {
   const bool bias = codes == DType::kInt32 && n.op == "DequantizeLinear";
   const DType small = ops::SmallFloatKind(DTypeName(codes));
-  if (small == DType::kUndefined &&
-      (!IsInteger(codes) || (DTypeBits(codes) > 16 && !bias))) {
+  if (small == DType::kUndefined && (!IsInteger(codes) || (DTypeBits(codes) > 16 && !bias))) {
     return Unsupported(n.Describe() + ": codes of type " + DTypeName(codes) +
                        " are not supported; use integers of 2 to 16 bits, FP8 or FP4");
   }

@@ -19,7 +19,7 @@ class ReferenceCompiler final : public OpBackend {
       for (const ir::Value* v : *list) {
         if (!v) continue;
         if (!v->type().known()) return Unsupported("value '" + v->name() + "' has no known shape");
-        if (DTypeBits(v->dtype()) < 8)
+        if (!IsKnown(v->dtype()))
           return Unsupported(std::string("elements of type ") + DTypeName(v->dtype()));
       }
     }
