@@ -11,9 +11,14 @@
 #include <string>
 #include <vector>
 
-#include "model/frontends/onnx/wire.h"
+#include "model/frontends/wire.h"
 
 namespace slipway::onnx {
+
+using wire::Field;
+using wire::WireReader;
+using wire::WireType;
+using wire::WireWriter;
 
 class WireMutator {
  public:

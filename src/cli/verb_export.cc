@@ -1,8 +1,9 @@
-#include "base/mapped_file.h"
+#include <filesystem>
+#include <set>
+
 #include "cli/cli.h"
+#include "deploy/export_model.h"
 #include "deploy/model_io.h"
-#include "model/frontends/onnx/export.h"
-#include "model/ir/text.h"
 #include "model/passes/pass.h"
 
 namespace slipway::cli {
@@ -14,30 +15,38 @@ struct Options {
   std::vector<std::string> disabled, only, shapes;
 };
 
-Status Write(const ir::Graph& graph, const std::string& output, int opset, bool qonnx = false) {
-  if (auto slash = output.find_last_of('/'); slash != std::string::npos)
-    SLIPWAY_RETURN_IF_ERROR(MakeFolder(output.substr(0, slash)));
-  if (output.ends_with(".txt"))
-    return WriteFile(output, ir::ToText(graph, {.max_constant_elements = 64}));
-  onnx::ExportOptions options;
-  options.opset = opset;
-  options.qonnx = qonnx;
-  return onnx::ExportOnnx(graph, output, options);
-}
-
 }  // namespace
 
 Action SetupExport(CLI::App& app) {
   auto o = std::make_shared<Options>();
   app.add_option("MODEL", o->model, "the model file")->required();
-  app.add_option("--to", o->to, "format")->check(CLI::IsMember({"onnx", "qonnx"}));
+  std::string formats;
+  std::set<std::string> known;
+  for (const deploy::ExportFormat& f : deploy::ExportFormats()) {
+    formats += std::string(formats.empty() ? "" : "; ") + f.name + ": " + f.help;
+    known.insert(f.name);
+  }
+  app.add_option("--to", o->to, formats)->check(CLI::IsMember(known));
   app.add_option("--opset", o->opset, "ONNX opset to write")->check(CLI::Range(11, 25));
-  app.add_option("-o,--output", o->output, "the file to write")->required();
+  app.add_option("-o,--output", o->output,
+                 "the file to write; for formats of several files the folder")
+      ->required();
   return [o](Context& context) -> Status {
     SLIPWAY_ASSIGN_OR_RETURN(auto graph, deploy::LoadModel(o->model));
-    SLIPWAY_RETURN_IF_ERROR(Write(*graph, o->output, o->opset, o->to == "qonnx"));
-    context.Print("wrote " + o->output + " (opset " + std::to_string(o->opset) + ")",
-                  {{"file", o->output}, {"opset", o->opset}});
+    deploy::ExportRequest request;
+    request.output = o->output;
+    request.stem = std::filesystem::path(o->model).stem().string();
+    request.opset = o->opset;
+    SLIPWAY_ASSIGN_OR_RETURN(auto files, deploy::ExportModel(*graph, o->to, request));
+    const deploy::ExportFormat* row = deploy::FindExportFormat(o->to);
+    std::string text = "wrote ";
+    for (size_t i = 0; i < files.size(); ++i) text += (i ? ", " : "") + files[i];
+    nlohmann::json value = {{"format", o->to}, {"file", files[0]}, {"files", files}};
+    if (row->opset) {
+      text += " (opset " + std::to_string(o->opset) + ")";
+      value["opset"] = o->opset;
+    }
+    context.Print(text, value);
     return OkStatus();
   };
 }
@@ -65,7 +74,12 @@ Action SetupOptimize(CLI::App& app) {
     SLIPWAY_ASSIGN_OR_RETURN(options.level, passes::LevelFromName(o->level));
     size_t before = graph->nodes().size();
     SLIPWAY_ASSIGN_OR_RETURN(auto reports, passes::RunPasses(*graph, options));
-    if (!o->output.empty()) SLIPWAY_RETURN_IF_ERROR(Write(*graph, o->output, o->opset));
+    if (!o->output.empty()) {
+      deploy::ExportRequest request;
+      request.output = o->output;
+      request.opset = o->opset;
+      SLIPWAY_RETURN_IF_ERROR(deploy::ExportModel(*graph, "onnx", request).status());
+    }
     nlohmann::json rows = nlohmann::json::array();
     for (const auto& r : reports) {
       rows.push_back({{"name", r.name},

@@ -12,7 +12,7 @@
 #include "model/frontends/onnx/downgrade.h"
 #include "model/frontends/onnx/expand.h"
 #include "model/frontends/onnx/tensor_proto.h"
-#include "model/frontends/onnx/wire.h"
+#include "model/frontends/wire.h"
 
 namespace slipway::onnx {
 namespace {

@@ -10,10 +10,17 @@
 #include <vector>
 
 #include "base/status.h"
-#include "model/frontends/onnx/wire.h"
+#include "model/frontends/wire.h"
 #include "model/ir/tensor.h"
 
 namespace slipway::onnx {
+
+using wire::Field;
+using wire::ForEachFixed;
+using wire::ForEachVarint;
+using wire::WireReader;
+using wire::WireType;
+using wire::WireWriter;
 
 // The fields of one message, still in its bytes.
 struct TensorProto {

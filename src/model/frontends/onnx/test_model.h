@@ -8,7 +8,7 @@
 
 #include "model/frontends/onnx/import.h"
 #include "model/frontends/onnx/tensor_proto.h"
-#include "model/frontends/onnx/wire.h"
+#include "model/frontends/wire.h"
 #include "model/ir/graph.h"
 
 namespace slipway::onnx {

@@ -1,10 +1,10 @@
-#include "model/frontends/onnx/wire.h"
+#include "model/frontends/wire.h"
 
 #include <gtest/gtest.h>
 
 #include <random>
 
-namespace slipway::onnx {
+namespace slipway::wire {
 namespace {
 
 TEST(Wire, WhatIsWrittenReadsBack) {
@@ -140,4 +140,4 @@ TEST(Wire, RandomBytesNeverReadOutside) {
 }
 
 }  // namespace
-}  // namespace slipway::onnx
+}  // namespace slipway::wire

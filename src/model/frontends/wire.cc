@@ -1,6 +1,6 @@
-#include "model/frontends/onnx/wire.h"
+#include "model/frontends/wire.h"
 
-namespace slipway::onnx {
+namespace slipway::wire {
 
 bool WireReader::Fail(StatusCode code, const char* what) {
   status_ = Status(code, std::string(what) + " at byte " + std::to_string(offset()));
@@ -146,4 +146,4 @@ std::vector<uint8_t> WireWriter::Finish() const {
   return out;
 }
 
-}  // namespace slipway::onnx
+}  // namespace slipway::wire

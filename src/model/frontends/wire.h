@@ -1,7 +1,7 @@
 #pragma once
 // The protobuf wire format (https://protobuf.dev/programming-guides/encoding) over bytes that
 // somebody else owns: a reader that trusts nothing and a writer that copies no large blob. Knows no
-// message: proto.h gives the fields of ONNX their meaning.
+// message: onnx/proto.h and caffe/proto.h give the fields their meaning.
 
 #include <bit>
 #include <cstdint>
@@ -13,7 +13,7 @@
 
 #include "base/status.h"
 
-namespace slipway::onnx {
+namespace slipway::wire {
 
 enum class WireType : uint8_t { kVarint = 0, kFixed64 = 1, kBytes = 2, kFixed32 = 5 };
 
@@ -135,4 +135,4 @@ class WireWriter {
   size_t referenced_ = 0;
 };
 
-}  // namespace slipway::onnx
+}  // namespace slipway::wire

@@ -1,0 +1,82 @@
+#include "deploy/export_model.h"
+
+#include <filesystem>
+
+#include "base/mapped_file.h"
+#include "model/frontends/onnx/export.h"
+#include "model/ir/text.h"
+
+namespace slipway::deploy {
+namespace {
+
+using Files = std::vector<std::string>;
+
+Result<Files> WriteOnnxAs(const ir::Graph& graph, const ExportRequest& request, bool qonnx) {
+  if (request.output.ends_with(".txt")) {
+    SLIPWAY_RETURN_IF_ERROR(
+        WriteFile(request.output, ir::ToText(graph, {.max_constant_elements = 64})));
+    return Files{request.output};
+  }
+  onnx::ExportOptions options;
+  options.opset = request.opset;
+  options.qonnx = qonnx;
+  SLIPWAY_RETURN_IF_ERROR(onnx::ExportOnnx(graph, request.output, options));
+  return Files{request.output};
+}
+
+Result<Files> WriteOnnx(const ir::Graph& graph, const ExportRequest& request) {
+  return WriteOnnxAs(graph, request, false);
+}
+
+Result<Files> WriteQonnx(const ir::Graph& graph, const ExportRequest& request) {
+  return WriteOnnxAs(graph, request, true);
+}
+
+// One row a format. A folder's files are called request.stem.
+constexpr ExportFormat kFormats[] = {
+    {"onnx", "ONNX of the opset in --opset; a .txt file gets the readable form", false, true,
+     WriteOnnx},
+    {"qonnx", "the same with QONNX's Quant operators", false, true, WriteQonnx},
+};
+
+Status MakeFolder(const std::string& folder) {
+  if (folder.empty()) return OkStatus();
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  if (error || !std::filesystem::is_directory(folder)) {
+    return InvalidArgument("cannot make the folder '" + folder + "'" +
+                           (error ? ": " + error.message() : "") + "; give a writable place");
+  }
+  return OkStatus();
+}
+
+}  // namespace
+
+std::span<const ExportFormat> ExportFormats() { return kFormats; }
+
+const ExportFormat* FindExportFormat(std::string_view name) {
+  for (const ExportFormat& format : kFormats) {
+    if (name == format.name) return &format;
+  }
+  return nullptr;
+}
+
+Result<Files> ExportModel(const ir::Graph& graph, std::string_view format,
+                          const ExportRequest& request) {
+  const ExportFormat* row = FindExportFormat(format);
+  if (!row) {
+    std::string known;
+    for (const ExportFormat& f : kFormats) known += std::string(known.empty() ? "" : ", ") + f.name;
+    return InvalidArgument("unknown format '" + std::string(format) + "'; formats: " + known);
+  }
+  ExportRequest r = request;
+  if (r.stem.empty()) r.stem = graph.name.empty() ? "model" : graph.name;
+  for (char& c : r.stem) {
+    if (c == '/' || c == '\0') c = '_';
+  }
+  SLIPWAY_RETURN_IF_ERROR(
+      MakeFolder(row->folder ? r.output : std::filesystem::path(r.output).parent_path().string()));
+  return row->write(graph, r);
+}
+
+}  // namespace slipway::deploy
