@@ -60,6 +60,13 @@ class Docs(Case):
         for key in keys:
             self.assertIn(f"`{key}`", page)
 
+    def test_passes(self):
+        page, table = read("docs", "add-a-pass.md"), read("src", "model", "passes", "passes.inc")
+        rows = [(name, level.lower(), what) for name, level, what in
+                re.findall(r'^SLIPWAY_PASS\(\w+, "([\w-]+)", k(\w+), "([^"]*)"\)', table, re.M)]
+        self.assertGreater(len(rows), 40)
+        self.assertEqual(re.findall(r"^\| `([\w-]+)` \| (\w+) \| (.*) \|$", page.split("## All passes")[1], re.M), rows)
+
     def test_fuzz_targets(self):
         page = read("docs", "fuzzing.md")
         for target in re.findall(r"slipway_fuzzer\(([a-z]\w+) \w", read("fuzz", "CMakeLists.txt")):

@@ -9,23 +9,6 @@ namespace {
 
 using Perm = std::vector<int64_t>;
 
-std::optional<Perm> PermOf(const Node* node) {
-  if (!node || !node->Is("Transpose")) return std::nullopt;
-  auto perm = node->attributes.Ints("perm");
-  if (!perm.empty()) return Perm(perm.begin(), perm.end());
-  auto rank = RankOf(node->input(0));
-  if (!rank) return std::nullopt;
-  Perm reversed;
-  for (int i = *rank - 1; i >= 0; --i) reversed.push_back(i);
-  return reversed;
-}
-
-SymShape Permuted(const SymShape& shape, const Perm& perm) {
-  SymShape out;
-  for (int64_t p : perm) out.push_back(shape[static_cast<size_t>(p)]);
-  return out;
-}
-
 // Transpose of a Transpose is one Transpose (remove-identity takes it when nothing moves).
 bool MergePair(Graph& graph, Node* node) {
   auto outer = PermOf(node);
@@ -61,18 +44,6 @@ bool ToReshape(Graph& graph, Node* node) {
   Value* constant = AddInts(graph, "", *target);
   Fuse(graph, {.op = "Reshape", .inputs = {node->input(0), constant}}, node, {node});
   return true;
-}
-
-// Whether the only consumer of `value`, past elementwise operators, is a Transpose.
-bool LeadsToTranspose(const Value* value) {
-  for (int steps = 0; steps < 8; ++steps) {
-    Node* user = value->OnlyUser();
-    if (!user) return false;
-    if (user->Is("Transpose")) return true;
-    if (!IsUnaryElementwise(user)) return false;
-    value = user->output();
-  }
-  return false;
 }
 
 // f(Transpose(x)) -> Transpose(f(x)), where the Transpose then meets another one.

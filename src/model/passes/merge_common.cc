@@ -7,9 +7,17 @@
 namespace slipway::passes {
 namespace {
 
-// Larger constants are weights: equal ones are rare, and comparing all of them costs a pass over
-// the model.
-constexpr size_t kMaxConstantBytes = 64 << 10;
+// Of a large constant only the ends are hashed: equal ones are rare but for shared weights, and
+// what hashes alike is compared whole.
+constexpr size_t kHashedBytes = 16 << 10;
+
+uint64_t HashOf(const Tensor& t) {
+  auto bytes = t.bytes();
+  uint64_t type = Hash64(t.dims().ToString(), static_cast<uint64_t>(t.dtype()));
+  if (bytes.size() <= 2 * kHashedBytes) return HashCombine(Hash64(bytes), type);
+  return HashCombine(HashCombine(Hash64(bytes.first(kHashedBytes)), type),
+                     Hash64(bytes.last(kHashedBytes)));
+}
 
 bool SameConstant(const Tensor& a, const Tensor& b) {
   return a.dtype() == b.dtype() && a.dims() == b.dims() &&
@@ -20,18 +28,14 @@ int MergeConstants(Graph& graph) {
   std::unordered_map<uint64_t, std::vector<Value*>> seen;
   std::vector<Value*> constants;
   for (const auto& v : graph.values()) {
-    if (v->is_constant() && !v->is_output() && v->IsUsed() &&
-        v->constant()->bytes().size() <= kMaxConstantBytes) {
-      constants.push_back(v.get());
-    }
+    if (v->is_constant() && !v->is_output() && v->IsUsed()) constants.push_back(v.get());
   }
   int merged = 0;
   for (Value* v : constants) {
     const Tensor& t = *v->constant();
-    uint64_t key = HashCombine(Hash64(t.bytes()),
-                               Hash64(t.dims().ToString(), static_cast<uint64_t>(t.dtype())));
+    std::vector<Value*>& bucket = seen[HashOf(t)];
     bool found = false;
-    for (Value* other : seen[key]) {
+    for (Value* other : bucket) {
       if (!SameConstant(t, *other->constant())) continue;
       graph.ReplaceAllUses(v, other);
       graph.RemoveValue(v);
@@ -39,7 +43,7 @@ int MergeConstants(Graph& graph) {
       found = true;
       break;
     }
-    if (!found) seen[key].push_back(v);
+    if (!found) bucket.push_back(v);
   }
   return merged;
 }

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <limits>
 #include <map>
 
 #include "model/passes/pass.h"
@@ -8,55 +7,15 @@
 namespace slipway::passes {
 namespace {
 
-struct Range {
-  int64_t start, end, step;
-};
-
-// The ranges of a Slice with constant, positive steps, by axis; ends beyond a known extent are cut
-// off.
-std::optional<std::map<int64_t, Range>> RangesOf(const Node* node) {
-  if (!node || !node->Is("Slice")) return std::nullopt;
-  const auto& shape = node->input(0)->type().shape;
-  auto starts = IntsOf(node->input(1)), ends = IntsOf(node->input(2));
-  if (!shape || !starts || !ends || starts->size() != ends->size()) return std::nullopt;
-  std::vector<int64_t> axes(starts->size()), steps(starts->size(), 1);
-  for (size_t i = 0; i < axes.size(); ++i) axes[i] = static_cast<int64_t>(i);
-  if (node->input(3)) {
-    auto given = IntsOf(node->input(3));
-    if (!given || given->size() != axes.size()) return std::nullopt;
-    axes = *given;
-  }
-  if (node->input(4)) {
-    auto given = IntsOf(node->input(4));
-    if (!given || given->size() != axes.size()) return std::nullopt;
-    steps = *given;
-  }
-  std::map<int64_t, Range> ranges;
-  for (size_t i = 0; i < axes.size(); ++i) {
-    int64_t axis = NormalAxis(axes[i], static_cast<int>(shape->size()));
-    if (axis < 0 || axis >= static_cast<int64_t>(shape->size()) || steps[i] <= 0)
-      return std::nullopt;
-    Range r{(*starts)[i], (*ends)[i], steps[i]};
-    const Dim& d = (*shape)[static_cast<size_t>(axis)];
-    if (d.known()) {
-      auto clamp = [&](int64_t v) {
-        return std::clamp<int64_t>(v < 0 ? std::max(v, -d.value()) + d.value() : v, 0, d.value());
-      };
-      r.start = clamp(r.start);
-      r.end = std::max(r.start, clamp(r.end));
-    }
-    ranges[axis] = r;
-  }
-  return ranges;
-}
+using Range = SliceRange;
 
 // Slice(Slice(x)): one Slice when they cut different axes, or the same with unit steps inside a
 // known extent.
 bool MergeChain(Graph& graph, Node* node) {
-  auto outer = RangesOf(node);
+  auto outer = SliceRangesOf(node);
   if (!outer) return false;
   Node* inner = node->input(0)->producer();
-  auto ranges = RangesOf(inner);
+  auto ranges = SliceRangesOf(inner);
   if (!ranges || !node->input(0)->OnlyUser()) return false;
   const SymShape& shape = *inner->input(0)->type().shape;
   for (auto& [axis, r] : *outer) {
@@ -94,7 +53,7 @@ bool ToSplit(Graph& graph, Value* value) {
   std::map<int64_t, std::vector<Piece>> by_axis;
   for (const Use& use : value->uses()) {
     if (use.index != 0) continue;
-    auto ranges = RangesOf(use.node);
+    auto ranges = SliceRangesOf(use.node);
     if (!ranges || ranges->size() != 1 || ranges->begin()->second.step != 1) continue;
     by_axis[ranges->begin()->first].push_back({ranges->begin()->second, use.node});
   }

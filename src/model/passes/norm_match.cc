@@ -11,7 +11,7 @@ InverseDeviation MatchVariance(Value* value) {
   if (!add) return {};
   ScalarOperand epsilon = MatchScalarOperand(add, true);
   if (!epsilon || epsilon.constant < 0) return {};
-  Node* mean = ProducerOf(epsilon.other, "ReduceMean");
+  Node* mean = MeanOf(epsilon.other);
   auto axis = mean ? TrailingAxis(mean) : std::nullopt;
   if (!axis) return {};
   Node* square = mean->input(0)->producer();
@@ -24,7 +24,15 @@ InverseDeviation MatchVariance(Value* value) {
 
 }  // namespace
 
+Node* MeanOf(const Value* value) {
+  Node* mean = ProducerOf(value, "ReduceMean");
+  return mean ? mean : ProducerOf(value, "GlobalAveragePool");
+}
+
 std::optional<int64_t> TrailingAxis(const Node* mean) {
+  if (mean->Is("GlobalAveragePool")) {
+    return RankOf(mean->input(0)).value_or(0) >= 3 ? std::optional<int64_t>(2) : std::nullopt;
+  }
   if (!mean->attributes.Int("keepdims", 1)) return std::nullopt;
   auto axes = IntsOf(mean->input(1));
   auto rank = RankOf(mean->input(0));
@@ -58,6 +66,43 @@ InverseDeviation MatchInverseDeviation(Value* value) {
     m = MatchDeviation(root->input(1));
   }
   if (m) m.nodes.push_back(root);
+  return m;
+}
+
+std::optional<Normalised> MatchNormalised(Node* node, bool scaled) {
+  Normalised m;
+  Value* centred = nullptr;
+  InverseDeviation deviation;
+  if (node->Is("Div")) {
+    centred = node->input(0);
+    deviation = MatchDeviation(node->input(1));
+  } else if (node->Is("Mul")) {
+    for (size_t i = 0; i < 2 && !deviation; ++i) {
+      centred = node->input(i);
+      deviation = MatchInverseDeviation(node->input(1 - i));
+    }
+  }
+  if (!deviation) return std::nullopt;
+  if (deviation.x != centred) {
+    Node* mul = scaled ? ProducerOf(centred, "Mul") : nullptr;
+    if (!mul || !(mul->input(0)->is_constant() || mul->input(1)->is_constant()))
+      return std::nullopt;
+    m.scale = mul;
+    centred = mul->input(mul->input(0)->is_constant() ? 1 : 0);
+    if (deviation.x != centred) return std::nullopt;
+  }
+  Node* sub = ProducerOf(centred, "Sub");
+  Node* mean = sub ? MeanOf(sub->input(1)) : nullptr;
+  if (!mean || mean->input(0) != sub->input(0)) return std::nullopt;
+  auto axis = TrailingAxis(mean);
+  if (!axis || axis != deviation.axis) return std::nullopt;
+  m.x = sub->input(0);
+  m.axis = *axis;
+  m.epsilon = deviation.epsilon;
+  m.nodes = {mean, sub};
+  m.nodes.insert(m.nodes.end(), deviation.nodes.begin(), deviation.nodes.end());
+  if (m.scale) m.nodes.push_back(m.scale);
+  m.nodes.push_back(node);
   return m;
 }
 

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 
 #include "model/passes/evaluate.h"
 #include "model/passes/pass.h"
@@ -14,7 +15,14 @@ struct Match {
   Value* k_source = nullptr;
   std::vector<int64_t> k_perm;
   double scale = 1;
-  std::vector<Value*> masks;  // at most one that is no constant
+  bool repeated = false;      // heads of K and V serve several of Q
+  std::vector<Value*> masks;  // those that are no constants
+  struct Selection {          // Where(condition, scores, value), or the other way round
+    Value* condition;
+    float value;
+    bool keeps;  // the scores stay where the condition holds
+  };
+  std::vector<Selection> selections;
   std::vector<Tensor> constant_masks;
   std::vector<Node*> nodes;  // in no order, the last MatMul at the end
   Node* scores = nullptr;
@@ -51,6 +59,12 @@ std::optional<Tensor> MaskBeforeReshape(const Tensor& c, const Dims& from, const
   auto full = EvaluateOp("Expand", "", {}, inputs);
   if (!full.ok() || full->count() != result.count()) return std::nullopt;
   return full->Reshaped(result);
+}
+
+// What stands for `value` in a mask that is added: two of them must not reach -infinity, which
+// would make NaN of a row that is masked twice.
+float OutOf(double value) {
+  return std::isinf(value) ? static_cast<float>(value) : static_cast<float>(std::max(value, -1e30));
 }
 
 bool IsScoreMatMul(const Node* node) { return node && node->Is("MatMul"); }
@@ -91,6 +105,21 @@ bool WalkScores(Value* value, Match& m, int depth) {
     }
     return false;
   }
+  if (node->Is("Where") && m.scale == 1) {
+    for (bool keeps : {true, false}) {
+      Value *score = node->input(keeps ? 1 : 2), *condition = node->input(0);
+      auto value = ScalarOf(node->input(keeps ? 2 : 1));
+      // Adding so large a number leaves nothing of a score below 1e22, so it is as good as putting
+      // it in its place, also in a row that is masked whole. (Unless a mask of the same size is
+      // added besides: such a row, which weights nothing anyway, then differs.)
+      if (!value || *value > -1e30 || score->is_constant() || !SameShape(score, node->output()))
+        continue;
+      m.selections.push_back({condition, OutOf(*value), keeps});
+      m.nodes.push_back(node);
+      return WalkScores(score, m, depth + 1);
+    }
+    return false;
+  }
   if (node->Is("Reshape")) {
     // A mask that is added in another shape (shifted windows): Reshape, Add, Reshape back.
     Node* add = ProducerOf(node->input(0), "Add");
@@ -124,6 +153,41 @@ Value* Unscaled(Value* value, Match& m) {
   }
 }
 
+// [batch, groups, length, size] behind Unsqueeze or Reshape, Expand or Tile, and Reshape to [batch,
+// groups * times, length, size] with each head `times` times in a row: the tensor before; null when
+// `value` is made otherwise.
+Value* BeforeRepeat(const Value* value) {
+  Node* join = ProducerOf(value, "Reshape");
+  Node* spread = join ? join->input(0)->producer() : nullptr;
+  if (!spread || !(spread->Is("Expand") || spread->Is("Tile"))) return nullptr;
+  Node* open = ProducerOf(spread->input(0), "Reshape");
+  if (!open) open = ProducerOf(spread->input(0), "Unsqueeze");
+  if (!open) return nullptr;
+  Value* x = open->input(0);
+  const auto &from = x->type().shape, &ones = open->output()->type().shape,
+             &parts = spread->output()->type().shape, &to = value->type().shape;
+  if (!from || !ones || !parts || !to || from->size() != 4 || ones->size() != 5 ||
+      parts->size() != 5 || to->size() != 4)
+    return nullptr;
+  bool fits = (*ones)[2].Is(1) && (*to)[1] == (*from)[1] * (*parts)[2];
+  for (size_t i : {0, 1, 2, 3}) {
+    size_t j = i < 2 ? i : i + 1;
+    fits &=
+        (*from)[i] == (*ones)[j] && (*from)[i] == (*parts)[j] && (i == 1 || (*from)[i] == (*to)[i]);
+  }
+  return fits ? x : nullptr;
+}
+
+// Heads of keys and values that are repeated for groups of queries.
+void UnrepeatHeads(Match& m) {
+  if (m.k_perm != std::vector<int64_t>{0, 1, 2, 3}) return;
+  Value *k = BeforeRepeat(m.k_source), *v = BeforeRepeat(m.v);
+  if (!k || !v || !((*k->type().shape)[1] == (*v->type().shape)[1])) return;
+  m.k_source = k;
+  m.v = v;
+  m.repeated = true;
+}
+
 std::optional<Match> MatchAttention(Node* softmax) {
   Value* in = softmax->input(0);
   auto rank = RankOf(in);
@@ -137,27 +201,37 @@ std::optional<Match> MatchAttention(Node* softmax) {
   m.q = Unscaled(m.scores->input(0), m);
   Value* k = Unscaled(m.scores->input(1), m);
   Node* transpose = ProducerOf(k, "Transpose");
-  if (!transpose) return std::nullopt;
-  auto perm = transpose->attributes.Ints("perm");
-  if (static_cast<int>(perm.size()) != *rank) return std::nullopt;
-  m.k_perm.assign(perm.begin(), perm.end());
-  std::swap(m.k_perm[perm.size() - 1], m.k_perm[perm.size() - 2]);
-  m.k_source = Unscaled(transpose->input(0), m);
-  if (k->OnlyUser()) m.nodes.push_back(transpose);
+  if (auto perm = PermOf(transpose)) {
+    if (static_cast<int>(perm->size()) != *rank) return std::nullopt;
+    m.k_perm = *perm;
+    m.k_source = Unscaled(transpose->input(0), m);
+    if (k->OnlyUser()) m.nodes.push_back(transpose);
+  } else {
+    // The keys lie transposed already.
+    for (int i = 0; i < *rank; ++i) m.k_perm.push_back(i);
+    m.k_source = k;
+  }
+  std::swap(m.k_perm[m.k_perm.size() - 1], m.k_perm[m.k_perm.size() - 2]);
+  UnrepeatHeads(m);
   m.nodes.push_back(softmax);
   m.nodes.push_back(out);
-  if (m.masks.size() > 1 || m.scale <= 0 || !IsSelfContained(m.nodes)) return std::nullopt;
+  if (m.scale <= 0 || !IsSelfContained(m.nodes)) return std::nullopt;
   return m;
 }
 
-// Q, K and V have the same leading dimensions and fit each other.
+// Q, K and V have the same batch and fit each other. In four dimensions a head of K and V may serve
+// several of Q: grouped queries.
 bool ShapesFit(const Match& m, const SymShape& k) {
   if (!m.q->type().shape || !m.v->type().shape) return false;
   const SymShape &q = *m.q->type().shape, &v = *m.v->type().shape;
   size_t n = q.size();
-  if (k.size() != n || v.size() != n) return false;
-  for (size_t i = 0; i + 2 < n; ++i) {
-    if (!(q[i] == k[i]) || !(q[i] == v[i])) return false;
+  if (k.size() != n || v.size() != n || !(q[0] == k[0]) || !(q[0] == v[0])) return false;
+  if (n == 4) {
+    const Dim &heads = q[1], &groups = k[1];
+    bool grouped = heads.known() && groups.known() && groups.value() > 0 &&
+                   heads.value() % groups.value() == 0 &&
+                   (m.repeated || groups.value() == 1 || groups == heads);
+    if (!(groups == v[1]) || (!(heads == groups) && !grouped)) return false;
   }
   return q[n - 1] == k[n - 1] && k[n - 2] == v[n - 2];
 }
@@ -178,7 +252,31 @@ bool MaskFits(const SymShape& mask, const SymShape& scores) {
 std::optional<Value*> JoinMasks(Graph& graph, const Match& m, const SymShape& scores,
                                 Node* before) {
   Tensor joined;
-  for (const Tensor& t : m.constant_masks) {
+  std::vector<Tensor> constants = m.constant_masks;
+  // Selections are joined by their minimum: what two of them take out is out as far as the rest.
+  Tensor chosen;
+  bool computed = false;
+  for (const Match::Selection& s : m.selections) {
+    if (s.value != m.selections[0].value) return std::nullopt;
+    if (!s.condition->is_constant()) {
+      computed = true;
+      continue;
+    }
+    Tensor in = Tensor::Scalar<float>(0), out = Tensor::Scalar<float>(s.value);
+    std::vector<Tensor> inputs{*s.condition->constant(), s.keeps ? in : out, s.keeps ? out : in};
+    auto mask = EvaluateOp("Where", "", {}, inputs);
+    if (mask.ok() && chosen.present())
+      mask = EvaluateOp("Min", "", {}, std::vector<Tensor>{chosen, *mask});
+    if (!mask.ok()) return std::nullopt;
+    chosen = std::move(*mask);
+  }
+  if (chosen.present() && !computed) {
+    constants.push_back(std::move(chosen));
+    chosen = Tensor();
+  }
+  if (chosen.present() && !MaskFits(SymShape(chosen.dims().begin(), chosen.dims().end()), scores))
+    return std::nullopt;
+  for (const Tensor& t : constants) {
     if (t.dtype() != DType::kFloat32) return std::nullopt;
     if (!joined.present()) {
       joined = t;
@@ -204,13 +302,39 @@ std::optional<Value*> JoinMasks(Graph& graph, const Match& m, const SymShape& sc
         mask->dtype() != DType::kFloat32)
       return std::nullopt;
   }
+  for (const Match::Selection& s : m.selections) {
+    if (!s.condition->is_constant() &&
+        (!s.condition->type().shape || !MaskFits(*s.condition->type().shape, scores)))
+      return std::nullopt;
+  }
   if (joined.present() && joined.dims().rank() < 2) return std::nullopt;
-  Value* mask = joined.present() ? graph.AddConstant(m.scores->name() + "_mask", joined) : nullptr;
-  if (m.masks.empty()) return mask;
-  if (!mask) return m.masks[0];
-  Node* add = graph.AddNode(
-      {.op = "Add", .inputs = {m.masks[0], mask}, .name = m.scores->name() + "/mask"}, before);
-  return add->output();
+  auto join = [&](const char* op, Value* a, Value* b) {
+    if (!a || !b) return a ? a : b;
+    // Each dimension is 1 or that of the scores, so they fit each other too.
+    SymShape shapes[] = {*a->type().shape, *b->type().shape};
+    return AddBefore(graph, {.op = op, .inputs = {a, b}, .name = m.scores->name() + "/mask"},
+                     {DType::kFloat32, BroadcastShape(shapes)}, before, m.scores);
+  };
+  Value* selected = nullptr;
+  for (const Match::Selection& s : m.selections) {
+    if (s.condition->is_constant()) continue;
+    Value* out = graph.AddConstant(m.scores->name() + "_out", Tensor::Scalar<float>(s.value));
+    Value* in = graph.AddConstant(m.scores->name() + "_in", Tensor::Scalar<float>(0));
+    selected = join("Min", selected,
+                    AddBefore(graph,
+                              {.op = "Where",
+                               .inputs = {s.condition, s.keeps ? in : out, s.keeps ? out : in},
+                               .name = m.scores->name() + "/mask"},
+                              {DType::kFloat32, *s.condition->type().shape}, before, m.scores));
+  }
+  if (chosen.present())
+    selected = join("Min", selected, graph.AddConstant(m.scores->name() + "_chosen", chosen));
+  Value* mask = nullptr;
+  for (Value* v : m.masks) mask = join("Add", mask, v);
+  if (joined.present())
+    mask = join("Add", mask, graph.AddConstant(m.scores->name() + "_mask", joined));
+  mask = join("Add", mask, selected);
+  return mask;
 }
 
 bool Recover(Graph& graph, Node* softmax) {
@@ -224,11 +348,24 @@ bool Recover(Graph& graph, Node* softmax) {
   const SymShape scores = *softmax->output()->type().shape;
   bool three = scores.size() == 3;
   // Without a batch of its own the leading dimension counts the heads, as torch's
-  // multi_head_attention_forward writes it.
-  if (three && !scores[0].known()) return false;
+  // multi_head_attention_forward writes it. Where it is not known it becomes the batch: its masks
+  // must then be the same for all.
+  bool batch = three && !scores[0].known();
+  auto alike = [](const SymShape& mask) { return mask.size() < 3 || mask[0].Is(1); };
+  if (batch) {
+    for (const Value* mask : m->masks) {
+      if (!mask->type().shape || !alike(*mask->type().shape)) return false;
+    }
+    for (const Match::Selection& s : m->selections) {
+      if (!s.condition->type().shape || !alike(*s.condition->type().shape)) return false;
+    }
+    for (const Tensor& t : m->constant_masks) {
+      if (t.dims().rank() > 2 && t.dims()[0] != 1) return false;
+    }
+  }
   auto four = [&](const SymShape& s) {
     SymShape out = s;
-    out.insert(out.begin(), Dim(1));
+    out.insert(out.begin() + (batch ? 1 : 0), Dim(1));
     return out;
   };
   SymShape y_shape = *tail->output()->type().shape;

@@ -114,7 +114,7 @@ TEST(RecoverAttention, LeavesWhatDoesNotFit) {
       output %y
     })",
                   {"recover-attention"});
-  // Keys broadcast over the heads.
+  // The scores are an output.
   ExpectUnchanged(R"(graph "g" {
       input %q: float32[2, 3, 5, 8]
       input %k: float32[2, 1, 5, 8]
@@ -123,8 +123,102 @@ TEST(RecoverAttention, LeavesWhatDoesNotFit) {
       %p = Softmax(%s)
       %y = MatMul(%p, %k)
       output %y
+      output %s
     })",
                   {"recover-attention"});
+  // Values chosen in place of scores that a softmax would still see.
+  ExpectUnchanged(R"(graph "g" {
+      input %q: float32[2, 3, 5, 8]
+      input %c: bool[1, 1, 5, 5]
+      const %v: float32[] = fill(-10000)
+      %kt = Transpose(%q) {perm = [0, 1, 3, 2]}
+      %s = MatMul(%q, %kt)
+      %w = Where(%c, %s, %v)
+      %p = Softmax(%w)
+      %y = MatMul(%p, %q)
+      output %y
+    })",
+                  {"recover-attention"});
+}
+
+TEST(RecoverAttention, TakesSelectionsAsMasks) {
+  ExpectBecomes(R"(graph "g" {
+      input %q: float32[N, 3, 2, 8]
+      input %c: bool[N, 1, 1, 2]
+      const %causal: bool[2, 2] = [1, 0, 1, 1]
+      const %v: float32[] = fill(-3e38)
+      %kt = Transpose(%q) {perm = [0, 1, 3, 2]}
+      %s = MatMul(%q, %kt)
+      %w = Where(%causal, %s, %v)
+      %u = Where(%c, %v, %w)
+      %p = Softmax(%u)
+      %y = MatMul(%p, %q)
+      output %y
+    })",
+                {"recover-attention", "remove-identity", "merge-common"}, R"(graph "g" {
+      input %q: float32[N, 3, 2, 8]
+      input %c: bool[N, 1, 1, 2]
+      const %out: float32[] = fill(-1e30)
+      const %in: float32[] = fill(0)
+      const %causal: float32[2, 2] = [0, -1e30, 0, 0]
+      %w = Where(%c, %out, %in)
+      %m = Min(%w, %causal)
+      %y = Attention(%q, %q, %q, %m) {scale = 1.0}
+      output %y
+    })",
+                1e-5);
+}
+
+TEST(RecoverAttention, KeysAndValuesForGroupsOfQueries) {
+  ExpectBecomes(R"(graph "g" {
+      input %q: float32[N, 6, 5, 8]
+      input %k: float32[N, 2, 4, 8]
+      input %v: float32[N, 2, 4, 3]
+      const %ka: int64[5] = [-1, 2, 1, 4, 8]
+      const %ke: int64[5] = [1, 2, 3, 4, 8]
+      const %kb: int64[4] = [-1, 6, 4, 8]
+      const %va: int64[1] = [2]
+      const %ve: int64[5] = [1, 2, 3, 4, 3]
+      const %vb: int64[4] = [-1, 6, 4, 3]
+      %k1 = Reshape(%k, %ka)
+      %k2 = Expand(%k1, %ke)
+      %k3 = Reshape(%k2, %kb)
+      %v1 = Unsqueeze(%v, %va)
+      %v2 = Expand(%v1, %ve)
+      %v3 = Reshape(%v2, %vb)
+      %kt = Transpose(%k3) {perm = [0, 1, 3, 2]}
+      %s = MatMul(%q, %kt)
+      %p = Softmax(%s)
+      %y = MatMul(%p, %v3)
+      output %y
+    })",
+                {"recover-attention", "remove-identity"}, R"(graph "g" {
+      input %q: float32[N, 6, 5, 8]
+      input %k: float32[N, 2, 4, 8]
+      input %v: float32[N, 2, 4, 3]
+      %y = Attention(%q, %k, %v) {scale = 1.0}
+      output %y
+    })",
+                1e-5);
+  // One head for all, by broadcasting; the keys lie transposed.
+  ExpectBecomes(R"(graph "g" {
+      input %q: float32[2, 3, 5, 8]
+      input %k: float32[2, 1, 8, 5]
+      input %v: float32[2, 1, 5, 8]
+      %s = MatMul(%q, %k)
+      %p = Softmax(%s)
+      %y = MatMul(%p, %v)
+      output %y
+    })",
+                {"recover-attention"}, R"(graph "g" {
+      input %q: float32[2, 3, 5, 8]
+      input %k: float32[2, 1, 8, 5]
+      input %v: float32[2, 1, 5, 8]
+      %kt = Transpose(%k) {perm = [0, 1, 3, 2]}
+      %y = Attention(%q, %kt, %v) {scale = 1.0}
+      output %y
+    })",
+                1e-5);
 }
 
 }  // namespace

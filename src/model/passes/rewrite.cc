@@ -60,6 +60,102 @@ std::optional<Dims> StaticDimsOf(const Value* value) {
   return value ? value->type().StaticDims() : std::nullopt;
 }
 
+std::optional<std::vector<int64_t>> PermOf(const Node* node) {
+  if (!node || !node->Is("Transpose")) return std::nullopt;
+  auto perm = node->attributes.Ints("perm");
+  if (!perm.empty()) return std::vector<int64_t>(perm.begin(), perm.end());
+  auto rank = RankOf(node->input(0));
+  if (!rank) return std::nullopt;
+  std::vector<int64_t> reversed;
+  for (int i = *rank - 1; i >= 0; --i) reversed.push_back(i);
+  return reversed;
+}
+
+SymShape Permuted(const SymShape& shape, const std::vector<int64_t>& perm) {
+  SymShape out;
+  for (int64_t p : perm) out.push_back(shape[static_cast<size_t>(p)]);
+  return out;
+}
+
+std::vector<int64_t> InversePerm(const std::vector<int64_t>& perm) {
+  std::vector<int64_t> inverse(perm.size());
+  for (size_t i = 0; i < perm.size(); ++i)
+    inverse[static_cast<size_t>(perm[i])] = static_cast<int64_t>(i);
+  return inverse;
+}
+
+std::optional<SymShape> BroadcastShape(std::span<const SymShape> shapes) {
+  size_t rank = 0;
+  for (const SymShape& s : shapes) rank = std::max(rank, s.size());
+  SymShape out(rank, Dim(1));
+  for (const SymShape& s : shapes) {
+    for (size_t i = 0; i < s.size(); ++i) {
+      Dim& d = out[rank - s.size() + i];
+      if (s[i].Is(1) || s[i] == d) continue;
+      if (!d.Is(1)) return std::nullopt;
+      d = s[i];
+    }
+  }
+  return out;
+}
+
+std::optional<std::map<int64_t, SliceRange>> SliceRangesOf(const Node* node) {
+  if (!node || !node->Is("Slice")) return std::nullopt;
+  const auto& shape = node->input(0)->type().shape;
+  auto starts = IntsOf(node->input(1)), ends = IntsOf(node->input(2));
+  if (!shape || !starts || !ends || starts->size() != ends->size()) return std::nullopt;
+  std::vector<int64_t> axes(starts->size()), steps(starts->size(), 1);
+  for (size_t i = 0; i < axes.size(); ++i) axes[i] = static_cast<int64_t>(i);
+  if (node->input(3)) {
+    auto given = IntsOf(node->input(3));
+    if (!given || given->size() != axes.size()) return std::nullopt;
+    axes = *given;
+  }
+  if (node->input(4)) {
+    auto given = IntsOf(node->input(4));
+    if (!given || given->size() != axes.size()) return std::nullopt;
+    steps = *given;
+  }
+  std::map<int64_t, SliceRange> ranges;
+  for (size_t i = 0; i < axes.size(); ++i) {
+    int64_t axis = NormalAxis(axes[i], static_cast<int>(shape->size()));
+    if (axis < 0 || axis >= static_cast<int64_t>(shape->size()) || steps[i] <= 0)
+      return std::nullopt;
+    SliceRange r{(*starts)[i], (*ends)[i], steps[i]};
+    const Dim& d = (*shape)[static_cast<size_t>(axis)];
+    if (d.known()) {
+      auto clamp = [&](int64_t v) {
+        return std::clamp<int64_t>(v < 0 ? std::max(v, -d.value()) + d.value() : v, 0, d.value());
+      };
+      r.start = clamp(r.start);
+      r.end = std::max(r.start, clamp(r.end));
+    }
+    ranges[axis] = r;
+  }
+  return ranges;
+}
+
+std::optional<std::vector<int64_t>> SplitSizesOf(const Node* node, int64_t* axis) {
+  if (!node || !node->Is("Split")) return std::nullopt;
+  auto rank = RankOf(node->input(0));
+  if (!rank) return std::nullopt;
+  *axis = NormalAxis(node->attributes.Int("axis", 0), *rank);
+  if (*axis < 0 || *axis >= *rank) return std::nullopt;
+  std::vector<int64_t> sizes;
+  if (node->input(1)) {
+    auto given = IntsOf(node->input(1));
+    if (!given || given->size() != node->outputs().size()) return std::nullopt;
+    return given;
+  }
+  for (const Value* out : node->outputs()) {
+    if (!out || RankOf(out) != rank) return std::nullopt;
+    const Dim& d = (*out->type().shape)[static_cast<size_t>(*axis)];
+    if (!d.known()) return std::nullopt;
+    sizes.push_back(d.value());
+  }
+  return sizes;
+}
+
 ScalarOperand MatchScalarOperand(const Node* node, bool commutative) {
   if (node->inputs().size() != 2) return {};
   Value *a = node->input(0), *b = node->input(1);
@@ -132,6 +228,20 @@ bool IsUnaryElementwise(const Node* node) {
   return false;
 }
 
+bool LeadsToTranspose(const Value* value) {
+  static const std::unordered_set<std::string_view> kMovable = {"Softmax", "LogSoftmax", "Pad",
+                                                                "Slice"};
+  for (int steps = 0; steps < 8; ++steps) {
+    Node* user = value->OnlyUser();
+    if (!user) return false;
+    if (user->Is("Transpose")) return true;
+    bool movable = user->domain().empty() && kMovable.count(user->op()) && user->input(0) == value;
+    if (!movable && !IsUnaryElementwise(user)) return false;
+    value = user->output();
+  }
+  return false;
+}
+
 bool ReplaceValue(Graph& graph, Value* from, Value* to) {
   if (from == to) return true;
   if (!from->is_output()) {
@@ -190,6 +300,14 @@ Node* Fuse(Graph& graph, Graph::NodeSpec spec, Node* main, const std::vector<Nod
   graph.Rename(made->output(), value_name);
   if (!graph.FindNode(name)) graph.Rename(made, name);
   return made;
+}
+
+Value* AddBefore(Graph& graph, Graph::NodeSpec spec, Type type, Node* before, const Node* like) {
+  Node* node = graph.AddNode(std::move(spec), before);
+  node->sources = like->sources;
+  if (node->sources.empty()) node->sources.push_back(like->name());
+  node->output()->set_type(std::move(type));
+  return node->output();
 }
 
 bool IsSelfContained(const std::vector<Node*>& nodes) {

@@ -3,7 +3,9 @@
 // sources survive.
 
 #include <algorithm>
+#include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -39,6 +41,24 @@ std::optional<int> RankOf(const Value* value);
 std::optional<Dims> StaticDimsOf(const Value* value);
 inline int64_t NormalAxis(int64_t axis, int rank) { return axis < 0 ? axis + rank : axis; }
 
+// The permutation of a Transpose, also where it is the default; nullopt when `node` is none (or
+// null).
+std::optional<std::vector<int64_t>> PermOf(const Node* node);
+SymShape Permuted(const SymShape& shape, const std::vector<int64_t>& perm);
+std::vector<int64_t> InversePerm(const std::vector<int64_t>& perm);
+// The shape to which they broadcast; nullopt when it cannot be said (an unknown dimension against
+// another one).
+std::optional<SymShape> BroadcastShape(std::span<const SymShape> shapes);
+
+// The ranges of a Slice with constant, positive steps, by axis; ends beyond a known extent are cut
+// off.
+struct SliceRange {
+  int64_t start, end, step;
+};
+std::optional<std::map<int64_t, SliceRange>> SliceRangesOf(const Node* node);
+// The sizes of the pieces of a Split along its axis (in range); nullopt when they are not known.
+std::optional<std::vector<int64_t>> SplitSizesOf(const Node* node, int64_t* axis);
+
 // For a two-input node with one constant scalar operand: the other operand and the constant.
 struct ScalarOperand {
   Value* other = nullptr;
@@ -59,6 +79,10 @@ Product FlattenProduct(Node* root);
 
 // Elementwise with one data input: any extra inputs are constants of one element.
 bool IsUnaryElementwise(const Node* node);
+
+// Whether the only consumer of `value`, past operators that a Transpose can move through, is a
+// Transpose.
+bool LeadsToTranspose(const Value* value);
 
 // --- changing ---
 
@@ -89,6 +113,9 @@ bool BypassNode(Graph& graph, Node* node, Value* to);
 // the name and the type of the first output of replaced.back(), and the sources of all of
 // `replaced`; those of them that nobody needs any more are removed.
 Node* Fuse(Graph& graph, Graph::NodeSpec spec, Node* main, const std::vector<Node*>& replaced);
+
+// Adds a node with one output of the given type before `before`, with the sources of `like`.
+Value* AddBefore(Graph& graph, Graph::NodeSpec spec, Type type, Node* before, const Node* like);
 
 // Every output of `nodes` but those of the last one is used inside `nodes` only.
 bool IsSelfContained(const std::vector<Node*>& nodes);

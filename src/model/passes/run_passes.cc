@@ -102,7 +102,7 @@ Result<std::vector<PassReport>> RunPasses(ir::Graph& graph, const PassOptions& o
 }
 
 std::string ReportText(std::span<const PassReport> reports) {
-  std::string text = "pass                  changes      nodes        ms\n";
+  std::string text = "pass                      changes      nodes        ms\n";
   double ms = 0;
   int changes = 0;
   char line[160];
@@ -110,11 +110,11 @@ std::string ReportText(std::span<const PassReport> reports) {
     ms += r.ms;
     changes += r.changes;
     if (r.changes == 0) continue;
-    std::snprintf(line, sizeof line, "%-20s  %7d  %4d -> %-4d  %6.1f\n", r.name.c_str(), r.changes,
+    std::snprintf(line, sizeof line, "%-24s  %7d  %4d -> %-4d  %6.1f\n", r.name.c_str(), r.changes,
                   r.nodes_before, r.nodes_after, r.ms);
     text += line;
   }
-  std::snprintf(line, sizeof line, "%-20s  %7d  %12s  %6.1f\n", "all", changes, "", ms);
+  std::snprintf(line, sizeof line, "%-24s  %7d  %12s  %6.1f\n", "all", changes, "", ms);
   return text + line;
 }
 
