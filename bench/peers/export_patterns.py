@@ -366,7 +366,8 @@ def export(name, out_dir):
     for opset in OPSETS:
         for axes in (None, dynamic):
             path = os.path.join(out_dir, f"{name}_{opset}{'_dynamic' if axes else ''}.onnx")
-            torch.onnx.export(model, args, path, opset_version=opset, input_names=names, dynamic_axes=axes)
+            torch.onnx.export(model, args, path, opset_version=opset, input_names=names, output_names=["y"],
+                              dynamic_axes=axes)
             print(path, os.path.getsize(path))
             if dynamic is None:
                 break
