@@ -2,17 +2,42 @@
 
 #include <algorithm>
 #include <cstring>
+#include <filesystem>
 
+#include "model/frontends/caffe/import.h"
 #include "model/frontends/onnx/import.h"
 
 namespace slipway::deploy {
 
 bool IsPackage(const std::string& path) { return path.ends_with(".slip"); }
 
+namespace {
+
+// A prototxt takes the weights of the same stem beside it.
+Result<std::unique_ptr<ir::Graph>> LoadCaffe(const std::string& path, const ModelOptions& options) {
+  const std::string weights = std::filesystem::path(path).replace_extension(".caffemodel").string();
+  std::error_code error;
+  if (!std::filesystem::is_regular_file(weights, error)) {
+    return NotFound("'" + path + "' has no weights: there is no '" + weights +
+                    "' beside it; put the net's .caffemodel there");
+  }
+  caffe::ImportOptions import;
+  import.input_shapes = options.input_shapes;
+  return caffe::ImportCaffe(path, weights, import);
+}
+
+}  // namespace
+
 Result<std::unique_ptr<ir::Graph>> LoadModel(const std::string& path, const ModelOptions& options) {
   if (IsPackage(path))
     return InvalidArgument("'" + path +
-                           "' is a compiled package; this command takes a model file (.onnx)");
+                           "' is a compiled package; this command takes a model file (.onnx, .prototxt)");
+  if (path.ends_with(".prototxt")) return LoadCaffe(path, options);
+  if (path.ends_with(".caffemodel")) {
+    return InvalidArgument("'" + path +
+                           "' holds a Caffe net's weights; give its .prototxt, with the weights of "
+                           "the same stem beside it");
+  }
   onnx::ImportOptions import;
   import.input_shapes = options.input_shapes;
   auto graph = onnx::ImportOnnx(path, import);

@@ -1,0 +1,306 @@
+// Shapes and data movement.
+
+#include <algorithm>
+
+#include "base/checked.h"
+#include "model/frontends/caffe/layer.h"
+
+namespace slipway::caffe {
+namespace {
+
+using Ints = std::vector<int64_t>;
+
+Status Concat(LayerContext& c) {
+  SLIPWAY_RETURN_IF_ERROR(c.Require(1, 100000));
+  Params p = c.Group("concat_param");
+  const bool old = p.Has("concat_dim");
+  const int64_t wanted = old ? p.Int("concat_dim", 1, 0) : p.Int("axis", 1);
+  p.Ignore({"axis"});
+  SLIPWAY_RETURN_IF_ERROR(p.Finish());
+  SLIPWAY_ASSIGN_OR_RETURN(const int axis, c.Axis(wanted, c.BottomShape(0).rank()));
+  if (c.num_bottoms() == 1) {
+    c.SetTop(0, c.bottom(0));
+    return OkStatus();
+  }
+  std::vector<ir::Value*> inputs;
+  for (size_t i = 0; i < c.num_bottoms(); ++i) inputs.push_back(c.bottom(i));
+  return c.Top(c.Emit("Concat", inputs, {{"axis", int64_t{axis}}}));
+}
+
+Status Slice(LayerContext& c) {
+  SLIPWAY_RETURN_IF_ERROR(c.Require(1, 1, 1, 100000));
+  Params p = c.Group("slice_param");
+  const bool old = p.Has("slice_dim");
+  const int64_t wanted = old ? p.Int("slice_dim", 1, 0) : p.Int("axis", 1);
+  p.Ignore({"axis"});
+  Ints points = p.Ints("slice_point", 0, INT32_MAX);
+  SLIPWAY_RETURN_IF_ERROR(p.Finish());
+  SLIPWAY_ASSIGN_OR_RETURN(const int axis, c.Axis(wanted, c.BottomShape(0).rank()));
+  const int64_t extent = c.BottomShape(0)[static_cast<size_t>(axis)];
+  const auto tops = static_cast<int64_t>(c.tops().size());
+  if (tops == 1) {
+    c.SetTop(0, c.bottom(0));
+    return OkStatus();
+  }
+  if (points.empty()) {
+    if (extent % tops != 0)
+      return c.Bad(std::to_string(tops) + " tops do not divide the extent " +
+                   std::to_string(extent));
+    for (int64_t i = 1; i < tops; ++i) points.push_back(i * (extent / tops));
+  }
+  if (static_cast<int64_t>(points.size()) != tops - 1)
+    return c.Bad("has " + std::to_string(points.size()) + " slice_point for " +
+                 std::to_string(tops) + " tops");
+  points.push_back(extent);
+  Ints sizes;
+  int64_t from = 0;
+  for (const int64_t to : points) {
+    if (to <= from) return c.Bad("slice_point must rise and stay below " + std::to_string(extent));
+    sizes.push_back(to - from);
+    from = to;
+  }
+  SLIPWAY_ASSIGN_OR_RETURN(
+      auto out, c.EmitMany("Split", {c.bottom(0), c.Ints(sizes)}, {{"axis", int64_t{axis}}},
+                           static_cast<size_t>(tops)));
+  for (size_t i = 0; i < out.size(); ++i) c.SetTop(i, out[i]);
+  return OkStatus();
+}
+
+Status Flatten(LayerContext& c) {
+  SLIPWAY_RETURN_IF_ERROR(c.Require(1, 1));
+  Params p = c.Group("flatten_param");
+  const int64_t first = p.Int("axis", 1), last = p.Int("end_axis", -1);
+  SLIPWAY_RETURN_IF_ERROR(p.Finish());
+  const Dims x = c.BottomShape(0);
+  SLIPWAY_ASSIGN_OR_RETURN(const int from, c.Axis(first, x.rank()));
+  SLIPWAY_ASSIGN_OR_RETURN(const int to, c.Axis(last, x.rank()));
+  if (to < from) return c.Bad("end_axis lies before axis");
+  Dims out;
+  for (int i = 0; i < from; ++i) out.push_back(x[static_cast<size_t>(i)]);
+  out.push_back(x.count(from, to + 1));
+  for (int i = to + 1; i < x.rank(); ++i) out.push_back(x[static_cast<size_t>(i)]);
+  return c.Top(c.Reshape(c.bottom(0), out));
+}
+
+Status ReadShape(Params& p, const Message* shape, Ints* dims) {
+  if (!shape) return OkStatus();
+  for (const TextField& f : shape->fields) {
+    int64_t d = 0;
+    if (f.name != "dim" || !ReadInt(f, &d) || d < -1 || d > INT32_MAX)
+      p.Fail("shape holds something that is no dimension");
+    dims->push_back(d);
+  }
+  if (dims->size() > static_cast<size_t>(kMaxRank)) p.Fail("shape has too many dimensions");
+  return OkStatus();
+}
+
+Status Reshape(LayerContext& c) {
+  SLIPWAY_RETURN_IF_ERROR(c.Require(1, 1));
+  Params p = c.Group("reshape_param");
+  Ints dims;
+  SLIPWAY_RETURN_IF_ERROR(ReadShape(p, p.Sub("shape"), &dims));
+  const int64_t wanted = p.Int("axis", 0), axes = p.Int("num_axes", -1, -1);
+  SLIPWAY_RETURN_IF_ERROR(p.Finish());
+  const Dims x = c.BottomShape(0);
+  SLIPWAY_ASSIGN_OR_RETURN(const int from, c.Axis(wanted, x.rank(), true));
+  const int64_t to = axes < 0 ? x.rank() : from + axes;
+  if (to > x.rank()) return c.Bad("num_axes goes beyond the bottom " + x.ToString());
+  std::vector<int64_t> out;
+  for (int i = 0; i < from; ++i) out.push_back(x[static_cast<size_t>(i)]);
+  int64_t open = -1;
+  for (size_t i = 0; i < dims.size(); ++i) {
+    int64_t d = dims[i];
+    if (d == 0) {
+      if (from + static_cast<int64_t>(i) >= x.rank())
+        return c.Bad("dim 0 copies a dimension that the bottom " + x.ToString() + " lacks");
+      d = x[static_cast<size_t>(from) + i];
+    }
+    if (d == -1) {
+      if (open >= 0) return c.Bad("shape has two dimensions of -1");
+      open = static_cast<int64_t>(out.size());
+      d = 1;
+    }
+    out.push_back(d);
+  }
+  for (int64_t i = to; i < x.rank(); ++i) out.push_back(x[static_cast<size_t>(i)]);
+  const auto known = CheckedCount(out);
+  if (!known || out.size() > static_cast<size_t>(kMaxRank)) return c.Bad("shape is impossible");
+  if (open >= 0) {
+    if (*known == 0 || x.count() % *known != 0) {
+      return c.Bad("the " + std::to_string(x.count()) + " elements of " + x.ToString() +
+                   " do not divide into the shape");
+    }
+    out[static_cast<size_t>(open)] = x.count() / *known;
+  } else if (*known != x.count()) {
+    return c.Bad("the bottom " + x.ToString() + " has " + std::to_string(x.count()) +
+                 " elements, the shape " + std::to_string(*known));
+  }
+  return c.Top(c.Reshape(c.bottom(0), Dims(std::span<const int64_t>(out))));
+}
+
+Status Permute(LayerContext& c) {
+  SLIPWAY_RETURN_IF_ERROR(c.Require(1, 1));
+  Params p = c.Group("permute_param");
+  Ints order = p.Ints("order", 0, kMaxRank);
+  SLIPWAY_RETURN_IF_ERROR(p.Finish());
+  const int rank = c.BottomShape(0).rank();
+  // Axes that are not named follow in their order.
+  for (int64_t i = 0; i < rank; ++i) {
+    const auto n = std::count(order.begin(), order.end(), i);
+    if (n > 1) return c.Bad("order names axis " + std::to_string(i) + " twice");
+    if (n == 0) order.push_back(i);
+  }
+  if (order.size() != static_cast<size_t>(rank))
+    return c.Bad("order names an axis that the bottom does not have");
+  return c.Top(c.Emit("Transpose", {c.bottom(0)}, {{"perm", order}}));
+}
+
+Status Crop(LayerContext& c) {
+  SLIPWAY_RETURN_IF_ERROR(c.Require(2, 2));
+  Params p = c.Group("crop_param");
+  const int64_t wanted = p.Int("axis", 2);
+  const Ints offsets = p.Ints("offset", 0, INT32_MAX);
+  SLIPWAY_RETURN_IF_ERROR(p.Finish());
+  const Dims x = c.BottomShape(0), like = c.BottomShape(1);
+  SLIPWAY_ASSIGN_OR_RETURN(const int axis, c.Axis(wanted, x.rank()));
+  if (like.rank() != x.rank()) return c.Bad("its bottoms have different numbers of dimensions");
+  const size_t n = static_cast<size_t>(x.rank() - axis);
+  if (offsets.size() > 1 && offsets.size() != n)
+    return c.Bad("has " + std::to_string(offsets.size()) + " offsets for " + std::to_string(n) +
+                 " dimensions");
+  Ints starts, ends, axes;
+  for (size_t i = 0; i < n; ++i) {
+    const size_t at = static_cast<size_t>(axis) + i;
+    const int64_t offset = offsets.empty() ? 0 : offsets.size() == 1 ? offsets[0] : offsets[i];
+    if (offset + like[at] > x[at])
+      return c.Bad("crops " + x.ToString() + " to " + like.ToString() + " at offset " +
+                   std::to_string(offset) + ", which goes beyond it");
+    starts.push_back(offset);
+    ends.push_back(offset + like[at]);
+    axes.push_back(static_cast<int64_t>(at));
+  }
+  return c.Top(c.Emit("Slice", {c.bottom(0), c.Ints(starts), c.Ints(ends), c.Ints(axes)}));
+}
+
+Status Tile(LayerContext& c) {
+  SLIPWAY_RETURN_IF_ERROR(c.Require(1, 1));
+  Params p = c.Group("tile_param");
+  const int64_t wanted = p.Int("axis", 1), tiles = p.Int("tiles", 0, 1);
+  if (tiles == 0) p.Fail("tiles is missing");
+  SLIPWAY_RETURN_IF_ERROR(p.Finish());
+  const int rank = c.BottomShape(0).rank();
+  SLIPWAY_ASSIGN_OR_RETURN(const int axis, c.Axis(wanted, rank));
+  Ints repeats(static_cast<size_t>(rank), 1);
+  repeats[static_cast<size_t>(axis)] = tiles;
+  return c.Top(c.Emit("Tile", {c.bottom(0), c.Ints(repeats)}));
+}
+
+Status BatchReindex(LayerContext& c) {
+  SLIPWAY_RETURN_IF_ERROR(c.Require(2, 2));
+  SLIPWAY_RETURN_IF_ERROR(c.RequireRank(1, 1));
+  SLIPWAY_ASSIGN_OR_RETURN(ir::Value * index, c.Emit("Cast", {c.bottom(1)}, {{"to", int64_t{7}}}));
+  return c.Top(c.Emit("Gather", {c.bottom(0), index}));
+}
+
+Status ShuffleChannel(LayerContext& c) {
+  SLIPWAY_RETURN_IF_ERROR(c.Require(1, 1));
+  SLIPWAY_RETURN_IF_ERROR(c.RequireRank(0, 4));
+  Params p = c.Group("shuffle_channel_param");
+  const int64_t group = p.Int("group", 1, 1);
+  SLIPWAY_RETURN_IF_ERROR(p.Finish());
+  const Dims x = c.BottomShape(0);
+  if (x[1] % group != 0)
+    return c.Bad("group " + std::to_string(group) + " does not divide the channels " +
+                 std::to_string(x[1]));
+  SLIPWAY_ASSIGN_OR_RETURN(ir::Value * y,
+                           c.Reshape(c.bottom(0), {x[0], group, x[1] / group, x[2], x[3]}));
+  SLIPWAY_ASSIGN_OR_RETURN(y, c.Emit("Transpose", {y}, {{"perm", Ints{0, 2, 1, 3, 4}}}));
+  return c.Top(c.Reshape(y, x));
+}
+
+Status Resized(LayerContext& c, const Dims& size, const char* mode, const char* transform,
+               const char* nearest) {
+  const Dims x = c.BottomShape(0);
+  for (size_t i = 2; i < 4; ++i) {
+    if (size[i] < 1 || size[i] > INT32_MAX)
+      return c.Bad("the size " + size.ToString() + " is impossible");
+  }
+  return c.Top(c.Emit("Resize",
+                      {c.bottom(0), nullptr, nullptr, c.Ints({x[0], x[1], size[2], size[3]})},
+                      {{"mode", std::string(mode)},
+                       {"coordinate_transformation_mode", std::string(transform)},
+                       {"nearest_mode", std::string(nearest)}}));
+}
+
+// Nearest upsampling by a factor; SegNet's, with the indices of a pooling, needs MaxUnpool.
+Status Upsample(LayerContext& c) {
+  SLIPWAY_RETURN_IF_ERROR(c.Require(1, 2));
+  SLIPWAY_RETURN_IF_ERROR(c.RequireRank(0, 4));
+  if (c.num_bottoms() == 2)
+    return Unsupported(
+        "upsampling with a pooling's indices (SegNet) is not supported; replace it "
+        "by a Deconvolution or nearest upsampling");
+  Params p = c.Group("upsample_param");
+  const int64_t scale = p.Int("scale", 2, 1, 1 << 15);
+  p.Ignore({"mode"});
+  if (p.Text("mode", "NEAREST") != "NEAREST") p.Fail("only mode NEAREST is supported");
+  SLIPWAY_RETURN_IF_ERROR(p.Finish());
+  const Dims x = c.BottomShape(0);
+  return Resized(c, {x[0], x[1], x[2] * scale, x[3] * scale}, "nearest", "asymmetric", "floor");
+}
+
+// DeepLab: bilinear with aligned corners, after cropping by negative pads.
+Status Interp(LayerContext& c) {
+  SLIPWAY_RETURN_IF_ERROR(c.Require(1, 2));
+  SLIPWAY_RETURN_IF_ERROR(c.RequireRank(0, 4));
+  Params p = c.Group("interp_param");
+  const int64_t height = p.Int("height", 0, 0), width = p.Int("width", 0, 0),
+                zoom = p.Int("zoom_factor", 1, 1), shrink = p.Int("shrink_factor", 1, 1);
+  if (p.Int("pad_beg", 0, -INT32_MAX, 0) != 0 || p.Int("pad_end", 0, -INT32_MAX, 0) != 0)
+    p.Fail("pad_beg and pad_end are not supported; crop with a Crop layer");
+  SLIPWAY_RETURN_IF_ERROR(p.Finish());
+  Dims size = c.BottomShape(0);
+  if (c.num_bottoms() == 2) {
+    SLIPWAY_RETURN_IF_ERROR(c.RequireRank(1, 4));
+    size[2] = c.BottomShape(1)[2];
+    size[3] = c.BottomShape(1)[3];
+  } else if (height > 0 && width > 0) {
+    size[2] = height;
+    size[3] = width;
+  } else {
+    for (size_t i = 2; i < 4; ++i) {
+      size[i] = (size[i] - 1) / shrink + 1;
+      size[i] += (size[i] - 1) * (zoom - 1);
+    }
+  }
+  return Resized(c, size, "linear", "align_corners", "floor");
+}
+
+Status Parameter(LayerContext& c) {
+  SLIPWAY_RETURN_IF_ERROR(c.Require(0, 0));
+  Params p = c.Group("parameter_param");
+  Ints dims;
+  SLIPWAY_RETURN_IF_ERROR(ReadShape(p, p.Sub("shape"), &dims));
+  if (std::count(dims.begin(), dims.end(), -1) > 0) p.Fail("shape has a dimension of -1");
+  SLIPWAY_RETURN_IF_ERROR(p.Finish());
+  SLIPWAY_RETURN_IF_ERROR(c.RequireBlobs(1));
+  SLIPWAY_ASSIGN_OR_RETURN(ir::Tensor t, c.Blob(0, Dims(std::span<const int64_t>(dims))));
+  c.SetTop(0, c.Constant("value", std::move(t)));
+  return OkStatus();
+}
+
+Status Nothing(LayerContext&) { return OkStatus(); }
+
+constexpr LayerEntry kLayers[] = {
+    {"BatchReindex", BatchReindex}, {"Concat", Concat},   {"Crop", Crop},
+    {"Flatten", Flatten},           {"Interp", Interp},   {"Parameter", Parameter},
+    {"Permute", Permute},           {"Reshape", Reshape}, {"ShuffleChannel", ShuffleChannel},
+    {"Silence", Nothing},           {"Slice", Slice},     {"Tile", Tile},
+    {"Upsample", Upsample},
+};
+
+}  // namespace
+
+std::span<const LayerEntry> ShapeLayers() { return kLayers; }
+
+}  // namespace slipway::caffe

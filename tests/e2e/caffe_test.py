@@ -1,0 +1,164 @@
+#!/usr/bin/python3
+"""Caffe networks: every layer that OpenCV DNN has too, on generated prototxt + caffemodel with random weights; the real models of the shared data
+against OpenCV and against the same network in ONNX. Skips where OpenCV (python3-opencv) is absent."""
+import os
+import shutil
+import sys
+
+from harness import Case, ROOT, main
+
+try:
+    import cv2
+    import numpy as np
+except ImportError:
+    print("skipped: needs python3-opencv and python3-numpy (scripts/setup dev)")
+    sys.exit(77)
+
+MODELS = os.path.join(ROOT, "..", "shared", "data", "models")
+
+
+# --- a caffemodel by hand (protobuf wire format: NetParameter.layer = 100, name 1, type 2, blobs 7; BlobProto.data 5, shape 7) ---
+def varint(v):
+    out = b""
+    while v > 0x7F:
+        out += bytes([v & 0x7F | 0x80])
+        v >>= 7
+    return out + bytes([v])
+
+
+def field(number, payload):
+    return varint(number << 3 | 2) + varint(len(payload)) + payload
+
+
+def blob(array):
+    shape = field(1, b"".join(varint(d) for d in array.shape))
+    return field(7, shape) + field(5, array.astype("<f4").tobytes())
+
+
+def caffemodel(layers):
+    net = field(1, b"net")
+    for name, kind, blobs in layers:
+        net += field(100, field(1, name.encode()) + field(2, kind.encode()) + b"".join(field(7, blob(b)) for b in blobs))
+    return net
+
+
+def layer(kind, params="", bottoms=("x",), tops=("y",), name="y"):
+    return (f'layer {{ name: "{name}" type: "{kind}" ' + "".join(f'bottom: "{b}" ' for b in bottoms) +
+            "".join(f'top: "{t}" ' for t in tops) + params + " }\n")
+
+
+def net(shape, layers):
+    return 'name: "net"\ninput: "x"\ninput_shape { ' + " ".join(f"dim: {d}" for d in shape) + " }\n" + layers
+
+
+# (type, input, parameters, extents of the blobs)
+CASES = [
+    ("Convolution", (1, 4, 9, 8), "convolution_param { num_output: 6 kernel_size: 3 pad: 1 stride: 2 }", [(6, 4, 3, 3), (6,)]),
+    ("Convolution", (2, 4, 9, 8), "convolution_param { num_output: 8 kernel_h: 3 kernel_w: 1 pad_h: 1 pad_w: 0 group: 2 bias_term: false }", [(8, 2, 3, 1)]),
+    ("Convolution", (1, 2, 12, 12), "convolution_param { num_output: 3 kernel_size: 3 dilation: 2 }", [(3, 2, 3, 3), (3,)]),
+    ("Deconvolution", (1, 4, 5, 6), "convolution_param { num_output: 3 kernel_size: 4 stride: 2 pad: 1 }", [(4, 3, 4, 4), (3,)]),
+    ("Pooling", (1, 3, 9, 8), "pooling_param { pool: MAX kernel_size: 3 stride: 2 }", []),
+    ("Pooling", (1, 3, 9, 8), "pooling_param { pool: MAX kernel_size: 3 stride: 2 pad: 1 }", []),
+    ("Pooling", (1, 3, 8, 8), "pooling_param { pool: AVE kernel_size: 2 stride: 2 }", []),
+    ("Pooling", (1, 3, 7, 6), "pooling_param { pool: AVE global_pooling: true }", []),
+    ("InnerProduct", (2, 3, 4, 5), "inner_product_param { num_output: 7 }", [(7, 60), (7,)]),
+    ("ReLU", (1, 3, 4, 4), "relu_param { negative_slope: 0.2 }", []),
+    ("PReLU", (1, 3, 4, 4), "", [(3,)]),
+    ("ELU", (1, 3, 4, 4), "", []),
+    ("AbsVal", (1, 3, 4, 4), "", []),
+    ("BNLL", (1, 3, 4, 4), "", []),
+    ("Sigmoid", (1, 3, 4, 4), "", []),
+    ("TanH", (1, 3, 4, 4), "", []),
+    ("Power", (1, 3, 4, 4), "power_param { power: 2 scale: 0.5 shift: 1 }", []),
+    ("Exp", (1, 3, 4, 4), "exp_param { base: 2 scale: 0.5 shift: 1 }", []),
+    ("ReLU6", (1, 3, 4, 4), "", []),
+    ("LRN", (1, 7, 4, 4), "lrn_param { local_size: 5 alpha: 0.5 beta: 0.75 }", []),
+    ("LRN", (1, 3, 6, 6), "lrn_param { local_size: 3 alpha: 0.5 beta: 0.75 norm_region: WITHIN_CHANNEL }", []),
+    ("MVN", (1, 3, 6, 6), "", []),
+    ("MVN", (1, 3, 6, 6), "mvn_param { normalize_variance: false across_channels: true }", []),
+    ("Softmax", (1, 5, 3, 3), "", []),
+    ("Softmax", (1, 5, 3, 4), "softmax_param { axis: 3 }", []),
+    ("Flatten", (2, 3, 4, 5), "", []),
+    ("Flatten", (2, 3, 4, 5), "flatten_param { axis: 1 end_axis: 2 }", []),
+    ("Reshape", (2, 6, 4, 3), "reshape_param { shape { dim: 0 dim: 3 dim: -1 } }", []),
+    ("Permute", (1, 3, 4, 5), "permute_param { order: 0 order: 2 order: 3 order: 1 }", []),
+    ("Scale", (1, 3, 4, 4), "scale_param { bias_term: true }", [(3,), (3,)]),
+    ("Normalize", (1, 4, 3, 3), "norm_param { across_spatial: false channel_shared: false }", [(4,)]),
+    ("Dropout", (1, 3, 4, 4), "", []),
+]
+
+
+class Caffe(Case):
+    def both(self, stem, x, name="x", layers=None):
+        """(ours by name, OpenCV's by name) for the pair STEM.prototxt and STEM.caffemodel; OpenCV calls an output by its layer."""
+        np.save(self.path("in.npy"), x)
+        os.makedirs(self.path("out"), exist_ok=True)
+        done = self.slipway("run", self.path(stem + ".prototxt"), "--input", f"{name}={self.path('in.npy')}", "--platform", "interpreter",
+                            "-o", self.path("out"), "--json").json
+        ours = {o["name"]: np.load(o["file"]) for o in done["outputs"]}
+        other = cv2.dnn.readNetFromCaffe(self.path(stem + ".prototxt"), self.path(stem + ".caffemodel"))
+        other.setInput(x, name)
+        names = list(ours)
+        return ours, dict(zip(names, other.forward([(layers or {}).get(n, n) for n in names])))
+
+    def close(self, got, want, what):
+        self.assertEqual(got.size, want.size, f"{what}: {got.shape} and {want.shape}")
+        span = max(float(np.abs(want).max()), 1e-6)
+        self.assertLessEqual(float(np.abs(got.ravel() - want.ravel()).max()) / span, 1e-4, what)
+
+    def write_net(self, text, layers):
+        with open(self.path("n.prototxt"), "w") as f:
+            f.write(text)
+        with open(self.path("n.caffemodel"), "wb") as f:
+            f.write(caffemodel(layers))
+
+    def test_layers_against_opencv(self):
+        random = np.random.default_rng(7)
+        for kind, shape, params, extents in CASES:
+            with self.subTest(f"{kind} {params}"):
+                blobs = [random.uniform(0.1, 1, e).astype(np.float32) for e in extents]
+                self.write_net(net(shape, layer(kind, params)), [("y", kind, blobs)])
+                x = random.normal(0, 1, shape).astype(np.float32)
+                ours, theirs = self.both("n", x)
+                self.close(ours["y"], theirs["y"], kind)
+
+    def test_several_bottoms_and_tops(self):
+        random = np.random.default_rng(8)
+        text = net((1, 6, 5, 5),
+                   layer("Slice", "slice_param { axis: 1 slice_point: 2 }", tops=("a", "b"), name="s") +
+                   layer("Concat", "", bottoms=("b", "a"), tops=("c",), name="c") +
+                   layer("Eltwise", "eltwise_param { operation: SUM coeff: 2 coeff: -1 }", bottoms=("c", "x"), tops=("d",), name="e") +
+                   layer("Eltwise", "eltwise_param { operation: MAX }", bottoms=("d", "x"), tops=("f",), name="m") +
+                   layer("BatchNorm", "", bottoms=("f",), tops=("f",), name="bn") + layer("ReLU", "", bottoms=("f",), tops=("f",), name="r"))
+        self.write_net(text, [("bn", "BatchNorm", [random.uniform(-1, 1, 6), random.uniform(0.5, 2, 6), np.array([2.0])])])
+        ours, theirs = self.both("n", random.normal(0, 1, (1, 6, 5, 5)).astype(np.float32), layers={"f": "r"})
+        self.close(ours["f"], theirs["f"], "in place")
+
+    def test_real_models(self):
+        if not os.path.isdir(MODELS):
+            self.skipTest("no shared data")
+        random = np.random.default_rng(9)
+        for path, name, shape in (("mtcnn/det1", "data", (1, 3, 12, 12)), ("mtcnn/det2", "data", (1, 3, 24, 24)),
+                                  ("ultraface/RFB-320", "input", (1, 3, 240, 320))):
+            with self.subTest(path):
+                for end in (".prototxt", ".caffemodel"):
+                    shutil.copyfile(os.path.join(MODELS, path + end), self.path("m" + end))
+                ours, theirs = self.both("m", random.uniform(-1, 1, shape).astype(np.float32), name)
+                for o in ours:
+                    self.close(ours[o], theirs[o], f"{path} {o}")
+
+    def test_ultraface_is_the_same_network_in_onnx(self):
+        folder = os.path.join(MODELS, "ultraface")
+        if not os.path.isdir(folder):
+            self.skipTest("no shared data")
+        x = np.random.default_rng(10).uniform(-1, 1, (1, 3, 240, 320)).astype(np.float32)
+        np.save(self.path("in.npy"), x)
+        outputs = []
+        for file in ("RFB-320.prototxt", "version-RFB-320.onnx"):
+            done = self.slipway("run", os.path.join(folder, file), "--input", f"input={self.path('in.npy')}", "-o", self.path(file), "--json").json
+            outputs.append({o["name"]: np.load(o["file"]) for o in done["outputs"]})
+        self.close(outputs[0]["scores"], outputs[1]["scores"], "scores")
+
+
+if __name__ == "__main__":
+    main()
