@@ -1,5 +1,6 @@
 #!/usr/bin/python3
-"""Writes seed corpora for the fuzz targets:  make_corpus.py FOLDER  fills FOLDER/onnx_import and FOLDER/ir_text.
+"""Writes seed corpora for the fuzz targets:  make_corpus.py FOLDER  fills FOLDER/onnx_import, FOLDER/caffe_import and
+FOLDER/ir_text.
 
 ONNX seeds are the small models of Debian's libonnx-testdata, where installed, and of the onnx package's own helper, where importable."""
 import glob
@@ -18,6 +19,22 @@ TEXTS = [
     '  %q = slipway.Quantize(%x, %s) {bits = 4}\n  %y = slipway.Dequantize(%q, %s) {bits = 4}\n  output %y\n}\n',
     'graph "\\"odd\\" names" {\n  input %"a b": float32[?]\n  const %i: int8[2, 2] = iota\n  const %z: bool[1] = zeros\n'
     '  %y = Identity(%"a b")\n  output %y\n  output %i\n}\n',
+]
+
+
+# A prototxt; behind the NUL a caffemodel: NetParameter.layer (100) with name (1) and blobs (7: data 5, shape 7).
+CAFFE = [
+    (b'input: "x" input_shape { dim: 1 dim: 2 }\n'
+     b'layer { name: "l" type: "InnerProduct" bottom: "x" top: "y" inner_product_param { num_output: 1 bias_term: false } }',
+     bytes([0xA2, 6, 21, 0x0A, 1, 0x6C, 0x3A, 16, 0x3A, 4, 0x0A, 2, 1, 2, 0x2A, 8, 0, 0, 0x80, 0x3F, 0, 0, 0, 0x40])),
+    (b'input: "x" input_dim: 1 input_dim: 3 input_dim: 9 input_dim: 8\n'
+     b'layers { name: "p" type: POOLING bottom: "x" top: "p" pooling_param { pool: AVE kernel_size: 3 stride: 2 pad: 1 } }\n'
+     b'layers { name: "r" type: RELU bottom: "p" top: "p" }\n'
+     b'layers { name: "s" type: SLICE bottom: "p" top: "a" top: "b" slice_param { slice_point: 1 } }', b""),
+    (b'input: "x" input_shape { dim: 1 dim: 4 dim: 2 dim: 2 }\n'
+     b'layer { name: "q" type: "Permute" bottom: "x" top: "q" permute_param { order: 0 order: 2 } }\n'
+     b'layer { name: "e" type: "Reshape" bottom: "q" top: "e" reshape_param { shape { dim: 0 dim: -1 dim: 2 } } }\n'
+     b'layer { name: "z" type: "PriorBox" bottom: "x" bottom: "x" top: "z" prior_box_param { min_size: 1 aspect_ratio: 2 } }', b""),
 ]
 
 
@@ -60,6 +77,8 @@ def main():
     root = sys.argv[1]
     for i, text in enumerate(TEXTS):
         write(os.path.join(root, "ir_text"), f"{i}.txt", text.encode())
+    for i, (text, weights) in enumerate(CAFFE):
+        write(os.path.join(root, "caffe_import"), f"{i}", text + b"\0" + weights)
     folder = os.path.join(root, "onnx_import")
     os.makedirs(folder, exist_ok=True)
     for path in glob.glob("/usr/share/libonnx-testdata/data/*/*/model.onnx"):
