@@ -5,7 +5,7 @@ import os
 import shutil
 import sys
 
-from harness import Case, ROOT, main
+from harness import BINARY, Case, ROOT, main
 
 try:
     import cv2
@@ -158,6 +158,24 @@ class Caffe(Case):
             done = self.slipway("run", os.path.join(folder, file), "--input", f"input={self.path('in.npy')}", "-o", self.path(file), "--json").json
             outputs.append({o["name"]: np.load(o["file"]) for o in done["outputs"]})
         self.close(outputs[0]["scores"], outputs[1]["scores"], "scores")
+
+    def test_mtcnn_finds_the_faces(self):
+        photos = os.path.join(MODELS, "..", "photos")
+        if not os.path.isdir(photos):
+            self.skipTest("no shared data")
+        # The middle of every face, as seen by looking.
+        faces = {"2.jpg": [(178, 176), (355, 166), (597, 145), (776, 200)], "3.jpg": [(220, 280), (340, 230), (445, 303), (590, 282), (793, 313)],
+                 "5.jpg": [(584, 240)]}
+        for photo, middles in faces.items():
+            with self.subTest(photo):
+                done = self.call(sys.executable, os.path.join(ROOT, "examples", "mtcnn", "detect.py"), os.path.join(photos, photo), "--models",
+                                 os.path.join(MODELS, "mtcnn"), "--slipway", BINARY, "-o", self.path("boxes.png"))
+                self.assertEqual(done.code, 0, str(done))
+                boxes = [[float(v) for v in line.split()[1:5]] for line in done.out.splitlines() if line.startswith("face ")]
+                self.assertEqual(len(boxes), len(middles), done.out)
+                for x, y in middles:
+                    self.assertTrue(any(b[0] < x < b[2] and b[1] < y < b[3] for b in boxes), f"{photo}: no box around {x}, {y}: {done.out}")
+                self.assertGreater(os.path.getsize(self.path("boxes.png")), 1000)
 
 
 if __name__ == "__main__":
