@@ -189,6 +189,11 @@ TEST(Window, ValidRangeAndPads) {
   EXPECT_EQ(hi, 3);
   EXPECT_FALSE(ResolveWindow({}, {1, 1, 7}, {1, 1, 3}).ok());
   EXPECT_FALSE(ResolveWindow({{"kernel_shape", Ints{2}}}, {1, 7}, {1, 3}).ok());
+  // No operator could finish this one.
+  EXPECT_FALSE(
+      ResolveWindow({{"kernel_shape", Ints{3, 1 << 28}}, {"pads", Ints{1, 0, 0, (1 << 28) - 6}}},
+                    {1, 1, 7, 6}, {1, 1, 6, 1})
+          .ok());
 }
 
 TEST(Gemm, TransposesAlphaBetaAndBroadcastC) {

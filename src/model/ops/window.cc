@@ -45,6 +45,12 @@ Status Common(const Attributes& a, const Dims& x, const Dims& y, std::span<const
   if (kernel.empty()) kernel = a.Ints("kernel_shape");
   if (kernel.empty()) return InvalidArgument("kernel_shape is missing");
   SLIPWAY_RETURN_IF_ERROR(ReadList("kernel_shape", kernel, w->spatial, 1, w->kernel));
+  int64_t taps = 1;
+  for (int64_t k : w->kernel) taps = k > kMaxTaps ? kMaxTaps + 1 : std::min(taps * k, kMaxTaps + 1);
+  if (taps > kMaxTaps) {
+    return InvalidArgument("kernel_shape makes a window of more than " + std::to_string(kMaxTaps) +
+                           " taps");
+  }
   SLIPWAY_RETURN_IF_ERROR(ReadList("strides", a.Ints("strides"), w->spatial, 1, w->stride));
   return ReadList("dilations", a.Ints("dilations"), w->spatial, 1, w->dilation);
 }

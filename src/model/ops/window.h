@@ -11,6 +11,9 @@
 
 namespace slipway::ops {
 
+// A window of more taps than this is damage: no operator could finish.
+constexpr int64_t kMaxTaps = int64_t{1} << 24;
+
 // Always three spatial dimensions [depth, height, width]; those that the operator does not have lie
 // in front with extent 1.
 struct Window {
@@ -32,7 +35,7 @@ struct Window {
 // extent already reflects ceil_mode. `kernel`: the spatial extent of the weights, or empty to read
 // the attribute kernel_shape. Nothing allocates on success. InvalidArgument: rank outside 3..5,
 // lists of the wrong length, values out of range (kernel, stride, dilation in [1, 2^31), pads in
-// (-2^31, 2^31)), an unknown auto_pad.
+// (-2^31, 2^31), kMaxTaps), an unknown auto_pad.
 Result<Window> ResolveWindow(const Attributes& attributes, const Dims& x, const Dims& y,
                              std::span<const int64_t> kernel = {});
 

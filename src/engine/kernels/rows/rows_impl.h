@@ -107,7 +107,7 @@ inline float Across(V v) {
 }
 
 template <typename R>
-float Reduce(const float* x, int64_t n) {
+float ReducePiece(const float* x, int64_t n) {
   V a = Splat(R::kStart), b = a, c = a, d = a;
   int64_t i = 0;
   for (; i + 4 * kLanes <= n; i += 4 * kLanes) {
@@ -122,9 +122,23 @@ float Reduce(const float* x, int64_t n) {
   return r;
 }
 
+// A float32 sum of millions loses digits: pieces of this many are joined in float64.
+constexpr int64_t kPiece = 4096;
+
+template <typename R>
+float Reduce(const float* x, int64_t n) {
+  if (n <= kPiece) return ReducePiece<R>(x, n);
+  double r = R::kStart;
+  for (int64_t i = 0; i < n; i += kPiece) {
+    const int64_t count = n - i < kPiece ? n - i : kPiece;
+    r = R::Join(r, static_cast<double>(ReducePiece<R>(x + i, count)));
+  }
+  return static_cast<float>(r);
+}
+
 // Four rows at a time, so that y is read and written once for four.
 template <typename R>
-void ReduceColumns(const float* x, int64_t n, int64_t stride, float* y, int64_t m) {
+void ReduceColumnsPiece(const float* x, int64_t n, int64_t stride, float* y, int64_t m) {
   int64_t j = 0;
   for (; j + 2 * kLanes <= m; j += 2 * kLanes) {
     V a = Splat(R::kStart), b = a, c = a, d = a;
@@ -153,6 +167,24 @@ void ReduceColumns(const float* x, int64_t n, int64_t stride, float* y, int64_t 
     float r = R::kStart;
     for (int64_t i = 0; i < n; ++i) r = R::Take(r, x[i * stride + j]);
     y[j] = r;
+  }
+}
+
+template <typename R>
+void ReduceColumns(const float* x, int64_t n, int64_t stride, float* y, int64_t m) {
+  if (n <= kPiece) return ReduceColumnsPiece<R>(x, n, stride, y, m);
+  constexpr int64_t kColumns = 64;
+  for (int64_t j = 0; j < m; j += kColumns) {
+    const int64_t width = m - j < kColumns ? m - j : kColumns;
+    float part[kColumns];
+    double all[kColumns];
+    for (int64_t c = 0; c < width; ++c) all[c] = R::kStart;
+    for (int64_t i = 0; i < n; i += kPiece) {
+      const int64_t count = n - i < kPiece ? n - i : kPiece;
+      ReduceColumnsPiece<R>(x + i * stride + j, count, stride, part, width);
+      for (int64_t c = 0; c < width; ++c) all[c] = R::Join(all[c], static_cast<double>(part[c]));
+    }
+    for (int64_t c = 0; c < width; ++c) y[j + c] = static_cast<float>(all[c]);
   }
 }
 
@@ -214,8 +246,8 @@ void SoftmaxColumns(const float* x, float* y, int64_t n, int64_t stride, int64_t
   }
 }
 
-Moments MomentsOf(const float* x, int64_t n) {
-  const float mean = Reduce<Sum>(x, n) / static_cast<float>(n);
+// The sum of (x - mean)^2.
+float SquaresAbout(float mean, const float* x, int64_t n) {
   V a = Splat(0), b = a;
   const V m = Splat(mean);
   int64_t i = 0;
@@ -226,7 +258,15 @@ Moments MomentsOf(const float* x, int64_t n) {
   }
   float squares = Across<Sum>(a + b);
   for (; i < n; ++i) squares += (x[i] - mean) * (x[i] - mean);
-  return {mean, squares / static_cast<float>(n)};
+  return squares;
+}
+
+Moments MomentsOf(const float* x, int64_t n) {
+  const float mean = Reduce<Sum>(x, n) / static_cast<float>(n);
+  double squares = 0;
+  for (int64_t i = 0; i < n; i += kPiece)
+    squares += SquaresAbout(mean, x + i, n - i < kPiece ? n - i : kPiece);
+  return {mean, static_cast<float>(squares / static_cast<double>(n))};
 }
 
 void Normalize(const float* x, float* y, int64_t n, float mean, float inverse, const float* scale,

@@ -85,6 +85,18 @@ TEST_P(Rows, Reduce) {
             << kind << " " << m;
     }
   }
+  // Float32 alone would lose 4 digits over so many terms of one sign.
+  const int64_t many = 1 << 20;
+  const auto x = Values(2 * many, 0.5f, 1.5f);
+  const auto sum = static_cast<int>(ReduceKind::kSquareSum);
+  const double truth = Truth(ReduceKind::kSquareSum, x.data(), many, 1);
+  EXPECT_NEAR(k_.reduce[sum](x.data(), many), truth, 1e-6 * truth);
+  float y[2];
+  k_.reduce_columns[sum](x.data(), many, 2, y, 2);
+  for (int j = 0; j < 2; ++j) {
+    const double column = Truth(ReduceKind::kSquareSum, x.data() + j, many, 2);
+    EXPECT_NEAR(y[j], column, 1e-6 * column);
+  }
   auto with_nan = Values(70);
   with_nan[33] = NAN;
   EXPECT_TRUE(std::isnan(k_.reduce[static_cast<int>(ReduceKind::kMax)](with_nan.data(), 70)));
