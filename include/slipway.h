@@ -62,10 +62,12 @@ void slipway_session_free(slipway_session* session);
 /* Fixes the extent of input `name` for the next runs; needed for dynamic inputs before their first slipway_session_input. New extents re-plan the
  * memory at the next run; nothing is recompiled. */
 int slipway_session_set_shape(slipway_session* session, const char* name, const int64_t* dims, int32_t rank, slipway_error* error);
-/* The memory of an input to write, or of an output to read after run: dense row-major. Valid until the next set_shape or free. */
+/* The memory of an input to write, or of an output to read after run: dense row-major. Valid until the next set_shape or free. An output whose extent the data decide
+ * (NonZero, NonMaxSuppression, ...; its dim_names have a symbol that no input has) is there after a run only, with the extents of that run, and valid until the next. */
 int slipway_session_input(slipway_session* session, const char* name, slipway_tensor* tensor, slipway_error* error);
 int slipway_session_output(slipway_session* session, const char* name, slipway_tensor* tensor, slipway_error* error);
-/* Uses the caller's memory (64-byte aligned, at least tensor bytes) instead of the session's, until the next set_shape; null goes back. */
+/* Uses the caller's memory (64-byte aligned, at least tensor bytes) instead of the session's, until the next set_shape; null goes back. For an output whose extent the
+ * data decide, `bytes` is checked in the run. */
 int slipway_session_bind(slipway_session* session, const char* name, void* data, size_t bytes, slipway_error* error);
 
 int slipway_session_run(slipway_session* session, slipway_error* error);

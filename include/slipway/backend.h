@@ -102,6 +102,12 @@ typedef struct slipway_backend {
              const slipway_execution* execution, slipway_error* error);
   /* Waits until all work started by run is done and visible; null when run is synchronous. */
   int (*sync)(void* context, slipway_error* error);
+
+  /* The extents of outputs that depend on the inputs' data, for steps that a package marks so; null when the backend has none (and absent when struct_size ends before
+   * it: a backend built before this field is served as before). Called in the middle of a run, when the step's inputs are there and before prepare: step->inputs have
+   * concrete dims and data, step->outputs and `outputs` equal descriptions with -1 where the package does not know the extent. Writes all dims of every present output
+   * into `outputs` (their rank is given; an answer of another rank is an error). Must not allocate: it runs in every run. */
+  int (*output_dims)(void* context, void* program, const slipway_step* step, slipway_tensor* outputs, slipway_error* error);
 } slipway_backend;
 
 /* A plugin exports this one symbol. Returns null when it cannot serve host_abi_version. */

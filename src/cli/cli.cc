@@ -133,6 +133,30 @@ Result<std::map<std::string, std::vector<int64_t>>> ParseShapes(
   return out;
 }
 
+Result<std::map<std::string, std::pair<int64_t, int64_t>>> ParseRanges(
+    const std::vector<std::string>& texts) {
+  std::map<std::string, std::pair<int64_t, int64_t>> out;
+  for (const std::string& text : texts) {
+    SLIPWAY_ASSIGN_OR_RETURN(auto pair, Split(text, "--range"));
+    const std::string& value = pair.second;
+    const size_t dots = value.find("..");
+    const std::string parts[2] = {value.substr(0, dots),
+                                  dots == std::string::npos ? value : value.substr(dots + 2)};
+    int64_t bounds[2];
+    for (int i = 0; i < 2; ++i) {
+      char* end = nullptr;
+      bounds[i] = std::strtoll(parts[i].c_str(), &end, 10);
+      if (parts[i].empty() || *end != '\0' || bounds[i] < 0 || bounds[i] > INT32_MAX ||
+          bounds[i] < bounds[0]) {
+        return InvalidArgument("--range '" + text + "' is no range; write N=1..8, or N=4 for one value");
+      }
+    }
+    if (!out.emplace(pair.first, std::pair(bounds[0], bounds[1])).second)
+      return InvalidArgument("--range names '" + pair.first + "' twice");
+  }
+  return out;
+}
+
 Status MakeFolder(const std::string& folder) {
   if (folder.empty()) return OkStatus();
   std::error_code error;

@@ -58,6 +58,9 @@ int Main(int argc, const char* const* argv);
 // "name=1,3,224,224" options as a map; InvalidArgument names the wrong one.
 Result<std::map<std::string, std::vector<int64_t>>> ParseShapes(
     const std::vector<std::string>& texts);
+// "N=1..8" or "N=4": smallest and largest value per symbol.
+Result<std::map<std::string, std::pair<int64_t, int64_t>>> ParseRanges(
+    const std::vector<std::string>& texts);
 // "name=file.npy" options.
 Result<std::map<std::string, std::string>> ParseAssignments(const std::vector<std::string>& texts,
                                                             const char* option);

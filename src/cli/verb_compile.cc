@@ -12,7 +12,7 @@ namespace {
 struct Options {
   std::string costs = "analytic";
   std::string model, platform, output, explain;
-  std::vector<std::string> shapes, disabled;
+  std::vector<std::string> shapes, ranges, disabled;
   int threads = 1;
   bool no_optimize = false;
 };
@@ -48,9 +48,21 @@ Status Explain(const compiler::CompileResult& result, const std::string& name,
       "'; `compile --json` lists them (fused nodes answer to the names of all their parts)");
 }
 
+// At which sizes the peak was computed.
+std::string PeakAt(const compiler::CompileResult& r) {
+  if (r.package.symbols.empty()) return "";
+  std::string at;
+  for (const auto& [symbol, value] : r.peak_at)
+    at += (at.empty() ? "" : ", ") + symbol + " = " + std::to_string(value);
+  if (r.peak_at.size() == r.package.symbols.size()) return " (at " + at + ")";
+  return " (with " + (at.empty() ? "" : at + " and ") + "every " + (at.empty() ? "" : "other ") +
+         "dynamic dimension at 1)";
+}
+
 Status Execute(const Options& o, Context& context) {
   deploy::ModelOptions model;
   SLIPWAY_ASSIGN_OR_RETURN(model.input_shapes, ParseShapes(o.shapes));
+  SLIPWAY_ASSIGN_OR_RETURN(model.symbol_ranges, ParseRanges(o.ranges));
   SLIPWAY_ASSIGN_OR_RETURN(auto platform, deploy::GetPlatform(o.platform));
   SLIPWAY_ASSIGN_OR_RETURN(auto graph, deploy::LoadModel(o.model, model));
   compiler::CompileOptions options;
@@ -100,7 +112,7 @@ Status Execute(const Options& o, Context& context) {
   text += "on the platform's own backends: " + Fixed(100 * r.own_node_share, 1) + " % of nodes, " +
           Fixed(100 * r.own_mac_share, 1) + " % of MACs\n";
   text += "constants " + Bytes(r.constant_bytes) + ", peak activations " + Bytes(r.peak_bytes) +
-          (r.package.static_plan ? "" : " (with every dynamic dimension at 1)") + "; assignment " +
+          PeakAt(r) + "; assignment " +
           (r.exact ? "exact" : "by local search") + "\n";
   if (!o.output.empty()) text += "wrote " + o.output + " (" + Bytes(compiled.bytes.size()) + ")\n";
   context.Print(text, {{"platform", platform.name},
@@ -112,6 +124,7 @@ Status Execute(const Options& o, Context& context) {
                        {"own_node_share", r.own_node_share},
                        {"own_mac_share", r.own_mac_share},
                        {"peak_bytes", r.peak_bytes},
+                       {"peak_at", r.peak_at},
                        {"constant_bytes", r.constant_bytes},
                        {"expected_ms", r.expected_ms},
                        {"exact", r.exact},
@@ -128,6 +141,8 @@ Action SetupCompile(CLI::App& app) {
   app.add_option("-o,--output", o->output, "the package to write (.slip)");
   app.add_option("--explain", o->explain, "print the alternatives of one node and their prices");
   app.add_option("--shape", o->shapes, "name=1,3,224,224: fixes a dynamic input");
+  app.add_option("--range", o->ranges,
+                 "N=1..8: the sizes that dimension N may have (N=4: the only one); repeatable");
   app.add_option("--disable", o->disabled, "names of passes that do not run")->delimiter(',');
   app.add_option("--costs", o->costs,
                  "what placement is decided by: analytic, or measured (kernels in the performance "

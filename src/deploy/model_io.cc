@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <cstring>
 #include <filesystem>
+#include <set>
 
 #include "model/frontends/caffe/import.h"
 #include "model/frontends/onnx/import.h"
+#include "model/ir/infer.h"
 
 namespace slipway::deploy {
 
@@ -24,6 +26,31 @@ Result<std::unique_ptr<ir::Graph>> LoadCaffe(const std::string& path, const Mode
   caffe::ImportOptions import;
   import.input_shapes = options.input_shapes;
   return caffe::ImportCaffe(path, weights, import);
+}
+
+Status SetRanges(ir::Graph& graph, const ModelOptions& options) {
+  if (options.symbol_ranges.empty()) return OkStatus();
+  std::set<std::string> known;
+  for (const auto& v : graph.values()) {
+    for (const Dim& d : v->type().shape ? *v->type().shape : SymShape()) {
+      for (std::string& s : d.Symbols()) known.insert(std::move(s));
+    }
+  }
+  ir::InferOptions infer;
+  for (const auto& [symbol, range] : options.symbol_ranges) {
+    if (!known.count(symbol)) {
+      std::string all;
+      for (const std::string& s : known) all += (all.empty() ? "" : ", ") + s;
+      return InvalidArgument("--range names '" + symbol + "', which is no dimension; " +
+                             (all.empty() ? "all dimensions are fixed" : "there are: " + all));
+    }
+    if (range.first == range.second) {
+      infer.symbols[symbol] = range.first;
+    } else {
+      graph.symbol_ranges[symbol] = range;
+    }
+  }
+  return infer.symbols.empty() ? OkStatus() : ir::InferShapes(graph, infer);
 }
 
 }  // namespace
@@ -45,6 +72,7 @@ Result<std::unique_ptr<ir::Graph>> LoadModel(const std::string& path, const Mode
     const std::string& message = graph.status().message();
     return message.find(path) == std::string::npos ? graph.status().With(path) : graph.status();
   }
+  SLIPWAY_RETURN_IF_ERROR(SetRanges(**graph, options).With(path));
   return graph;
 }
 

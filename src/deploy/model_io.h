@@ -15,6 +15,9 @@ namespace slipway::deploy {
 
 struct ModelOptions {
   std::map<std::string, std::vector<int64_t>> input_shapes;  // fixes dynamic inputs
+  // Smallest and largest value of a symbol in the inputs' shapes (or of one that the data decide); equal: the symbol is
+  // replaced by it. InvalidArgument when no dimension has the symbol.
+  std::map<std::string, std::pair<int64_t, int64_t>> symbol_ranges;
 };
 
 // Reads a model file by its kind (.onnx). Errors name the file.

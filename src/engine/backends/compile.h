@@ -86,6 +86,9 @@ class CompileBackend {
   // Ok, or Unsupported with the reason in a few words ("dilation 3", "uint8 input"). Shapes may be
   // symbolic.
   virtual Status Supports(const ir::Node& node, const Target& target) const = 0;
+  // Whether its run side answers output_dims for this node (slipway/backend.h): it then takes nodes whose outputs' extents
+  // depend on their inputs' data. Asked for such nodes only.
+  virtual bool GivesDataDims(const ir::Node&) const { return false; }
   // At least one candidate for a supported node.
   virtual std::vector<Candidate> Candidates(const ir::Node& node, const Target& target) const = 0;
   // Compiles nodes it won. Network-level backends answer with one step for all; the others with one

@@ -4,6 +4,7 @@
 #include <limits>
 #include <set>
 
+#include "engine/compiler/data_shapes.h"
 #include "engine/compiler/eliminate.h"
 
 namespace slipway::compiler {
@@ -38,6 +39,10 @@ class Assigner {
   Assigner(const ir::Graph& graph, const backends::Target& target, const CostModel& cost)
       : graph_(graph), target_(target), cost_(cost) {}
 
+  Status FindDataShapes() {
+    SLIPWAY_ASSIGN_OR_RETURN(result_.data_shapes, NodesWithDataShapes(graph_));
+    return OkStatus();
+  }
   Status AddNodes(const std::vector<const CompileBackend*>& own,
                   const std::vector<const CompileBackend*>& fallback);
   Result<Assignment> Solve(const AssignOptions& options);
@@ -70,7 +75,16 @@ void Assigner::Offer(const ir::Node& node, const CompileBackend& backend, NodeVa
     reasons.push_back(backend.name() + ": " + s.message());
     return;
   }
+  const bool data_shape = result_.data_shapes.count(&node) != 0;
+  if (data_shape && !backend.GivesDataDims(node)) {
+    reasons.push_back(backend.name() + ": an output's extent depends on data");
+    return;
+  }
   for (Candidate& c : backend.Candidates(node, target_)) {
+    if (data_shape) {  // asked for its extents, so it is a step, with memory of its own
+      c.view = false;
+      c.in_place = -1;
+    }
     c.inputs.resize(node.inputs().size(), Layout::kPlain);
     c.outputs.resize(node.outputs().size(), Layout::kPlain);
     double ms = cost_.StepMs(node, backend.name(), c, target_);
@@ -240,6 +254,7 @@ Result<Assignment> Assign(const ir::Graph& graph, const std::vector<const Compil
                           const backends::Target& target, const CostModel& cost,
                           const AssignOptions& options) {
   Assigner assigner(graph, target, cost);
+  SLIPWAY_RETURN_IF_ERROR(assigner.FindDataShapes());
   SLIPWAY_RETURN_IF_ERROR(assigner.AddNodes(own, fallback));
   return assigner.Solve(options);
 }

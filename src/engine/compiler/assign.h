@@ -3,6 +3,7 @@
 // conversions between layouts included.
 
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -25,6 +26,7 @@ struct Alternative {  // for --explain
 
 struct Assignment {
   std::map<const ir::Node*, Choice> nodes;
+  std::set<const ir::Node*> data_shapes;  // NodesWithDataShapes
   // Why the platform's own backends declined a node, "backend: reason".
   std::map<const ir::Node*, std::vector<std::string>> declined;
   std::map<const ir::Node*, std::vector<Alternative>> alternatives;

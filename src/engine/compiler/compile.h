@@ -53,7 +53,9 @@ struct CompileResult {
   std::vector<passes::PassReport> passes;
   int conversions = 0;  // layout conversion steps
   double conversion_cost_ms = 0;
-  uint64_t peak_bytes = 0;  // arena + inputs + outputs; at symbols = 1 when dynamic
+  // Arena + inputs + outputs; when dynamic, at the largest value of each symbol with a range (peak_at) and at 1 of the others.
+  uint64_t peak_bytes = 0;
+  std::map<std::string, int64_t> peak_at;
   uint64_t constant_bytes = 0;
   double own_node_share = 1,
          own_mac_share = 1;  // on the platform's own backends; views and conversions not counted

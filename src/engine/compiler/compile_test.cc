@@ -186,6 +186,77 @@ TEST(Compile, NamesNodesThatNobodyTakesAndBackendsThatAreMissing) {
   EXPECT_EQ(missing.status().code(), StatusCode::kInvalidArgument);
 }
 
+// One package and one session for all: only the data and the shapes change.
+constexpr char kDataShapes[] = R"(graph "data" {
+  input %x: float32[N, 4]
+  input %k: int64[1]
+  input %shape: int64[3]
+  const %w: float32[4, 4] = random(1)
+  const %last: int64[1] = [1]
+  const %limit: float32[] = [0.3]
+  %r = MatMul(%x, %w)
+  %c = Greater(%r, %limit)
+  %i = NonZero(%c)
+  %t = Transpose(%i) {perm = [1, 0]}
+  %p = GatherND(%r, %t)
+  %e = Sigmoid(%p)
+  %s = Mul(%e, %p)
+  %m, %n = TopK(%r, %k) {axis = 1}
+  %q = Relu(%m)
+  %v = Reshape(%x, %shape)
+  %o = Tanh(%v)
+  output %s
+  output %q
+  output %o
+})";
+
+TEST(Compile, ExtentsThatDataDecideAgreeWithTheInterpreter) {
+  auto graph = Parse(kDataShapes);
+  ASSERT_NE(graph, nullptr);
+  for (const std::string& name : Backends().Names()) {
+    if (name == "null") continue;
+    SCOPED_TRACE(name);
+    for (int64_t n : {1, 6, 33}) {
+      ExpectAgrees(*graph, PlatformOf({name}, {"reference"}),
+                   {Random({n, 4}, static_cast<unsigned>(n)), ir::Tensor::Vector<int64_t>({n % 4}),
+                    ir::Tensor::Vector<int64_t>({2, -1, n})});
+    }
+  }
+  auto result = Compile(*graph, PlatformOf({"reference"}), Backends());
+  ASSERT_TRUE(result.ok()) << result.status().ToString();
+  EXPECT_FALSE(result->package.static_plan);
+  int asked = 0;
+  for (const auto& step : result->package.steps) asked += step.data_dims;
+  EXPECT_EQ(asked, 3);
+}
+
+TEST(Compile, RangesBoundTheSizesAndThePeak) {
+  auto graph = Parse(kResidual);
+  auto open = Compile(*graph, PlatformOf({"reference"}), Backends());
+  ASSERT_TRUE(open.ok());
+  graph->symbol_ranges["N"] = {1, 8};
+  auto result = Compile(*graph, PlatformOf({"reference"}), Backends());
+  ASSERT_TRUE(result.ok()) << result.status().ToString();
+  EXPECT_EQ(result->peak_at, (std::map<std::string, int64_t>{{"N", 8}}));
+  EXPECT_GT(result->peak_bytes, 7 * open->peak_bytes);
+  auto bytes = format::SerializePackage(result->package);
+  AlignedBuffer aligned(bytes->size());
+  std::copy(bytes->begin(), bytes->end(), aligned.data());
+  slipway_error error{};
+  slipway_package* package = nullptr;
+  slipway_session* session = nullptr;
+  ASSERT_EQ(slipway_package_load_memory(aligned.data(), aligned.size(), &package, &error), 0);
+  ASSERT_EQ(slipway_session_create(package, nullptr, &session, &error), 0);
+  const int64_t large[] = {9, 16, 9, 7}, good[] = {8, 16, 9, 7};
+  EXPECT_EQ(slipway_session_set_shape(session, "x", large, 4, &error), SLIPWAY_INVALID_ARGUMENT);
+  EXPECT_STREQ(error.message, "input 'x', dimension 0: expected N from 1 to 8, given 9");
+  EXPECT_EQ(slipway_session_set_shape(session, "x", good, 4, &error), 0) << error.message;
+  EXPECT_EQ(slipway_session_run(session, &error), 0) << error.message;
+  EXPECT_LE(slipway_session_memory(session), result->peak_bytes);
+  slipway_session_free(session);
+  slipway_package_free(package);
+}
+
 TEST(Compile, FallbackIsReportedWithItsReason) {
   auto graph = Parse(kResidual);
   auto result = Compile(*graph, PlatformOf({"null"}, {"reference"}), Backends());

@@ -45,6 +45,8 @@ class Lowering {
   Result<int> TensorOf(const ir::Value& value,
                        Layout layout);  // converts when that layout does not exist yet
   Result<int> NewTensor(const ir::Value& value, Layout layout);
+  bool IsBound(const Dim& d) const;
+  void BindDataShape(const ir::Value& value);
   int ConstantTensor(const ir::Tensor& tensor, const std::string& name);
   void EmitEngineStep(const char* op, const ir::Value& value, int from, int to);
   int BackendIndex(const backends::CompileBackend& backend);
@@ -67,6 +69,8 @@ class Lowering {
   std::map<const ir::Value*, Layout> produced_;
   std::map<std::pair<const uint8_t*, std::string>, int> constants_;
   std::map<const backends::CompileBackend*, int> backend_index_;
+  // Extents of values that data decide: each dimension that was not known before the step is one symbol of its own.
+  std::map<const ir::Value*, SymShape> data_shapes_;
   std::vector<int> in_place_;  // per step: which input output 0 may reuse
 };
 
@@ -162,11 +166,48 @@ int Lowering::ConstantTensor(const ir::Tensor& tensor, const std::string& name) 
   return it->second;
 }
 
+bool Lowering::IsBound(const Dim& d) const {
+  const auto symbols = d.Symbols();
+  return std::all_of(symbols.begin(), symbols.end(),
+                     [&](const std::string& s) { return package_.symbols.count(s) != 0; });
+}
+
+void Lowering::BindDataShape(const ir::Value& value) {
+  if (!value.type().known()) return;
+  SymShape shape = *value.type().shape;
+  for (Dim& d : shape) {
+    if (IsBound(d)) continue;
+    std::string name = d.ToString();
+    const auto symbols = d.Symbols();
+    if (symbols.size() != 1 || symbols[0] != name) {
+      // An expression of sizes that later steps decide: what this step says is compared there.
+      for (int i = 0; package_.symbols.count(name = "_d" + std::to_string(i)) != 0; ++i) {
+      }
+      d = Dim::Symbol(name);
+    }
+    const auto range = graph_.symbol_ranges.find(name);
+    package_.symbols[name] = range != graph_.symbol_ranges.end()
+                                 ? range->second
+                                 : std::pair<int64_t, int64_t>{0, INT32_MAX};
+  }
+  data_shapes_[&value] = std::move(shape);
+}
+
 Result<int> Lowering::NewTensor(const ir::Value& value, Layout layout) {
   if (!value.type().known()) {
     return Unsupported(
         "value '" + value.name() +
-        "' has a shape that only the data decides; such models run in the interpreter only");
+        "' has a number of dimensions that only the data decide; fix the shapes of the inputs, or "
+        "run the model in the interpreter");
+  }
+  const auto data_shape = data_shapes_.find(&value);
+  const SymShape& shape =
+      data_shape == data_shapes_.end() ? *value.type().shape : data_shape->second;
+  for (const Dim& d : shape) {
+    if (IsBound(d)) continue;
+    return Unsupported("value '" + value.name() + "' has dimension " + d.ToString() +
+                       ", which depends on data in a way that no step says beforehand; run the "
+                       "model in the interpreter");
   }
   PackageTensor t;
   t.name = value.name();
@@ -174,7 +215,7 @@ Result<int> Lowering::NewTensor(const ir::Value& value, Layout layout) {
   t.dtype = value.dtype();
   t.layout = layout;
   t.kind = value.is_output() && layout == Layout::kPlain ? TensorKind::kOutput : TensorKind::kArena;
-  t.shape = *value.type().shape;
+  t.shape = shape;
   int index = static_cast<int>(package_.tensors.size());
   package_.tensors.push_back(std::move(t));
   tensors_[{&value, layout}] = index;
@@ -217,6 +258,7 @@ Status Lowering::EmitStep(PlannedStep& planned) {
   step.blob = std::move(spec.blob);
   step.workspace = spec.workspace;
   step.sources = spec.node->sources;
+  step.data_dims = assignment_.data_shapes.count(spec.node) != 0;
   Dim macs = ir::NodeMacs(*spec.node);
   step.macs = macs.known() ? macs.value() : 0;
   for (size_t i = 0; i < spec.inputs.size(); ++i) {
@@ -241,6 +283,7 @@ Status Lowering::EmitStep(PlannedStep& planned) {
     Layout layout =
         network || i >= candidate.outputs.size() ? Layout::kPlain : candidate.outputs[i];
     produced_[v] = layout;
+    if (step.data_dims) BindDataShape(*v);
     SLIPWAY_ASSIGN_OR_RETURN(int t, NewTensor(*v, layout));
     step.outputs.push_back(t);
   }
@@ -326,14 +369,22 @@ void Lowering::Plan() {
     Dims dims;
     for (const Dim& d : t.shape) {
       is_static &= d.known();
-      auto one = d.Evaluate([](std::string_view) { return std::optional<int64_t>(1); });
-      dims.push_back(one.ok() ? *one : 0);
+      auto size = d.Evaluate([&](std::string_view symbol) -> std::optional<int64_t> {
+        const auto range = graph_.symbol_ranges.find(std::string(symbol));
+        if (range == graph_.symbol_ranges.end()) return 1;
+        result_.peak_at[range->first] = range->second.second;
+        return range->second.second;
+      });
+      dims.push_back(size.ok() ? *size : 0);
     }
     bytes.push_back(
         static_cast<uint64_t>(format::LayoutBytes(t.dtype, dims, t.layout).value_or(0)));
     if (t.kind == TensorKind::kInput || t.kind == TensorKind::kOutput) outside += bytes.back();
   }
-  for (const PackageStep& s : package_.steps) workspace.push_back(s.workspace);
+  for (const PackageStep& s : package_.steps) {
+    workspace.push_back(s.workspace);
+    is_static &= !s.data_dims;
+  }
   format::MemoryPlan plan = format::PlanMemory(package_, bytes, workspace);
   result_.peak_bytes = plan.arena_size + outside;
   package_.static_plan = is_static;
@@ -354,9 +405,6 @@ Status Lowering::Run() {
                              "' has no known rank; give its shape with --shape");
     }
     produced_[v] = Layout::kPlain;
-    SLIPWAY_ASSIGN_OR_RETURN(int t, NewTensor(*v, Layout::kPlain));
-    package_.tensors[static_cast<size_t>(t)].kind = TensorKind::kInput;
-    package_.inputs.push_back(t);
     for (const Dim& d : *v->type().shape) {
       for (const std::string& symbol : d.Symbols()) {
         auto range = graph_.symbol_ranges.find(symbol);
@@ -365,20 +413,13 @@ Status Lowering::Run() {
                                        : std::pair<int64_t, int64_t>{1, INT32_MAX};
       }
     }
+    SLIPWAY_ASSIGN_OR_RETURN(int t, NewTensor(*v, Layout::kPlain));
+    package_.tensors[static_cast<size_t>(t)].kind = TensorKind::kInput;
+    package_.inputs.push_back(t);
   }
   SLIPWAY_ASSIGN_OR_RETURN(auto steps, CompilePartitions());
   for (PlannedStep& step : steps) SLIPWAY_RETURN_IF_ERROR(EmitStep(step));
   SLIPWAY_RETURN_IF_ERROR(EmitOutputs());
-  for (const PackageTensor& t : package_.tensors) {
-    for (const Dim& d : t.shape) {
-      for (const std::string& symbol : d.Symbols()) {
-        if (!package_.symbols.count(symbol)) {
-          return Unsupported("value '" + t.name + "' has dimension '" + symbol +
-                             "' that no input decides; such models run in the interpreter only");
-        }
-      }
-    }
-  }
   ReuseInPlace();
   Plan();
   return OkStatus();

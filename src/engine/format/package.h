@@ -19,7 +19,8 @@
 
 namespace slipway::format {
 
-inline constexpr uint32_t kFormatVersion = 1;
+// The newest that is read. Version 2 has steps whose outputs' extents depend on data; packages without them are still written as 1.
+inline constexpr uint32_t kFormatVersion = 2;
 inline constexpr size_t kSegmentAlignment = 64;
 
 enum class TensorKind : uint8_t { kInput = 0, kOutput = 1, kArena = 2, kConstant = 3 };
@@ -45,6 +46,7 @@ struct PackageStep {
   uint64_t workspace = 0, workspace_offset = 0;
   int64_t macs = 0;
   std::vector<std::string> sources;
+  bool data_dims = false;  // the outputs' extents depend on the inputs' data: the backend is asked in the middle of the run
 };
 
 struct PackageBackend {

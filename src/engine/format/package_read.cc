@@ -213,6 +213,8 @@ Status ReadSteps(const fb::Package& root, PackageData& out) {
     if (s.macs() < 0) return DataLoss(where + ".macs: negative");
     to.macs = s.macs();
     for (size_t k = 0; k < SizeOf(s.sources()); ++k) to.sources.push_back(Text(s.sources()->Get(static_cast<uint32_t>(k))));
+    to.data_dims = s.data_dims();
+    if (to.data_dims && root.format_version() < 2) return DataLoss(where + ".data_dims: needs format version 2");
     out.steps.push_back(std::move(to));
   }
   return OkStatus();

@@ -111,7 +111,15 @@ Offset<fb::Step> WriteStep(flatbuffers::FlatBufferBuilder& b, const PackageStep&
   auto outputs = b.CreateVector(std::vector<int32_t>(s.outputs.begin(), s.outputs.end()));
   auto sources = b.CreateVectorOfStrings(s.sources);
   return fb::CreateStep(b, static_cast<uint16_t>(s.backend), name, op, kernel, blob, inputs, outputs, s.workspace,
-                        s.workspace_offset, s.macs, sources);
+                        s.workspace_offset, s.macs, sources, s.data_dims);
+}
+
+// The oldest version that has all that the package uses, so that old runtimes read what they can.
+uint32_t VersionOf(const PackageData& package) {
+  for (const PackageStep& s : package.steps) {
+    if (s.data_dims) return 2;
+  }
+  return 1;
 }
 
 std::vector<uint8_t> WriteProgram(const PackageData& package, const Constants& constants,
@@ -155,7 +163,7 @@ std::vector<uint8_t> WriteProgram(const PackageData& package, const Constants& c
   auto fb_symbols = b.CreateVector(symbols);
   auto fb_segments = b.CreateVector(segments);
   auto fb_provenance = b.CreateVector(provenance);
-  auto root = fb::CreatePackage(b, kFormatVersion, name, arch, package.required_features, fb_backends, fb_tensors, fb_steps,
+  auto root = fb::CreatePackage(b, VersionOf(package), name, arch, package.required_features, fb_backends, fb_tensors, fb_steps,
                                 inputs, outputs, fb_symbols, fb_segments, package.static_plan, package.arena_size,
                                 fb_provenance);
   b.Finish(root, fb::PackageIdentifier());
@@ -214,7 +222,7 @@ Result<std::vector<uint8_t>> SerializePackage(const PackageData& package) {
   std::vector<uint8_t> program = WriteProgram(package, constants, offsets, digests);
   if (program.size() != program_size) return Internal("package '" + package.name + "': the program changed its size");
 
-  FileHeader header{kMagic, kFormatVersion, 0, sizeof(FileHeader), program_size, Sha256Of(program)};
+  FileHeader header{kMagic, VersionOf(package), 0, sizeof(FileHeader), program_size, Sha256Of(program)};
   std::vector<uint8_t> file(end);
   std::memcpy(file.data(), &header, sizeof(header));
   std::memcpy(file.data() + sizeof(header), program.data(), program.size());

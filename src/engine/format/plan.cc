@@ -51,10 +51,10 @@ uint64_t BestFit(const std::vector<const Block*>& neighbours, uint64_t size) {
   return best_gap == UINT64_MAX ? end : best;
 }
 
-// Places in the given order; returns the arena's size.
-uint64_t Place(std::vector<Block*>& order) {
+// Places in the given order around `placed` (sorted by offset); returns the arena's size.
+uint64_t Place(std::vector<Block*>& order, std::vector<const Block*> placed) {
   uint64_t arena = 0;
-  std::vector<const Block*> placed, neighbours;  // placed: sorted by offset
+  std::vector<const Block*> neighbours;
   for (Block* b : order) {
     neighbours.clear();
     for (const Block* p : placed) {
@@ -114,10 +114,28 @@ Liveness ComputeLiveness(const PackageData& package) {
 
 MemoryPlan PlanMemory(const PackageData& package, std::span<const uint64_t> tensor_bytes,
                       std::span<const uint64_t> workspace_bytes) {
-  std::vector<Block> blocks = Blocks(package, tensor_bytes, workspace_bytes);
   MemoryPlan plan;
-  plan.arena_size = UINT64_MAX;
-  const uint64_t bound = LowerBound(package.steps.size(), blocks);
+  ExtendPlan(package, tensor_bytes, workspace_bytes, 0, package.steps.size(), plan);
+  return plan;
+}
+
+void ExtendPlan(const PackageData& package, std::span<const uint64_t> tensor_bytes, std::span<const uint64_t> workspace_bytes, size_t begin,
+                size_t end, MemoryPlan& plan) {
+  plan.tensor_offsets.resize(package.tensors.size(), 0);
+  plan.workspace_offsets.resize(package.steps.size(), 0);
+  std::vector<Block> blocks = Blocks(package, tensor_bytes, workspace_bytes), fixed;
+  const int first = static_cast<int>(begin), last = static_cast<int>(end);
+  for (const Block& b : blocks) {
+    if (b.tensor < 0 || b.first >= first || b.last < first) continue;
+    fixed.push_back(b);
+    fixed.back().offset = plan.tensor_offsets[static_cast<size_t>(b.tensor)];
+  }
+  std::erase_if(blocks, [&](const Block& b) { return b.first < first || b.first >= last; });
+  std::sort(fixed.begin(), fixed.end(), [](const Block& x, const Block& y) { return x.offset < y.offset; });
+  std::vector<const Block*> placed;
+  for (const Block& b : fixed) placed.push_back(&b);
+  const uint64_t bound = fixed.empty() ? LowerBound(package.steps.size(), blocks) : 0;
+  uint64_t arena = UINT64_MAX;
   // Greedy by size is best most of the time; on some graphs another order packs tighter, and all are cheap.
   auto area = [](const Block& b) { return b.size * static_cast<uint64_t>(b.last - b.first + 1); };
   const std::function<bool(const Block&, const Block&)> orders[] = {
@@ -131,15 +149,14 @@ MemoryPlan PlanMemory(const PackageData& package, std::span<const uint64_t> tens
     for (Block& b : blocks) order.push_back(&b);
     // stable_sort: equal blocks keep the order of tensors and steps, so that every machine makes the same plan.
     std::stable_sort(order.begin(), order.end(), [&](const Block* a, const Block* b) { return before(*a, *b); });
-    const uint64_t size = Place(order);
-    if (size < plan.arena_size) {
-      plan.arena_size = size;
+    const uint64_t size = Place(order, placed);
+    if (size < arena) {
+      arena = size;
       best = blocks;
     }
     if (size == bound) break;
   }
-  plan.tensor_offsets.assign(package.tensors.size(), 0);
-  plan.workspace_offsets.assign(package.steps.size(), 0);
+  plan.arena_size = std::max(plan.arena_size, arena);
   for (const Block& b : best) {
     if (b.tensor >= 0) plan.tensor_offsets[static_cast<size_t>(b.tensor)] = b.offset;
     if (b.step >= 0) plan.workspace_offsets[static_cast<size_t>(b.step)] = b.offset;
@@ -148,7 +165,6 @@ MemoryPlan PlanMemory(const PackageData& package, std::span<const uint64_t> tens
     const PackageTensor& t = package.tensors[i];
     if (t.alias >= 0) plan.tensor_offsets[i] = plan.tensor_offsets[static_cast<size_t>(t.alias)];
   }
-  return plan;
 }
 
 uint64_t PlanLowerBound(const PackageData& package, std::span<const uint64_t> tensor_bytes,

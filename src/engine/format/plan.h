@@ -34,6 +34,12 @@ Liveness ComputeLiveness(const PackageData& package);
 MemoryPlan PlanMemory(const PackageData& package, std::span<const uint64_t> tensor_bytes,
                       std::span<const uint64_t> workspace_bytes);
 
+// The same for a program that is planned piece by piece, as data-dependent extents become known: places the blocks that steps [begin, end) write first, and
+// their workspaces, around those of earlier pieces that are still in use, which stay where `plan` has them. plan.arena_size is that of the earlier pieces on entry
+// and grows when it must. The pieces must come in order.
+void ExtendPlan(const PackageData& package, std::span<const uint64_t> tensor_bytes, std::span<const uint64_t> workspace_bytes, size_t begin,
+                size_t end, MemoryPlan& plan);
+
 // The most bytes (rounded up to 64 each) that are in use during any one step: no plan can be smaller.
 uint64_t PlanLowerBound(const PackageData& package, std::span<const uint64_t> tensor_bytes,
                         std::span<const uint64_t> workspace_bytes);

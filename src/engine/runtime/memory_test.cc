@@ -71,6 +71,29 @@ TEST(Memory, NothingIsAllocatedAfterTheFirstRun) {
   }
 }
 
+TEST(Memory, NothingIsAllocatedWhileDataDecideTheSameExtents) {
+#if !SLIPWAY_OWN_MALLOC
+  GTEST_SKIP() << "a sanitizer owns malloc";
+#endif
+  Loaded p(SelectionPackage());
+  ASSERT_NE(p.package, nullptr) << p.error.message;
+  Sess s(p.package);
+  ASSERT_EQ(s.SetShape("x", {8}), 0);
+  slipway_tensor t;
+  const auto run = [&](int shift) {
+    float* x = s.In("x");
+    for (int i = 0; i < 8; ++i) x[i] = (i + shift) % 2 ? 1.f : -1.f;  // other elements, as many
+    *reinterpret_cast<int64_t*>(s.In("count")) = 2;
+    ASSERT_EQ(s.Run(), 0) << s.error.message;
+    ASSERT_EQ(slipway_session_output(s.s, "few", &t, &s.error), 0);
+    ASSERT_EQ(t.dims[0], 2);
+  };
+  run(0);
+  const int64_t before = allocations.load();
+  for (int i = 0; i < 20; ++i) run(i);
+  EXPECT_EQ(allocations.load() - before, 0);
+}
+
 // The whole life of a package and a session; the first error, or 0.
 int Life(const AlignedBuffer& bytes, std::string* where) {
   slipway_error error{};

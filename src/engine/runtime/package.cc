@@ -1,6 +1,7 @@
 #include "engine/runtime/package.h"
 
 #include <algorithm>
+#include <cstddef>
 
 #include "base/aligned.h"
 #include "base/cpu.h"
@@ -77,6 +78,7 @@ Result<std::shared_ptr<const Package>> Package::Make(format::PackageData data, c
   std::shared_ptr<Package> package(new Package);
   package->data_ = std::move(data);
   package->liveness_ = format::ComputeLiveness(package->data_);
+  SLIPWAY_ASSIGN_OR_RETURN(package->phases_, format::ComputePhases(package->data_));
   for (const format::PackageTensor& t : package->data_.tensors) {
     std::vector<std::string> names;
     for (const Dim& d : t.shape) names.push_back(d.known() ? "" : d.ToString());
@@ -129,6 +131,12 @@ Status Package::LoadSteps(const Registry& registry) {
     LoadedStep& loaded = steps_[s];
     loaded.backend = backends[static_cast<size_t>(step.backend)];
     loaded.description = "step '" + step.name + "' (" + step.op + " on " + loaded.backend->name + ")";
+    if (step.data_dims) {
+      const size_t known = offsetof(slipway_backend, output_dims) + sizeof(loaded.backend->output_dims);
+      if (loaded.backend->struct_size < known || !loaded.backend->output_dims) {
+        return Unsupported(loaded.description + ": this backend gives no extents that depend on data; update it, or compile for another platform");
+      }
+    }
     for (int t : step.inputs) loaded.inputs.push_back(describe(t));
     for (int t : step.outputs) loaded.outputs.push_back(describe(t));
     slipway_step view = StepView(step, loaded.inputs, loaded.outputs);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "engine/format/package.h"
+#include "engine/format/phases.h"
 #include "engine/format/plan.h"
 #include "engine/runtime/registry.h"
 #include "slipway/backend.h"
@@ -36,6 +37,7 @@ class Package {
   const format::PackageData& data() const { return data_; }
   const std::vector<LoadedStep>& steps() const { return steps_; }
   const format::Liveness& liveness() const { return liveness_; }
+  const format::Phases& phases() const { return phases_; }
   // Text of tensor i's dynamic dimensions ("" where known); lives as long as the package.
   const std::vector<std::string>& dim_names(size_t tensor) const { return dim_names_[tensor]; }
   // The bytes behind a constant or a view of one; null for everything else.
@@ -48,6 +50,7 @@ class Package {
 
   format::PackageData data_;
   format::Liveness liveness_;
+  format::Phases phases_;
   std::vector<LoadedStep> steps_;
   std::vector<std::vector<std::string>> dim_names_;
 };

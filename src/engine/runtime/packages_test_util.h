@@ -49,6 +49,36 @@ inline PackageMaker NetworkPackage(Dim n) {
   return m;
 }
 
+// Extents that data decide, twice, with memory that must survive the growth of the arena between: the elements of relu(x) that are not 0 as `picked`, the
+// first of them up to the largest as `few` (their number is the last of `picked`), and relu(x) itself as `all`.
+inline PackageMaker SelectionPackage(int64_t most = INT32_MAX) {
+  PackageMaker m;
+  const Dim n = PackageMaker::Sym("N"), u = PackageMaker::Sym("u"), k = PackageMaker::Sym("k");
+  m.data.symbols["u"] = {0, most};
+  m.data.symbols["k"] = {0, INT32_MAX};
+  int x = m.Input("x", DType::kFloat32, {n});
+  int count = m.Input("count", DType::kInt64, {1});
+  int r = m.Arena("r", DType::kFloat32, {n});
+  int at = m.Arena("at", DType::kInt64, {1, u});
+  int rows = m.Arena("rows", DType::kInt64, {u, 1}, at);
+  int picked = m.Output("picked", DType::kFloat32, {u});
+  int column = m.Arena("column", DType::kFloat32, {u, 1});
+  int table = m.Arena("table", DType::kFloat32, {u, u});
+  int largest = m.Output("largest", DType::kFloat32, {});
+  int zero = m.Constant<int64_t>("zero", {1}, {0});
+  int few = m.Output("few", DType::kFloat32, {k});
+  int all = m.Output("all", DType::kFloat32, {n});
+  m.Step("relu", "", "Relu", {x}, {r});
+  m.Step("nonzero", "", "NonZero", {r}, {at}).data_dims = true;
+  m.Step("gather", "", "GatherND", {r, rows}, {picked});
+  m.Step("column", "", "Unsqueeze", {picked, m.Constant<int64_t>("one", {1}, {1})}, {column});
+  m.Step("table", "", "Mul", {column, picked}, {table});
+  m.Step("largest", "", "ReduceSum", {table}, {largest}, {{"keepdims", int64_t{0}}});
+  m.Step("slice", "", "Slice", {picked, zero, count}, {few}).data_dims = true;
+  m.Step("copy", "engine", "Copy", {r}, {all});
+  return m;
+}
+
 // One of everything that reads addresses out of data or attributes.
 inline PackageMaker IndexingPackage() {
   PackageMaker m;
@@ -100,7 +130,8 @@ inline std::vector<GoodPackage> GoodPackages() {
   const std::pair<const char*, PackageMaker> makers[] = {{"static", fixed},
                                                          {"dynamic", SmallPackage({PackageMaker::Sym("N"), 4})},
                                                          {"network", NetworkPackage(PackageMaker::Sym("N"))},
-                                                         {"indexing", IndexingPackage()}};
+                                                         {"indexing", IndexingPackage()},
+                                                         {"selection", SelectionPackage()}};
   std::vector<GoodPackage> list;
   for (const auto& [name, maker] : makers) {
     auto bytes = format::SerializePackage(maker.data);

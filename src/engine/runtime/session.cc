@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
-#include <map>
+#include <cstring>
 
 #include "base/aligned.h"
 #include "base/checked.h"
@@ -22,13 +22,7 @@ std::string NamesOf(const Ios& list, const format::PackageData& data) {
   return names.empty() ? "none" : names;
 }
 
-// The symbol when the dimension is one alone: then an input's shape binds it.
-const std::string* PlainSymbol(const Dim& dim, std::string& text, std::vector<std::string>& symbols) {
-  if (dim.known()) return nullptr;
-  symbols = dim.Symbols();
-  text = dim.ToString();
-  return symbols.size() == 1 && symbols[0] == text ? &text : nullptr;
-}
+using format::PlainSymbol;
 
 void ParallelFor(void* pool, int64_t count, int64_t grain, void (*body)(void*, int64_t, int64_t), void* context) {
   static_cast<ThreadPool*>(pool)->Run(count, grain, body, context);
@@ -64,6 +58,18 @@ bool Block::Reserve(uint64_t bytes) {
   return true;
 }
 
+bool Block::Grow(uint64_t bytes) {
+  bytes = std::max<uint64_t>(bytes, kAlignment);
+  if (bytes <= capacity_) return true;
+  Block larger(hooks_);
+  // Data that decide extents change from run to run: some room to spare saves most of the copies.
+  if (!larger.Reserve(bytes + bytes / 4) && !larger.Reserve(bytes)) return false;
+  if (data_) std::memcpy(larger.data_, data_, capacity_);
+  std::swap(data_, larger.data_);
+  std::swap(capacity_, larger.capacity_);
+  return true;
+}
+
 Session::Session(std::shared_ptr<const Package> package, const SessionOptions& options)
     : package_(std::move(package)),
       options_(options),
@@ -75,7 +81,7 @@ Session::Session(std::shared_ptr<const Package> package, const SessionOptions& o
   auto add = [&](std::vector<Io>& list, const std::vector<int>& tensors) {
     list.reserve(tensors.size());
     for (int t : tensors) {
-      Io io{t, {}, true, Block(options.memory), nullptr};
+      Io io{t, {}, true, Block(options.memory), nullptr, 0};
       for (const Dim& d : Tensor(t).shape) {
         io.given = io.given && d.known();
         io.dims.push_back(d.known() ? d.value() : -1);
@@ -87,16 +93,20 @@ Session::Session(std::shared_ptr<const Package> package, const SessionOptions& o
   add(outputs_, data.outputs);
   dims_.resize(data.tensors.size());
   bytes_.resize(data.tensors.size());
-  offsets_.resize(data.tensors.size());
+  const format::Phases& phases = package_->phases();
+  for (size_t p = 0; p < phases.begin.size(); ++p) {
+    phases_.push_back({static_cast<size_t>(phases.begin[p]), static_cast<size_t>(phases.End(p, data.steps.size()))});
+  }
   profile_.resize(data.steps.size());
   steps_.resize(data.steps.size());
   for (size_t s = 0; s < steps_.size(); ++s) {
     steps_[s].inputs = package_->steps()[s].inputs;
     steps_[s].outputs = package_->steps()[s].outputs;
+    if (data.steps[s].data_dims) asked_.resize(std::max(asked_.size(), data.steps[s].outputs.size()));
   }
 }
 
-Session::~Session() { ReleaseSteps(); }
+Session::~Session() { ReleaseSteps(0, steps_.size()); }
 
 Result<std::unique_ptr<Session>> Session::Create(std::shared_ptr<const Package> package, const SessionOptions& options) {
   if (options.threads < 0 || options.threads > kMaxThreads) {
@@ -132,12 +142,11 @@ Status Session::SetShape(std::string_view input, std::span<const int64_t> dims) 
                            ToString(tensor.shape) + ", given rank " + std::to_string(dims.size()));
   }
   std::string text;
-  std::vector<std::string> symbols;
   for (size_t d = 0; d < dims.size(); ++d) {
     const Dim& expected = tensor.shape[d];
     if (expected.known() && expected.value() != dims[d]) return BadDim(tensor.name, d, expected.ToString(), dims[d]);
     if (dims[d] < 0) return BadDim(tensor.name, d, expected.ToString() + " >= 0", dims[d]);
-    if (const std::string* symbol = PlainSymbol(expected, text, symbols)) {
+    if (const std::string* symbol = PlainSymbol(expected, text)) {
       const auto range = data.symbols.at(*symbol);
       if (dims[d] < range.first || dims[d] > range.second) {
         return BadDim(tensor.name, d, *symbol + " from " + std::to_string(range.first) + " to " + std::to_string(range.second), dims[d]);
@@ -164,8 +173,18 @@ Status Session::NotGiven(const Io& io) const {
   return InvalidArgument("input " + Quoted(tensor.name) + " has the dynamic shape " + ToString(tensor.shape) + "; set its shape first");
 }
 
+Status Session::NotRun(const Io& io) const {
+  const format::PackageTensor& tensor = Tensor(io.tensor);
+  return InvalidArgument("output " + Quoted(tensor.name) + " has the shape " + ToString(tensor.shape) +
+                         ", which the data decide; run the session with the inputs' current shapes first");
+}
+
 Result<slipway_tensor> Session::View(Io& io) {
   const uint64_t bytes = BytesOf(io);
+  if (io.bound && bytes > io.bound_bytes) {
+    return InvalidArgument("memory for " + Quoted(Tensor(io.tensor).name) + ": " + std::to_string(bytes) + " bytes are needed for " +
+                           io.dims.ToString() + ", given " + std::to_string(io.bound_bytes));
+  }
   if (!io.bound) {
     const uint8_t* before = io.memory.data();
     if (!io.memory.Reserve(bytes)) {
@@ -191,6 +210,7 @@ Result<slipway_tensor> Session::Output(std::string_view name) {
   Io* io = FindIo(outputs_, package_->data(), name);
   if (!io) return NotFound("no output " + Quoted(name) + "; the outputs are: " + NamesOf(outputs_, package_->data()));
   SLIPWAY_RETURN_IF_ERROR(Prepare());
+  if (!io->given) return NotRun(*io);
   return View(*io);
 }
 
@@ -205,67 +225,73 @@ Status Session::Bind(std::string_view name, void* data, size_t bytes) {
     if (data) SLIPWAY_RETURN_IF_ERROR(Prepare());
   }
   if (data) {
-    if (!io->given) return NotGiven(*io);
+    const bool later = package_->phases().tensor[static_cast<size_t>(io->tensor)] > 0;  // its extent: checked in the run
+    if (!io->given && !later) return NotGiven(*io);
     if (reinterpret_cast<uintptr_t>(data) % kAlignment != 0) {
       return InvalidArgument("memory for " + Quoted(name) + ": its address must be a multiple of 64");
     }
-    if (bytes < BytesOf(*io)) {
+    if (!later && bytes < BytesOf(*io)) {
       return InvalidArgument("memory for " + Quoted(name) + ": " + std::to_string(BytesOf(*io)) + " bytes are needed for " +
                              io->dims.ToString() + ", given " + std::to_string(bytes));
     }
   }
   if (io->bound != data) pointers_valid_ = false;
   io->bound = data;
+  io->bound_bytes = bytes;
   return OkStatus();
 }
 
-Status Session::ResolveShapes() {
+Status Session::BindInputs() {
   const format::PackageData& data = package_->data();
-  struct Binding {
-    int64_t value;
-    std::string input;
-  };
   for (const Io& io : inputs_) {
     if (!io.given) return NotGiven(io);
   }
-  std::map<std::string, Binding, std::less<>> bound;
+  symbols_.clear();
   std::string text;
-  std::vector<std::string> symbols;
   for (const Io& io : inputs_) {
     const format::PackageTensor& tensor = Tensor(io.tensor);
     for (size_t d = 0; d < tensor.shape.size(); ++d) {
-      const std::string* symbol = PlainSymbol(tensor.shape[d], text, symbols);
+      const std::string* symbol = PlainSymbol(tensor.shape[d], text);
       if (!symbol) continue;
-      auto [it, inserted] = bound.try_emplace(*symbol, Binding{io.dims[d], tensor.name});
+      auto [it, inserted] = symbols_.try_emplace(*symbol, Binding{io.dims[d], "input " + Quoted(tensor.name), 0});
       if (!inserted && it->second.value != io.dims[d]) {
-        return BadDim(tensor.name, d, *symbol + " = " + std::to_string(it->second.value) + " as in input " + Quoted(it->second.input), io.dims[d]);
+        return BadDim(tensor.name, d, *symbol + " = " + std::to_string(it->second.value) + " as in " + it->second.source, io.dims[d]);
       }
     }
   }
-  Dim::Lookup lookup = [&](std::string_view symbol) -> std::optional<int64_t> {
-    auto it = bound.find(symbol);
-    return it == bound.end() ? std::nullopt : std::optional(it->second.value);
-  };
-  auto evaluate = [&](const Dim& dim) -> Result<int64_t> { return dim.known() ? Result<int64_t>(dim.value()) : dim.Evaluate(lookup); };
   for (const Io& io : inputs_) {
-    const format::PackageTensor& tensor = Tensor(io.tensor);
+    const format::PackageTensor& tensor = data.tensors[static_cast<size_t>(io.tensor)];
     for (size_t d = 0; d < tensor.shape.size(); ++d) {
-      auto value = evaluate(tensor.shape[d]);
+      auto value = Evaluate(tensor.shape[d]);
       if (!value.ok()) return value.status().With("input " + Quoted(tensor.name) + ", dimension " + std::to_string(d));
       if (*value != io.dims[d]) {
         return BadDim(tensor.name, d, tensor.shape[d].ToString() + " = " + std::to_string(*value), io.dims[d]);
       }
     }
   }
+  return OkStatus();
+}
+
+Result<int64_t> Session::Evaluate(const Dim& dim) const {
+  if (dim.known()) return dim.value();
+  return dim.Evaluate([&](std::string_view symbol) -> std::optional<int64_t> {
+    auto it = symbols_.find(symbol);
+    return it == symbols_.end() ? std::nullopt : std::optional(it->second.value);
+  });
+}
+
+Status Session::ResolveTensors(size_t phase) {
+  const format::PackageData& data = package_->data();
   uint64_t total = 0;
   for (size_t i = 0; i < data.tensors.size(); ++i) {
+    if (package_->phases().tensor[i] != static_cast<int>(phase)) continue;
     const format::PackageTensor& tensor = data.tensors[i];
     auto where = [&] { return "tensor " + Quoted(tensor.name) + " " + ToString(tensor.shape); };
     Dims dims;
     for (const Dim& d : tensor.shape) {
-      auto value = evaluate(d);
+      auto value = Evaluate(d);
       if (!value.ok()) return value.status().With(where());
-      if (*value < 0) return InvalidArgument(where() + ": the inputs' shapes make the dimension " + d.ToString() + " negative");
+      if (*value < 0) return InvalidArgument(where() + ": the inputs make the dimension " + d.ToString() + " negative");
       dims.push_back(*value);
     }
     const auto bytes = format::LayoutBytes(tensor.dtype, dims, tensor.layout);
@@ -274,19 +300,25 @@ Status Session::ResolveShapes() {
     }
     dims_[i] = dims;
     bytes_[i] = static_cast<uint64_t>(*bytes);
-    if (tensor.alias >= 0 && bytes_[i] != bytes_[static_cast<size_t>(tensor.alias)]) {
-      return DataLoss(where() + ": shares the memory of " + Quoted(Tensor(tensor.alias).name) + ", which has another size; compile the package again");
-    }
+  }
+  for (size_t i = 0; i < data.tensors.size(); ++i) {
+    const int alias = data.tensors[i].alias;
+    if (alias < 0) continue;
+    const int mine = package_->phases().tensor[i], other = package_->phases().tensor[static_cast<size_t>(alias)];
+    if (std::max(mine, other) != static_cast<int>(phase) || bytes_[i] == bytes_[static_cast<size_t>(alias)]) continue;
+    return DataLoss("tensor " + Quoted(data.tensors[i].name) + " " + ToString(data.tensors[i].shape) + ": shares the memory of " +
+                    Quoted(Tensor(alias).name) + ", which has another size; compile the package again");
   }
   for (Io& io : outputs_) {
+    if (package_->phases().tensor[static_cast<size_t>(io.tensor)] != static_cast<int>(phase)) continue;
     io.dims = dims_[static_cast<size_t>(io.tensor)];
     io.given = true;
   }
   return OkStatus();
 }
 
-void Session::ReleaseSteps() {
-  for (size_t s = 0; s < steps_.size(); ++s) {
+void Session::ReleaseSteps(size_t begin, size_t end) {
+  for (size_t s = begin; s < end; ++s) {
     const slipway_backend* backend = package_->steps()[s].backend;
     if (steps_[s].prepared) backend->release(backend->context, steps_[s].bound);
     steps_[s].prepared = false;
@@ -294,24 +326,33 @@ void Session::ReleaseSteps() {
   }
 }
 
-Status Session::PrepareSteps() {
-  ReleaseSteps();
+void Session::Invalidate(size_t from) {
+  for (size_t p = from; p < phases_.size(); ++p) phases_[p].prepared = false;
+  std::erase_if(symbols_, [&](const auto& e) { return e.second.phase >= from; });
+  for (Io& io : outputs_) {
+    if (package_->phases().tensor[static_cast<size_t>(io.tensor)] >= static_cast<int>(from)) io.given = false;
+  }
+}
+
+void Session::FillDims(const std::vector<int>& tensors, std::vector<slipway_tensor>& to) const {
+  for (size_t k = 0; k < tensors.size(); ++k) {
+    if (tensors[k] < 0) continue;
+    const auto t = static_cast<size_t>(tensors[k]);
+    std::copy(dims_[t].begin(), dims_[t].end(), to[k].dims);
+    to[k].bytes = bytes_[t];
+    if (!to[k].is_constant) to[k].data = nullptr;
+  }
+}
+
+Status Session::PrepareSteps(const Phase& phase) {
+  ReleaseSteps(phase.begin, phase.end);
   const format::PackageData& data = package_->data();
-  for (size_t s = 0; s < steps_.size(); ++s) {
+  for (size_t s = phase.begin; s < phase.end; ++s) {
     const format::PackageStep& step = data.steps[s];
     const Package::LoadedStep& loaded = package_->steps()[s];
     BoundStep& bound = steps_[s];
-    auto fill = [&](const std::vector<int>& tensors, std::vector<slipway_tensor>& to) {
-      for (size_t k = 0; k < tensors.size(); ++k) {
-        if (tensors[k] < 0) continue;
-        const auto t = static_cast<size_t>(tensors[k]);
-        std::copy(dims_[t].begin(), dims_[t].end(), to[k].dims);
-        to[k].bytes = bytes_[t];
-        if (!to[k].is_constant) to[k].data = nullptr;
-      }
-    };
-    fill(step.inputs, bound.inputs);
-    fill(step.outputs, bound.outputs);
+    FillDims(step.inputs, bound.inputs);
+    FillDims(step.outputs, bound.outputs);
     slipway_step view = StepView(step, bound.inputs, bound.outputs);
     slipway_requirements requirements{sizeof(slipway_requirements), pool_.threads(), 0};
     slipway_error error{};
@@ -326,66 +367,141 @@ Status Session::PrepareSteps() {
   return OkStatus();
 }
 
-Status Session::PlanArena() {
+Status Session::PlanArena(size_t index) {
   const format::PackageData& data = package_->data();
+  Phase& phase = phases_[index];
   bool as_compiled = data.static_plan;
   for (size_t s = 0; s < steps_.size(); ++s) as_compiled = as_compiled && steps_[s].workspace <= data.steps[s].workspace;
   if (as_compiled) {
-    arena_size_ = data.arena_size;
-    for (size_t i = 0; i < data.tensors.size(); ++i) offsets_[i] = data.tensors[i].offset;
+    plan_.arena_size = data.arena_size;
+    plan_.tensor_offsets.resize(data.tensors.size());
+    for (size_t i = 0; i < data.tensors.size(); ++i) plan_.tensor_offsets[i] = data.tensors[i].offset;
     for (size_t s = 0; s < steps_.size(); ++s) steps_[s].workspace_offset = data.steps[s].workspace_offset;
   } else {
     std::vector<uint64_t> workspace;
     for (const BoundStep& s : steps_) workspace.push_back(s.workspace);
-    format::MemoryPlan plan = format::PlanMemory(data, bytes_, workspace);
-    arena_size_ = plan.arena_size;
-    offsets_ = std::move(plan.tensor_offsets);
-    for (size_t s = 0; s < steps_.size(); ++s) steps_[s].workspace_offset = plan.workspace_offsets[s];
+    plan_.arena_size = index == 0 ? 0 : phases_[index - 1].arena_size;
+    format::ExtendPlan(data, bytes_, workspace, phase.begin, phase.end, plan_);
+    for (size_t s = phase.begin; s < phase.end; ++s) steps_[s].workspace_offset = plan_.workspace_offsets[s];
   }
-  if (!arena_.Reserve(arena_size_)) {
-    return ResourceExhausted("no memory for the " + std::to_string(arena_size_) + " bytes of activations of package " +
+  phase.arena_size = plan_.arena_size;
+  if (!(index == 0 ? arena_.Reserve(phase.arena_size) : arena_.Grow(phase.arena_size))) {
+    return ResourceExhausted("no memory for the " + std::to_string(phase.arena_size) + " bytes of activations of package " +
                              Quoted(data.name) + "; free memory or use smaller inputs");
   }
   return OkStatus();
 }
 
+Status Session::PreparePhase(size_t index) {
+  pointers_valid_ = false;
+  SLIPWAY_RETURN_IF_ERROR(ResolveTensors(index));
+  SLIPWAY_RETURN_IF_ERROR(PrepareSteps(phases_[index]));
+  SLIPWAY_RETURN_IF_ERROR(PlanArena(index));
+  phases_[index].prepared = true;
+  return OkStatus();
+}
+
 Status Session::Prepare() {
   if (prepared_) return OkStatus();
-  pointers_valid_ = false;
-  SLIPWAY_RETURN_IF_ERROR(ResolveShapes());
-  SLIPWAY_RETURN_IF_ERROR(PrepareSteps());
-  SLIPWAY_RETURN_IF_ERROR(PlanArena());
+  Invalidate(0);
+  SLIPWAY_RETURN_IF_ERROR(BindInputs());
+  SLIPWAY_RETURN_IF_ERROR(PreparePhase(0));
   prepared_ = true;
   return OkStatus();
+}
+
+Status Session::EnterPhase(size_t index) {
+  const Phase& phase = phases_[index];
+  const size_t s = phase.begin;
+  const format::PackageStep& step = package_->data().steps[s];
+  const Package::LoadedStep& loaded = package_->steps()[s];
+  BoundStep& bound = steps_[s];
+  if (!phase.prepared) {
+    FillDims(step.inputs, bound.inputs);
+    FillData(step.inputs, bound.inputs);
+  }
+  std::copy(loaded.outputs.begin(), loaded.outputs.end(), asked_.begin());
+  const std::span<slipway_tensor> answer(asked_.data(), loaded.outputs.size());
+  const slipway_step view = StepView(step, bound.inputs, loaded.outputs);
+  slipway_error error;
+  error.message[0] = '\0';
+  const int code = loaded.backend->output_dims(loaded.backend->context, loaded.program, &view, answer.data(), &error);
+  if (code != 0) return FromBackend(code, error).With(loaded.description);
+  bool same = phase.prepared;
+  for (size_t k = 0; same && k < answer.size(); ++k) {
+    if (step.outputs[k] < 0) continue;
+    const Dims& last = dims_[static_cast<size_t>(step.outputs[k])];
+    same = std::equal(last.begin(), last.end(), answer[k].dims);
+  }
+  if (same) return OkStatus();
+  Invalidate(index);
+  SLIPWAY_RETURN_IF_ERROR(BindOutputs(index, answer).With(loaded.description));
+  SLIPWAY_RETURN_IF_ERROR(PreparePhase(index));
+  return FillPointers();
+}
+
+Status Session::BindOutputs(size_t index, std::span<const slipway_tensor> answer) {
+  const format::PackageData& data = package_->data();
+  const format::PackageStep& step = data.steps[phases_[index].begin];
+  std::string text;
+  for (size_t k = 0; k < answer.size(); ++k) {
+    if (step.outputs[k] < 0) continue;
+    const format::PackageTensor& tensor = Tensor(step.outputs[k]);
+    for (size_t d = 0; d < tensor.shape.size(); ++d) {
+      const int64_t given = answer[k].dims[d];
+      auto bad = [&](const std::string& expected) {
+        return InvalidArgument("output " + Quoted(tensor.name) + ", dimension " + std::to_string(d) + ": expected " + expected +
+                               ", the data give " + std::to_string(given));
+      };
+      if (given < 0) return bad("a size");
+      const std::string* symbol = PlainSymbol(tensor.shape[d], text);
+      if (symbol && !symbols_.count(*symbol)) {
+        const auto range = data.symbols.at(*symbol);
+        if (given < range.first || given > range.second) {
+          return bad(*symbol + " from " + std::to_string(range.first) + " to " + std::to_string(range.second));
+        }
+        symbols_.emplace(*symbol, Binding{given, "output " + Quoted(tensor.name), index});
+        continue;
+      }
+      SLIPWAY_ASSIGN_OR_RETURN(const int64_t expected, Evaluate(tensor.shape[d]));
+      if (given != expected) return bad(tensor.shape[d].known() ? std::to_string(expected) : tensor.shape[d].ToString() + " = " + std::to_string(expected));
+    }
+  }
+  return OkStatus();
+}
+
+uint8_t* Session::PointerOf(int tensor) {
+  const auto owner = static_cast<size_t>(package_->liveness().owner[static_cast<size_t>(tensor)]);
+  const format::TensorKind kind = package_->data().tensors[owner].kind;
+  if (kind == format::TensorKind::kArena) return arena_.data() + plan_.tensor_offsets[owner];
+  for (auto* list : {&inputs_, &outputs_}) {
+    for (Io& io : *list) {
+      if (static_cast<size_t>(io.tensor) == owner) return io.bound ? static_cast<uint8_t*>(io.bound) : io.memory.data();
+    }
+  }
+  return nullptr;
+}
+
+void Session::FillData(const std::vector<int>& tensors, std::vector<slipway_tensor>& to) {
+  for (size_t k = 0; k < tensors.size(); ++k) {
+    if (tensors[k] >= 0 && !to[k].is_constant) to[k].data = PointerOf(tensors[k]);
+  }
 }
 
 Status Session::FillPointers() {
   const format::PackageData& data = package_->data();
   for (auto* list : {&inputs_, &outputs_}) {
     for (Io& io : *list) {
+      if (!io.given) continue;  // an output of a later phase
       auto view = View(io);
       if (!view.ok()) return view.status();
     }
   }
-  auto pointer = [&](int tensor) -> uint8_t* {
-    const auto owner = static_cast<size_t>(package_->liveness().owner[static_cast<size_t>(tensor)]);
-    const format::TensorKind kind = data.tensors[owner].kind;
-    if (kind == format::TensorKind::kArena) return arena_.data() + offsets_[owner];
-    for (auto* list : {&inputs_, &outputs_}) {
-      for (Io& io : *list) {
-        if (static_cast<size_t>(io.tensor) == owner) return io.bound ? static_cast<uint8_t*>(io.bound) : io.memory.data();
-      }
+  for (const Phase& phase : phases_) {
+    for (size_t s = phase.begin; phase.prepared && s < phase.end; ++s) {
+      FillData(data.steps[s].inputs, steps_[s].inputs);
+      FillData(data.steps[s].outputs, steps_[s].outputs);
     }
-    return nullptr;
-  };
-  for (size_t s = 0; s < steps_.size(); ++s) {
-    auto fill = [&](const std::vector<int>& tensors, std::vector<slipway_tensor>& to) {
-      for (size_t k = 0; k < tensors.size(); ++k) {
-        if (tensors[k] >= 0 && !to[k].is_constant) to[k].data = pointer(tensors[k]);
-      }
-    };
-    fill(data.steps[s].inputs, steps_[s].inputs);
-    fill(data.steps[s].outputs, steps_[s].outputs);
   }
   pointers_valid_ = true;
   return OkStatus();
@@ -398,7 +514,7 @@ Status Session::SyncBackend(const slipway_backend* backend) {
   return code == 0 ? OkStatus() : FromBackend(code, error).With("backend " + Quoted(backend->name));
 }
 
-Status Session::RunSteps() {
+Status Session::RunSteps(const Phase& phase) {
   slipway_execution execution{};
   execution.struct_size = sizeof(execution);
   execution.threads = pool_.threads();
@@ -407,7 +523,7 @@ Status Session::RunSteps() {
   slipway_error error;
   error.message[0] = '\0';
   const slipway_backend* pending = nullptr;  // started work that may not be done yet
-  for (size_t s = 0; s < steps_.size(); ++s) {
+  for (size_t s = phase.begin; s < phase.end; ++s) {
     const Package::LoadedStep& loaded = package_->steps()[s];
     BoundStep& step = steps_[s];
     if (pending && pending != loaded.backend) {
@@ -447,16 +563,20 @@ Status Session::Run() {
   } clear{running_};
   SLIPWAY_RETURN_IF_ERROR(Prepare());
   if (!pointers_valid_) SLIPWAY_RETURN_IF_ERROR(FillPointers());
-  return RunSteps();
+  for (size_t p = 0; p < phases_.size(); ++p) {
+    if (p > 0) SLIPWAY_RETURN_IF_ERROR(EnterPhase(p));
+    SLIPWAY_RETURN_IF_ERROR(RunSteps(phases_[p]));
+  }
+  return OkStatus();
 }
 
 void Session::ResetProfile() { std::fill(profile_.begin(), profile_.end(), StepProfile{}); }
 
 uint64_t Session::memory_bytes() const {
   if (!prepared_) return 0;
-  uint64_t total = arena_size_;
+  uint64_t total = plan_.arena_size;
   for (const auto* list : {&inputs_, &outputs_}) {
-    for (const Io& io : *list) total += BytesOf(io);
+    for (const Io& io : *list) total += io.given ? BytesOf(io) : 0;
   }
   return total;
 }

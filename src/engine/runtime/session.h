@@ -2,8 +2,10 @@
 // One use of a package by one thread: its shapes, its memory, its prepared steps.
 
 #include <atomic>
+#include <map>
 #include <memory>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -39,6 +41,8 @@ class Block {
 
   // False when the memory is not there; the old block is gone then.
   bool Reserve(uint64_t bytes);
+  // The same, with what the old block holds. False: the old block is still there.
+  bool Grow(uint64_t bytes);
   uint8_t* data() const { return data_; }
 
  private:
@@ -82,6 +86,18 @@ class Session {
     bool given = false;  // dims are concrete
     Block memory;
     void* bound = nullptr;
+    size_t bound_bytes = 0;
+  };
+  // A piece of the program that runs with extents known when it begins: see format/phases.h.
+  struct Phase {
+    size_t begin = 0, end = 0;  // steps
+    bool prepared = false;      // for the extents that the phases before it have now
+    uint64_t arena_size = 0;    // of this phase and those before it
+  };
+  struct Binding {
+    int64_t value;
+    std::string source;  // "input 'x'"
+    size_t phase;
   };
   struct BoundStep {
     void* bound = nullptr;
@@ -97,15 +113,29 @@ class Session {
   Result<slipway_tensor> View(Io& io);
   Status NotGiven(const Io& io) const;
 
-  // Brings everything up to the inputs' shapes: extents of all tensors, prepared steps, the plan and the arena.
+  Status NotRun(const Io& io) const;
+
+  // Brings everything that the inputs' shapes decide up to them: extents of tensors, prepared steps, the plan and the arena.
   Status Prepare();
-  Status ResolveShapes();
-  Status PrepareSteps();
-  Status PlanArena();
+  Status BindInputs();
+  Result<int64_t> Evaluate(const Dim& dim) const;
+  // Extents, steps, plan and memory of one phase, whose symbols are bound. Phases before it are prepared.
+  Status PreparePhase(size_t phase);
+  Status ResolveTensors(size_t phase);
+  Status PrepareSteps(const Phase& phase);
+  Status PlanArena(size_t phase);
+  // Forgets what phase `from` and those behind it know.
+  void Invalidate(size_t from);
+  // Asks the first step of a phase for its outputs' extents; when they are not those of the last run, prepares the phase anew.
+  Status EnterPhase(size_t phase);
+  Status BindOutputs(size_t phase, std::span<const slipway_tensor> answer);
   Status FillPointers();
-  void ReleaseSteps();
+  uint8_t* PointerOf(int tensor);
+  void FillDims(const std::vector<int>& tensors, std::vector<slipway_tensor>& to) const;
+  void FillData(const std::vector<int>& tensors, std::vector<slipway_tensor>& to);
+  void ReleaseSteps(size_t begin, size_t end);
   Status SyncBackend(const slipway_backend* backend);
-  Status RunSteps();
+  Status RunSteps(const Phase& phase);
 
   std::shared_ptr<const Package> package_;
   SessionOptions options_;
@@ -113,10 +143,12 @@ class Session {
   std::vector<Io> inputs_, outputs_;
   std::vector<Dims> dims_;          // per tensor
   std::vector<uint64_t> bytes_;     // per tensor
-  std::vector<uint64_t> offsets_;   // per tensor, in the arena
+  format::MemoryPlan plan_;
+  std::vector<Phase> phases_;
+  std::map<std::string, Binding, std::less<>> symbols_;
+  std::vector<slipway_tensor> asked_;  // what a backend answers to output_dims
   std::vector<BoundStep> steps_;
   std::vector<StepProfile> profile_;
-  uint64_t arena_size_ = 0;
   Block arena_;
   bool prepared_ = false;         // for the inputs' current shapes
   bool pointers_valid_ = false;   // the steps' tensors point to the current memory

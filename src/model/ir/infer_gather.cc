@@ -131,12 +131,7 @@ Status InferOneHot(InferContext& c) {
   if (auto e = c.elements(1); e && e->size() == 1) {
     depth = (*e)[0];
     if (depth.known() && depth.value() < 1) return Bad("depth = ", depth, " must be at least 1");
-  } else if (const Tensor* t = c.constant(1); t && t->count() == 1 && IsFloating(t->dtype())) {
-    const auto v = t->ToDoubles();  // the specification allows a floating depth
-    if (v.size() != 1 || !(v[0] >= 1 && v[0] < 1e15))
-      return Bad("depth must be a number of at least 1");
-    depth = Dim(static_cast<int64_t>(v[0]));
-  } else {
+  } else {  // also a floating depth, which the specification allows: ops::ShapeOneHot reads it
     depth = c.fresh_symbol();
   }
   SymShape out = *x;

@@ -61,8 +61,9 @@ static int Sync(void* context, slipway_error* error) {
   return SLIPWAY_OK;
 }
 
-static const slipway_backend kBackend = {sizeof(slipway_backend), PLUGIN_ABI, "doubler", "1", NULL, 0, NULL,
-                                         Load, Unload, Prepare, Release, Run, Sync};
+/* As a plugin built before output_dims was added says it. */
+static const slipway_backend kBackend = {offsetof(slipway_backend, output_dims), PLUGIN_ABI, "doubler", "1", NULL, 0, NULL,
+                                         Load, Unload, Prepare, Release, Run, Sync, NULL};
 
 const slipway_backend* slipway_backend_main(uint32_t host_abi_version) {
 #ifdef PLUGIN_REFUSES

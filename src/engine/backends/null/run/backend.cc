@@ -84,6 +84,7 @@ constexpr slipway_backend kBackend = {
     .release = Release,
     .run = Run,
     .sync = nullptr,  // run has finished when it returns
+    .output_dims = nullptr,  // no operator here decides extents by its data
 };
 
 }  // namespace

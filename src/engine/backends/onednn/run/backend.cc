@@ -205,6 +205,7 @@ const slipway_backend* OnednnBackend() {
       .release = onednn::Release,
       .run = onednn::Run,
       .sync = nullptr,
+      .output_dims = nullptr,
   };
   return &backend;
 }

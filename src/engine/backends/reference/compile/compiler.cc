@@ -26,6 +26,11 @@ class ReferenceCompiler final : public OpBackend {
     return OkStatus();
   }
 
+  bool GivesDataDims(const ir::Node& node) const override {
+    return ops::FindShapeFunction(node.domain(), node.op()) != nullptr && node.inputs().size() <= 64 &&
+           node.outputs().size() <= 64;  // as its run side
+  }
+
   std::vector<Candidate> Candidates(const ir::Node& node, const Target&) const override {
     Candidate c = PlainCandidate(node, node.op() + ":loops");
     c.compute_efficiency = 0.08;  // of the blocked loops in model/ops/tiled_gemm.h, measured

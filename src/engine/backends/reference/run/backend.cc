@@ -1,5 +1,7 @@
 #include "engine/backends/reference/run/backend.h"
 
+#include <algorithm>
+#include <array>
 #include <memory>
 #include <string>
 #include <vector>
@@ -22,7 +24,11 @@ struct Program {
   format::OpDesc op;
   Kind kind = Kind::kKernel;
   ops::Kernel kernel = nullptr;
+  const ops::ShapeEntry* shape = nullptr;  // when the operands' numbers are right
 };
+
+// More operands than any operator with a shape function needs but for a Split into many parts.
+constexpr size_t kMaxOperands = 64;
 
 struct Bound {
   const Program* program;
@@ -72,6 +78,12 @@ int Load(void*, const slipway_step* step, void** program, slipway_error* error) 
         return Unsupported("no operator " + (p->op.domain.empty() ? "" : p->op.domain + ".") + p->op.op + " in the reference backend");
       }
       SLIPWAY_RETURN_IF_ERROR(CheckLayouts(*step, p->op));
+      if (const auto* shape = ops::FindShapeFunction(p->op.domain, p->op.op); shape && step->num_inputs <= kMaxOperands && step->num_outputs <= kMaxOperands) {
+        std::vector<ops::TensorView> in(step->num_inputs), out(step->num_outputs);
+        for (uint32_t i = 0; i < step->num_inputs; ++i) in[i].dtype = static_cast<DType>(step->inputs[i].dtype);
+        for (uint32_t i = 0; i < step->num_outputs; ++i) out[i].dtype = static_cast<DType>(step->outputs[i].dtype);
+        if (CheckArity(p->op.domain, p->op.op, in, out).ok()) p->shape = shape;
+      }
     }
     *program = p.release();
     return OkStatus();
@@ -139,6 +151,31 @@ int Run(void*, void* bound, const slipway_tensor* inputs, const slipway_tensor* 
   });
 }
 
+int OutputDims(void*, void* program, const slipway_step* step, slipway_tensor* outputs, slipway_error* error) {
+  return kernels::CatchToError(error, [&]() -> Status {
+    const auto* p = static_cast<const Program*>(program);
+    if (!p->shape) return Unsupported("no extents that depend on data for " + p->op.op + " of these operands in the reference backend");
+    std::array<ops::TensorView, kMaxOperands> in, out;
+    std::array<Dims, kMaxOperands> dims;
+    for (uint32_t i = 0; i < step->num_inputs; ++i) in[i] = kernels::ToView(step->inputs[i]);
+    for (uint32_t i = 0; i < step->num_outputs; ++i) out[i].dtype = static_cast<DType>(step->outputs[i].dtype);
+    ops::OpContext context;
+    context.inputs = {in.data(), step->num_inputs};
+    context.outputs = {out.data(), step->num_outputs};
+    context.attributes = &p->op.attributes;
+    SLIPWAY_RETURN_IF_ERROR(p->shape->function(context, {dims.data(), step->num_outputs}));
+    for (uint32_t i = 0; i < step->num_outputs; ++i) {
+      if (!out[i].present()) continue;
+      if (dims[i].rank() != outputs[i].rank) {
+        return InvalidArgument("output " + std::to_string(i) + " has the extent " + dims[i].ToString() + ", the package has " +
+                               std::to_string(outputs[i].rank) + " dimensions for it");
+      }
+      std::copy(dims[i].begin(), dims[i].end(), outputs[i].dims);
+    }
+    return OkStatus();
+  });
+}
+
 constexpr slipway_backend kBackend = {
     .struct_size = sizeof(slipway_backend),
     .abi_version = SLIPWAY_BACKEND_ABI_VERSION,
@@ -153,6 +190,7 @@ constexpr slipway_backend kBackend = {
     .release = Release,
     .run = Run,
     .sync = nullptr,
+    .output_dims = OutputDims,
 };
 
 }  // namespace

@@ -557,18 +557,29 @@ Status CheckNumber(const char* what, std::span<const TensorView> list, int low, 
 
 }  // namespace
 
+namespace {
+
+const Entry* FindEntry(std::string_view domain, std::string_view op) {
+  for (const Entry& e : kEntries) {
+    if (op == e.op && domain == e.domain) return &e;
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+Status CheckArity(std::string_view domain, std::string_view op, std::span<const TensorView> inputs,
+                  std::span<const TensorView> outputs) {
+  const Entry* e = FindEntry(domain, op);
+  if (!e) return Unsupported("no operator " + std::string(op));
+  SLIPWAY_RETURN_IF_ERROR(CheckNumber("inputs", inputs, e->min_in, e->max_in));
+  return CheckNumber("outputs", outputs, e->min_out, e->max_out);
+}
+
 Status CheckOperands(std::string_view domain, std::string_view op, const ops::Attributes& attributes,
                      std::span<const TensorView> inputs, std::span<const TensorView> outputs) {
-  for (const Entry& e : kEntries) {
-    if (op != e.op || domain != e.domain) continue;
-    auto run = [&]() -> Status {
-      SLIPWAY_RETURN_IF_ERROR(CheckNumber("inputs", inputs, e.min_in, e.max_in));
-      SLIPWAY_RETURN_IF_ERROR(CheckNumber("outputs", outputs, e.min_out, e.max_out));
-      return e.check({op, attributes, inputs, outputs});
-    };
-    return run().With(op);
-  }
-  return Unsupported("no operator " + std::string(op));
+  SLIPWAY_RETURN_IF_ERROR(CheckArity(domain, op, inputs, outputs).With(op));
+  return FindEntry(domain, op)->check({op, attributes, inputs, outputs}).With(op);
 }
 
 }  // namespace slipway::backends

@@ -15,4 +15,8 @@ namespace slipway::backends {
 Status CheckOperands(std::string_view domain, std::string_view op, const ops::Attributes& attributes,
                      std::span<const ops::TensorView> inputs, std::span<const ops::TensorView> outputs);
 
+// The numbers of operands alone: what a shape function takes for granted.
+Status CheckArity(std::string_view domain, std::string_view op, std::span<const ops::TensorView> inputs,
+                  std::span<const ops::TensorView> outputs);
+
 }  // namespace slipway::backends

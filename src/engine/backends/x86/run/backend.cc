@@ -216,6 +216,7 @@ const slipway_backend* X86Backend() {
       .release = x86::Release,
       .run = x86::Run,
       .sync = nullptr,
+      .output_dims = nullptr,
   };
   return &backend;
 }
