@@ -54,6 +54,7 @@ inline PackageMaker NetworkPackage(Dim n) {
 inline PackageMaker SelectionPackage(int64_t most = INT32_MAX) {
   PackageMaker m;
   const Dim n = PackageMaker::Sym("N"), u = PackageMaker::Sym("u"), k = PackageMaker::Sym("k");
+  m.data.symbols["N"] = {0, INT32_MAX};
   m.data.symbols["u"] = {0, most};
   m.data.symbols["k"] = {0, INT32_MAX};
   int x = m.Input("x", DType::kFloat32, {n});
