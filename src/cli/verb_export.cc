@@ -27,7 +27,7 @@ Action SetupExport(CLI::App& app) {
     known.insert(f.name);
   }
   app.add_option("--to", o->to, formats)->check(CLI::IsMember(known));
-  app.add_option("--opset", o->opset, "ONNX opset to write")->check(CLI::Range(11, 25));
+  app.add_option("--opset", o->opset, "ONNX opset to write")->check(CLI::Range(11, ir::kOpset));
   app.add_option("-o,--output", o->output,
                  "the file to write; for formats of several files the folder")
       ->required();
@@ -57,7 +57,7 @@ Action SetupOptimize(CLI::App& app) {
   app.add_option(
       "-o,--output", o->output,
       "the ONNX file to write; .txt for the readable form; without it only the table is shown");
-  app.add_option("--opset", o->opset, "ONNX opset to write")->check(CLI::Range(11, 25));
+  app.add_option("--opset", o->opset, "ONNX opset to write")->check(CLI::Range(11, ir::kOpset));
   app.add_option("--level", o->level,
                  "onnx | fused | integer: which operators may appear (fused ones are taken apart "
                  "again in ONNX)");

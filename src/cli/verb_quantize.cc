@@ -8,6 +8,7 @@
 #include "deploy/quantize_model.h"
 #include "deploy/runner.h"
 #include "model/frontends/onnx/export.h"
+#include "model/ir/opset.h"
 #include "report/progress.h"
 #include "report/table.h"
 
@@ -140,7 +141,7 @@ Action SetupQuantize(CLI::App& app) {
       ->check(CLI::IsMember({"minmax", "percentile", "mse"}));
   app.add_option("--keep-float", o->keep_float, "names of nodes that stay float")->delimiter(',');
   app.add_option("--shape", o->shapes, "name=1,3,224,224: fixes a dynamic input");
-  app.add_option("--opset", o->opset, "ONNX opset to write")->check(CLI::Range(13, 25));
+  app.add_option("--opset", o->opset, "ONNX opset to write")->check(CLI::Range(13, ir::kOpset));
   app.add_option("--batch", o->batch, "batch size when the model's is dynamic")
       ->check(CLI::PositiveNumber);
   app.add_option("--threads", o->threads, "threads (0 = all)")->check(CLI::Range(0, 1024));

@@ -159,6 +159,52 @@ Status CheckScatterND(const InferContext& c) {
   return OkStatus();
 }
 
+Status CheckScatterElements(const InferContext& c) {
+  SLIPWAY_RETURN_IF_ERROR(SameDtype(c, {0, 2}));
+  const std::string_view reduction = c.attributes().String("reduction", "none");
+  if (reduction != "none" && reduction != "add" && reduction != "mul" && reduction != "max" &&
+      reduction != "min") {
+    return Bad("reduction '", reduction, "' must be none, add, mul, max or min");
+  }
+  const SymShape *data = ShapeOf(c, 0), *indices = ShapeOf(c, 1), *updates = ShapeOf(c, 2);
+  if (data) {
+    SLIPWAY_RETURN_IF_ERROR(
+        NormalizeAxis(c.attributes().Int("axis", 0), data->size()).status());
+  }
+  if (data && indices && data->size() != indices->size())
+    return Bad("data ", *data, " and indices ", *indices, " must have as many dimensions");
+  if (!indices || !updates) return OkStatus();
+  bool good = indices->size() == updates->size();
+  for (size_t i = 0; good && i < indices->size(); ++i) {
+    good = !(*indices)[i].known() || !(*updates)[i].known() || (*indices)[i] == (*updates)[i];
+  }
+  if (!good) return Bad("updates ", *updates, " must have the shape of indices ", *indices);
+  return OkStatus();
+}
+
+Status CheckTensorScatter(InferContext& c) {
+  SLIPWAY_RETURN_IF_ERROR(SameDtype(c, {0, 1}));
+  const std::string_view mode = c.attributes().String("mode", "linear");
+  if (mode != "linear" && mode != "circular")
+    return Bad("mode '", mode, "' must be linear or circular");
+  const SymShape *past = ShapeOf(c, 0), *update = ShapeOf(c, 1);
+  if (!past) return OkStatus();
+  SLIPWAY_ASSIGN_OR_RETURN(const size_t axis,
+                           NormalizeAxis(c.attributes().Int("axis", -2), past->size()));
+  if (axis == 0) return Bad("axis must not be the batch dimension 0");
+  SLIPWAY_RETURN_IF_ERROR(RequireVector(c, 2, (*past)[0], "write_indices"));
+  if (!update) return OkStatus();
+  bool good = past->size() == update->size();
+  for (size_t i = 0; good && i < past->size(); ++i) {
+    const Dim &a = (*past)[i], &b = (*update)[i];
+    good = !a.known() || !b.known() || (i == axis ? b.value() <= a.value() : a == b);
+  }
+  if (!good)
+    return Bad("update ", *update, " must have the shape of past_cache ", *past,
+               " but for a length of at most its own along dimension ", axis);
+  return OkStatus();
+}
+
 // What the operators that share "Same" demand of their attributes and further inputs.
 Status CheckSame(InferContext& c) {
   const std::string_view op = c.op();
@@ -167,7 +213,7 @@ Status CheckSame(InferContext& c) {
     if (!x) return OkStatus();
     return NormalizeAxis(c.attributes().Int("axis", fallback), x->size()).status();
   };
-  if (op == "Softmax" || op == "LogSoftmax") return axis_in_range(-1);
+  if (op == "Softmax" || op == "LogSoftmax" || op == "Hardmax") return axis_in_range(-1);
   if (op == "LpNormalization") {
     const int64_t p = c.attributes().Int("p", 2);
     if (p != 1 && p != 2) return Bad("p = ", p, " must be 1 or 2");
@@ -209,13 +255,23 @@ Status CheckSame(InferContext& c) {
     SLIPWAY_RETURN_IF_ERROR(IntVector(c, 1, "k").status());
     return RequireScalar(c, 1, "k");
   }
-  if (op == "CumSum") {
+  if (op == "CumSum" || op == "CumProd") {
     SLIPWAY_RETURN_IF_ERROR(RequireScalar(c, 1, "axis"));
     SLIPWAY_ASSIGN_OR_RETURN(auto axis, KnownIntVector(c, 1, "axis"));
     if (!x || !axis || axis->size() != 1) return OkStatus();
     return NormalizeAxis((*axis)[0], x->size()).status();
   }
   if (op == "ScatterND") return CheckScatterND(c);
+  if (op == "ScatterElements") return CheckScatterElements(c);
+  if (op == "TensorScatter") return CheckTensorScatter(c);
+  if (op == "ReverseSequence") {
+    const int64_t batch = c.attributes().Int("batch_axis", 1),
+                  time = c.attributes().Int("time_axis", 0);
+    if (batch < 0 || batch > 1 || time != 1 - batch)
+      return Bad("batch_axis = ", batch, " and time_axis = ", time, " must be 0 and 1 or 1 and 0");
+    SLIPWAY_RETURN_IF_ERROR(RequireMinRank(c, 0, 2, "the input"));
+    return x ? RequireVector(c, 1, (*x)[static_cast<size_t>(batch)], "sequence_lens") : OkStatus();
+  }
   return OkStatus();
 }
 

@@ -37,7 +37,8 @@ TEST(Infer, HostileNodesNeverCrash) {
   const char* strings[] = {"NOTSET",  "SAME_UPPER", "VALID",     "none",       "Relu",
                            "Clip",    "",           "reflect",   "edge",       "linear",
                            "DCR",     "affine",     "half_even", "not_larger", "tf_crop_and_resize",
-                           "stretch", "constant"};
+                           "stretch", "constant",   "bidirectional", "ij,jk->ik",
+                           "...ij,...->ji...", "TF"};
   const DType types[] = {DType::kFloat32, DType::kInt64, DType::kInt64,     DType::kBool,
                          DType::kInt8,    DType::kUInt8, DType::kUndefined, DType::kInt4};
   const auto number = [&] {

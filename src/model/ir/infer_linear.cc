@@ -173,9 +173,36 @@ Status InferAttention(InferContext& c) {
   SLIPWAY_RETURN_IF_ERROR(Unify(c, q_size, k_size, "head size of Q and K").status());
   SLIPWAY_ASSIGN_OR_RETURN(Dim batch, Unify(c, (*q)[0], (*k)[0], "batch of Q and K"));
   SLIPWAY_ASSIGN_OR_RETURN(batch, Unify(c, batch, (*v)[0], "batch of Q and V"));
-  SLIPWAY_ASSIGN_OR_RETURN(const Dim keys,
+  SLIPWAY_ASSIGN_OR_RETURN(Dim keys,
                            Unify(c, (*k)[sequence], (*v)[sequence], "sequence length of K and V"));
-  const Dim& queries = (*q)[sequence];
+  if (c.has_input(4) != c.has_input(5)) return Bad("past_key and past_value must come together");
+  if (c.has_input(4)) {
+    SLIPWAY_RETURN_IF_ERROR(SameDtype(c, {0, 4, 5}));
+    SLIPWAY_RETURN_IF_ERROR(RequireRank(c, 4, 4, "past_key"));
+    SLIPWAY_RETURN_IF_ERROR(RequireRank(c, 5, 4, "past_value"));
+    Dim past;
+    bool known = false;
+    for (size_t i : {4, 5}) {
+      if (!ShapeOf(c, i)) continue;
+      const SymShape s = *ShapeOf(c, i);
+      const Dim want[] = {batch, kv_heads, known ? past : s[2], i == 4 ? k_size : v_size};
+      for (size_t d = 0; d < 4; ++d) {
+        SLIPWAY_RETURN_IF_ERROR(
+            Unify(c, s[d], want[d], i == 4 ? "shape of past_key" : "shape of past_value")
+                .status());
+      }
+      past = s[2];
+      known = true;
+    }
+    keys = known ? keys + past : c.fresh_symbol();
+  }
+  SLIPWAY_RETURN_IF_ERROR(RequireVector(c, 6, batch, "nonpad_kv_seqlen"));
+  const int64_t mode = c.attributes().Int("qk_matmul_output_mode", 0);
+  if (mode < 0 || mode > 3) return Bad("qk_matmul_output_mode = ", mode, " must be 0 to 3");
+  const Dim queries = (*q)[sequence];
+  c.set_output(1, dtype, SymShape{batch, kv_heads, keys, k_size});
+  c.set_output(2, dtype, SymShape{batch, kv_heads, keys, v_size});
+  c.set_output(3, dtype, SymShape{batch, q_heads, queries, keys});
   if (c.has_input(3)) {
     const DType mask_type = c.input(3).dtype;
     if (mask_type != DType::kUndefined && mask_type != DType::kBool && mask_type != dtype) {
@@ -183,7 +210,11 @@ Status InferAttention(InferContext& c) {
     }
     if (const SymShape* mask = ShapeOf(c, 3)) {
       if (mask->size() < 2) return Bad("attn_mask ", *mask, " must have 2 to 4 dimensions");
-      SLIPWAY_RETURN_IF_ERROR(BroadcastsTo(*mask, {batch, q_heads, queries, keys}, "attn_mask"));
+      // A mask for fewer keys excludes the rest.
+      SymShape covered = *mask;
+      if (covered.back().known() && keys.known() && covered.back().value() < keys.value())
+        covered.back() = keys;
+      SLIPWAY_RETURN_IF_ERROR(BroadcastsTo(covered, {batch, q_heads, queries, keys}, "attn_mask"));
     }
   }
   if (flat) {

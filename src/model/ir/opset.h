@@ -3,8 +3,8 @@
 
 namespace slipway::ir {
 
-inline constexpr int kOpset = 25;
-inline constexpr int kOldestImportOpset = 7;
+inline constexpr int kOpset = 26;
+inline constexpr int kOldestImportOpset = 1;
 inline constexpr int kOldestExportOpset = 11;
 inline constexpr char kSlipwayDomain[] = "slipway";
 

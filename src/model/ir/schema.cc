@@ -104,6 +104,17 @@ const AttributeSchema* OpSchema::FindAttribute(std::string_view name) const {
   return nullptr;
 }
 
+bool IsRandom(const Node& node) { return DrawsRandom(node) && !node.attributes.Has("seed"); }
+
+bool DrawsRandom(const Node& node) {
+  if (!node.domain().empty()) return false;
+  for (const char* op : {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike",
+                         "Bernoulli", "Multinomial"}) {
+    if (node.op() == op) return true;
+  }
+  return false;
+}
+
 const OpSchema* FindOp(std::string_view domain, std::string_view name) {
   const Table& table = TheTable();
   auto it = table.by_name.find(std::string(domain) + ":" + std::string(name));

@@ -35,6 +35,11 @@ struct OpSchema {
   const AttributeSchema* FindAttribute(std::string_view name) const;
 };
 
+// Whether the node draws random numbers: their values are Slipway's own, whatever the seed.
+bool DrawsRandom(const Node& node);
+// Two runs of the node may give different results: it draws random numbers without a seed.
+bool IsRandom(const Node& node);
+
 // Null when unknown. Pointers are valid for ever.
 const OpSchema* FindOp(std::string_view domain, std::string_view name);
 std::span<const OpSchema> AllOps();

@@ -7,6 +7,7 @@
 
 #include "base/hash.h"
 #include "model/ir/schema.h"
+#include "model/ops/einsum.h"
 
 namespace slipway::ir {
 namespace {
@@ -34,9 +35,32 @@ Dim AttentionMacs(const Node& node, const SymShape& y) {
   const SymShape *q = ShapeOf(node.input(0)), *k = ShapeOf(node.input(1));
   if (!q || !k || q->size() != k->size() || y.size() != q->size() || q->size() < 3 || q->size() > 4)
     return Dim(0);
-  const Dim& keys = (*k)[q->size() - 2];
+  Dim keys = (*k)[q->size() - 2];
+  if (const SymShape* past = ShapeOf(node.input(4)); past && past->size() == 4)
+    keys = keys + (*past)[2];
   // Rows of Q and of Y, heads and head sizes multiplied out, meet every key once.
   return (Count(*q) + Count(y)) * keys;
+}
+
+// Every combination of the letters of two operands is one product.
+Dim EinsumMacs(const Node& node) {
+  std::vector<int> ranks;
+  for (const Value* v : node.inputs()) {
+    if (!ShapeOf(v)) return Dim(0);
+    ranks.push_back(static_cast<int>(ShapeOf(v)->size()));
+  }
+  const auto plan = ops::ParseEinsum(node.attributes.String("equation", ""), ranks);
+  if (!plan.ok() || ranks.size() < 2) return Dim(0);
+  std::vector<Dim> extents(static_cast<size_t>(ops::kEinsumLabels), Dim(1));
+  for (size_t i = 0; i < ranks.size(); ++i) {
+    for (size_t d = 0; d < static_cast<size_t>(ranks[i]); ++d) {
+      Dim& e = extents[static_cast<size_t>(plan->terms[i].labels[d])];
+      if (e.Is(1)) e = (*ShapeOf(node.input(i)))[d];
+    }
+  }
+  Dim macs(static_cast<int64_t>(ranks.size()) - 1);
+  for (const Dim& e : extents) macs = macs * e;
+  return macs;
 }
 
 }  // namespace
@@ -44,11 +68,18 @@ Dim AttentionMacs(const Node& node, const SymShape& y) {
 Dim NodeMacs(const Node& node) {
   const SymShape *x = ShapeOf(node.input(0)), *w = ShapeOf(node.input(1)),
                  *y = ShapeOf(node.output(0));
+  if (node.Is("Einsum")) return EinsumMacs(node);
+  if (node.Is("RNN") || node.Is("GRU") || node.Is("LSTM")) {
+    const SymShape* r = ShapeOf(node.input(2));
+    if (!x || !w || !r || x->size() != 3) return Dim(0);
+    return (*x)[0] * (*x)[1] * (Count(*w) + Count(*r));
+  }
   if (!x || !w || !y) return Dim(0);
   const bool known_domain = node.domain().empty() || node.domain() == kSlipwayDomain;
   if (!known_domain) return Dim(0);
   const std::string& op = node.op();
-  if (op == "Conv" || op == "QConv" || op == "ConvInteger") return Count(*y) * Tail(*w, 1);
+  if (op == "Conv" || op == "QConv" || op == "ConvInteger" || op == "DeformConv")
+    return Count(*y) * Tail(*w, 1);
   if (op == "ConvTranspose") return Count(*x) * Tail(*w, 1);
   if (op == "Gemm" && x->size() == 2)
     return Count(*y) * (*x)[node.attributes.Int("transA", 0) != 0 ? 0 : 1];

@@ -22,6 +22,12 @@ std::unique_ptr<Graph> Parse(const std::string& body) {
 std::string Macs(const std::string& body) { return Stats(*Parse(body)).macs.ToString(); }
 
 TEST(Stats, Macs) {
+  EXPECT_EQ(Macs("input %x: float32[T, 2, 8]\nconst %w: float32[1, 20, 8] = zeros\n"
+                 "const %r: float32[1, 20, 5] = zeros\n%y = LSTM(%x, %w, %r)"),
+            "520*T");
+  EXPECT_EQ(Macs("input %x: float32[2, 3, 4]\ninput %w: float32[2, 4, 5]\n%y = Einsum(%x, %w) "
+                 "{equation = \"bij,bjk->bik\"}"),
+            "120");
   EXPECT_EQ(Macs("input %x: float32[1, 3, 224, 224]\nconst %w: float32[64, 3, 7, 7] = zeros\n%y = "
                  "Conv(%x, %w) {strides = [2, 2], pads = [3, 3, 3, 3]}"),
             std::to_string(64 * 112 * 112 * 3 * 49));

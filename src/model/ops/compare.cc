@@ -1,5 +1,7 @@
 // Comparisons, logic and Where, with broadcasting.
 
+#include <limits>
+
 #include "model/ops/broadcast.h"
 #include "model/ops/dispatch.h"
 
@@ -74,6 +76,35 @@ Status OnnxLess(const OpContext& c) { return Compare(c, LessOp{}); }
 Status OnnxLessOrEqual(const OpContext& c) { return Compare(c, LessOrEqualOp{}); }
 Status OnnxGreater(const OpContext& c) { return Compare(c, LessOp{}, true); }
 Status OnnxGreaterOrEqual(const OpContext& c) { return Compare(c, LessOrEqualOp{}, true); }
+
+namespace {
+
+template <typename F>
+Status Predicate(const OpContext& c, F f) {
+  const TensorView& x = c.inputs[0];
+  auto run = [&]<typename T>() {
+    uint8_t* y = c.outputs[0].as<uint8_t>();
+    For(c, x.count(), kElementGrain, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) y[i] = f(static_cast<Compute<T>>(x.as<const T>()[i]));
+    });
+  };
+  if (!DispatchFloat(x.dtype, run)) return NoKernel(x.dtype);
+  return OkStatus();
+}
+
+}  // namespace
+
+Status OnnxIsNaN(const OpContext& c) {
+  return Predicate(c, [](auto x) { return x != x; });
+}
+Status OnnxIsInf(const OpContext& c) {
+  const bool negative = c.attributes->Int("detect_negative", 1) != 0,
+             positive = c.attributes->Int("detect_positive", 1) != 0;
+  return Predicate(c, [=](auto x) {
+    constexpr auto inf = std::numeric_limits<decltype(x)>::infinity();
+    return (positive && x == inf) || (negative && x == -inf);
+  });
+}
 
 Status OnnxWhere(const OpContext& c) {
   const TensorView &cond = c.inputs[0], &a = c.inputs[1], &b = c.inputs[2], &y = c.outputs[0];

@@ -274,6 +274,33 @@ Status OnnxRMSNormalization(const OpContext& c) {
   return OkStatus();
 }
 
+// 1 at the first largest element along the axis, 0 elsewhere.
+Status OnnxHardmax(const OpContext& c) {
+  const TensorView& x = c.inputs[0];
+  int axis;
+  SLIPWAY_RETURN_IF_ERROR(NormalizeAxis(c.attributes->Int("axis", -1), x.dims.rank(), &axis));
+  if (x.count() == 0) return OkStatus();
+  const int64_t n = x.dims[static_cast<size_t>(axis)],
+                inner = x.dims.count(axis + 1, x.dims.rank());
+  auto run = [&]<typename T>() {
+    For(c, x.count() / n, 64, [&](int64_t begin, int64_t end) {
+      for (int64_t r = begin; r < end; ++r) {
+        const int64_t base = r / inner * n * inner + r % inner;
+        const T* px = x.as<const T>() + base;
+        T* py = c.outputs[0].as<T>() + base;
+        int64_t best = 0;
+        for (int64_t i = 1; i < n; ++i) {
+          if (static_cast<Compute<T>>(px[i * inner]) > static_cast<Compute<T>>(px[best * inner]))
+            best = i;
+        }
+        for (int64_t i = 0; i < n; ++i) py[i * inner] = static_cast<T>(i == best ? 1.0f : 0.0f);
+      }
+    });
+  };
+  if (!DispatchFloat(x.dtype, run)) return NoKernel(x.dtype);
+  return OkStatus();
+}
+
 Status OnnxLRN(const OpContext& c) {
   const TensorView& x = c.inputs[0];
   if (x.dims.rank() < 2)

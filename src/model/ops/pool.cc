@@ -104,6 +104,25 @@ void AveragePool(const OpContext& c, const Window& w, bool include_pad) {
   });
 }
 
+// (sum of |x|^p) ^ (1 / p) over the window, in float64.
+template <typename T>
+void LpPool(const OpContext& c, const Window& w, double p) {
+  const TensorView &x = c.inputs[0], &y = c.outputs[0];
+  ForOutputs(c, w, x.dims[0] * x.dims[1], [&](int64_t plane, const int64_t(&o)[3], int64_t at) {
+    const T* px = x.as<const T>() + plane * w.InCount();
+    double sum = 0;
+    ForTaps(w, o, [&](int64_t i) {
+      const double v = std::fabs(static_cast<double>(static_cast<Compute<T>>(px[i])));
+      sum += p == 1 ? v : p == 2 ? v * v : std::pow(v, p);
+    });
+    y.as<T>()[at] = static_cast<T>(p == 1 ? sum : p == 2 ? std::sqrt(sum) : std::pow(sum, 1 / p));
+  });
+}
+
+Status CheckP(int64_t p) {
+  return p > 0 ? OkStatus() : InvalidArgument("p must be positive, is " + std::to_string(p));
+}
+
 template <typename T>
 void GlobalPool(const OpContext& c, bool max) {
   using C = Compute<T>;
@@ -151,6 +170,40 @@ Status OnnxAveragePool(const OpContext& c) {
   const bool include_pad = c.attributes->Int("count_include_pad", 0) != 0;
   if (!DispatchFloat(x.dtype, [&]<typename T>() { AveragePool<T>(c, w, include_pad); }))
     return NoKernel(x.dtype);
+  return OkStatus();
+}
+
+Status OnnxLpPool(const OpContext& c) {
+  const TensorView& x = c.inputs[0];
+  const int64_t p = c.attributes->Int("p", 2);
+  SLIPWAY_RETURN_IF_ERROR(CheckP(p));
+  if (c.outputs[0].count() == 0) return OkStatus();
+  SLIPWAY_ASSIGN_OR_RETURN(const Window w, ResolveWindow(*c.attributes, x.dims, c.outputs[0].dims));
+  if (!DispatchFloat(x.dtype, [&]<typename T>() { LpPool<T>(c, w, static_cast<double>(p)); }))
+    return NoKernel(x.dtype);
+  return OkStatus();
+}
+
+Status OnnxGlobalLpPool(const OpContext& c) {
+  const TensorView& x = c.inputs[0];
+  const int64_t power = c.attributes->Int("p", 2);
+  SLIPWAY_RETURN_IF_ERROR(CheckP(power));
+  if (x.dims.rank() < 2)
+    return InvalidArgument("expects X of rank 2 or more, got " + x.dims.ToString());
+  const double p = static_cast<double>(power);
+  const int64_t planes = x.dims[0] * x.dims[1], n = x.dims.count(2, x.dims.rank());
+  auto run = [&]<typename T>() {
+    For(c, planes, 16, [&](int64_t begin, int64_t end) {
+      for (int64_t at = begin; at < end; ++at) {
+        const T* px = x.as<const T>() + at * n;
+        double sum = 0;
+        for (int64_t i = 0; i < n; ++i)
+          sum += std::pow(std::fabs(static_cast<double>(static_cast<Compute<T>>(px[i]))), p);
+        c.outputs[0].as<T>()[at] = static_cast<T>(std::pow(sum, 1 / p));
+      }
+    });
+  };
+  if (!DispatchFloat(x.dtype, run)) return NoKernel(x.dtype);
   return OkStatus();
 }
 

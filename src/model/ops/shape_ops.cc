@@ -1,5 +1,5 @@
 // Operators that make tensors out of shapes and scalars, and ordered ones: Shape, Size,
-// ConstantOfShape, Range, Trilu, CumSum, TopK, OneHot.
+// ConstantOfShape, Range, Trilu, CumSum, CumProd, TopK, OneHot.
 
 #include <algorithm>
 #include <cmath>
@@ -189,6 +189,36 @@ Status OnnxCumSum(const OpContext& c) {
         if (!exclusive) sum += v;
         y.as<T>()[at] = static_cast<T>(sum);
         if (exclusive) sum += v;
+      }
+    }
+  };
+  const DType t = x.dtype;
+  if (!DispatchFloat(t, run) && !Dispatch<int32_t, int64_t, uint32_t, uint64_t>(t, run))
+    return NoKernel(t);
+  return OkStatus();
+}
+
+Status OnnxCumProd(const OpContext& c) {
+  const TensorView &x = c.inputs[0], &y = c.outputs[0];
+  SLIPWAY_RETURN_IF_ERROR(CheckIndexType(c.inputs[1], "axis"));
+  if (c.inputs[1].count() != 1) return InvalidArgument("axis must be one integer");
+  int axis;
+  SLIPWAY_RETURN_IF_ERROR(NormalizeAxis(IndexAt(c.inputs[1], 0), x.dims.rank(), &axis));
+  const bool exclusive = c.attributes->Int("exclusive", 0) != 0,
+             reverse = c.attributes->Int("reverse", 0) != 0;
+  if (x.count() == 0) return OkStatus();
+  const Lines lines(x.dims, axis);
+  auto run = [&]<typename T>() {
+    using Product = std::conditional_t<kIsFloat<T>, double, uint64_t>;  // integers wrap
+    for (int64_t l = 0; l < lines.count; ++l) {
+      const int64_t base = lines.Base(l);
+      Product product = 1;
+      for (int64_t i = 0; i < lines.n; ++i) {
+        const int64_t at = base + (reverse ? lines.n - 1 - i : i) * lines.inner;
+        const Product v = static_cast<Product>(static_cast<Compute<T>>(x.as<const T>()[at]));
+        if (!exclusive) product *= v;
+        y.as<T>()[at] = static_cast<T>(product);
+        if (exclusive) product *= v;
       }
     }
   };

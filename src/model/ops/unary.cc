@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "model/ops/activation.h"
 #include "model/ops/broadcast.h"
@@ -166,6 +167,51 @@ Status OnnxSin(const OpContext& c) {
 }
 Status OnnxCos(const OpContext& c) {
   return MapFloat(c, [](auto x) { return std::cos(x); });
+}
+
+Status OnnxTan(const OpContext& c) {
+  return MapFloat(c, [](auto x) { return std::tan(x); });
+}
+Status OnnxAcos(const OpContext& c) {
+  return MapFloat(c, [](auto x) { return std::acos(x); });
+}
+Status OnnxAsin(const OpContext& c) {
+  return MapFloat(c, [](auto x) { return std::asin(x); });
+}
+Status OnnxAtan(const OpContext& c) {
+  return MapFloat(c, [](auto x) { return std::atan(x); });
+}
+Status OnnxCosh(const OpContext& c) {
+  return MapFloat(c, [](auto x) { return std::cosh(x); });
+}
+Status OnnxSinh(const OpContext& c) {
+  return MapFloat(c, [](auto x) { return std::sinh(x); });
+}
+Status OnnxAcosh(const OpContext& c) {
+  return MapFloat(c, [](auto x) { return std::acosh(x); });
+}
+Status OnnxAsinh(const OpContext& c) {
+  return MapFloat(c, [](auto x) { return std::asinh(x); });
+}
+Status OnnxAtanh(const OpContext& c) {
+  return MapFloat(c, [](auto x) { return std::atanh(x); });
+}
+
+// Integers go through float64 and are cut towards zero.
+Status OnnxShrink(const OpContext& c) {
+  const double bias = static_cast<double>(c.attributes->Float("bias", 0));
+  const double lambda = static_cast<double>(c.attributes->Float("lambd", 0.5f));
+  return MapNumber(c, [=](auto x) -> decltype(x) {
+    const double v = static_cast<double>(x);
+    const double y = v < -lambda ? v + bias : v > lambda ? v - bias : 0;
+    if constexpr (std::is_integral_v<decltype(x)>) {
+      constexpr double low = static_cast<double>(std::numeric_limits<decltype(x)>::min());
+      constexpr double high = static_cast<double>(std::numeric_limits<decltype(x)>::max());
+      if (!(y > low)) return std::numeric_limits<decltype(x)>::min();
+      if (!(y < high)) return std::numeric_limits<decltype(x)>::max();
+    }
+    return static_cast<decltype(x)>(y);
+  });
 }
 
 Status OnnxNot(const OpContext& c) {

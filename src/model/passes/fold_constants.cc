@@ -23,6 +23,7 @@ bool MayFold(const Node* node) {
   // Dequantized weights are what the quantization lowering looks for; fold-dequantize takes what it
   // leaves.
   if (node->IsSlipway("Dequantize")) return false;
+  if (ir::IsRandom(*node)) return false;
   for (const Value* v : node->inputs()) {
     if (v && !v->is_constant()) return false;
   }

@@ -1,6 +1,7 @@
 #include <unordered_map>
 
 #include "base/hash.h"
+#include "model/ir/schema.h"
 #include "model/passes/pass.h"
 #include "model/passes/rewrite.h"
 
@@ -71,7 +72,7 @@ Result<int> MergeCommon(ir::Graph& graph, const PassOptions&) {
   int changes = MergeConstants(graph);
   std::unordered_map<uint64_t, std::vector<Node*>> seen;
   for (Node* node : graph.NodeList()) {
-    if (!node->schema() || !node->subgraphs.empty()) continue;
+    if (!node->schema() || !node->subgraphs.empty() || ir::IsRandom(*node)) continue;
     std::vector<Node*>& bucket = seen[KeyOf(node)];
     Node* same = nullptr;
     for (Node* other : bucket) {

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -13,6 +14,7 @@
 #include "model/frontends/onnx/import.h"
 #include "model/frontends/onnx/test_case.h"
 #include "model/interp/interpreter.h"
+#include "model/ir/schema.h"
 
 namespace slipway::onnx {
 namespace {
@@ -20,14 +22,22 @@ namespace {
 namespace fs = std::filesystem;
 using ir::Tensor;
 
+// Another folder of cases can be tried by naming it in SLIPWAY_CONFORMANCE_DATA.
 constexpr char kData[] = "/usr/share/libonnx-testdata/data";
 
-// Runs `graph` on the case's data; "" when all outputs agree.
+// Runs `graph` on the case's data; "" when all outputs agree. Random numbers agree in type and
+// extent.
 Result<std::string> RunAndCompare(const ir::Graph& graph, const TestCase& c) {
+  const bool random = std::any_of(graph.nodes().begin(), graph.nodes().end(),
+                                  [](const auto& n) { return ir::DrawsRandom(*n); });
   for (const auto& data : c.data) {
     SLIPWAY_ASSIGN_OR_RETURN(std::vector<Tensor> got, interp::Evaluate(graph, data.inputs));
     if (got.size() != data.outputs.size()) return std::string("the number of outputs differs");
     for (size_t i = 0; i < got.size(); ++i) {
+      if (random && got[i].dtype() == data.outputs[i].dtype() &&
+          got[i].dims() == data.outputs[i].dims()) {
+        continue;
+      }
       if (std::string d = CompareTensors(got[i], data.outputs[i]); !d.empty())
         return "output " + std::to_string(i) + ": " + d;
     }
@@ -44,7 +54,8 @@ bool DataIsWrong(const std::string& name) {
 }
 
 TEST(Conformance, OnnxBackendCases) {
-  const auto folders = FindTestCases(kData);
+  const char* other = std::getenv("SLIPWAY_CONFORMANCE_DATA");
+  const auto folders = FindTestCases(other ? other : kData);
   if (folders.empty()) GTEST_SKIP() << "libonnx-testdata is not installed";
   int passed = 0, unsupported = 0;
   std::vector<std::string> failed;
@@ -77,7 +88,7 @@ TEST(Conformance, OnnxBackendCases) {
       continue;
     }
     ++passed;
-    for (int opset : {11, 13, 17, 21, 25}) {
+    for (int opset : {11, 13, 17, 21, 26}) {
       auto bytes = ExportOnnxBytes(*c->graph, {.opset = opset});
       if (!bytes.ok()) {
         if (bytes.status().code() != StatusCode::kUnsupported)
@@ -105,8 +116,8 @@ TEST(Conformance, OnnxBackendCases) {
   printf("\n");
   for (const std::string& f : failed) printf("  failed %s\n", f.c_str());
   // What is reached must not be lost.
-  constexpr int kFloor = 778;
-  EXPECT_GE(passed, kFloor);
+  constexpr int kFloor = 998;
+  EXPECT_GE(passed, other ? 1 : kFloor);
   EXPECT_TRUE(failed.empty());
 }
 

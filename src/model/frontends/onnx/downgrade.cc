@@ -88,6 +88,8 @@ Status CheckAttributes(const Node& n, int opset, OutNode* out) {
     const auto mode = n.attributes.String("mode", "linear");
     if (mode == "linear" || mode == "cubic") out->attributes.Set("mode", "bi" + std::string(mode));
   }
+  if (n.Is("Attention") && opset < 24 && n.input(6))
+    return Needs(n, "input nonpad_kv_seqlen", 24);
   if (n.Is("Pad") && opset < 19 && n.attributes.String("mode", "") == "wrap")
     return Needs(n, "mode wrap", 19);
   return OkStatus();
@@ -149,6 +151,22 @@ void Resize(OutNode* out) {
   }
 }
 
+// Up to opset 19 the axis is an attribute that counts from the front.
+Status Dft(const Node& n, OutNode* out) {
+  int64_t axis = -2;
+  if (n.input(2)) {
+    const Tensor* t = n.constant_input(2);
+    if (!t || t->count() != 1) return Needs(n, "a computed axis", 20);
+    axis = t->ToInts()[0];
+  }
+  const auto& shape = n.input(0)->type().shape;
+  if (axis < 0 && !shape) return Needs(n, "an input of unknown rank", 20);
+  if (axis < 0) axis += static_cast<int64_t>(shape->size());
+  out->attributes.Set("axis", axis);
+  if (out->inputs.size() > 2) out->inputs.resize(2);
+  return OkStatus();
+}
+
 }  // namespace
 
 Result<OutNode> Downgrade(const Node& n, int opset) {
@@ -188,7 +206,10 @@ Result<OutNode> Downgrade(const Node& n, int opset) {
   } else if (op == "Resize") {
     if (opset < 13) Resize(&out);
   } else if (op == "Dropout") {
+    if (opset < 12 && n.input(2)) return Needs(n, "a computed training_mode", 12);
     if (opset < 12) out.inputs.resize(1);
+  } else if (op == "DFT") {
+    if (opset < 20) status = Dft(n, &out);
   } else if ((op == "Softmax" || op == "LogSoftmax" || op == "Hardmax") && opset < 13) {
     out.attributes.Set("axis", n.attributes.Int("axis", -1));  // the default was another
   }

@@ -240,6 +240,12 @@ Status Trilu(Graph* g, Node* n, int) {
 
 // Opset 23, https://onnx.ai/onnx/operators/onnx__Attention.html
 Status Attention(Graph* g, Node* n, int) {
+  for (size_t i = 1; i < 7; ++i) {
+    if (i < 4 ? n->output(i) != nullptr : n->input(i) != nullptr) {
+      return Unsupported(n->Describe() +
+                         ": cached keys and further outputs need opset 23; export that");
+    }
+  }
   const auto rank = Rank(n->input(0));
   if (!rank || (*rank != 3 && *rank != 4)) return NeedsRank(*n);
   const auto& q_shape = *n->input(0)->type().shape;

@@ -87,7 +87,7 @@ TEST(Export, KeepsAPlainGraph) {
   ASSERT_TRUE(g.ok()) << g.status().ToString();
   (*g)->metadata["metadata.key"] = "value";
   (*g)->metadata["doc"] = "about";
-  for (int opset : {11, 12, 13, 17, 18, 21, 25}) {
+  for (int opset : {11, 12, 13, 17, 18, 21, 25, 26}) {
     auto back = RoundTrip(**g, opset);
     ASSERT_TRUE(back.ok()) << opset << ": " << back.status().ToString();
     EXPECT_EQ(Difference(**g, **back), "") << opset;
@@ -98,7 +98,7 @@ TEST(Export, KeepsAPlainGraph) {
     EXPECT_EQ((*back)->inputs()[0]->type().ToString(), "float32[N, 3, 8, 8]");
   }
   EXPECT_EQ(RoundTrip(**g, 10).status().code(), StatusCode::kInvalidArgument);
-  EXPECT_EQ(RoundTrip(**g, 26).status().code(), StatusCode::kInvalidArgument);
+  EXPECT_EQ(RoundTrip(**g, 27).status().code(), StatusCode::kInvalidArgument);
 }
 
 TEST(Export, AxesGoBackIntoAttributes) {

@@ -12,6 +12,7 @@
 
 #include "base/status.h"
 #include "model/ir/graph.h"
+#include "model/ir/opset.h"
 
 namespace slipway::onnx {
 
@@ -33,9 +34,7 @@ struct OldNode {
   void SetResult(size_t i, ir::Value* value);
 };
 
-// The IR promises opset 7 (ir::kOldestImportOpset); 6 differs only in how it broadcasts and in a
-// few flags.
-inline constexpr int kOldestOpset = 6;
+inline constexpr int kOldestOpset = ir::kOldestImportOpset;
 
 class Upgrader {
  public:

@@ -523,6 +523,61 @@ Status CheckCompress(const Operands& o) {
   return OkStatus();
 }
 
+
+// The kernels of the following compare all extents themselves; what remains are the element types that they take for granted.
+Status CheckOutputTypes(const Operands& o) {
+  for (const TensorView& y : o.out) {
+    SLIPWAY_CHECK_FIT(!y.present() || y.dtype == o.x().dtype, "an output", y, "input 0", o.x());
+  }
+  return OkStatus();
+}
+Status CheckAffineGrid(const Operands& o) { return CheckOutputTypes(o); }
+Status CheckCenterCropPad(const Operands& o) { return CheckOutputTypes(o); }
+Status CheckCol2Im(const Operands& o) { return CheckOutputTypes(o); }
+Status CheckDFT(const Operands& o) { return CheckOutputTypes(o); }
+Status CheckDeformConv(const Operands& o) { return CheckOutputTypes(o); }
+Status CheckDet(const Operands& o) { return CheckOutputTypes(o); }
+Status CheckEinsum(const Operands& o) { return CheckOutputTypes(o); }
+Status CheckGridSample(const Operands& o) { return CheckOutputTypes(o); }
+Status CheckMaxRoiPool(const Operands& o) { return CheckOutputTypes(o); }
+Status CheckMaxUnpool(const Operands& o) { return CheckOutputTypes(o); }
+Status CheckRecurrent(const Operands& o) { return CheckOutputTypes(o); }
+Status CheckRoiAlign(const Operands& o) { return CheckOutputTypes(o); }
+Status CheckSTFT(const Operands& o) { return CheckOutputTypes(o); }
+
+// These write by the output's own type and extent, or compare both with what they find.
+Status CheckNonMaxSuppression(const Operands&) { return OkStatus(); }
+Status CheckUnique(const Operands&) { return OkStatus(); }
+Status CheckBitCast(const Operands&) { return OkStatus(); }
+Status CheckCosineWindow(const Operands&) { return OkStatus(); }
+Status CheckEyeLike(const Operands&) { return OkStatus(); }
+Status CheckMelWeightMatrix(const Operands&) { return OkStatus(); }
+Status CheckTfIdfVectorizer(const Operands&) { return OkStatus(); }
+
+Status CheckRandom(const Operands& o) {
+  if (o.op == "Bernoulli") SLIPWAY_CHECK_FIT(SameDims(o.x(), o.y()), "output", o.y(), "input", o.x());
+  return OkStatus();
+}
+
+Status CheckPredicate(const Operands& o) {
+  SLIPWAY_CHECK_FIT(o.y().dtype == DType::kBool && SameDims(o.x(), o.y()), "output", o.y(), "input", o.x());
+  return OkStatus();
+}
+
+Status CheckRotaryEmbedding(const Operands& o) {
+  SLIPWAY_CHECK_FIT(Same(o.x(), o.y()), "output", o.y(), "X", o.x());
+  return OkStatus();
+}
+
+Status CheckLoss(const Operands& o) {
+  const int64_t count = o.attributes.String("reduction", "mean") == "none" ? o.in[1].count() : 1;
+  SLIPWAY_CHECK_FIT(o.y().count() == count, "output", o.y(), "the target", o.in[1]);
+  if (o.out.size() > 1 && o.out[1].present()) {
+    SLIPWAY_CHECK_FIT(Same(o.out[1], o.x()), "log_prob", o.out[1], "scores", o.x());
+  }
+  return CheckOutputTypes(o);
+}
+
 struct Entry {
   const char* domain;
   const char* op;

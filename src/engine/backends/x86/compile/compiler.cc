@@ -155,6 +155,7 @@ class X86Compiler final : public OpBackend {
 
   Status Supports(const ir::Node& node, const Target& target) const override {
     if (!FindRow(node)) return Unsupported("no " + node.FullOp());
+    if (node.Is("Dropout") && node.input(2)) return Unsupported("Dropout with a training mode");
     if (target.arch != "x86_64" || target.arch != ThisCpu().arch)
       return Unsupported("the x86 backend compiles on and for x86-64 only");
     for (const auto* list : {&node.inputs(), &node.outputs()}) {
