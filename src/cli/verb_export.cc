@@ -4,6 +4,7 @@
 #include "cli/cli.h"
 #include "deploy/export_model.h"
 #include "deploy/model_io.h"
+#include "model/ir/opset.h"
 #include "model/passes/pass.h"
 
 namespace slipway::cli {
