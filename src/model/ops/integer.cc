@@ -214,7 +214,7 @@ Status OnnxDynamicQuantizeLinear(const OpContext& c) {
   }
   const float scale = high == low ? 1.0f : (high - low) / 255.0f;
   const float middle = std::nearbyint(0.0f - low / scale);
-  const auto zero = static_cast<uint8_t>(middle < 0 ? 0 : middle > 255 ? 255 : middle);
+  const auto zero = static_cast<uint8_t>(!(middle > 0) ? 0 : middle > 255 ? 255 : middle);
   if (c.outputs[0].present()) {
     uint8_t* y = c.outputs[0].as<uint8_t>();
     For(c, x.count(), kElementGrain, [&](int64_t begin, int64_t end) {

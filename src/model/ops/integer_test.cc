@@ -1,5 +1,6 @@
 // Bitwise operators, shifts, and exact products of 8-bit codes; against long-hand loops.
 
+#include <limits>
 #include <random>
 
 #include "model/ops/ops_test_util.h"
@@ -104,6 +105,10 @@ TEST(Integer, DynamicQuantizeLinear) {
   ASSERT_TRUE(Call("DynamicQuantizeLinear", {F({3}, {0, 0, 0})}, out).ok());
   EXPECT_EQ(out[0].As<uint8_t>(), (std::vector<uint8_t>{0, 0, 0}));
   EXPECT_EQ(out[1].As<float>()[0], 1);
+  // Infinities give codes, whatever they mean.
+  const float huge = std::numeric_limits<float>::infinity();
+  EXPECT_TRUE(Call("DynamicQuantizeLinear", {F({3}, {-huge, 1, huge})}, out).ok());
+  EXPECT_EQ(out[2].As<uint8_t>()[0], 0);
 }
 
 TEST(SubByte, TransposeAndPad) {

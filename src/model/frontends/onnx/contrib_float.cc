@@ -5,6 +5,7 @@
 
 #include "model/frontends/onnx/contrib.h"
 #include "model/frontends/onnx/tensor_proto.h"
+#include "model/ir/schema.h"
 
 namespace slipway::onnx {
 namespace {
@@ -223,6 +224,16 @@ Status ExpandDims(OldNode& n, Upgrader& u) {
   return Become(n, "Unsqueeze", {n.input(0), axes});
 }
 
+// Of a vector, in the order of first occurrence: elements, where each came from, counts.
+Status Unique(OldNode& n, Upgrader& u) {
+  SLIPWAY_RETURN_IF_ERROR(NeedInputs(n, 1));
+  if (!ir::FindOp("", "Unique")) return Unsupported(n.Describe() + " is not supported");
+  auto out = u.EmitMany(n, "Unique", {n.input(0)}, 4, {{"sorted", int64_t{0}}});
+  n.SetResult(1, out[2]);
+  n.SetResult(2, out[3]);
+  return Become(n, "Identity", {out[0]});
+}
+
 // Operators that mean what those of the default domain mean.
 Status SameAsDefault(OldNode& n, Upgrader&) {
   n.domain.clear();
@@ -251,6 +262,7 @@ constexpr ContribRow kRows[] = {
     {"SkipSimplifiedLayerNormalization", SkipLayerNorm},
     {"TransposeMatMul", FusedMatMul},
     {"Trilu", SameAsDefault},
+    {"Unique", Unique},
 };
 
 }  // namespace

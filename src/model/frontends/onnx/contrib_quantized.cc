@@ -272,8 +272,8 @@ Status GatherBlockQuantized(OldNode& n, Upgrader& u) {
   if (blocks < 1 || scales->dims().rank() != packed->dims().rank() ||
       scales->count() != rows * blocks || scales->dims().back() != blocks) {
     return InvalidArgument(n.Describe() + ": scales " + scales->dims().ToString() +
-                           " do not fit the table " + packed->dims().ToString() +
-                           " in blocks of " + std::to_string(block));
+                           " do not fit the table " + packed->dims().ToString() + " in blocks of " +
+                           std::to_string(block));
   }
   SLIPWAY_ASSIGN_OR_RETURN(Tensor codes,
                            UnpackRows(n, *packed, rows, columns, bytes, static_cast<int>(bits)));
@@ -287,12 +287,12 @@ Status GatherBlockQuantized(OldNode& n, Upgrader& u) {
   }
   Dims wide = packed->dims();
   wide[static_cast<size_t>(last)] = columns;
-  Value* table = u.Emit(
-      n, "Dequantize",
-      {u.Constant(n, "codes", codes.Reshaped(wide)), n.input(2),
-       u.Constant(n, "zeros", zeros.Reshaped(scales->dims()))},
-      {{"axis", int64_t{-1}}, {"bits", bits}, {"group", block}, {"signed", int64_t{0}}},
-      ir::kSlipwayDomain);
+  Value* table =
+      u.Emit(n, "Dequantize",
+             {u.Constant(n, "codes", codes.Reshaped(wide)), n.input(2),
+              u.Constant(n, "zeros", zeros.Reshaped(scales->dims()))},
+             {{"axis", int64_t{-1}}, {"bits", bits}, {"group", block}, {"signed", int64_t{0}}},
+             ir::kSlipwayDomain);
   return Become(n, "Gather", {table, n.input(1)}, {{"axis", n.attributes.Int("gather_axis", 0)}});
 }
 

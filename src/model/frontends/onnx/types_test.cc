@@ -116,6 +116,20 @@ TEST(Types, OutputTypeAndPrecision) {
   Expect(i, {Tensor::Vector<int32_t>({6, 700})}, DType::kUInt8, {2, 175}, 13);
 }
 
+// CastLike takes its type from what the other operand will be.
+TEST(Types, CastLikeOfOperatorsWithATypeOfTheirOwn) {
+  TestModel m(19);
+  m.Input("x", {"3"}).Output("y");
+  m.Node("NonZero", {"x"}, {"where"}).Node("CastLike", {"x", "where"}, {"y"});
+  auto graph = m.Import();
+  ASSERT_TRUE(graph.ok()) << graph.status().ToString();
+  const std::vector<Tensor> inputs{Floats({1.5f, 0, -2})};
+  auto out = interp::Evaluate(**graph, inputs);
+  ASSERT_TRUE(out.ok()) << out.status().ToString();
+  EXPECT_EQ((*out)[0].dtype(), DType::kInt64);
+  EXPECT_EQ((*out)[0].ToInts(), (std::vector<int64_t>{1, 0, -2}));
+}
+
 TEST(Types, SmallTypesAsNumbers) {
   EXPECT_EQ(Bytes(DType::kInt4, {3}, {0x8f, 0x07}).ToInts(), (std::vector<int64_t>{-1, -8, 7}));
   EXPECT_EQ(Bytes(DType::kUInt2, {4}, {0b11100100}).ToInts(), (std::vector<int64_t>{0, 1, 2, 3}));

@@ -71,6 +71,9 @@ std::vector<Value*> Upgrader::EmitMany(const OldNode& node, std::string_view op,
   return out;
 }
 
+// Inference costs time on every call: a hostile file must not ask for many.
+constexpr int kMostInferences = 64;
+
 DType Upgrader::TypeOf(const Value* value) const {
   constexpr int kFar = 256;  // bounds the walk on long chains
   for (int step = 0; value && step < kFar; ++step) {
@@ -103,15 +106,27 @@ DType Upgrader::TypeOf(const Value* value) const {
         op == "Xor") {
       return DType::kBool;
     }
-    if ((op == "TopK" || op == "MaxPool") && value->producer_index() == 1) return DType::kInt64;
+    if ((op == "TopK" || op == "MaxPool" || op == "Unique") && value->producer_index() > 0)
+      return DType::kInt64;
+    if (op == "NonZero" || op == "NonMaxSuppression") return DType::kInt64;
+    if (const int64_t type = n->attributes.Int("dtype", 0); type > 0 && type < 256)
+      return static_cast<DType>(type);  // EyeLike, the random operators
     if (op == "Dropout" && value->producer_index() == 1) return DType::kBool;
     value = n->input(op == "Where" ? 1 : op == "OneHot" ? 2 : 0);
   }
   return DType::kUndefined;
 }
 
+DType Upgrader::FindType(const Value* value) {
+  DType type = TypeOf(value);
+  if (value && !IsKnown(type) && inferences_++ < kMostInferences) {
+    (void)ir::InferShapes(*graph_).ok();
+    type = value->dtype();
+  }
+  return type;
+}
+
 int64_t Upgrader::RankOf(const Value* value) {
-  constexpr int kMostInferences = 64;
   if (!value) return -1;
   if (!value->type().shape && inferences_++ < kMostInferences) (void)ir::InferShapes(*graph_).ok();
   return value->type().shape ? static_cast<int64_t>(value->type().shape->size()) : -1;

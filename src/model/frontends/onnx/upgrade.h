@@ -66,6 +66,8 @@ class Upgrader {
                                    ir::Attributes attributes = {}, std::string_view domain = "");
   // The element type as far as it can be told before inference; kUndefined when it cannot.
   DType TypeOf(const ir::Value* value) const;
+  // The same, by inference where the walk does not end in a known type.
+  DType FindType(const ir::Value* value);
   // The rank as far as it can be told now: inference runs when it has to, a limited number of
   // times. -1 when unknown.
   int64_t RankOf(const ir::Value* value);

@@ -60,7 +60,7 @@ Status Cast(OldNode& n, Upgrader&) {
 }
 
 Status CastLike(OldNode& n, Upgrader& u) {
-  const DType to = u.TypeOf(n.input(1));
+  const DType to = u.FindType(n.input(1));
   if (!IsKnown(to)) {
     return Unsupported(
         n.Describe() +

@@ -114,7 +114,7 @@ Status QuantizeLinear(OldNode& n, Upgrader& u) {
   if (const int64_t type = n.attributes.Int("output_dtype", 0); type > 0 && type < 256)
     codes = static_cast<DType>(type);
   if (Value* zero = n.input(2)) {
-    codes = u.TypeOf(zero);
+    codes = u.FindType(zero);
     if (codes == DType::kUndefined) {
       return Unsupported(
           n.Describe() +
@@ -154,7 +154,7 @@ Status QuantizeLinear(OldNode& n, Upgrader& u) {
 }
 
 Status DequantizeLinear(OldNode& n, Upgrader& u) {
-  DType codes = u.TypeOf(n.input(0));
+  DType codes = u.FindType(n.input(0));
   if (codes == DType::kUndefined) codes = u.TypeOf(n.input(2));
   if (codes == DType::kUndefined) {
     return Unsupported(
