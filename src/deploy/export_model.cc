@@ -3,8 +3,10 @@
 #include <filesystem>
 
 #include "base/mapped_file.h"
+#include "model/frontends/caffe/export.h"
 #include "model/frontends/onnx/export.h"
 #include "model/ir/text.h"
+#include "model/passes/pass.h"
 
 namespace slipway::deploy {
 namespace {
@@ -32,11 +34,25 @@ Result<Files> WriteQonnx(const ir::Graph& graph, const ExportRequest& request) {
   return WriteOnnxAs(graph, request, true);
 }
 
+// Passes first: they fold what Caffe has no layers for.
+Result<Files> WriteCaffe(const ir::Graph& graph, const ExportRequest& request) {
+  auto optimised = graph.Clone();
+  passes::PassOptions options;
+  SLIPWAY_ASSIGN_OR_RETURN(options.level, passes::LevelFromName("onnx"));
+  SLIPWAY_RETURN_IF_ERROR(passes::RunPasses(*optimised, options).status());
+  SLIPWAY_ASSIGN_OR_RETURN(caffe::CaffeFiles files, caffe::ExportCaffe(*optimised));
+  const std::string stem = request.output + "/" + request.stem;
+  SLIPWAY_RETURN_IF_ERROR(WriteFile(stem + ".caffemodel", files.caffemodel));
+  SLIPWAY_RETURN_IF_ERROR(WriteFile(stem + ".prototxt", files.prototxt));
+  return Files{stem + ".prototxt", stem + ".caffemodel"};
+}
+
 // One row a format. A folder's files are called request.stem.
 constexpr ExportFormat kFormats[] = {
     {"onnx", "ONNX of the opset in --opset; a .txt file gets the readable form", false, true,
      WriteOnnx},
     {"qonnx", "the same with QONNX's Quant operators", false, true, WriteQonnx},
+    {"caffe", "prototxt and caffemodel", true, false, WriteCaffe},
 };
 
 Status MakeFolder(const std::string& folder) {

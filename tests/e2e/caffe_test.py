@@ -177,6 +177,41 @@ class Caffe(Case):
                     self.assertTrue(any(b[0] < x < b[2] and b[1] < y < b[3] for b in boxes), f"{photo}: no box around {x}, {y}: {done.out}")
                 self.assertGreater(os.path.getsize(self.path("boxes.png")), 1000)
 
+    def test_export_reads_back_here_and_in_opencv(self):
+        random = np.random.default_rng(11)
+        models = [os.path.join(MODELS, "ultraface", "version-RFB-320_simplified.onnx"), os.path.join(MODELS, "ultraface", "RFB-320.prototxt"),
+                  os.path.join(MODELS, "mtcnn", "det2.prototxt")]
+        models += [os.path.join(ROOT, ".cache", "models", n + ".onnx") for n in ("resnet18", "mobilenet_v2", "squeezenet1_1")]
+        tried = 0
+        for model in models:
+            if not os.path.exists(model):
+                continue
+            with self.subTest(os.path.basename(model)):
+                source = self.slipway("inspect", model, "--json").json["inputs"][0]
+                dims = [d if isinstance(d, int) else 1 for d in source["shape"]]
+                x = random.uniform(-1, 1, dims).astype(np.float32)
+                self.slipway("optimize", model, "--shape", source["name"] + "=" + ",".join(map(str, dims)), "-o", self.path("static.onnx"))
+                self.slipway("export", self.path("static.onnx"), "--to", "caffe", "-o", self.path("exported"))
+                np.save(self.path("in.npy"), x)
+                done = self.slipway("run", self.path("static.onnx"), "--input", f"{source['name']}={self.path('in.npy')}", "-o", self.path("want"),
+                                    "--json").json
+                want = {o["name"]: np.load(o["file"]) for o in done["outputs"]}
+                ours, theirs = self.both("exported/static", x, source["name"])
+                self.assertEqual(sorted(ours), sorted(want))
+                for name, value in want.items():
+                    self.close(ours[name], value, f"{model} {name} here")
+                    self.close(theirs[name], value, f"{model} {name} in OpenCV")
+                tried += 1
+        if tried == 0:
+            self.skipTest("no models")
+
+    def test_export_names_what_caffe_lacks(self):
+        model = os.path.join(MODELS, "vit_small_cifar10.onnx")
+        if not os.path.exists(model):
+            self.skipTest("no shared data")
+        self.slipway("optimize", model, "--shape", "input=1,3,32,32", "-o", self.path("vit.onnx"))
+        self.fails("export", self.path("vit.onnx"), "--to", "caffe", "-o", self.path("v"), says="node")
+
 
 if __name__ == "__main__":
     main()
