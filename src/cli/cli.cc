@@ -20,13 +20,14 @@ void Context::Print(const std::string& text, const nlohmann::json& value) const 
 const std::vector<Verb>& Verbs() {
   static const std::vector<Verb> verbs = {
       {"platforms", "what can be targeted; `platforms show NAME` for one", SetupPlatforms},
-      {"inspect", "inputs, outputs, operators, parameters, MACs and support per platform",
+      {"inspect", "layers, parameters, MACs, memory, support per platform; a page with the graph",
        SetupInspect},
+      {"diff", "what differs between two models: structure and weights", SetupDiff},
       {"optimize", "run the graph passes and write the model back as ONNX", SetupOptimize},
       {"quantize",
        "static post-training quantization for a platform's integers, written as ONNX QDQ",
        SetupQuantize},
-      {"export", "write the model as ONNX of another opset", SetupExport},
+      {"export", "write the model as ONNX of another opset, or in another format", SetupExport},
       {"compile", "compile a model for a platform into a .slip package", SetupCompile},
       {"verify", "check a package's hashes and its agreement with the model", SetupVerify},
       {"run", "run a model or package on .npy inputs", SetupRun},
@@ -84,7 +85,15 @@ int Main(int argc, const char* const* argv) {
   } catch (const std::exception& e) {
     status = Internal(e.what());
   }
-  if (!status.ok()) std::cerr << "slipway: " << status.ToString() << "\n";
+  if (!status.ok()) {
+    // A name in a hostile file may be as long as the file.
+    constexpr size_t kLongest = 8000;
+    std::string message = status.ToString();
+    if (message.size() > kLongest)
+      message =
+          message.substr(0, kLongest / 2) + " ... " + message.substr(message.size() - kLongest / 2);
+    std::cerr << "slipway: " << message << "\n";
+  }
   return ExitCode(status);
 }
 

@@ -39,6 +39,7 @@ const std::vector<Verb>& Verbs();
 #define SLIPWAY_VERB(name) Action Setup##name(CLI::App& app)
 SLIPWAY_VERB(Platforms);
 SLIPWAY_VERB(Inspect);
+SLIPWAY_VERB(Diff);
 SLIPWAY_VERB(Optimize);
 SLIPWAY_VERB(Quantize);
 SLIPWAY_VERB(Export);

@@ -32,8 +32,11 @@ Action SetupExport(CLI::App& app) {
   app.add_option("-o,--output", o->output,
                  "the file to write; for formats of several files the folder")
       ->required();
+  app.add_option("--shape", o->shapes, "name=1,3,224,224: fixes a dynamic input");
   return [o](Context& context) -> Status {
-    SLIPWAY_ASSIGN_OR_RETURN(auto graph, deploy::LoadModel(o->model));
+    deploy::ModelOptions model;
+    SLIPWAY_ASSIGN_OR_RETURN(model.input_shapes, ParseShapes(o->shapes));
+    SLIPWAY_ASSIGN_OR_RETURN(auto graph, deploy::LoadModel(o->model, model));
     deploy::ExportRequest request;
     request.output = o->output;
     request.stem = std::filesystem::path(o->model).stem().string();

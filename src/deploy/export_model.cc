@@ -3,6 +3,7 @@
 #include <filesystem>
 
 #include "base/mapped_file.h"
+#include "deploy/export_ncnn.h"
 #include "model/frontends/caffe/export.h"
 #include "model/frontends/onnx/export.h"
 #include "model/ir/text.h"
@@ -47,12 +48,22 @@ Result<Files> WriteCaffe(const ir::Graph& graph, const ExportRequest& request) {
   return Files{stem + ".prototxt", stem + ".caffemodel"};
 }
 
+Result<Files> WriteNcnn(const ir::Graph& graph, const ExportRequest& request) {
+  return ExportNcnnModel(graph, request.output + "/" + request.stem, false);
+}
+
+Result<Files> WriteNcnnHalf(const ir::Graph& graph, const ExportRequest& request) {
+  return ExportNcnnModel(graph, request.output + "/" + request.stem, true);
+}
+
 // One row a format. A folder's files are called request.stem.
 constexpr ExportFormat kFormats[] = {
     {"onnx", "ONNX of the opset in --opset; a .txt file gets the readable form", false, true,
      WriteOnnx},
     {"qonnx", "the same with QONNX's Quant operators", false, true, WriteQonnx},
     {"caffe", "prototxt and caffemodel", true, false, WriteCaffe},
+    {"ncnn", "ncnn's .param and .bin", true, false, WriteNcnn},
+    {"ncnn-fp16", "the same with float16 weights", true, false, WriteNcnnHalf},
 };
 
 Status MakeFolder(const std::string& folder) {

@@ -30,7 +30,7 @@ section{background:var(--card);border:1px solid var(--line);border-radius:10px;p
 .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(190px,1fr));gap:12px;margin:16px 0}
 .tile{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:12px 16px}
 .tile b{display:block;font-size:21px;font-weight:650;font-variant-numeric:tabular-nums;overflow-wrap:anywhere}
-.tile span{color:var(--dim);font-size:12.5px}
+.tile span{color:var(--dim);font-size:12.5px;overflow-wrap:anywhere}
 .scroll{overflow:auto;max-height:640px}
 table{border-collapse:collapse;width:100%;font-size:13.5px;font-variant-numeric:tabular-nums}
 th,td{text-align:left;padding:6px 10px;border-bottom:1px solid var(--line);vertical-align:top}
@@ -67,6 +67,21 @@ svg .front{fill:none;stroke:var(--dim);stroke-width:1.5;stroke-dasharray:4 3}
 svg .strip{fill:var(--grid);fill-opacity:.45;stroke:var(--line)}
 svg .dot{stroke:var(--card);stroke-width:1.5}svg .hollow{fill:var(--card)}
 svg .hit{fill:transparent}svg .bar:hover .hit{fill:var(--grid)}
+.viewer{display:grid;grid-template-columns:minmax(0,1fr) 340px;gap:14px}
+.viewer .drawing{border:1px solid var(--line);border-radius:8px;height:78vh;overflow:hidden;background:var(--bg)}
+.viewer .panel{max-height:78vh;overflow:auto;font-size:13px}
+@media (max-width:900px){.viewer{grid-template-columns:1fr}}
+svg.graph{height:100%;cursor:grab;touch-action:none;outline-offset:-2px}
+svg.graph.drag{cursor:grabbing}
+svg.graph .edge{fill:none;stroke:var(--dim);stroke-opacity:.55;stroke-width:1.4}
+svg.graph .edge.on{stroke:var(--accent);stroke-opacity:1;stroke-width:2.6}
+svg.graph .gnode{cursor:pointer;outline:none}
+svg.graph .gnode rect{fill:var(--card);stroke:var(--node);stroke-width:1.6}
+svg.graph .gnode:hover rect,svg.graph .gnode:focus-visible rect{fill:var(--grid)}
+svg.graph .gnode.on rect{stroke:var(--accent);stroke-width:3.5}
+svg.graph.searched .gnode{opacity:.25}svg.graph.searched .gnode.found{opacity:1}
+svg .gtitle{font-size:12px;font-weight:650}svg .gsub{font-size:10.5px;fill:var(--dim)}
+.panel h3{margin:0 0 8px;overflow-wrap:anywhere}.panel td{padding:4px 8px;overflow-wrap:anywhere}.panel td:first-child{color:var(--dim)}
 ul{margin:0;padding-left:20px}li{overflow-wrap:anywhere}
 @media print{body{background:#fff}section{break-inside:avoid}.scroll{max-height:none}.tools{display:none}}
 )css";
@@ -93,7 +108,7 @@ document.querySelectorAll('table').forEach(function(table){
     th.addEventListener('keydown',function(e){if(e.key==='Enter'||e.key===' '){e.preventDefault();sort()}});
   });
 });
-document.querySelectorAll('.tools').forEach(function(tools){
+document.querySelectorAll('.tools:not(.graphsearch)').forEach(function(tools){
   var box=tools.nextElementSibling,input=tools.querySelector('input'),select=tools.querySelector('select'),
       count=tools.querySelector('.count'),rows=Array.from(box.querySelectorAll('tbody tr'));
   function apply(){
@@ -107,6 +122,60 @@ document.querySelectorAll('.tools').forEach(function(tools){
     count.textContent=shown+' of '+rows.length;
   }
   input.addEventListener('input',apply);if(select)select.addEventListener('change',apply);apply();
+});
+document.querySelectorAll('.viewer').forEach(function(viewer){
+  var svg=viewer.querySelector('svg.graph');if(!svg)return;
+  var vb=svg.viewBox.baseVal,whole={x:vb.x,y:vb.y,width:vb.width,height:vb.height},
+      details=Array.from(viewer.querySelectorAll('[data-detail]')),
+      search=viewer.parentNode.querySelector('.graphsearch input'),count=viewer.parentNode.querySelector('.graphsearch .count'),
+      chosen=null,drag=null;
+  function box(){return svg.getBoundingClientRect()}
+  function start(){
+    var b=box(),scale=Math.min(Math.max(whole.width/b.width,whole.height/b.height),Math.max(1,whole.width/b.width));
+    vb.width=b.width*scale;vb.height=b.height*scale;vb.x=whole.x+(whole.width-vb.width)/2;vb.y=whole.y;
+  }
+  function zoom(f,cx,cy){
+    var b=box(),px=vb.x+(cx-b.left)/b.width*vb.width,py=vb.y+(cy-b.top)/b.height*vb.height,
+        w=Math.min(Math.max(vb.width*f,80),Math.max(whole.width,whole.height)*4);
+    f=w/vb.width;vb.x=px-(px-vb.x)*f;vb.y=py-(py-vb.y)*f;vb.width*=f;vb.height*=f;
+  }
+  svg.addEventListener('wheel',function(e){e.preventDefault();zoom(Math.exp(e.deltaY*.0015),e.clientX,e.clientY)},{passive:false});
+  svg.addEventListener('pointerdown',function(e){drag={x:e.clientX,y:e.clientY,moved:false}});
+  window.addEventListener('pointermove',function(e){
+    if(!drag)return;var b=box(),dx=e.clientX-drag.x,dy=e.clientY-drag.y;
+    if(Math.abs(dx)+Math.abs(dy)>3)drag.moved=true;
+    if(drag.moved){svg.classList.add('drag');vb.x-=dx/b.width*vb.width;vb.y-=dy/b.height*vb.height;drag.x=e.clientX;drag.y=e.clientY}});
+  window.addEventListener('pointerup',function(e){
+    if(drag&&!drag.moved){var g=e.target.closest?e.target.closest('.gnode'):null;if(g)choose(g.getAttribute('data-node'))}
+    drag=null;svg.classList.remove('drag')});
+  svg.addEventListener('keydown',function(e){
+    var b=box(),s=vb.width*.1;
+    if(e.key==='+'||e.key==='=')zoom(.8,b.left+b.width/2,b.top+b.height/2);
+    else if(e.key==='-')zoom(1.25,b.left+b.width/2,b.top+b.height/2);
+    else if(e.key==='ArrowLeft')vb.x-=s;else if(e.key==='ArrowRight')vb.x+=s;
+    else if(e.key==='ArrowUp')vb.y-=s;else if(e.key==='ArrowDown')vb.y+=s;
+    else if(e.key==='0')start();
+    else if(e.key==='Enter'&&e.target.classList.contains('gnode'))choose(e.target.getAttribute('data-node'));
+    else return;
+    e.preventDefault()});
+  function choose(id){
+    chosen=id;
+    svg.querySelectorAll('.gnode').forEach(function(g){g.classList.toggle('on',g.getAttribute('data-node')===id)});
+    svg.querySelectorAll('.edge').forEach(function(p){
+      p.classList.toggle('on',p.getAttribute('data-from')===id||p.getAttribute('data-to')===id)});
+    details.forEach(function(d){d.hidden=d.getAttribute('data-detail')!==id});
+  }
+  function centre(g){var r=g.querySelector('rect'),x=r.x.baseVal.value+r.width.baseVal.value/2,y=r.y.baseVal.value;
+    vb.x=x-vb.width/2;vb.y=y-vb.height/2}
+  if(search)search.addEventListener('input',function(){
+    var words=search.value.toLowerCase().split(/\s+/).filter(Boolean),found=0,first=null;
+    svg.classList.toggle('searched',words.length>0);
+    svg.querySelectorAll('.gnode').forEach(function(g){
+      var text=g.textContent.toLowerCase(),ok=words.length>0&&words.every(function(w){return text.indexOf(w)>=0});
+      g.classList.toggle('found',ok);if(ok){found++;first=first||g}});
+    count.textContent=words.length?found+' found':'';
+    if(first)centre(first)});
+  start();choose(details.length?details[0].getAttribute('data-detail'):'0');
 });
 document.querySelectorAll('.tabs').forEach(function(tabs){
   var buttons=Array.from(tabs.querySelectorAll('button')),panels=[],p=tabs.nextElementSibling;
@@ -175,6 +244,22 @@ void HtmlPage::Subsection(const std::string& text) { body_ += Element("h3", "", 
 void HtmlPage::Paragraph(const std::string& text) { body_ += Element("p", "", text); }
 void HtmlPage::Note(const std::string& text) { body_ += Element("p", "note", text); }
 void HtmlPage::Figure(const std::string& svg) { body_ += "<figure>" + svg + "</figure>\n"; }
+
+void HtmlPage::Viewer(const std::string& graph, const std::vector<HtmlDetail>& details) {
+  body_ +=
+      "<div><div class=\"tools graphsearch\"><input type=\"search\" placeholder=\"Find nodes…\" "
+      "aria-label=\"Find nodes\"><span class=\"count\"></span></div><div class=\"viewer\"><div "
+      "class=\"drawing\">" +
+      graph + "</div><div class=\"panel\">\n";
+  for (size_t i = 0; i < details.size(); ++i) {
+    body_ += "<div data-detail=\"" + std::to_string(i) + "\" hidden>" +
+             Element("h3", "", details[i].title) + "<table><tbody>\n";
+    for (const auto& [key, value] : details[i].rows)
+      body_ += "<tr><td>" + EscapeHtml(key) + "</td><td>" + EscapeHtml(value) + "</td></tr>\n";
+    body_ += "</tbody></table></div>\n";
+  }
+  body_ += "</div></div></div>\n";
+}
 
 void HtmlPage::List(const std::vector<std::string>& items) {
   body_ += "<ul>";

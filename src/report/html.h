@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace slipway::report {
@@ -33,6 +34,12 @@ struct HtmlTable {
   bool sortable = true;
 };
 
+// What the viewer shows beside the graph for one of its nodes.
+struct HtmlDetail {
+  std::string title;
+  std::vector<std::pair<std::string, std::string>> rows;
+};
+
 class HtmlPage {
  public:
   explicit HtmlPage(std::string title) : title_(std::move(title)) {}
@@ -47,6 +54,8 @@ class HtmlPage {
   void Tiles(const std::vector<std::vector<std::string>>& tiles);
   void Table(const HtmlTable& table);
   void Figure(const std::string& svg);  // of svg.h
+  // A graph (of graph_svg.h) to pan, zoom and search; details[i] appears when node i is chosen.
+  void Viewer(const std::string& graph, const std::vector<HtmlDetail>& details);
   // Only the first is shown; buttons choose. Each holds markup made by another page's body().
   void Tabs(const std::vector<std::pair<std::string, std::string>>& tabs);
 

@@ -11,6 +11,9 @@ namespace {
 // A result that is much larger than what it is made of costs more in the package than at run time.
 constexpr int64_t kMaxGrowth = 16;
 constexpr int64_t kSmallBytes = 1 << 20;
+// What one run of the pass may add to the model: many such results add up, and each may be the
+// input of the next.
+constexpr int64_t kMaxAdded = int64_t{256} << 20;
 
 std::vector<Tensor> InputTensors(const Node* node) {
   std::vector<Tensor> tensors;
@@ -31,7 +34,7 @@ bool MayFold(const Node* node) {
                       [](const Value* v) { return v && v->is_output(); });
 }
 
-bool TooLarge(const Node* node, const std::vector<Tensor>& inputs) {
+bool TooLarge(const Node* node, const std::vector<Tensor>& inputs, int64_t* added) {
   int64_t in = 0, out = 0;
   for (const Tensor& t : inputs) in += static_cast<int64_t>(t.bytes().size());
   for (const Value* v : node->outputs()) {
@@ -39,9 +42,13 @@ bool TooLarge(const Node* node, const std::vector<Tensor>& inputs) {
     if (!dims) continue;
     auto bytes = CheckedBytes(v->dtype(), *dims);
     if (!bytes) return true;
-    out += *bytes;
+    out = CheckedAdd(out, *bytes).value_or(INT64_MAX);
   }
-  return out > kSmallBytes && out / kMaxGrowth > in;
+  if (out > kSmallBytes && out / kMaxGrowth > in) return true;
+  const int64_t growth = std::max<int64_t>(out - in, 0);
+  if (growth > kMaxAdded - *added) return true;
+  *added += growth;
+  return false;
 }
 
 // Shape, Size and selections from a Shape whose dimensions are known, though others may not be.
@@ -101,6 +108,7 @@ void Replace(Graph& graph, Node* node, size_t i, Tensor tensor) {
 
 Result<int> FoldConstants(ir::Graph& graph, const PassOptions&) {
   int changes = 0;
+  int64_t added = 0;
   for (Node* node : graph.NodeList()) {
     if (node->domain().empty() && (node->op() == "Shape" || node->op() == "Size" ||
                                    node->op() == "Gather" || node->op() == "Slice")) {
@@ -114,7 +122,7 @@ Result<int> FoldConstants(ir::Graph& graph, const PassOptions&) {
     }
     if (!MayFold(node)) continue;
     std::vector<Tensor> inputs = InputTensors(node);
-    if (TooLarge(node, inputs)) continue;
+    if (TooLarge(node, inputs, &added)) continue;
     auto outputs = EvaluateNode(*node, inputs);
     // A node that cannot be evaluated here stays: whoever runs it reports why.
     if (!outputs.ok()) continue;

@@ -1,3 +1,4 @@
+#include <bit>
 #include <unordered_map>
 
 #include "base/hash.h"
@@ -49,9 +50,23 @@ int MergeConstants(Graph& graph) {
   return merged;
 }
 
+struct ValueHash {
+  uint64_t operator()(int64_t v) const { return static_cast<uint64_t>(v); }
+  uint64_t operator()(float v) const { return std::bit_cast<uint32_t>(v); }
+  uint64_t operator()(const std::string& v) const { return Hash64(v); }
+  template <typename T>
+  uint64_t operator()(const std::vector<T>& values) const {
+    uint64_t h = values.size();
+    for (const T& v : values) h = HashCombine(h, (*this)(v));
+    return h;
+  }
+};
+
 uint64_t KeyOf(const Node* node) {
   uint64_t key = HashCombine(Hash64(node->op()), Hash64(node->domain()));
   for (const Value* v : node->inputs()) key = HashCombine(key, reinterpret_cast<uintptr_t>(v));
+  for (const auto& [name, value] : node->attributes.entries())
+    key = HashCombine(HashCombine(key, Hash64(name)), std::visit(ValueHash{}, value));
   return HashCombine(key, node->outputs().size());
 }
 
@@ -76,7 +91,9 @@ Result<int> MergeCommon(ir::Graph& graph, const PassOptions&) {
     std::vector<Node*>& bucket = seen[KeyOf(node)];
     Node* same = nullptr;
     for (Node* other : bucket) {
-      if (SameNode(node, other)) same = other;
+      if (!SameNode(node, other)) continue;
+      same = other;
+      break;
     }
     bool possible = same != nullptr;
     for (size_t i = 0; same && i < node->outputs().size(); ++i) {
@@ -84,13 +101,16 @@ Result<int> MergeCommon(ir::Graph& graph, const PassOptions&) {
       possible &= !(a && a->is_output() && b->is_output());
     }
     if (!possible) {
-      bucket.push_back(node);
+      if (!same) bucket.push_back(node);  // of equal ones the first stands for all
       continue;
     }
     for (size_t i = 0; i < node->outputs().size(); ++i) {
       if (node->output(i)) ReplaceValue(graph, node->output(i), same->output(i));
     }
-    for (const std::string& s : node->sources) same->sources.push_back(s);
+    constexpr size_t kMostSources = 128;  // as in Fuse
+    for (const std::string& s : node->sources) {
+      if (same->sources.size() < kMostSources) same->sources.push_back(s);
+    }
     graph.RemoveNode(node);
     ++changes;
   }

@@ -267,11 +267,14 @@ Node* Fuse(Graph& graph, Graph::NodeSpec spec, Node* main, const std::vector<Nod
   Value* old = tail->output();
   std::string name = main->name(), value_name = old->name();
   Type type = old->type();
+  // Enough for any report; a node made of a hundred thousand would cost as much each time it grows.
+  constexpr size_t kMostSources = 128;
   std::vector<std::string> sources;
   for (const Node* node : replaced) {
     std::vector<std::string> own = node->sources;
     if (own.empty()) own.push_back(node->name());
     for (const std::string& s : own) {
+      if (sources.size() >= kMostSources) break;
       if (std::find(sources.begin(), sources.end(), s) == sources.end()) sources.push_back(s);
     }
   }
