@@ -153,21 +153,22 @@ Status Attention(Converter& c, const Node& n) {
                 v = Converter::Dimensions(n.input(2));
   const auto& a = n.attributes;
   const bool flat = q.size() == 3;
-  if (q[0] != 1) return Converter::Refuse(n, "ncnn runs one sample at a time: its batch must be 1");
+  const int64_t batch = q[0];  // Swin's windows: heads of all of them are channels side by side
   if (a.Int("is_causal", 0) != 0 || a.Float("softcap", 0) != 0)
     return Converter::Refuse(n, "a causal mask and softcap must be written as nodes");
   const int64_t heads = flat ? a.Int("q_num_heads", 0) : q[1];
   const int64_t kv_heads = flat ? a.Int("kv_num_heads", 0) : k[1];
   if (heads < 1 || heads != kv_heads)
     return Converter::Refuse(n, "ncnn needs as many heads of keys and values as of queries");
-  auto extents = [&](const Extents& d) {  // [heads, length, size]
-    return flat ? Extents{heads, d[1], d[2] / heads} : Extents{d[1], d[2], d[3]};
+  auto extents = [&](const Extents& d) {  // [batch * heads, length, size]
+    return flat ? Extents{batch * heads, d[1], d[2] / heads} : Extents{batch * heads, d[2], d[3]};
   };
   auto take = [&](size_t i, const Extents& d) -> Result<Blob> {
     SLIPWAY_ASSIGN_OR_RETURN(Blob x, c.Get(n.input(i)));
     const Extents want = extents(d);
     if (!flat) return c.As(x, want);
-    SLIPWAY_ASSIGN_OR_RETURN(Blob y, Permute(c, n, x, {want[1], want[0], want[2]}, {1, 0, 2}));
+    SLIPWAY_ASSIGN_OR_RETURN(Blob y,
+                             Permute(c, n, x, {batch, want[1], heads, want[2]}, {0, 2, 1, 3}));
     return c.As(y, want);
   };
   SLIPWAY_ASSIGN_OR_RETURN(Blob query, take(0, q));
@@ -178,27 +179,32 @@ Status Attention(Converter& c, const Node& n) {
       a.Has("scale") ? a.Float("scale", 1) : 1 / std::sqrt(static_cast<float>(size));
   query = c.WithScalar(n, query, 2, scale);
   Blob scores;
-  c.Add("MatMul", n, {query, key}, {heads, query.dims[1], key.dims[1]}, &scores)->params = {
+  c.Add("MatMul", n, {query, key}, {batch * heads, query.dims[1], key.dims[1]}, &scores)->params = {
       {0, int64_t{1}}};
   if (n.input(3)) {
-    const Extents m = Converter::Dimensions(n.input(3));
-    if (n.input(3)->dtype() != DType::kFloat32 || m.size() > 4 || m.size() < 2 ||
-        (m.size() == 4 && m[0] != 1)) {
-      return Converter::Refuse(n, "ncnn adds a float mask of one sample only");
+    Extents mask = Converter::Dimensions(n.input(3));
+    Extents whole = {batch, heads, query.dims[1], key.dims[1]};
+    bool fits = n.input(3)->dtype() == DType::kFloat32 && mask.size() <= 4;
+    if (fits) mask.insert(mask.begin(), 4 - mask.size(), 1);
+    for (size_t i = 0; fits && i < 4; ++i) fits = mask[i] == 1 || mask[i] == whole[i];
+    if (!fits || mask[3] != whole[3])
+      return Converter::Refuse(n, "ncnn adds a float mask over all keys only");
+    if (batch == 1) {
+      mask.erase(mask.begin());
+      whole.erase(whole.begin());
     }
-    Extents want(m.end() - std::min<std::ptrdiff_t>(3, static_cast<std::ptrdiff_t>(m.size())),
-                 m.end());
-    want.insert(want.begin(), 3 - want.size(), 1);
-    SLIPWAY_ASSIGN_OR_RETURN(Blob mask, c.Get(n.input(3), want));
-    const Blob plain = scores;
-    c.Add("BinaryOp", n, {plain, mask}, plain.dims, &scores)->params = {{0, int64_t{0}}};
+    SLIPWAY_ASSIGN_OR_RETURN(Blob added, c.Get(n.input(3), mask));
+    const Blob plain = c.As(scores, whole);
+    c.Add("BinaryOp", n, {plain, added}, whole, &scores)->params = {{0, int64_t{0}}};
+    scores = c.As(scores, {batch * heads, query.dims[1], key.dims[1]});
   }
   Blob weights, y;
   c.Add("Softmax", n, {scores}, scores.dims, &weights)->params = {{0, int64_t{2}}, {1, int64_t{1}}};
-  const Extents out = {heads, query.dims[1], value.dims[2]};
+  const Extents out = {batch * heads, query.dims[1], value.dims[2]};
   c.Add("MatMul", n, {weights, value}, out, &y)->params = {{0, int64_t{0}}};
   if (flat) {
-    SLIPWAY_ASSIGN_OR_RETURN(y, Permute(c, n, y, out, {1, 0, 2}));
+    SLIPWAY_ASSIGN_OR_RETURN(
+        y, Permute(c, n, y, {batch, heads, query.dims[1], value.dims[2]}, {0, 2, 1, 3}));
   }
   c.Set(n.output(), y);
   return OkStatus();
