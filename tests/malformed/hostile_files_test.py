@@ -344,7 +344,7 @@ class Hostile(unittest.TestCase):
         self.large([node("Identity", [names[i]], [names[i + 1]]) for i in range(count)], [names[-1]])
 
     def test_wide_fan(self):
-        count = 100000
+        count = 30000
         different = [node("LeakyRelu", ["x"], [f"v{i}"], [float_attribute("alpha", i / count)]) for i in range(count)]
         together = node("Sum", [f"v{i}" for i in range(count)], ["y"])
         self.large(different + [together], ["y"])
