@@ -532,22 +532,7 @@ constexpr Row kRows[] = {
 
 }  // namespace
 
-namespace {
-
-// Some readers take no constant through an Identity (OpenCV); exporters write them for shared
-// weights.
-void SkipConstantIdentities(Graph* graph) {
-  for (Node* n : graph->NodeList()) {
-    if (!n->Is("Identity") || !n->constant_input(0) || !n->output() || n->output()->is_output())
-      continue;
-    graph->ReplaceAllUses(n->output(), n->input(0));
-  }
-}
-
-}  // namespace
-
 Status ExpandForOpset(Graph* graph, int opset) {
-  SkipConstantIdentities(graph);
   SLIPWAY_RETURN_IF_ERROR(ExpandQuantization(graph, opset));
   // Two rounds: a fused operator's activation may itself have to be expanded.
   for (int round = 0; round < 2; ++round) {
