@@ -5,6 +5,7 @@
 #include <unordered_set>
 
 #include "model/ir/infer_util.h"
+#include "model/ir/inferer.h"
 #include "model/ops/kernel.h"
 
 namespace slipway::ir {
@@ -379,6 +380,34 @@ Status CheckInput(const Value& v) {
   return OkStatus();
 }
 
+// Infers the types of a node's outputs in the session and writes them to its values.
+Status InferOutputs(const Node& node, Session& session, bool forget_declared) {
+  Context context(node, session);
+  for (size_t i = 0; i < node.inputs().size(); ++i) {
+    const Value* v = node.inputs()[i];
+    if (!v) continue;
+    Type t = v->type();
+    session.Resolve(t);
+    auto e = session.elements.find(v);
+    context.SetInput(i, std::move(t), v->constant(),
+                     e == session.elements.end() ? nullptr : &e->second);
+  }
+  SLIPWAY_RETURN_IF_ERROR(context.Run().With(node.Describe()));
+  for (size_t i = 0; i < node.outputs().size(); ++i) {
+    Value* v = node.outputs()[i];
+    if (!v) continue;
+    Type& inferred = context.outputs()[i];
+    if (!forget_declared) {
+      auto merged = Merge(session, *v, inferred);
+      if (!merged.ok()) return std::move(merged).status().With(node.Describe());
+      inferred = std::move(*merged);
+    }
+    v->set_type(std::move(inferred));
+    if (auto& e = context.output_elements(i)) session.elements[v] = std::move(*e);
+  }
+  return OkStatus();
+}
+
 }  // namespace
 
 Status InferShapes(Graph& graph, const InferOptions& options) {
@@ -400,30 +429,8 @@ Status InferShapes(Graph& graph, const InferOptions& options) {
     if (!forgotten) collect(v->type(), session.used);
   }
   for (const auto& node : graph.nodes()) {
-    if (!node->schema()) continue;
-    Context context(*node, session);
-    for (size_t i = 0; i < node->inputs().size(); ++i) {
-      const Value* v = node->inputs()[i];
-      if (!v) continue;
-      Type t = v->type();
-      session.Resolve(t);
-      auto e = session.elements.find(v);
-      context.SetInput(i, std::move(t), v->constant(),
-                       e == session.elements.end() ? nullptr : &e->second);
-    }
-    SLIPWAY_RETURN_IF_ERROR(context.Run().With(node->Describe()));
-    for (size_t i = 0; i < node->outputs().size(); ++i) {
-      Value* v = node->outputs()[i];
-      if (!v) continue;
-      Type& inferred = context.outputs()[i];
-      if (!options.forget_declared) {
-        auto merged = Merge(session, *v, inferred);
-        if (!merged.ok()) return std::move(merged).status().With(node->Describe());
-        inferred = std::move(*merged);
-      }
-      v->set_type(std::move(inferred));
-      if (auto& e = context.output_elements(i)) session.elements[v] = std::move(*e);
-    }
+    if (node->schema())
+      SLIPWAY_RETURN_IF_ERROR(InferOutputs(*node, session, options.forget_declared));
   }
   if (!session.equal.empty()) {
     for (const auto& v : graph.values()) {
@@ -433,6 +440,31 @@ Status InferShapes(Graph& graph, const InferOptions& options) {
     }
   }
   return OkStatus();
+}
+
+struct Inferer::State {
+  Session session;
+};
+
+Inferer::Inferer() : state_(std::make_unique<State>()) {}
+Inferer::~Inferer() = default;
+
+Status Inferer::AddInput(const Value& input) {
+  SLIPWAY_RETURN_IF_ERROR(CheckInput(input));
+  if (!input.type().shape) return OkStatus();
+  for (const Dim& d : *input.type().shape) {
+    for (const std::string& s : d.Symbols()) {
+      state_->session.bound.insert(s);
+      state_->session.used.insert(s);
+    }
+  }
+  return OkStatus();
+}
+
+Status Inferer::AddNode(const Node& node) {
+  if (!node.schema())
+    return Unsupported(node.Describe() + ": the operator table has no such operator");
+  return InferOutputs(node, state_->session, false);
 }
 
 Result<std::vector<Type>> InferNode(const Node& node, std::span<const Type> inputs,
