@@ -14,7 +14,7 @@ struct Options {
   std::string model, platform, output, explain;
   std::vector<std::string> shapes, ranges, disabled;
   int threads = 1;
-  bool no_optimize = false;
+  bool no_optimize = false, float_io = false;
 };
 
 std::string Why(const compiler::PlacementRow& row) {
@@ -63,6 +63,7 @@ Status Execute(const Options& o, Context& context) {
   deploy::ModelOptions model;
   SLIPWAY_ASSIGN_OR_RETURN(model.input_shapes, ParseShapes(o.shapes));
   SLIPWAY_ASSIGN_OR_RETURN(model.symbol_ranges, ParseRanges(o.ranges));
+  model.float_io = o.float_io;
   SLIPWAY_ASSIGN_OR_RETURN(auto platform, deploy::GetPlatform(o.platform));
   SLIPWAY_ASSIGN_OR_RETURN(auto graph, deploy::LoadModel(o.model, model));
   compiler::CompileOptions options;
@@ -148,6 +149,8 @@ Action SetupCompile(CLI::App& app) {
                  "what placement is decided by: analytic, or measured (kernels in the performance "
                  "database)")
       ->check(CLI::IsMember({"analytic", "measured"}));
+  app.add_flag("--float-io", o->float_io,
+               "quantized inputs and outputs of a .tflite become float32 (so that eval can feed it)");
   app.add_flag("--no-optimize", o->no_optimize, "compile the graph as imported");
   app.add_option("--threads", o->threads, "threads that costs are estimated for")
       ->check(CLI::Range(1, 1024));

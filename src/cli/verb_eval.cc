@@ -25,7 +25,7 @@ Status Execute(const Options& o, Context& context) {
   deploy::SessionOptions session{.threads = pool.threads()};
   SLIPWAY_ASSIGN_OR_RETURN(deploy::Runner runner, [&]() -> Result<deploy::Runner> {
     if (deploy::IsPackage(o.model)) return deploy::Runner::ForPackage(o.model, session);
-    SLIPWAY_ASSIGN_OR_RETURN(auto graph, deploy::LoadModel(o.model));
+    SLIPWAY_ASSIGN_OR_RETURN(auto graph, deploy::LoadModel(o.model, {.input_shapes = {}, .float_io = true}));
     return deploy::Runner::ForGraph(
         std::move(graph), o.platform.empty() ? deploy::HostPlatform() : o.platform, session);
   }());

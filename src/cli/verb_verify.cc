@@ -34,7 +34,15 @@ Status Execute(const Options& o, Context& context) {
   SLIPWAY_ASSIGN_OR_RETURN(auto shapes, ParseShapes(o.shapes));
   deploy::SessionOptions session{.threads = o.threads};
   SLIPWAY_ASSIGN_OR_RETURN(auto runner, deploy::Runner::ForPackage(o.package, session));
-  SLIPWAY_ASSIGN_OR_RETURN(auto graph, deploy::LoadModel(o.model));
+  // A package with float inputs and outputs was compiled from the model in that form.
+  deploy::ModelOptions model;
+  const auto holds_codes = [](const deploy::Runner::Port& port) {
+    const DType t = port.type.dtype;
+    return t == DType::kInt8 || t == DType::kUInt8 || t == DType::kInt16;
+  };
+  model.float_io = std::none_of(runner.inputs().begin(), runner.inputs().end(), holds_codes) &&
+                   std::none_of(runner.outputs().begin(), runner.outputs().end(), holds_codes);
+  SLIPWAY_ASSIGN_OR_RETURN(auto graph, deploy::LoadModel(o.model, model));
   std::shared_ptr<const ir::Graph> shared(std::move(graph));
   SLIPWAY_ASSIGN_OR_RETURN(auto oracle, deploy::Runner::ForGraph(shared, "interpreter", session));
   std::vector<std::vector<ir::Tensor>> inputs;

@@ -105,6 +105,7 @@ Status Road::Open() {
   }
   ModelOptions model;
   model.input_shapes = o_.shapes;
+  model.float_io = true;
   SLIPWAY_ASSIGN_OR_RETURN(auto graph, LoadModel(o_.model, model));
   graph_ = std::move(graph);
   SLIPWAY_ASSIGN_OR_RETURN(auto file, MappedFile::Open(o_.model));

@@ -7,6 +7,7 @@
 
 #include "model/frontends/caffe/import.h"
 #include "model/frontends/onnx/import.h"
+#include "model/frontends/tflite/import.h"
 #include "model/ir/infer.h"
 
 namespace slipway::deploy {
@@ -53,12 +54,13 @@ Status SetRanges(ir::Graph& graph, const ModelOptions& options) {
   return infer.symbols.empty() ? OkStatus() : ir::InferShapes(graph, infer);
 }
 
-}  // namespace
-
-Result<std::unique_ptr<ir::Graph>> LoadModel(const std::string& path, const ModelOptions& options) {
-  if (IsPackage(path))
-    return InvalidArgument("'" + path +
-                           "' is a compiled package; this command takes a model file (.onnx, .prototxt)");
+Result<std::unique_ptr<ir::Graph>> Import(const std::string& path, const ModelOptions& options) {
+  if (path.ends_with(".tflite")) {
+    tflite::ImportOptions import;
+    import.input_shapes = options.input_shapes;
+    import.float_io = options.float_io;
+    return tflite::ImportTflite(path, import);
+  }
   if (path.ends_with(".prototxt")) return LoadCaffe(path, options);
   if (path.ends_with(".caffemodel")) {
     return InvalidArgument("'" + path +
@@ -67,7 +69,16 @@ Result<std::unique_ptr<ir::Graph>> LoadModel(const std::string& path, const Mode
   }
   onnx::ImportOptions import;
   import.input_shapes = options.input_shapes;
-  auto graph = onnx::ImportOnnx(path, import);
+  return onnx::ImportOnnx(path, import);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<ir::Graph>> LoadModel(const std::string& path, const ModelOptions& options) {
+  if (IsPackage(path))
+    return InvalidArgument("'" + path +
+                           "' is a compiled package; this command takes a model file (.onnx, .prototxt, .tflite)");
+  auto graph = Import(path, options);
   if (!graph.ok()) {
     const std::string& message = graph.status().message();
     return message.find(path) == std::string::npos ? graph.status().With(path) : graph.status();

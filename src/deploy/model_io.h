@@ -18,9 +18,11 @@ struct ModelOptions {
   // Smallest and largest value of a symbol in the inputs' shapes (or of one that the data decide); equal: the symbol is
   // replaced by it. InvalidArgument when no dimension has the symbol.
   std::map<std::string, std::pair<int64_t, int64_t>> symbol_ranges;
+  // Quantized inputs and outputs of a .tflite become float32, as data sets feed them.
+  bool float_io = false;
 };
 
-// Reads a model file by its kind (.onnx). Errors name the file.
+// Reads a model file by its kind (.onnx, .prototxt with the .caffemodel beside it, .tflite). Errors name the file.
 Result<std::unique_ptr<ir::Graph>> LoadModel(const std::string& path,
                                              const ModelOptions& options = {});
 bool IsPackage(const std::string& path);

@@ -66,8 +66,8 @@ Builder::Builder(const Model& model, const SubGraphInfo& subgraph,
       owner_(std::move(owner)),
       options_(options),
       graph_(graph) {
-  places_.resize(subgraph.tensors.size());
-  produced_.resize(subgraph.tensors.size(), false);
+  places_.resize(std::max<size_t>(subgraph.tensors.size(), 1));
+  produced_.resize(places_.size(), false);
 }
 
 void Builder::Fail(Status status) {

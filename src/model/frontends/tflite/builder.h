@@ -33,8 +33,11 @@ class Builder {
 
   // --- for handlers ---
   const SubGraphInfo& subgraph() const { return subgraph_; }
+  // Tensor 0 stands for missing ones, also in a sub-graph without tensors.
   const TensorInfo& tensor(int32_t index) const {
-    return subgraph_.tensors[static_cast<size_t>(index)];
+    static const TensorInfo kNone;
+    const auto i = static_cast<size_t>(index);
+    return i < subgraph_.tensors.size() ? subgraph_.tensors[i] : kNone;
   }
   const ImportOptions& options() const { return options_; }
   ir::Graph* graph() { return graph_; }
