@@ -107,7 +107,8 @@ class Node {
   Attributes attributes;
   // Bodies of If, Loop and Scan by attribute name. A body is closed: values it captures from
   // outside are passed as further inputs of the node behind the formal ones, in the order of the
-  // body's further inputs.
+  // body's further inputs (control.h); constants from outside are constants of the body that share
+  // their bytes.
   std::map<std::string, std::unique_ptr<Graph>> subgraphs;
   // The names of the nodes of the imported model that this node stands for (grows when passes
   // fuse); for reports.

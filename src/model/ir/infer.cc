@@ -2,8 +2,9 @@
 
 #include <algorithm>
 #include <set>
-#include <unordered_set>
 
+#include "model/ir/control.h"
+#include "model/ir/infer_session.h"
 #include "model/ir/infer_util.h"
 #include "model/ir/inferer.h"
 #include "model/ops/kernel.h"
@@ -12,8 +13,6 @@ namespace slipway::ir {
 namespace {
 
 constexpr int64_t kMaxDimension = int64_t{1} << 62;
-
-using Elements = std::vector<Dim>;
 
 bool FollowsElements(DType t) { return (IsInteger(t) || t == DType::kBool) && DTypeBits(t) >= 8; }
 
@@ -33,63 +32,6 @@ std::optional<Elements> ConstantElements(const Tensor& t) {
   if (static_cast<int64_t>(out.size()) != t.count()) return std::nullopt;
   return out;
 }
-
-// What one run over a graph remembers beyond the types of values.
-struct Session {
-  std::unordered_set<std::string> bound;  // symbols of the graph's inputs
-  std::unordered_set<std::string> used;   // every symbol name in use
-  int64_t next = 0;
-  std::unordered_map<std::string, Dim> equal;  // data-dependent symbols found to be something else
-  std::unordered_map<const Value*, Elements> elements;
-
-  bool Bound(const Dim& d) const {
-    for (const std::string& s : d.Symbols()) {
-      if (!bound.count(s)) return false;
-    }
-    return true;
-  }
-  Dim Fresh() {
-    std::string name;
-    do {
-      name = "_u" + std::to_string(next++);
-    } while (used.count(name));
-    used.insert(name);
-    return Dim::Symbol(name);
-  }
-  Dim Resolve(const Dim& d) const {
-    if (equal.empty() || d.known()) return d;
-    return d.Substitute([&](std::string_view s) -> std::optional<Dim> {
-      auto it = equal.find(std::string(s));
-      if (it == equal.end()) return std::nullopt;
-      return it->second;
-    });
-  }
-  void Resolve(Type& t) const {
-    if (equal.empty() || !t.shape) return;
-    for (Dim& d : *t.shape) d = Resolve(d);
-  }
-  // `d` is a data-dependent symbol alone.
-  bool Replaceable(const Dim& d) const {
-    if (d.known()) return false;
-    const auto symbols = d.Symbols();
-    return symbols.size() == 1 && !bound.count(symbols[0]) && d.ToString() == symbols[0];
-  }
-  void AssumeEqual(const Dim& left, const Dim& right) {
-    Dim a = Resolve(left), b = Resolve(right);
-    if (a == b || a.overflowed() || b.overflowed()) return;
-    if (!Replaceable(a) || (Replaceable(b) && b.ToString() > a.ToString())) std::swap(a, b);
-    if (!Replaceable(a) || (b.known() && b.value() < 0)) return;
-    const std::string name = a.ToString();
-    for (const std::string& s : b.Symbols()) {
-      if (s == name) return;
-    }
-    for (auto& [unused, d] : equal) {
-      d = d.Substitute(
-          [&](std::string_view s) { return s == name ? std::optional<Dim>(b) : std::nullopt; });
-    }
-    equal[name] = b;
-  }
-};
 
 class Context final : public InferContext {
  public:
@@ -158,6 +100,9 @@ class Context final : public InferContext {
     }
     SLIPWAY_RETURN_IF_ERROR(node_.schema()->infer(*this));
     SLIPWAY_RETURN_IF_ERROR(FillFromData());
+    return CheckOutputs();
+  }
+  Status CheckOutputs() {
     for (size_t i = 0; i < outputs_.size(); ++i) {
       session_.Resolve(outputs_[i]);
       SLIPWAY_RETURN_IF_ERROR(CheckOutput(i));
@@ -316,6 +261,20 @@ Result<Type> Merge(const Session& session, const Value& value, const Type& infer
   return out;
 }
 
+// In all types of the graph and its bodies.
+void SubstituteAll(Graph& graph,
+                   const std::function<std::optional<Dim>(std::string_view)>& lookup) {
+  for (const auto& value : graph.values()) {
+    Type t = value->type();
+    if (!t.shape) continue;
+    for (Dim& d : *t.shape) d = d.Substitute(lookup);
+    value->set_type(std::move(t));
+  }
+  for (const auto& node : graph.nodes()) {
+    for (auto& [name, body] : node->subgraphs) SubstituteAll(*body, lookup);
+  }
+}
+
 // Replaces bound symbols in all declared types.
 Status BindSymbols(Graph& graph, const std::unordered_map<std::string, int64_t>& symbols) {
   if (symbols.empty()) return OkStatus();
@@ -341,18 +300,11 @@ Status BindSymbols(Graph& graph, const std::unordered_map<std::string, int64_t>&
                  ", ", range->second.second, "]");
     }
   }
-  for (const auto& value : graph.values()) {
-    Type t = value->type();
-    if (!t.shape) continue;
-    for (Dim& d : *t.shape) {
-      d = d.Substitute([&](std::string_view s) -> std::optional<Dim> {
-        auto it = symbols.find(std::string(s));
-        if (it == symbols.end()) return std::nullopt;
-        return Dim(it->second);
-      });
-    }
-    value->set_type(std::move(t));
-  }
+  SubstituteAll(graph, [&](std::string_view s) -> std::optional<Dim> {
+    auto it = symbols.find(std::string(s));
+    if (it == symbols.end()) return std::nullopt;
+    return Dim(it->second);
+  });
   for (const auto& [name, size] : symbols) graph.symbol_ranges.erase(name);
   return OkStatus();
 }
@@ -381,7 +333,7 @@ Status CheckInput(const Value& v) {
 }
 
 // Infers the types of a node's outputs in the session and writes them to its values.
-Status InferOutputs(const Node& node, Session& session, bool forget_declared) {
+Status InferOutputs(Node& node, Session& session, bool forget_declared) {
   Context context(node, session);
   for (size_t i = 0; i < node.inputs().size(); ++i) {
     const Value* v = node.inputs()[i];
@@ -392,7 +344,12 @@ Status InferOutputs(const Node& node, Session& session, bool forget_declared) {
     context.SetInput(i, std::move(t), v->constant(),
                      e == session.elements.end() ? nullptr : &e->second);
   }
-  SLIPWAY_RETURN_IF_ERROR(context.Run().With(node.Describe()));
+  if (IsControlFlow(node)) {
+    SLIPWAY_ASSIGN_OR_RETURN(context.outputs(), InferControlFlow(node, session));
+    SLIPWAY_RETURN_IF_ERROR(context.CheckOutputs().With(node.Describe()));
+  } else {
+    SLIPWAY_RETURN_IF_ERROR(context.Run().With(node.Describe()));
+  }
   for (size_t i = 0; i < node.outputs().size(); ++i) {
     Value* v = node.outputs()[i];
     if (!v) continue;
@@ -410,34 +367,38 @@ Status InferOutputs(const Node& node, Session& session, bool forget_declared) {
 
 }  // namespace
 
+void CollectSymbols(const Type& type, std::unordered_set<std::string>& into) {
+  if (!type.shape) return;
+  for (const Dim& d : *type.shape) {
+    for (std::string& s : d.Symbols()) into.insert(std::move(s));
+  }
+}
+
+Status InferNodes(Graph& graph, Session& session, bool forget) {
+  for (const auto& node : graph.nodes()) {
+    if (node->schema()) SLIPWAY_RETURN_IF_ERROR(InferOutputs(*node, session, forget));
+  }
+  return OkStatus();
+}
+
 Status InferShapes(Graph& graph, const InferOptions& options) {
   SLIPWAY_RETURN_IF_ERROR(BindSymbols(graph, options.symbols));
   Session session;
-  const auto collect = [](const Type& t, std::unordered_set<std::string>& into) {
-    if (!t.shape) return;
-    for (const Dim& d : *t.shape) {
-      for (std::string& s : d.Symbols()) into.insert(std::move(s));
-    }
-  };
   for (const Value* v : graph.inputs()) {
     SLIPWAY_RETURN_IF_ERROR(CheckInput(*v));
-    collect(v->type(), session.bound);
+    CollectSymbols(v->type(), session.bound);
   }
   session.used = session.bound;
   for (const auto& v : graph.values()) {
     const bool forgotten = options.forget_declared && v->producer() && v->producer()->schema();
-    if (!forgotten) collect(v->type(), session.used);
+    if (!forgotten) CollectSymbols(v->type(), session.used);
   }
-  for (const auto& node : graph.nodes()) {
-    if (node->schema())
-      SLIPWAY_RETURN_IF_ERROR(InferOutputs(*node, session, options.forget_declared));
-  }
+  SLIPWAY_RETURN_IF_ERROR(InferNodes(graph, session, options.forget_declared));
   if (!session.equal.empty()) {
-    for (const auto& v : graph.values()) {
-      Type t = v->type();
-      session.Resolve(t);
-      v->set_type(std::move(t));
-    }
+    SubstituteAll(graph, [&](std::string_view s) -> std::optional<Dim> {
+      auto it = session.equal.find(std::string(s));
+      return it == session.equal.end() ? std::nullopt : std::optional<Dim>(it->second);
+    });
   }
   return OkStatus();
 }
@@ -461,7 +422,7 @@ Status Inferer::AddInput(const Value& input) {
   return OkStatus();
 }
 
-Status Inferer::AddNode(const Node& node) {
+Status Inferer::AddNode(Node& node) {
   if (!node.schema())
     return Unsupported(node.Describe() + ": the operator table has no such operator");
   return InferOutputs(node, state_->session, false);

@@ -16,7 +16,7 @@ class Inferer {
   // Checks the type of a graph input and makes its symbols known.
   Status AddInput(const Value& input);
   // Sets the types of the outputs of a node whose inputs have theirs. Errors as InferShapes.
-  Status AddNode(const Node& node);
+  Status AddNode(Node& node);
 
  private:
   struct State;

@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <bit>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "base/hash.h"
+#include "model/ir/control.h"
 #include "model/ir/schema.h"
 #include "model/ops/einsum.h"
 
@@ -63,9 +65,37 @@ Dim EinsumMacs(const Node& node) {
   return macs;
 }
 
+Dim BodyMacs(const Graph& body) {
+  Dim sum(0);
+  for (const auto& node : body.nodes()) sum = sum + NodeMacs(*node);
+  return sum;
+}
+
+// The dearer branch; all iterations when their number is known from the shapes, else one.
+Dim ControlMacs(const Node& node) {
+  Dim macs(0);
+  for (const auto& [name, body] : node.subgraphs) macs = Max(macs, BodyMacs(*body));
+  Dim iterations(1);
+  if (node.Is("Loop")) {
+    const Tensor* count = node.constant_input(0);
+    if (count && RunsToTripCount(node) && count->ToInts().size() == 1)
+      iterations = Dim(std::max<int64_t>(count->ToInts()[0], 0));
+  } else if (node.Is("Scan")) {
+    const auto carried = static_cast<size_t>(std::max<int64_t>(0, node.attributes.Int("carried", 0)));
+    if (const SymShape* x = ShapeOf(node.input(carried))) {
+      int64_t axis = ScanAxis(node, "scan_input_axes", 0);
+      if (axis < 0) axis += static_cast<int64_t>(x->size());
+      if (axis >= 0 && axis < static_cast<int64_t>(x->size()))
+        iterations = (*x)[static_cast<size_t>(axis)];
+    }
+  }
+  return macs * iterations;
+}
+
 }  // namespace
 
 Dim NodeMacs(const Node& node) {
+  if (!node.subgraphs.empty()) return ControlMacs(node);
   const SymShape *x = ShapeOf(node.input(0)), *w = ShapeOf(node.input(1)),
                  *y = ShapeOf(node.output(0));
   if (node.Is("Einsum")) return EinsumMacs(node);
@@ -104,18 +134,30 @@ std::optional<int64_t> NodeBytes(const Node& node) {
   return total;
 }
 
-GraphStats Stats(const Graph& graph) {
-  GraphStats s;
+namespace {
+
+void AddStats(const Graph& graph, std::unordered_set<const uint8_t*>& counted, GraphStats& s) {
   for (const auto& v : graph.values()) {
     if (!v->is_constant() || v->uses().empty() || Steers(*v)) continue;
+    // A constant that several bodies share is one parameter.
+    const auto bytes = v->constant()->bytes();
+    if (!bytes.empty() && !counted.insert(bytes.data()).second) continue;
     s.parameters += v->constant()->count();
-    s.parameter_bytes += static_cast<int64_t>(v->constant()->bytes().size());
+    s.parameter_bytes += static_cast<int64_t>(bytes.size());
   }
-  s.macs = Dim(0);
   for (const auto& node : graph.nodes()) {
-    s.macs = s.macs + NodeMacs(*node);
     ++s.ops[node->FullOp()];
+    for (const auto& [name, body] : node->subgraphs) AddStats(*body, counted, s);
   }
+}
+
+}  // namespace
+
+GraphStats Stats(const Graph& graph) {
+  GraphStats s;
+  std::unordered_set<const uint8_t*> counted;
+  AddStats(graph, counted, s);
+  s.macs = BodyMacs(graph);
   return s;
 }
 

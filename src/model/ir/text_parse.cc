@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "base/float16.h"
+#include "model/ir/control.h"
 #include "model/ir/schema.h"
 #include "model/ir/text.h"
 
@@ -16,7 +17,6 @@ namespace {
 constexpr size_t kMaxText = size_t{64} << 20;
 constexpr int64_t kMaxConstant = 10'000'000;        // elements
 constexpr int64_t kMaxAllBytes = int64_t{1} << 30;  // of all constants together
-constexpr int kMaxBodies = 8;                       // nested subgraphs
 
 bool Letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; }
 bool Digit(char c) { return c >= '0' && c <= '9'; }
@@ -511,7 +511,7 @@ class Parser {
 
   // --- graph ---
   Result<std::unique_ptr<Graph>> ParseGraph(int depth) {
-    if (depth > kMaxBodies) return Fail("bodies are nested too deeply");
+    if (depth > kMaxBodyDepth) return Fail("bodies are nested too deeply");
     if (!TakeWord("graph")) return Fail("expected 'graph \"name\" {'");
     auto graph = std::make_unique<Graph>();
     if (Peek('"')) {

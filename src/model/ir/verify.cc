@@ -4,6 +4,7 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "model/ir/control.h"
 #include "model/ir/schema.h"
 
 namespace slipway::ir {
@@ -95,6 +96,13 @@ Status VerifyNode(const Node& node) {
   if (schema != node.schema())
     return Internal(node.Describe() + ": does not point to its entry of the operator table");
   SLIPWAY_RETURN_IF_ERROR(VerifyArity(node, *schema));
+  if (IsControlFlow(node)) {
+    const auto form = FormOf(node);
+    if (!form.ok()) return form.status();
+  } else if (!node.subgraphs.empty()) {
+    return InvalidArgument(node.Describe() + ": the operator has no bodies; remove '" +
+                           node.subgraphs.begin()->first + "'");
+  }
   return VerifyAttributes(node, *schema);
 }
 
@@ -135,7 +143,10 @@ Status VerifyValue(const Graph& graph, const Value& v,
 }
 
 Status VerifyGraph(const Graph& graph, int depth) {
-  if (depth > 16) return InvalidArgument("bodies are nested too deeply");
+  if (depth > kMaxBodyDepth) {
+    return InvalidArgument("bodies are nested more than " + std::to_string(kMaxBodyDepth) +
+                           " deep");
+  }
   std::unordered_set<const Node*> nodes;
   std::unordered_set<const Value*> values;
   for (const auto& node : graph.nodes()) nodes.insert(node.get());
