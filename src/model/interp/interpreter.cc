@@ -5,6 +5,7 @@
 #include <string>
 #include <unordered_map>
 
+#include "model/ir/control.h"
 #include "model/ir/infer.h"
 #include "model/ir/schema.h"
 
@@ -142,7 +143,16 @@ Result<Interpreter> Interpreter::Create(const ir::Graph& graph) {
       }
       continue;
     }
-    Step step{node.get(), schema->kernel, {}, {}, {}};
+    Step step{node.get(), schema->kernel, {}, {}, {}, {}};
+    if (ir::IsControlFlow(*node)) {
+      const auto form = ir::FormOf(*node);
+      if (!form.ok()) return form.status();
+      for (std::string_view name : ir::BodyNames(node->domain(), node->op())) {
+        auto body = Create(*node->subgraphs.at(std::string(name)));
+        if (!body.ok()) return std::move(body).status().With(node->Describe());
+        step.bodies.push_back(std::make_shared<Interpreter>(std::move(*body)));
+      }
+    }
     for (const Value* v : node->inputs()) {
       if (!v) {
         step.inputs.push_back(-1);
@@ -191,16 +201,65 @@ Result<Interpreter> Interpreter::Create(const ir::Graph& graph) {
 Result<std::vector<Tensor>> Interpreter::Run(std::span<const Tensor> inputs,
                                              const RunOptions& options) const {
   SLIPWAY_RETURN_IF_ERROR(CheckInputs(*graph_, inputs));
+  if (options.observer) {
+    for (size_t i = 0; i < inputs.size(); ++i) options.observer(*graph_->inputs()[i], inputs[i]);
+  }
+  Budget budget{options.max_iterations, options.max_bytes};
+  return RunBody(inputs, options, budget);
+}
+
+Result<std::vector<Tensor>> Interpreter::RunBody(std::span<const Tensor> inputs,
+                                                 const RunOptions& options, Budget& budget) const {
   std::vector<Tensor> live = initial_;
   for (size_t i = 0; i < inputs.size(); ++i) {
     live[static_cast<size_t>(input_slots_[i])] = inputs[i].Aligned();
-    if (options.observer) options.observer(*graph_->inputs()[i], inputs[i]);
   }
-  int64_t live_bytes = 0;
+  // What was taken from the budget goes back when the values do.
+  struct Account {
+    Budget& budget;
+    int64_t bytes = 0;
+    bool Take(int64_t n) {
+      if (n > budget.bytes) return false;
+      budget.bytes -= n;
+      bytes += n;
+      return true;
+    }
+    void GiveBack(int64_t n) {
+      budget.bytes += n;
+      bytes -= n;
+    }
+    ~Account() { budget.bytes += bytes; }
+  } account{budget};
+  const auto too_large = [&](const ir::Node& node, size_t output, const std::string& type) {
+    return ResourceExhausted(node.Describe() + ": output " + std::to_string(output) + " of type " +
+                             type + " exceeds the memory limit of " +
+                             std::to_string(options.max_bytes) + " bytes");
+  };
   std::vector<ops::TensorView> in, out;
   std::vector<Type> types;
   std::vector<const Tensor*> constants;
+  std::vector<Tensor> given;
   for (const Step& step : steps_) {
+    if (!step.bodies.empty()) {
+      given.clear();
+      for (int slot : step.inputs)
+        given.push_back(slot < 0 ? Tensor() : live[static_cast<size_t>(slot)]);
+      SLIPWAY_ASSIGN_OR_RETURN(std::vector<Tensor> made,
+                               RunControl(step, given, options, budget));
+      for (size_t i = 0; i < step.outputs.size(); ++i) {
+        if (step.outputs[i] < 0) continue;
+        Tensor& to = live[static_cast<size_t>(step.outputs[i])];
+        to = made[i].Aligned();
+        if (!account.Take(static_cast<int64_t>(to.bytes().size())))
+          return too_large(*step.node, i, Given(to));
+        if (options.observer) options.observer(*step.node->outputs()[i], to);
+      }
+      for (int slot : step.dead) {
+        account.GiveBack(static_cast<int64_t>(live[static_cast<size_t>(slot)].bytes().size()));
+        live[static_cast<size_t>(slot)] = Tensor();
+      }
+      continue;
+    }
     in.clear();
     out.clear();
     types.clear();
@@ -227,14 +286,9 @@ Result<std::vector<Tensor>> Interpreter::Run(std::span<const Tensor> inputs,
                            ") depends on data in a way that has no kernel");
       }
       const auto bytes = CheckedBytes(type.dtype, *dims);
-      if (!bytes || *bytes > options.max_bytes - live_bytes) {
-        return ResourceExhausted(step.node->Describe() + ": output " + std::to_string(i) +
-                                 " of type " + type.ToString() + " exceeds the memory limit of " +
-                                 std::to_string(options.max_bytes) + " bytes");
-      }
+      if (!bytes || !account.Take(*bytes)) return too_large(*step.node, i, type.ToString());
       auto tensor = Tensor::Allocate(type.dtype, *dims);
       if (!tensor.ok()) return std::move(tensor).status().With(step.node->Describe());
-      live_bytes += *bytes;
       out.push_back(tensor->view());
       live[static_cast<size_t>(slot)] = std::move(*tensor);
     }
@@ -247,7 +301,7 @@ Result<std::vector<Tensor>> Interpreter::Run(std::span<const Tensor> inputs,
       }
     }
     for (int slot : step.dead) {
-      live_bytes -= static_cast<int64_t>(live[static_cast<size_t>(slot)].bytes().size());
+      account.GiveBack(static_cast<int64_t>(live[static_cast<size_t>(slot)].bytes().size()));
       live[static_cast<size_t>(slot)] = Tensor();
     }
   }

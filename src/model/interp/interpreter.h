@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -17,13 +18,15 @@ namespace slipway::interp {
 struct RunOptions {
   Parallel* pool = nullptr;  // null: on the calling thread
   // Called on the calling thread with every graph input and every node output as soon as it is
-  // there, in the order of execution (constants are not shown). A value may be unnamed to the user
+  // there, in the order of execution (constants and what is inside of bodies are not shown). A value may be unnamed to the user
   // but always has a name. The tensor may be kept.
   std::function<void(const ir::Value&, const ir::Tensor&)> observer;
   // Values alive at the same time may not exceed this many bytes (constants and inputs not
   // counted): a wrong shape in a model from outside then is an error and not the end of the
   // process.
   int64_t max_bytes = int64_t{16} << 30;
+  // Loops and scans may run this many iterations together, nested ones counted each time.
+  int64_t max_iterations = 10'000'000;
 };
 
 class Interpreter {
@@ -48,7 +51,22 @@ class Interpreter {
     ops::Kernel kernel;
     std::vector<int> inputs, outputs;
     std::vector<int> dead;  // slots whose last reader this node is
+    // Of If, Loop and Scan, in the order of ir::BodyNames.
+    std::vector<std::shared_ptr<const Interpreter>> bodies;
   };
+  // What the whole run shares, bodies included.
+  struct Budget {
+    int64_t iterations;
+    int64_t bytes;  // still free
+  };
+  friend class ControlRun;
+
+  // Inputs are as declared; those of bodies need no check.
+  Result<std::vector<ir::Tensor>> RunBody(std::span<const ir::Tensor> inputs,
+                                          const RunOptions& options, Budget& budget) const;
+  static Result<std::vector<ir::Tensor>> RunControl(const Step& step,
+                                                    std::span<const ir::Tensor> inputs,
+                                                    const RunOptions& options, Budget& budget);
 
   const ir::Graph* graph_ = nullptr;
   std::vector<Step> steps_;

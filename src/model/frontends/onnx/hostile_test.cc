@@ -131,10 +131,10 @@ TEST(Hostile, UnknownOperatorsAreAllListed) {
   EXPECT_EQ((*g)->nodes().size(), 3u);
 }
 
-TEST(Hostile, ControlFlowIsRefusedByName) {
+TEST(Hostile, ControlFlowWithoutBodiesIsRefused) {
   TestModel m;
   m.Input("c", {}, DType::kBool).Output("y").Node("If", {"c"}, {"y"}, {}, "branch");
-  ExpectRefused(m.Import(), StatusCode::kUnsupported, {"'branch'", "control flow"});
+  ExpectRefused(m.Import(), StatusCode::kInvalidArgument, {"'branch'", "'then_branch' is missing"});
 }
 
 TEST(Hostile, Opsets) {

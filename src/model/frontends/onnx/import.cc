@@ -12,6 +12,7 @@
 #include "model/frontends/onnx/finite.h"
 #include "model/frontends/onnx/upgrade.h"
 #include "model/frontends/onnx/upgrade_quantize.h"
+#include "model/ir/control.h"
 #include "model/ir/infer.h"
 #include "model/ir/verify.h"
 
@@ -28,15 +29,24 @@ std::string OpName(const NodeProto& n) {
          std::string(n.op_type);
 }
 
+// What the graph of a file and all bodies in it share.
+struct File {
+  const ModelProto& model;
+  std::shared_ptr<const void> owner;
+  ExternalFiles external;
+  const ImportOptions& options;
+  int opset = 0;
+};
+
+// Imports one graph: the file's, or a body.
 class Importer {
  public:
-  Importer(const ModelProto& model, std::shared_ptr<const void> owner, std::string model_path,
-           const ImportOptions& options)
-      : model_(model),
-        proto_(model.graph),
-        owner_(std::move(owner)),
-        files_(std::move(model_path)),
-        options_(options),
+  Importer(File& file, const GraphProto& proto)
+      : file_(file),
+        model_(file.model),
+        proto_(proto),
+        options_(file.options),
+        opset_(file.opset),
         graph_(std::make_unique<Graph>()),
         upgrader_(graph_.get(), [this](std::string_view name) {
           return defined_.contains(name) || read_.contains(name);
@@ -59,6 +69,38 @@ class Importer {
     return std::move(graph_);
   }
 
+  // Imports a body. `captured`: values of the graph around it by name, of which the constants
+  // become constants here and the others inputs, in this order, behind the formal ones.
+  Result<std::unique_ptr<Graph>> RunBody(
+      const std::vector<std::pair<std::string_view, Value*>>& captured,
+      const std::vector<DType>& formal_types) {
+    body_ = true;
+    const std::unordered_set<std::string_view> own(proto_.captured.begin(), proto_.captured.end());
+    for (std::string_view name : own) defined_.emplace(name, -1);
+    SLIPWAY_RETURN_IF_ERROR(CheckOperators());
+    SLIPWAY_RETURN_IF_ERROR(CollectNames());
+    SLIPWAY_RETURN_IF_ERROR(OrderNodes());
+    if (!proto_.name.empty()) graph_->name = std::string(proto_.name);
+    for (size_t i = 0; i < proto_.inputs.size(); ++i)
+      SLIPWAY_RETURN_IF_ERROR(AddFormal(proto_.inputs[i], formal_types[i]));
+    for (const auto& [name, value] : captured) {
+      // Both branches of an If get what either captures.
+      Value* made = nullptr;
+      if (!value->is_constant())
+        made = graph_->AddInput(name, value->type());
+      else if (own.contains(name))
+        made = graph_->AddConstant(name, *value->constant());
+      if (own.contains(name)) Define(name, made);
+    }
+    SLIPWAY_RETURN_IF_ERROR(AddInitializers());
+    SLIPWAY_RETURN_IF_ERROR(ReadDeclaredTypes());
+    for (size_t index : order_) SLIPWAY_RETURN_IF_ERROR(AddNode(index));
+    SLIPWAY_RETURN_IF_ERROR(AddOutputs());
+    FoldCodeClips(graph_.get());
+    if (options_.check_finite) SLIPWAY_RETURN_IF_ERROR(CheckFinite(*graph_));
+    return std::move(graph_);
+  }
+
  private:
   Status FindOpset();
   Status CheckOperators();
@@ -73,6 +115,10 @@ class Importer {
   Status AddUnknown(const OldNode& node);
   Status ReadAttributes(const NodeProto& proto, OldNode* node);
   Status AddOutputs();
+  Status AddFormal(const ValueInfoProto& info, DType given);
+  Status AddBodies(const NodeProto& proto, OldNode* node,
+                   std::map<std::string, std::unique_ptr<Graph>>* bodies);
+  Result<bool> RewriteWithShapes();
   Status Check();
 
   bool Known(const NodeProto& n) const {
@@ -91,11 +137,13 @@ class Importer {
   Result<Type> ReadInputType(const ValueInfoProto& info);
   void Define(std::string_view name, Value* value) { values_[name] = value; }
 
+  File& file_;
   const ModelProto& model_;
   const GraphProto& proto_;
-  std::shared_ptr<const void> owner_;
-  ExternalFiles files_;
   const ImportOptions& options_;
+  int& opset_;  // of the file
+  bool body_ = false;
+  std::vector<std::unique_ptr<Importer>> bodies_;  // kept for RewriteWithShapes
   std::unique_ptr<Graph> graph_;
 
   std::unordered_map<std::string_view, int64_t>
@@ -103,7 +151,6 @@ class Importer {
   std::unordered_set<std::string_view>
       read_;  // value names that a node or the graph's outputs read
   Upgrader upgrader_;
-  int opset_ = 0;
   std::vector<size_t> order_;
   Names values_;
   std::unordered_map<std::string_view, Type> declared_;
@@ -143,15 +190,10 @@ Status Importer::CheckOperators() {
   for (size_t i = 0; i < proto_.nodes.size(); ++i) {
     const NodeProto& n = proto_.nodes[i];
     const bool onnx = n.domain.empty() || n.domain == "ai.onnx";
-    if (onnx && (n.op_type == "If" || n.op_type == "Loop" || n.op_type == "Scan")) {
-      return Unsupported(Describe(i) +
-                         ": control flow (If, Loop, Scan) is not supported; export the model by "
-                         "tracing, without data-dependent branches");
-    }
     if (Known(n) || unknown.size() >= kMost) continue;
     const bool function = std::any_of(
         model_.functions.begin(), model_.functions.end(),
-        [&](const StringPair& f) { return f.first == n.domain && f.second == n.op_type; });
+        [&](const FunctionProto& f) { return f.domain == n.domain && f.name == n.op_type; });
     int64_t version = onnx ? opset_ : 0;
     for (const auto& [domain, v] : model_.opsets) {
       if (domain == n.domain) version = v;
@@ -194,13 +236,16 @@ Status Importer::CollectNames() {
     }
   }
   for (size_t i = 0; i < proto_.nodes.size(); ++i) {
-    for (std::string_view name : proto_.nodes[i].inputs) {
-      if (name.empty()) continue;
-      if (!defined_.contains(name)) {
-        return InvalidArgument(Describe(i) + " reads " + Quote(name) +
-                               ", which no input, initialiser or node defines");
-      }
+    std::string_view missing;
+    ForEachRead(proto_.nodes[i], [&](std::string_view name) {
+      if (!defined_.contains(name)) missing = name;
       read_.insert(name);
+    });
+    if (!missing.empty()) {
+      const auto& inputs = proto_.nodes[i].inputs;
+      const bool direct = std::find(inputs.begin(), inputs.end(), missing) != inputs.end();
+      return InvalidArgument(Describe(i) + (direct ? " reads " : ": its body reads ") +
+                             Quote(missing) + ", which no input, initialiser or node defines");
     }
   }
   if (proto_.outputs.empty()) return InvalidArgument("the graph has no outputs");
@@ -210,6 +255,7 @@ Status Importer::CollectNames() {
     }
     read_.insert(v.name);
   }
+  if (body_) return OkStatus();
   for (const auto& [name, dims] : options_.input_shapes) {
     if (inputs.contains(name)) continue;
     std::string list;
@@ -227,13 +273,12 @@ Status Importer::OrderNodes() {
   std::vector<std::vector<size_t>> users(count);
   std::vector<size_t> waiting(count, 0);
   for (size_t i = 0; i < count; ++i) {
-    for (std::string_view name : proto_.nodes[i].inputs) {
-      if (name.empty()) continue;
+    ForEachRead(proto_.nodes[i], [&](std::string_view name) {
       const int64_t producer = defined_.at(name);
-      if (producer < 0) continue;
+      if (producer < 0) return;
       users[static_cast<size_t>(producer)].push_back(i);
       ++waiting[i];
-    }
+    });
   }
   std::priority_queue<size_t, std::vector<size_t>, std::greater<>> ready;
   for (size_t i = 0; i < count; ++i) {
@@ -257,13 +302,12 @@ Status Importer::OrderNodes() {
   while (!seen.contains(at)) {
     seen[at] = path.size();
     path.push_back(at);
-    for (std::string_view name : proto_.nodes[at].inputs) {
-      const int64_t producer = name.empty() ? -1 : defined_.at(name);
-      if (producer >= 0 && waiting[static_cast<size_t>(producer)] > 0) {
-        at = static_cast<size_t>(producer);
-        break;
-      }
-    }
+    int64_t next = -1;
+    ForEachRead(proto_.nodes[at], [&](std::string_view name) {
+      const int64_t producer = defined_.at(name);
+      if (next < 0 && producer >= 0 && waiting[static_cast<size_t>(producer)] > 0) next = producer;
+    });
+    if (next >= 0) at = static_cast<size_t>(next);
   }
   std::string cycle;
   constexpr size_t kShown = 8;
@@ -290,7 +334,7 @@ void Importer::Metadata() {
 }
 
 Result<ir::Tensor> Importer::ReadTensor(const TensorProto& proto) {
-  return proto.external ? files_.Read(proto) : TensorFromProto(proto, owner_);
+  return proto.external ? file_.external.Read(proto) : TensorFromProto(proto, file_.owner);
 }
 
 Status Importer::AddInitializers() {
@@ -300,6 +344,7 @@ Status Importer::AddInitializers() {
   }
   for (const TensorProto& t : proto_.initializers) {
     if (t.name.empty()) return InvalidArgument("an initialiser has no name");
+    if (body_ && values_.contains(t.name)) continue;  // the default of an input that is always given
     SLIPWAY_ASSIGN_OR_RETURN(ir::Tensor tensor, ReadTensor(t));
     Define(t.name, graph_->AddConstant(t.name, std::move(tensor)));
   }
@@ -413,10 +458,32 @@ Status Importer::AddInputs() {
   return OkStatus();
 }
 
+// An input of a body. Its extents come with the node: only how many there are is taken from the file.
+Status Importer::AddFormal(const ValueInfoProto& info, DType given) {
+  const std::string what = "input " + Quote(info.name) + " of a body";
+  Type type{given, std::nullopt};
+  if (info.kind == ValueInfoProto::Kind::kTensor) {
+    if (info.elem_type != 0) {
+      SLIPWAY_ASSIGN_OR_RETURN(type.dtype, ElementType(info, what));
+    }
+    if (info.shape) {
+      type.shape.emplace();
+      for (size_t i = 0; i < info.shape->size(); ++i) {
+        type.shape->push_back(Dim::Symbol(std::string(info.name.substr(0, 200)) + "_dim" +
+                                          std::to_string(i)));
+      }
+    }
+  } else if (info.kind != ValueInfoProto::Kind::kNone) {
+    return Unsupported(what + " is " + KindName(info.kind) + "; only tensors are supported");
+  }
+  Define(info.name, graph_->AddInput(info.name, std::move(type)));
+  return OkStatus();
+}
+
 // What the file says about intermediate values and outputs. A shape is kept only where all of it
 // means something: integers and symbols which inputs bind.
 Status Importer::ReadDeclaredTypes() {
-  const bool shapes = options_.input_shapes.empty();
+  const bool shapes = options_.input_shapes.empty() && !body_;
   for (const auto* list : {&proto_.value_info, &proto_.outputs}) {
     for (const ValueInfoProto& info : *list) {
       if (info.kind != ValueInfoProto::Kind::kTensor) {
@@ -481,6 +548,9 @@ Status Importer::ReadAttributes(const NodeProto& proto, OldNode* node) {
         node->tensors[std::string(a.name)] = std::move(*read);
         break;
       }
+      case AttributeType::kGraph:
+        if (a.g && (node->op == "If" || node->op == "Loop" || node->op == "Scan")) break;
+        [[fallthrough]];
       default:
         if (options_.keep_unknown_operators) break;
         return Unsupported(
@@ -525,6 +595,73 @@ Status Importer::AddConstantNode(const NodeProto& proto, OldNode* node) {
   return OkStatus();
 }
 
+// If, Loop and Scan: imports the bodies, appends what they capture to the node's inputs, and says
+// how many values it carries (model/ir/control.h).
+Status Importer::AddBodies(const NodeProto& proto, OldNode* node,
+                           std::map<std::string, std::unique_ptr<Graph>>* bodies) {
+  std::vector<std::pair<std::string_view, Value*>> captured;
+  std::unordered_set<std::string_view> seen;
+  const std::string described = node->Describe();
+  const bool is_if = node->op == "If", loop = node->op == "Loop";
+  for (std::string_view wanted : ir::BodyNames("", node->op)) {
+    const auto it = std::find_if(proto.attributes.begin(), proto.attributes.end(),
+                                 [&](const AttributeProto& a) { return a.name == wanted && a.g; });
+    if (it == proto.attributes.end())
+      return InvalidArgument(described + ": its body " + Quote(wanted) + " is missing");
+    for (std::string_view name : it->g->captured) {
+      const auto value = values_.find(name);
+      if (value == values_.end())
+        return InvalidArgument(described + ": its body reads " + Quote(name) +
+                               ", which is not there yet");
+      if (seen.insert(name).second) captured.emplace_back(name, value->second);
+    }
+  }
+  // Ranks decide how some old operators are upgraded.
+  for (const auto& [name, value] : captured) (void)upgrader_.RankOf(value);
+
+  size_t formal = 0;
+  for (const AttributeProto& a : proto.attributes) {
+    if (a.type != AttributeType::kGraph) continue;
+    const std::string where = described + ", body " + Quote(a.name);
+    if (!a.g || bodies->contains(std::string(a.name)))
+      return InvalidArgument(where + " is given twice or empty");
+    formal = a.g->inputs.size();
+    std::vector<DType> types(formal, DType::kUndefined);
+    if (loop && formal > 0) types[0] = DType::kInt64;
+    if (loop && formal > 1) types[1] = DType::kBool;
+    for (size_t i = loop ? 2 : 0; !is_if && i < formal && i < node->inputs.size(); ++i)
+      types[i] = upgrader_.TypeOf(node->inputs[i]);
+    bodies_.push_back(std::make_unique<Importer>(file_, *a.g));
+    auto body = bodies_.back()->RunBody(captured, types);
+    if (!body.ok()) return std::move(body).status().With(where);
+    const size_t results = (*body)->outputs().size() - (loop && !(*body)->outputs().empty() ? 1 : 0);
+    // Results that the node leaves out at the end.
+    while (node->outputs.size() < results) {
+      node->outputs.emplace_back();
+      node->used.push_back(false);
+    }
+    (*bodies)[std::string(a.name)] = std::move(*body);
+  }
+  if (!is_if) {
+    const int64_t scanned = loop ? 2 : node->attributes.Int("num_scan_inputs", 0);
+    const int64_t carried = static_cast<int64_t>(formal) - scanned;
+    if (carried < 0 || node->inputs.size() > formal ||
+        (node->inputs.size() < formal && !(loop && carried == 0))) {
+      return InvalidArgument(described + ": its body has " + std::to_string(formal) +
+                             " inputs, which does not fit the node's " +
+                             std::to_string(node->inputs.size()));
+    }
+    node->inputs.resize(formal, nullptr);
+    node->attributes.Set("carried", carried);
+  } else if (node->inputs.size() != 1) {
+    return InvalidArgument(described + ": it must have one input, the condition");
+  }
+  for (const auto& [name, value] : captured) {
+    if (!value->is_constant()) node->inputs.push_back(value);
+  }
+  return OkStatus();
+}
+
 Status Importer::AddNode(size_t index) {
   const NodeProto& proto = proto_.nodes[index];
   OldNode node;
@@ -545,7 +682,17 @@ Status Importer::AddNode(size_t index) {
     return InvalidArgument(node.Describe() + " has no outputs");
   }
   SLIPWAY_RETURN_IF_ERROR(ReadAttributes(proto, &node));
-  if (known) SLIPWAY_RETURN_IF_ERROR(upgrader_.Upgrade(&node));
+  std::map<std::string, std::unique_ptr<Graph>> bodies;
+  const bool control = known && !ir::BodyNames(node.domain, node.op).empty();
+  if (control) {
+    SLIPWAY_RETURN_IF_ERROR(AddBodies(proto, &node, &bodies));
+    const size_t inputs = node.inputs.size(), outputs = node.outputs.size();
+    SLIPWAY_RETURN_IF_ERROR(upgrader_.Upgrade(&node));
+    node.inputs.resize(inputs, nullptr);  // absent ones at the end count
+    node.outputs.resize(outputs);
+  } else if (known) {
+    SLIPWAY_RETURN_IF_ERROR(upgrader_.Upgrade(&node));
+  }
   for (size_t i = 0; i < node.results.size(); ++i) {
     if (!node.results[i]) continue;
     graph_->Rename(node.results[i], proto.outputs[i]);
@@ -563,6 +710,7 @@ Status Importer::AddNode(size_t index) {
   }
   ir::Node* made = graph_->AddNode(std::move(spec));
   made->sources = {node.name};
+  made->subgraphs = std::move(bodies);
   const bool quantize = made->IsSlipway("Quantize");
   for (size_t i = 0; i < node.outputs.size(); ++i) {
     Value* value = made->output(i);
@@ -589,9 +737,18 @@ Status Importer::AddOutputs() {
   return OkStatus();
 }
 
+Result<bool> Importer::RewriteWithShapes() {
+  SLIPWAY_ASSIGN_OR_RETURN(bool changed, upgrader_.RewriteWithShapes());
+  for (const auto& body : bodies_) {
+    SLIPWAY_ASSIGN_OR_RETURN(const bool inside, body->RewriteWithShapes());
+    changed |= inside;
+  }
+  return changed;
+}
+
 Status Importer::Check() {
   SLIPWAY_RETURN_IF_ERROR(ir::InferShapes(*graph_));
-  SLIPWAY_ASSIGN_OR_RETURN(const bool changed, upgrader_.RewriteWithShapes());
+  SLIPWAY_ASSIGN_OR_RETURN(const bool changed, RewriteWithShapes());
   if (changed) SLIPWAY_RETURN_IF_ERROR(ir::InferShapes(*graph_));
   return ir::Verify(*graph_);
 }
@@ -599,7 +756,9 @@ Status Importer::Check() {
 Result<std::unique_ptr<Graph>> Import(Bytes bytes, std::shared_ptr<const void> owner,
                                       const std::string& path, const ImportOptions& options) {
   SLIPWAY_ASSIGN_OR_RETURN(ModelProto model, ParseModel(bytes, options.limits));
-  return Importer(model, std::move(owner), path, options).Run();
+  FindCaptured(&model.graph);
+  File file{model, std::move(owner), ExternalFiles(path), options};
+  return Importer(file, model.graph).Run();
 }
 
 }  // namespace

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <string>
+#include <unordered_set>
+
+#include "model/ir/control.h"
 
 namespace slipway::onnx {
 namespace {
@@ -20,7 +23,29 @@ Result<StringPair> ParsePair(Bytes message) {
   return out;
 }
 
-Status ParseAttribute(Bytes message, AttributeProto* out) {
+// What is counted over all graphs of a file.
+struct Counter {
+  const ParseLimits& limits;
+  size_t nodes = 0, values = 0;
+  int depth = 0;  // of bodies
+};
+
+Status ParseGraph(Bytes message, Counter& counter, GraphProto* out);
+
+Status ParseBody(Bytes message, Counter& counter, AttributeProto* out) {
+  if (counter.depth >= ir::kMaxBodyDepth) {
+    return Unsupported("sub-graphs are nested more than " + std::to_string(ir::kMaxBodyDepth) +
+                       " deep; flatten the model's control flow");
+  }
+  if (out->g) return InvalidArgument("has two graphs");
+  out->g = std::make_shared<GraphProto>();
+  ++counter.depth;
+  Status status = ParseGraph(message, counter, out->g.get());
+  --counter.depth;
+  return status;
+}
+
+Status ParseAttribute(Bytes message, Counter& counter, AttributeProto* out) {
   WireReader reader(message);
   Field f;
   // Files of IR version 1 carry no type: the field that is there tells.
@@ -49,6 +74,7 @@ Status ParseAttribute(Bytes message, AttributeProto* out) {
         saw(AttributeType::kTensor);
         break;
       case 6:
+        if (IsBytes(f)) status = ParseBody(f.bytes, counter, out);
         saw(AttributeType::kGraph);
         break;
       case 7:
@@ -100,7 +126,11 @@ Status ParseAttribute(Bytes message, AttributeProto* out) {
   return std::move(status).With("attribute " + Quote(out->name));
 }
 
-Status ParseNode(Bytes message, NodeProto* out) {
+Status ParseNode(Bytes message, Counter& counter, NodeProto* out) {
+  if (counter.nodes++ == counter.limits.nodes) {
+    return ResourceExhausted("the graph has more than " + std::to_string(counter.limits.nodes) +
+                             " nodes");
+  }
   WireReader reader(message);
   Field f;
   Status status;
@@ -120,7 +150,7 @@ Status ParseNode(Bytes message, NodeProto* out) {
         out->op_type = f.Text();
         break;
       case 5:
-        status = ParseAttribute(f.bytes, &out->attributes.emplace_back());
+        status = ParseAttribute(f.bytes, counter, &out->attributes.emplace_back());
         break;
       case 7:
         out->domain = f.Text();
@@ -227,25 +257,20 @@ std::string_view SparseName(Bytes message) {
   return "";
 }
 
-Status ParseGraph(Bytes message, const ParseLimits& limits, GraphProto* out) {
+Status ParseGraph(Bytes message, Counter& counter, GraphProto* out) {
   WireReader reader(message);
   Field f;
-  size_t values = 0;
   while (reader.Next(&f)) {
     if (!IsBytes(f)) continue;
     switch (f.id) {
       case 1:
-        if (out->nodes.size() == limits.nodes) {
-          return ResourceExhausted("the graph has more than " + std::to_string(limits.nodes) +
-                                   " nodes");
-        }
-        SLIPWAY_RETURN_IF_ERROR(ParseNode(f.bytes, &out->nodes.emplace_back()));
+        SLIPWAY_RETURN_IF_ERROR(ParseNode(f.bytes, counter, &out->nodes.emplace_back()));
         break;
       case 2:
         out->name = f.Text();
         break;
       case 5: {
-        ++values;
+        ++counter.values;
         SLIPWAY_ASSIGN_OR_RETURN(TensorProto tensor, ParseTensorProto(f.bytes));
         out->initializers.push_back(std::move(tensor));
         break;
@@ -256,27 +281,28 @@ Status ParseGraph(Bytes message, const ParseLimits& limits, GraphProto* out) {
       case 11:
       case 12:
       case 13: {
-        ++values;
+        ++counter.values;
         auto& list = f.id == 11 ? out->inputs : f.id == 12 ? out->outputs : out->value_info;
         SLIPWAY_RETURN_IF_ERROR(ParseValueInfo(f.bytes, &list.emplace_back()));
         break;
       }
       case 15:
-        ++values;
+        ++counter.values;
         out->sparse_initializers.push_back(SparseName(f.bytes));
         break;
       default:
         break;
     }
-    if (values > limits.values) {
-      return ResourceExhausted("the graph declares more than " + std::to_string(limits.values) +
+    if (counter.values > counter.limits.values) {
+      return ResourceExhausted("the graph declares more than " +
+                               std::to_string(counter.limits.values) +
                                " values");
     }
   }
   return reader.status();
 }
 
-Status ParseOpset(Bytes message, ModelProto* out) {
+Status ParseOpset(Bytes message, std::vector<std::pair<std::string_view, int64_t>>* out) {
   std::pair<std::string_view, int64_t> opset{"", 0};
   WireReader reader(message);
   Field f;
@@ -285,20 +311,47 @@ Status ParseOpset(Bytes message, ModelProto* out) {
     if (f.id == 2 && f.type == WireType::kVarint) opset.second = f.Int();
   }
   if (opset.first == "ai.onnx") opset.first = "";
-  if (out->opsets.size() < 1000) out->opsets.push_back(opset);
+  if (out->size() < 1000) out->push_back(opset);
   return reader.status();
 }
 
-Result<StringPair> ParseFunctionName(Bytes message) {
-  StringPair out;  // FunctionProto: name = 1, domain = 10
+Status ParseFunction(Bytes message, Counter& counter, FunctionProto* out) {
   WireReader reader(message);
   Field f;
-  while (reader.Next(&f)) {
-    if (f.id == 1 && IsBytes(f)) out.second = f.Text();
-    if (f.id == 10 && IsBytes(f)) out.first = f.Text();
+  Status status;
+  while (status.ok() && reader.Next(&f)) {
+    if (!IsBytes(f)) continue;
+    switch (f.id) {
+      case 1:
+        out->name = f.Text();
+        break;
+      case 4:
+        out->inputs.push_back(f.Text());
+        break;
+      case 5:
+        out->outputs.push_back(f.Text());
+        break;
+      case 7:
+        status = ParseNode(f.bytes, counter, &out->nodes.emplace_back());
+        break;
+      case 9:
+        status = ParseOpset(f.bytes, &out->opsets);
+        break;
+      case 10:
+        out->domain = f.Text();
+        break;
+      case 11:
+        status = ParseAttribute(f.bytes, counter, &out->defaults.emplace_back());
+        break;
+      case 13:
+        out->overload = f.Text();
+        break;
+      default:
+        break;
+    }
   }
-  SLIPWAY_RETURN_IF_ERROR(reader.status());
-  return out;
+  if (status.ok()) status = reader.status();
+  return std::move(status).With("function " + Quote(out->name));
 }
 
 // What the first bytes of some common files say, for a helpful refusal.
@@ -359,6 +412,7 @@ Result<ModelProto> ParseModel(Bytes file, const ParseLimits& limits) {
   ModelProto out;
   WireReader reader(file);
   Field f;
+  Counter counter{limits};
   bool graph = false, known = false;
   Status status;
   while (status.ok() && reader.Next(&f)) {
@@ -389,10 +443,10 @@ Result<ModelProto> ParseModel(Bytes file, const ParseLimits& limits) {
         break;
       case 7:
         graph = true;
-        status = ParseGraph(f.bytes, limits, &out.graph);
+        status = ParseGraph(f.bytes, counter, &out.graph);
         break;
       case 8:
-        status = ParseOpset(f.bytes, &out);
+        status = ParseOpset(f.bytes, &out.opsets);
         break;
       case 14: {
         auto pair = ParsePair(f.bytes);
@@ -402,14 +456,10 @@ Result<ModelProto> ParseModel(Bytes file, const ParseLimits& limits) {
           out.metadata.push_back(*pair);
         break;
       }
-      case 25: {
-        auto name = ParseFunctionName(f.bytes);
-        if (!name.ok())
-          status = name.status();
-        else if (out.functions.size() < limits.nodes)
-          out.functions.push_back(*name);
+      case 25:
+        if (out.functions.size() < limits.nodes)
+          status = ParseFunction(f.bytes, counter, &out.functions.emplace_back());
         break;
-      }
       default:
         break;
     }
@@ -428,6 +478,24 @@ Result<ModelProto> ParseModel(Bytes file, const ParseLimits& limits) {
     return InvalidArgument("is not an ONNX model, or one without a graph; it looks like " +
                            LooksLike(file));
   return out;
+}
+
+void FindCaptured(GraphProto* graph) {
+  std::unordered_set<std::string_view> known;  // defined here, or already listed
+  for (const TensorProto& t : graph->initializers) known.insert(t.name);
+  for (const ValueInfoProto& v : graph->inputs) known.insert(v.name);
+  for (const NodeProto& n : graph->nodes) known.insert(n.outputs.begin(), n.outputs.end());
+  graph->captured.clear();
+  const auto read = [&](std::string_view name) {
+    if (known.insert(name).second) graph->captured.push_back(name);
+  };
+  for (NodeProto& n : graph->nodes) {
+    for (AttributeProto& a : n.attributes) {
+      if (a.g) FindCaptured(a.g.get());
+    }
+    ForEachRead(n, read);
+  }
+  for (const ValueInfoProto& v : graph->outputs) read(v.name);
 }
 
 }  // namespace slipway::onnx

@@ -1,11 +1,14 @@
 #pragma once
 // The messages of onnx.proto3 that Slipway reads, as views into the file's bytes. Unknown fields
-// are skipped; tensors and sub-graphs stay unread until somebody asks.
+// are skipped; tensors stay unread until somebody asks.
 // https://github.com/onnx/onnx/blob/main/onnx/onnx.proto3
 
 #include <cstdint>
+#include <deque>
+#include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -36,6 +39,8 @@ enum class AttributeType : uint8_t {
   kTypeProtos = 14,
 };
 
+struct GraphProto;
+
 struct AttributeProto {
   std::string_view name, reference;  // reference: ref_attr_name, inside functions only
   AttributeType type = AttributeType::kUndefined;
@@ -43,6 +48,7 @@ struct AttributeProto {
   int64_t i = 0;
   std::string_view s;
   Bytes t;  // TensorProto
+  std::shared_ptr<GraphProto> g;
   std::vector<float> floats;
   std::vector<int64_t> ints;
   std::vector<std::string_view> strings;
@@ -52,6 +58,7 @@ struct NodeProto {
   std::string_view name, op_type, domain, overload;
   std::vector<std::string_view> inputs, outputs;
   std::vector<AttributeProto> attributes;
+  int opset = 0;  // of the function that the node comes from; 0: the model's
 };
 
 struct DimProto {
@@ -82,6 +89,17 @@ struct GraphProto {
   std::vector<TensorProto> initializers;
   std::vector<std::string_view> sparse_initializers;  // names
   std::vector<ValueInfoProto> inputs, outputs, value_info;
+  // A body's: names that it reads and does not define, in the order of their first use
+  // (FindCaptured).
+  std::vector<std::string_view> captured;
+};
+
+struct FunctionProto {
+  std::string_view name, domain, overload;
+  std::vector<std::string_view> inputs, outputs;
+  std::vector<AttributeProto> defaults;  // of its attributes that have one
+  std::vector<NodeProto> nodes;
+  std::vector<std::pair<std::string_view, int64_t>> opsets;
 };
 
 struct ModelProto {
@@ -89,17 +107,32 @@ struct ModelProto {
   std::string_view producer_name, producer_version, domain, doc;
   std::vector<std::pair<std::string_view, int64_t>> opsets;  // domain, version
   std::vector<StringPair> metadata;
-  std::vector<StringPair> functions;  // domain, name
+  std::vector<FunctionProto> functions;
   GraphProto graph;
+  std::deque<std::string> made;  // names that are not in the file (ExpandFunctions)
 };
 
 struct ParseLimits {
-  size_t nodes = 1'000'000;
+  size_t nodes = 1'000'000;   // of the graph, its bodies and the functions together
   size_t values = 4'000'000;  // inputs, outputs, initialisers and value_info together
 };
 
 // Errors: InvalidArgument "is not an ONNX model" with what it looks like instead, DataLoss when it
 // is cut off, ResourceExhausted for a limit.
 Result<ModelProto> ParseModel(Bytes file, const ParseLimits& limits);
+
+// Fills `captured` of every body in the graph.
+void FindCaptured(GraphProto* graph);
+// Calls f(name) for everything that a node reads: its inputs and what its bodies capture.
+template <typename F>
+void ForEachRead(const NodeProto& node, F&& f) {
+  for (std::string_view name : node.inputs) {
+    if (!name.empty()) f(name);
+  }
+  for (const AttributeProto& a : node.attributes) {
+    if (!a.g) continue;
+    for (std::string_view name : a.g->captured) f(name);
+  }
+}
 
 }  // namespace slipway::onnx

@@ -13,6 +13,8 @@ class ReferenceCompiler final : public OpBackend {
   Level level() const override { return Level::kCode; }
 
   Status Supports(const ir::Node& node, const Target&) const override {
+    if (!node.subgraphs.empty())
+      return Unsupported(node.Describe() + ": control flow does not run inside of packages");
     if (!ops::FindKernel(node.domain(), node.op()))
       return Unsupported("no kernel for " + node.FullOp());
     for (const auto* list : {&node.inputs(), &node.outputs()}) {
