@@ -603,6 +603,11 @@ Status Importer::AddBodies(const NodeProto& proto, OldNode* node,
   std::unordered_set<std::string_view> seen;
   const std::string described = node->Describe();
   const bool is_if = node->op == "If", loop = node->op == "Loop";
+  if (node->op == "Scan" && node->opset < 9) {
+    return Unsupported(described +
+                       ": Scan of opset 8, which runs over a batch, is not supported; convert the "
+                       "model to opset 9 or newer");
+  }
   for (std::string_view wanted : ir::BodyNames("", node->op)) {
     const auto it = std::find_if(proto.attributes.begin(), proto.attributes.end(),
                                  [&](const AttributeProto& a) { return a.name == wanted && a.g; });
