@@ -5,6 +5,8 @@
 #include <filesystem>
 #include <iostream>
 
+#include "report/format.h"
+
 namespace slipway::cli {
 
 void Context::Print(const std::string& text, const nlohmann::json& value) const {
@@ -177,16 +179,7 @@ Status MakeFolder(const std::string& folder) {
   return OkStatus();
 }
 
-std::string Bytes(uint64_t bytes) {
-  const char* units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
-  double value = static_cast<double>(bytes);
-  int unit = 0;
-  while (value >= 1024 && unit < 4) {
-    value /= 1024;
-    ++unit;
-  }
-  return Fixed(value, unit == 0 || value >= 100 ? 0 : 1) + " " + units[unit];
-}
+std::string Bytes(uint64_t bytes) { return report::FormatBytes(static_cast<int64_t>(bytes)); }
 
 report::Table MakeTable(std::initializer_list<const char*> titles) {
   std::vector<report::TableColumn> columns;

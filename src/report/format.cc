@@ -75,8 +75,16 @@ std::string Scaled(double v, const char* const* units, size_t count) {
 }  // namespace
 
 std::string FormatBytes(int64_t bytes) {
-  constexpr const char* units[] = {" B", " kB", " MB", " GB", " TB"};
-  return Scaled(static_cast<double>(bytes), units, 5);
+  constexpr const char* units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+  double v = static_cast<double>(bytes);
+  int unit = 0;
+  while (v >= 1024 && unit < 4) {
+    v /= 1024;
+    ++unit;
+  }
+  char text[48];
+  std::snprintf(text, sizeof text, "%.*f %s", unit == 0 || v >= 100 ? 0 : 1, v, units[unit]);
+  return text;
 }
 
 std::string FormatCount(double n) {

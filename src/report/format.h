@@ -7,7 +7,7 @@
 
 namespace slipway::report {
 
-std::string FormatBytes(int64_t bytes);  // "1.23 MB" (decimal units), "512 B"
+std::string FormatBytes(int64_t bytes);  // "1.2 MiB", "512 B"
 std::string FormatCount(double n);       // "4.10 G", "512"
 std::string FormatMs(
     double ms);  // "0.0123", "1.23", "123": three significant digits; "-" when not finite

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <unordered_map>
 
+#include "report/format.h"
 #include "report/graph_svg.h"
 #include "report/html.h"
 #include "report/svg.h"
@@ -17,19 +18,6 @@ using ir::Value;
 
 // Beyond this many nodes a drawing helps nobody.
 constexpr size_t kMostDrawn = 4000;
-
-std::string Bytes(int64_t bytes) {
-  const char* units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
-  double v = static_cast<double>(bytes);
-  int unit = 0;
-  while (v >= 1024 && unit < 4) {
-    v /= 1024;
-    ++unit;
-  }
-  char text[48];
-  std::snprintf(text, sizeof text, unit == 0 || v >= 100 ? "%.0f %s" : "%.1f %s", v, units[unit]);
-  return text;
-}
 
 std::string Percent(double share) {
   char text[32];
@@ -78,9 +66,9 @@ HtmlDetail DetailOf(const InspectedLayer& l, double all_macs) {
                      (l.macs.known() ? "" : " = " + l.macs.ToString())});
   if (l.parameters > 0)
     d.rows.push_back({"parameters", ShortCount(static_cast<double>(l.parameters)) + " (" +
-                                        Bytes(l.parameter_bytes) + ")"});
-  d.rows.push_back({"output memory", Bytes(l.output_bytes)});
-  d.rows.push_back({"alive while it runs", Bytes(l.live_bytes)});
+                                        FormatBytes(l.parameter_bytes) + ")"});
+  d.rows.push_back({"output memory", FormatBytes(l.output_bytes)});
+  d.rows.push_back({"alive while it runs", FormatBytes(l.live_bytes)});
   if (!n.sources.empty() && !(n.sources.size() == 1 && n.sources[0] == n.name())) {
     std::string list;
     for (size_t i = 0; i < n.sources.size() && i < 20; ++i) list += (i ? ", " : "") + n.sources[i];
@@ -156,8 +144,8 @@ void LayerTable(HtmlPage* page, const deploy::Inspection& in) {
                           number(ShortCount(static_cast<double>(l.parameters)), l.parameters),
                           number(ShortCount(static_cast<double>(l.macs_here)), l.macs_here),
                           number(Percent(share), l.macs_here),
-                          number(Bytes(l.output_bytes), l.output_bytes),
-                          number(Bytes(l.live_bytes), l.live_bytes)});
+                          number(FormatBytes(l.output_bytes), l.output_bytes),
+                          number(FormatBytes(l.live_bytes), l.live_bytes)});
     ++row;
   }
   page->Table(table);
@@ -183,7 +171,7 @@ void Operators(HtmlPage* page, const deploy::Inspection& in) {
                           number(std::to_string(op.count), op.count),
                           number(ShortCount(static_cast<double>(op.macs)), op.macs),
                           number(ShortCount(static_cast<double>(op.parameters)), op.parameters),
-                          number(Bytes(op.output_bytes), op.output_bytes)});
+                          number(FormatBytes(op.output_bytes), op.output_bytes)});
   }
   if (bars.size() > 1) page->Figure(HorizontalBars(bars, {}, "million MACs"));
   page->Table(table);
@@ -219,9 +207,9 @@ std::string InspectPage(const std::string& file, const ir::Graph& graph,
   page.Tiles(
       {{"nodes", std::to_string(in.layers.size()),
         std::to_string(in.operators.size()) + " operators"},
-       {"parameters", ShortCount(static_cast<double>(in.parameters)), Bytes(in.parameter_bytes)},
+       {"parameters", ShortCount(static_cast<double>(in.parameters)), FormatBytes(in.parameter_bytes)},
        {"MACs", ShortCount(static_cast<double>(in.macs_here)), here},
-       {"activations alive at most", Bytes(in.peak_live_bytes), in.peak_layer}});
+       {"activations alive at most", FormatBytes(in.peak_live_bytes), in.peak_layer}});
   page.Section("Graph");
   DrawModel(&page, graph, in);
   page.Section("Inputs and outputs");
@@ -261,7 +249,7 @@ std::string InspectPage(const std::string& file, const ir::Graph& graph,
         {{type, {}, "name", ""},
          {std::to_string(w.tensors), static_cast<double>(w.tensors), "", ""},
          {ShortCount(static_cast<double>(w.elements)), static_cast<double>(w.elements), "", ""},
-         {Bytes(w.bytes), static_cast<double>(w.bytes), "", ""}});
+         {FormatBytes(w.bytes), static_cast<double>(w.bytes), "", ""}});
   }
   page.Table(weights);
   if (!in.quantization.empty()) {
@@ -296,7 +284,7 @@ std::string InspectPage(const std::string& file, const ir::Graph& graph,
                         {p.supported ? "yes" : "no", {}, p.supported ? "good" : "bad", ""},
                         {p.supported ? Percent(p.own_nodes) : "", p.own_nodes, "", ""},
                         {p.supported ? Percent(p.own_macs) : "", p.own_macs, "", ""},
-                        {p.supported ? Bytes(static_cast<int64_t>(p.peak_bytes)) : "",
+                        {p.supported ? FormatBytes(static_cast<int64_t>(p.peak_bytes)) : "",
                          static_cast<double>(p.peak_bytes), "", ""},
                         {p.reason, {}, "", ""}});
     }

@@ -21,9 +21,9 @@ namespace {
 TEST(Format, Numbers) {
   EXPECT_EQ(FormatBytes(0), "0 B");
   EXPECT_EQ(FormatBytes(999), "999 B");
-  EXPECT_EQ(FormatBytes(1234), "1.23 kB");
-  EXPECT_EQ(FormatBytes(25600000), "25.6 MB");
-  EXPECT_EQ(FormatBytes(999600), "1.00 MB");
+  EXPECT_EQ(FormatBytes(1234), "1.2 KiB");
+  EXPECT_EQ(FormatBytes(25600000), "24.4 MiB");
+  EXPECT_EQ(FormatBytes(999600), "976 KiB");
   EXPECT_EQ(FormatCount(4.1e9), "4.10 G");
   EXPECT_EQ(FormatMs(0.01234), "0.0123");
   EXPECT_EQ(FormatMs(1.234), "1.23");
@@ -314,7 +314,7 @@ TEST(Html, OddReportsStillRender) {
 TEST(Text, DeployTable) {
   const std::string text = RenderText(Sample());
   EXPECT_NE(
-      text.find("x86-int8         int8       195 kB   690 kB   0.210   0.223  92.24 %  0.07  pass"),
+      text.find("x86-int8         int8       190 KiB   674 KiB   0.210   0.223  92.24 %  0.07  pass"),
       std::string::npos)
       << text;
   EXPECT_NE(text.find("321*"), std::string::npos);

@@ -340,6 +340,8 @@ std::optional<Value*> JoinMasks(Graph& graph, const Match& m, const SymShape& sc
 bool Recover(Graph& graph, Node* softmax) {
   auto m = MatchAttention(softmax);
   if (!m || !m->k_source->type().shape || !softmax->output()->type().shape) return false;
+  // Keys without the batch or the heads broadcast: no attention that the operator has.
+  if (m->k_source->type().shape->size() != m->k_perm.size()) return false;
   SymShape k_shape;
   for (int64_t p : m->k_perm)
     k_shape.push_back((*m->k_source->type().shape)[static_cast<size_t>(p)]);

@@ -221,5 +221,22 @@ TEST(RecoverAttention, KeysAndValuesForGroupsOfQueries) {
                 1e-5);
 }
 
+// Keys of fewer dimensions than the queries broadcast; Attention does not. (They were read beyond
+// their shape once.)
+TEST(RecoverAttention, LeavesKeysOfFewerDimensions) {
+  auto made = RunAndCheck(*Parse(R"(graph "g" {
+      input %q: float32[2, 3, 5, 8]
+      input %k: float32[8, 5]
+      input %v: float32[2, 3, 5, 8]
+      %s = MatMul(%q, %k)
+      %p = Softmax(%s)
+      %y = MatMul(%p, %v)
+      output %y
+    })"),
+                          Only({"recover-attention"}), 1e-6);
+  ASSERT_NE(made, nullptr);
+  EXPECT_EQ(made->nodes().size(), 3u);
+}
+
 }  // namespace
 }  // namespace slipway::passes

@@ -578,6 +578,11 @@ Status CheckLoss(const Operands& o) {
   return CheckOutputTypes(o);
 }
 
+// The compile side takes no bodies.
+Status CheckControl(const Operands& o) {
+  return Misfit("control flow ('" + std::string(o.op) + "') in a step");
+}
+
 struct Entry {
   const char* domain;
   const char* op;
