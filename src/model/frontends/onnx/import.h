@@ -36,7 +36,7 @@ struct ImportOptions {
 // Errors, each naming the node, tensor or field and the remedy: NotFound (no such file),
 // InvalidArgument (not ONNX, undefined or doubly defined values, cycles, impossible shapes, wrong
 // sizes, NaN weights, an escape of external data from the model's folder), DataLoss (truncated),
-// Unsupported (unknown operators, all listed; strings, sparse tensors, sub-graphs, training mode,
+// Unsupported (unknown operators, all listed; strings, sparse tensors, sequences, training mode,
 // opsets outside 6..25), ResourceExhausted (limits).
 Result<std::unique_ptr<ir::Graph>> ImportOnnx(const std::string& path,
                                               const ImportOptions& options = {});
