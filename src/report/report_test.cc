@@ -314,7 +314,7 @@ TEST(Html, OddReportsStillRender) {
 TEST(Text, DeployTable) {
   const std::string text = RenderText(Sample());
   EXPECT_NE(
-      text.find("x86-int8         int8       190 KiB   674 KiB   0.210   0.223  92.24 %  0.07  pass"),
+      text.find("x86-int8         int8       190 KiB  674 KiB   0.210   0.223  92.24 %  0.07  pass"),
       std::string::npos)
       << text;
   EXPECT_NE(text.find("321*"), std::string::npos);

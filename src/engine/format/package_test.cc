@@ -132,7 +132,7 @@ TEST(Package, FilesAndHashes) {
 
 TEST(Package, NewerFormatsAreUnsupported) {
   auto bytes = *SerializePackage(Small().data);
-  bytes[8] = 2;
+  bytes[8] = 99;
   auto p = ParsePackage(bytes, nullptr);
   EXPECT_EQ(p.status().code(), StatusCode::kUnsupported);
   EXPECT_NE(p.status().message().find("update the runtime"), std::string::npos);

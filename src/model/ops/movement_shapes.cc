@@ -186,7 +186,7 @@ Status ShapeSlice(const OpContext& c, std::span<Dims> outputs) {
     const int64_t start = bound(starts[i], 0, step > 0 ? n : n - 1);
     const int64_t end = step > 0 ? bound(ends[i], 0, n) : bound(ends[i], -1, n - 1);
     const int64_t span = step > 0 ? end - start : start - end, size = step > 0 ? step : -step;
-    out[static_cast<size_t>(axis)] = span > 0 ? (span - 1) / size + 1 : 0;
+    out[static_cast<size_t>(axis)] = n > 0 && span > 0 ? (span - 1) / size + 1 : 0;
   }
   outputs[0] = out;
   return OkStatus();
