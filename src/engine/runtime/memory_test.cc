@@ -7,7 +7,13 @@
 #include "engine/runtime/session.h"
 #include "engine/runtime/session_test_util.h"
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if defined(__has_feature)  // clang's way to say that there is a sanitizer
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SLIPWAY_OWN_MALLOC 0
+#endif
+#endif
+#if defined(SLIPWAY_OWN_MALLOC)
+#elif defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define SLIPWAY_OWN_MALLOC 0
 #elif defined(__GLIBC__)
 #define SLIPWAY_OWN_MALLOC 1
