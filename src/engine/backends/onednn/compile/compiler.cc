@@ -311,9 +311,8 @@ std::vector<Pattern> Patterns(const ir::Node& node, Family family, const Target&
       if (cin > 0 && cin <= 4 && cout > 0 && cout % size == 0) {
         patterns.push_back({Layout::kPlain, block, avx512 ? "plain-nchw16c" : "plain-nchw8c"});
       }
-      // These go through a matrix product, whose bias the run side refuses without AVX2.
-      if ((target.features & static_cast<uint64_t>(CpuFeature::kAvx2)) == 0 && node.input(2))
-        return patterns;
+      // These go through a matrix product, which the run side refuses without AVX2.
+      if ((target.features & static_cast<uint64_t>(CpuFeature::kAvx2)) == 0) return patterns;
       patterns.push_back(nhwc);
       patterns.push_back(plain);
       return patterns;

@@ -80,10 +80,11 @@ dnnl::convolution_forward::primitive_desc MakeConv(const ConvShape& s, const Mem
 
 Status AddConv(Builder& b, const ConvShape& s, const dnnl::convolution_forward::primitive_desc& pd,
                size_t bias_input, const MemoryDesc& bias) {
-  // Its SSE4.1 epilogue reads the bias with instructions that fault on unaligned addresses (2.6.3).
-  if (b.Has(bias_input) && !HasFeature(CpuFeature::kAvx2) &&
+  // Its SSE4.1 epilogue of a matrix product reads rows with instructions that fault on unaligned
+  // addresses (2.6.3).
+  if (!HasFeature(CpuFeature::kAvx2) &&
       std::string_view(pd.impl_info_str()).starts_with("gemm")) {
-    return Unsupported("a bias behind a matrix product on a CPU without AVX2");
+    return Unsupported("a convolution by matrix product on a CPU without AVX2");
   }
   SLIPWAY_ASSIGN_OR_RETURN(dnnl::memory weights, b.Weight(1, s.w_plain, pd.weights_desc()));
   std::vector<Builder::Arg> args = {{DNNL_ARG_SRC, b.At(s.x, InputAt(0))},
