@@ -207,6 +207,8 @@ Result<OutNode> Downgrade(const Node& n, int opset) {
     if (opset < 13) Resize(&out);
   } else if (op == "Dropout") {
     if (opset < 12 && n.input(2)) return Needs(n, "a computed training_mode", 12);
+    // Before, a mask outside training meant nothing.
+    if (opset < 12 && n.output(1) && n.output(1)->IsUsed()) return Needs(n, "its mask", 12);
     if (opset < 12) out.inputs.resize(1);
   } else if (op == "DFT") {
     if (opset < 20) status = Dft(n, &out);
