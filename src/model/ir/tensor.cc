@@ -137,7 +137,7 @@ Result<Tensor> Tensor::Allocate(DType dtype, const Dims& dims) {
 
 Tensor Tensor::Aligned() const {
   size_t element = static_cast<size_t>(std::max(8, DTypeBits(dtype_))) / 8;
-  if (reinterpret_cast<uintptr_t>(data_) % element == 0) return *this;
+  if (bytes_ == 0 || reinterpret_cast<uintptr_t>(data_) % element == 0) return *this;
   auto copy = Allocate(dtype_, dims_);
   if (!copy.ok()) return *this;
   std::memcpy(copy->mutable_data(), data_, bytes_);

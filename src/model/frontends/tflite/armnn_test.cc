@@ -18,7 +18,7 @@
 namespace slipway::tflite {
 namespace {
 
-constexpr auto kSame = fb::Padding::SAME, kValid = fb::Padding::VALID;
+[[maybe_unused]] constexpr auto kSame = fb::Padding::SAME, kValid = fb::Padding::VALID;
 using Shape = std::vector<int32_t>;
 using Blob = std::vector<uint8_t>;
 
