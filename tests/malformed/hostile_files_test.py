@@ -13,6 +13,9 @@ import time
 import unittest
 import zipfile
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "e2e"))
+from onnx_writer import blob, integer, varint  # noqa: E402
+
 ROOT = os.environ.get("SLIPWAY_SOURCE_DIR", os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..")))
 BINARY = os.environ.get("SLIPWAY_BINARY", os.path.join(ROOT, "build", "release", "slipway"))
 MIB = 1 << 20
@@ -32,26 +35,6 @@ MEMORY = (8192 if SANITIZED else 1536) * MIB
 
 
 # --- protobuf, https://protobuf.dev/programming-guides/encoding ---
-
-def varint(n):
-    n &= (1 << 64) - 1
-    out = bytearray()
-    while n > 127:
-        out.append(n & 127 | 128)
-        n >>= 7
-    out.append(n)
-    return bytes(out)
-
-
-def integer(field, value):
-    return varint(field << 3) + varint(value)
-
-
-def blob(field, data):
-    if isinstance(data, str):
-        data = data.encode()
-    return varint(field << 3 | 2) + varint(len(data)) + data
-
 
 def tensor(name, dims, data=b"", dtype=1, more=b""):
     out = b"".join(integer(1, d) for d in dims) + integer(2, dtype) + blob(8, name)
@@ -225,6 +208,27 @@ class Hostile(unittest.TestCase):
             code, message = self.slipway("inspect", self.write(model(top)))
             if depth > 1000:
                 self.assertEqual(code, 2, message)
+
+    def test_bodies(self):
+        def choose(then, otherwise=None, out="y", name="choice"):
+            branches = [attribute("then_branch", 5, blob(6, then))]
+            if otherwise is not None:
+                branches.append(attribute("else_branch", 5, blob(6, otherwise)))
+            return node("If", ["c"], [out], branches, name)
+
+        def body(read):
+            return graph([node("Relu", [read], ["r"], name="inner")], [], [value("r", [2])])
+
+        def file(*nodes):
+            return model(graph(nodes, [value("c", [], 9), value("x", [2])], [value("y", [2])]))
+
+        code, message = self.slipway("run", self.write(file(choose(body("x"), body("x")))), "--random", "--platform",
+                                     "interpreter", "-o", self.path("out"))
+        self.assertEqual(code, 0, message)
+        self.refused(file(choose(body("nobody"), body("x"))), "'nobody'")
+        self.refused(file(choose(body("x"))), "'choice'", "else_branch")
+        # What the body captures is made from what the node makes.
+        self.refused(file(choose(body("z"), body("x")), node("Neg", ["y"], ["z"], name="behind")), "cycle", "'behind'")
 
     def test_deep_types_and_groups(self):
         for field in (4, 9):  # sequence, optional

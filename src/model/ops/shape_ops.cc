@@ -168,7 +168,11 @@ Status OnnxTrilu(const OpContext& c) {
   return OkStatus();
 }
 
-Status OnnxCumSum(const OpContext& c) {
+namespace {
+
+// Running totals along the axis of input 1: join(total, element) from `start`; integers wrap.
+template <typename Join>
+Status Accumulate(const OpContext& c, int start, Join join) {
   const TensorView &x = c.inputs[0], &y = c.outputs[0];
   SLIPWAY_RETURN_IF_ERROR(CheckIndexType(c.inputs[1], "axis"));
   if (c.inputs[1].count() != 1) return InvalidArgument("axis must be one integer");
@@ -179,16 +183,16 @@ Status OnnxCumSum(const OpContext& c) {
   if (x.count() == 0) return OkStatus();
   const Lines lines(x.dims, axis);
   auto run = [&]<typename T>() {
-    using Sum = std::conditional_t<kIsFloat<T>, double, uint64_t>;
+    using Total = std::conditional_t<kIsFloat<T>, double, uint64_t>;
     for (int64_t l = 0; l < lines.count; ++l) {
       const int64_t base = lines.Base(l);
-      Sum sum = 0;
+      Total total = static_cast<Total>(start);
       for (int64_t i = 0; i < lines.n; ++i) {
         const int64_t at = base + (reverse ? lines.n - 1 - i : i) * lines.inner;
-        const Sum v = static_cast<Sum>(static_cast<Compute<T>>(x.as<const T>()[at]));
-        if (!exclusive) sum += v;
-        y.as<T>()[at] = static_cast<T>(sum);
-        if (exclusive) sum += v;
+        const Total v = static_cast<Total>(static_cast<Compute<T>>(x.as<const T>()[at]));
+        if (!exclusive) total = join(total, v);
+        y.as<T>()[at] = static_cast<T>(total);
+        if (exclusive) total = join(total, v);
       }
     }
   };
@@ -198,34 +202,14 @@ Status OnnxCumSum(const OpContext& c) {
   return OkStatus();
 }
 
+}  // namespace
+
+Status OnnxCumSum(const OpContext& c) {
+  return Accumulate(c, 0, [](auto a, auto b) { return a + b; });
+}
+
 Status OnnxCumProd(const OpContext& c) {
-  const TensorView &x = c.inputs[0], &y = c.outputs[0];
-  SLIPWAY_RETURN_IF_ERROR(CheckIndexType(c.inputs[1], "axis"));
-  if (c.inputs[1].count() != 1) return InvalidArgument("axis must be one integer");
-  int axis;
-  SLIPWAY_RETURN_IF_ERROR(NormalizeAxis(IndexAt(c.inputs[1], 0), x.dims.rank(), &axis));
-  const bool exclusive = c.attributes->Int("exclusive", 0) != 0,
-             reverse = c.attributes->Int("reverse", 0) != 0;
-  if (x.count() == 0) return OkStatus();
-  const Lines lines(x.dims, axis);
-  auto run = [&]<typename T>() {
-    using Product = std::conditional_t<kIsFloat<T>, double, uint64_t>;  // integers wrap
-    for (int64_t l = 0; l < lines.count; ++l) {
-      const int64_t base = lines.Base(l);
-      Product product = 1;
-      for (int64_t i = 0; i < lines.n; ++i) {
-        const int64_t at = base + (reverse ? lines.n - 1 - i : i) * lines.inner;
-        const Product v = static_cast<Product>(static_cast<Compute<T>>(x.as<const T>()[at]));
-        if (!exclusive) product *= v;
-        y.as<T>()[at] = static_cast<T>(product);
-        if (exclusive) product *= v;
-      }
-    }
-  };
-  const DType t = x.dtype;
-  if (!DispatchFloat(t, run) && !Dispatch<int32_t, int64_t, uint32_t, uint64_t>(t, run))
-    return NoKernel(t);
-  return OkStatus();
+  return Accumulate(c, 1, [](auto a, auto b) { return a * b; });
 }
 
 // Sorted whatever `sorted` says; equal values in the order of their indices.

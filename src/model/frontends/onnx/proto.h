@@ -4,7 +4,6 @@
 // https://github.com/onnx/onnx/blob/main/onnx/onnx.proto3
 
 #include <cstdint>
-#include <deque>
 #include <memory>
 #include <optional>
 #include <span>
@@ -58,7 +57,6 @@ struct NodeProto {
   std::string_view name, op_type, domain, overload;
   std::vector<std::string_view> inputs, outputs;
   std::vector<AttributeProto> attributes;
-  int opset = 0;  // of the function that the node comes from; 0: the model's
 };
 
 struct DimProto {
@@ -109,7 +107,6 @@ struct ModelProto {
   std::vector<StringPair> metadata;
   std::vector<FunctionProto> functions;
   GraphProto graph;
-  std::deque<std::string> made;  // names that are not in the file (ExpandFunctions)
 };
 
 struct ParseLimits {
