@@ -2,7 +2,7 @@
 """Writes small networks of the kinds that people deploy, as PyTorch's exporter takes them apart: encoder and decoder
 transformers with masks, rotary embeddings and grouped queries, detection heads, U-Nets, ConvNeXt and MobileViT blocks,
 super-resolution, recurrent classifiers and norms and activations written by hand. Each at opset 11 and 17, some with
-dynamic axes. src/model/passes/patterns_test.cc asserts that the passes put them together again. Weights come from a
+dynamic axes, some with their modules as functions. src/model/passes/patterns_test.cc asserts that the passes put them together again. Weights come from a
 fixed seed. Needs Debian's python3-torch and python3-onnx.
 
 usage: export_patterns.py OUT_DIR [NAME ...]
@@ -355,6 +355,9 @@ NETWORKS = {
 }
 
 
+WITH_FUNCTIONS = ("timm", "convnext", "byhand")  # also with every module a function of the model, at the newest opset
+
+
 def export(name, out_dir):
     make, inputs, dynamic = NETWORKS[name]
     torch.manual_seed(0)
@@ -371,6 +374,11 @@ def export(name, out_dir):
             print(path, os.path.getsize(path))
             if dynamic is None:
                 break
+    if name in WITH_FUNCTIONS:
+        path = os.path.join(out_dir, f"{name}_{OPSETS[-1]}_functions.onnx")
+        torch.onnx.export(model, args, path, opset_version=OPSETS[-1], input_names=names, output_names=["y"],
+                          export_modules_as_functions=True)
+        print(path, os.path.getsize(path))
 
 
 def main():

@@ -51,12 +51,14 @@ const Network kNetworks[] = {
 const char* kGone[] = {"Erf",  "Pow",      "Sqrt",      "ReduceSum", "Identity", "Dropout",
                        "Cast", "Constant", "Unsqueeze", "Squeeze",   "Flatten"};
 
-class Patterns : public testing::TestWithParam<std::tuple<Network, int, bool>> {};
+// The third parameter: how the file's name goes on. "_functions": every module is a function of the
+// model.
+class Patterns : public testing::TestWithParam<std::tuple<Network, int, std::string>> {};
 
 TEST_P(Patterns, AreWholeAgain) {
-  const auto& [network, opset, dynamic] = GetParam();
-  std::string file = std::string(network.name) + "_" + std::to_string(opset) +
-                     (dynamic ? "_dynamic" : "") + ".onnx";
+  const auto& [network, opset, form] = GetParam();
+  const bool dynamic = form == "_dynamic";
+  std::string file = std::string(network.name) + "_" + std::to_string(opset) + form + ".onnx";
   std::filesystem::path path =
       std::filesystem::path(SLIPWAY_SOURCE_DIR) / ".cache" / "patterns" / file;
   if (!std::filesystem::exists(path))
@@ -106,14 +108,28 @@ TEST_P(Patterns, AreWholeAgain) {
   }
 }
 
-std::string NameOf(const testing::TestParamInfo<std::tuple<Network, int, bool>>& info) {
+std::string NameOf(const testing::TestParamInfo<std::tuple<Network, int, std::string>>& info) {
   return std::string(std::get<0>(info.param).name) + "_" + std::to_string(std::get<1>(info.param)) +
-         (std::get<2>(info.param) ? "_dynamic" : "");
+         std::get<2>(info.param);
 }
 
 INSTANTIATE_TEST_SUITE_P(All, Patterns,
                          testing::Combine(testing::ValuesIn(kNetworks), testing::Values(11, 17),
-                                          testing::Bool()),
+                                          testing::Values("", "_dynamic")),
+                         NameOf);
+
+std::vector<Network> WithFunctions() {
+  std::vector<Network> out;
+  for (const Network& n : kNetworks) {
+    const std::string name = n.name;
+    if (name == "timm" || name == "convnext" || name == "byhand") out.push_back(n);
+  }
+  return out;
+}
+
+INSTANTIATE_TEST_SUITE_P(Functions, Patterns,
+                         testing::Combine(testing::ValuesIn(WithFunctions()), testing::Values(17),
+                                          testing::Values("_functions")),
                          NameOf);
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include "base/mapped_file.h"
 #include "model/frontends/onnx/external.h"
 #include "model/frontends/onnx/finite.h"
+#include "model/frontends/onnx/functions.h"
 #include "model/frontends/onnx/upgrade.h"
 #include "model/frontends/onnx/upgrade_quantize.h"
 #include "model/ir/control.h"
@@ -27,6 +28,11 @@ using Names = std::unordered_map<std::string_view, Value*>;
 std::string OpName(const NodeProto& n) {
   return (n.domain.empty() || n.domain == "ai.onnx" ? "" : std::string(n.domain) + ".") +
          std::string(n.op_type);
+}
+
+bool Known(const NodeProto& n) {
+  return n.domain.empty() || n.domain == "ai.onnx" ? Upgrader::Knows(n.op_type)
+                                                   : Upgrader::KnowsContrib(n.domain, n.op_type);
 }
 
 // What the graph of a file and all bodies in it share.
@@ -121,10 +127,6 @@ class Importer {
   Result<bool> RewriteWithShapes();
   Status Check();
 
-  bool Known(const NodeProto& n) const {
-    return n.domain.empty() || n.domain == "ai.onnx" ? Upgrader::Knows(n.op_type)
-                                                     : Upgrader::KnowsContrib(n.domain, n.op_type);
-  }
   std::string NodeName(size_t index) const {
     const NodeProto& n = proto_.nodes[index];
     return n.name.empty() ? std::string(n.op_type) + "_" + std::to_string(index)
@@ -158,16 +160,7 @@ class Importer {
   std::unordered_map<std::string, int64_t> fixed_symbols_;  // by options_.input_shapes
 };
 
-Status Importer::FindOpset() {
-  int64_t opset = -1;
-  for (const auto& [domain, version] : model_.opsets) {
-    if (domain.empty()) opset = std::max(opset, version);
-  }
-  if (opset < 0) {
-    if (!model_.opsets.empty())
-      return OkStatus();  // other domains only: CheckOperators names the nodes
-    return Unsupported("the model does not say its opset; export it again with a current exporter");
-  }
+Result<int> CheckOpset(int64_t opset) {
   if (opset < kOldestOpset) {
     return Unsupported("opset " + std::to_string(opset) + " is older than " +
                        std::to_string(kOldestOpset) +
@@ -179,7 +172,20 @@ Status Importer::FindOpset() {
         ", the newest this build knows; export with opset_version=" + std::to_string(ir::kOpset) +
         " or older");
   }
-  opset_ = static_cast<int>(opset);
+  return static_cast<int>(opset);
+}
+
+Status Importer::FindOpset() {
+  int64_t opset = -1;
+  for (const auto& [domain, version] : model_.opsets) {
+    if (domain.empty()) opset = std::max(opset, version);
+  }
+  if (opset < 0) {
+    if (!model_.opsets.empty())
+      return OkStatus();  // other domains only: CheckOperators names the nodes
+    return Unsupported("the model does not say its opset; export it again with a current exporter");
+  }
+  SLIPWAY_ASSIGN_OR_RETURN(opset_, CheckOpset(opset));
   return OkStatus();
 }
 
@@ -191,16 +197,12 @@ Status Importer::CheckOperators() {
     const NodeProto& n = proto_.nodes[i];
     const bool onnx = n.domain.empty() || n.domain == "ai.onnx";
     if (Known(n) || unknown.size() >= kMost) continue;
-    const bool function = std::any_of(
-        model_.functions.begin(), model_.functions.end(),
-        [&](const FunctionProto& f) { return f.domain == n.domain && f.name == n.op_type; });
     int64_t version = onnx ? opset_ : 0;
     for (const auto& [domain, v] : model_.opsets) {
       if (domain == n.domain) version = v;
     }
     unknown.try_emplace(Quote(n.op_type) + " (domain " + (onnx ? "ai.onnx" : Quote(n.domain)) +
-                            ", opset " + std::to_string(version) +
-                            (function ? ", a function of the model" : ""),
+                            ", opset " + std::to_string(version),
                         NodeName(i));
   }
   if (unknown.empty()) return OkStatus();
@@ -673,6 +675,9 @@ Status Importer::AddNode(size_t index) {
   node.op = std::string(proto.op_type);
   node.name = NodeName(index);
   node.opset = opset_;
+  if (proto.opset != 0) {
+    SLIPWAY_ASSIGN_OR_RETURN(node.opset, CheckOpset(proto.opset));
+  }
   const bool known = Known(proto);
   if (proto.domain != "ai.onnx") node.domain = std::string(proto.domain);
   if (known && node.op == "Constant") return AddConstantNode(proto, &node);
@@ -761,6 +766,7 @@ Status Importer::Check() {
 Result<std::unique_ptr<Graph>> Import(Bytes bytes, std::shared_ptr<const void> owner,
                                       const std::string& path, const ImportOptions& options) {
   SLIPWAY_ASSIGN_OR_RETURN(ModelProto model, ParseModel(bytes, options.limits));
+  SLIPWAY_RETURN_IF_ERROR(ExpandFunctions(&model, options.limits, Known));
   FindCaptured(&model.graph);
   File file{model, std::move(owner), ExternalFiles(path), options};
   return Importer(file, model.graph).Run();

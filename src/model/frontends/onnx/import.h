@@ -1,6 +1,7 @@
 #pragma once
 // ONNX file -> ir::Graph at ir::kOpset. The file is mapped and its weights are used in place: the
-// graph keeps the map alive. Every node is upgraded from the model's opset (6..25) operator by
+// graph keeps the map alive. A model's own functions are expanded (functions.h), and every node is
+// upgraded from the opset of the model or function (1..ir::kOpset) operator by
 // operator (upgrade.h). Nothing in a file can crash, hang or exhaust memory out of proportion to
 // its size.
 
@@ -37,7 +38,7 @@ struct ImportOptions {
 // InvalidArgument (not ONNX, undefined or doubly defined values, cycles, impossible shapes, wrong
 // sizes, NaN weights, an escape of external data from the model's folder), DataLoss (truncated),
 // Unsupported (unknown operators, all listed; strings, sparse tensors, sequences, training mode,
-// opsets outside 6..25), ResourceExhausted (limits).
+// opsets outside 1..ir::kOpset), ResourceExhausted (limits).
 Result<std::unique_ptr<ir::Graph>> ImportOnnx(const std::string& path,
                                               const ImportOptions& options = {});
 

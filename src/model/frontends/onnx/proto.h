@@ -4,6 +4,7 @@
 // https://github.com/onnx/onnx/blob/main/onnx/onnx.proto3
 
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <span>
@@ -57,6 +58,7 @@ struct NodeProto {
   std::string_view name, op_type, domain, overload;
   std::vector<std::string_view> inputs, outputs;
   std::vector<AttributeProto> attributes;
+  int64_t opset = 0;  // of the default domain, where it is not the model's (functions have their own)
 };
 
 struct DimProto {
@@ -107,6 +109,7 @@ struct ModelProto {
   std::vector<StringPair> metadata;
   std::vector<FunctionProto> functions;
   GraphProto graph;
+  std::deque<std::string> text;  // names that are not in the file's bytes (functions.h)
 };
 
 struct ParseLimits {
