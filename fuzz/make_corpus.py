@@ -57,6 +57,19 @@ def made_models():
     node = helper.make_node
     floats = lambda n, s, v: helper.make_tensor(n, TensorProto.FLOAT, s, v)
     ints = lambda n, v: helper.make_tensor(n, TensorProto.INT64, [len(v)], v)
+    # Functions in functions, with parameters and a body.
+    branch = lambda op: helper.make_graph([node(op, ["a"], ["r"])], op, [], [helper.make_tensor_value_info("r", TensorProto.FLOAT, None)])
+    leaky = node("LeakyRelu", ["a"], ["t"])
+    leaky.attribute.add(name="alpha", type=1, ref_attr_name="slope")
+    imports = [helper.make_opsetid("", 17), helper.make_opsetid("f", 1)]
+    inner = helper.make_function("f", "Inner", ["a"], ["b"], [leaky, node("Neg", ["t"], ["b"])], imports[:1], ["slope"])
+    outer = helper.make_function("f", "Outer", ["a", "c"], ["b", "a"], [
+        node("If", ["c"], ["t"], then_branch=branch("Neg"), else_branch=branch("Abs")), node("Inner", ["t"], ["b"], domain="f", slope=0.1)], imports)
+    graph = helper.make_graph(
+        [node("Outer", ["x", "c"], ["y", "z"], domain="f")], "functions",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [3]), helper.make_tensor_value_info("c", TensorProto.BOOL, [])],
+        [helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in "yz"])
+    yield "functions", helper.make_model(graph, opset_imports=imports, functions=[inner, outer]).SerializeToString()
     yield model("old", [node("Clip", ["x"], ["a"], min=0.0, max=6.0), node("Unsqueeze", ["a"], ["b"], axes=[0]),
                         node("Squeeze", ["b"], ["c"], axes=[0]), node("Softmax", ["c"], ["d"], axis=1),
                         node("Upsample", ["d", "s"], ["y"])], 9, [("x", ["N", 2, 4, 4])], ["y"],
