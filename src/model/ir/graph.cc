@@ -146,6 +146,11 @@ void Graph::SetOutput(size_t index, Value* value) {
   ++value->output_uses_;
 }
 
+void Graph::RemoveOutput(size_t index) {
+  --outputs_[index]->output_uses_;
+  outputs_.erase(outputs_.begin() + static_cast<ptrdiff_t>(index));
+}
+
 void Graph::RemoveNode(Node* node) {
   for (size_t i = 0; i < node->inputs_.size(); ++i) SetInput(node, i, nullptr);
   for (Value* output : node->outputs_) {

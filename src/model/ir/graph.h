@@ -159,6 +159,7 @@ class Graph {
   // All uses of `from`, graph outputs included, become uses of `to`.
   void ReplaceAllUses(Value* from, Value* to);
   void SetOutput(size_t index, Value* value);
+  void RemoveOutput(size_t index);  // of the graph: erases the position
   // None of its outputs may be used. Values that become unused stay until RemoveUnused().
   void RemoveNode(Node* node);
   // Removes a value that is neither used nor produced (an input or constant).

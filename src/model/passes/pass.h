@@ -63,7 +63,7 @@ struct PassReport {
 };
 
 // Runs the passes of the levels up to options.level, level after level, each in rounds until
-// nothing changes. Needs no inferred shapes beforehand. Errors: InvalidArgument (an unknown name in
+// nothing changes, on the graph and on the bodies of its control flow. Needs no inferred shapes beforehand. Errors: InvalidArgument (an unknown name in
 // `disabled` or `only`), what inference or the verifier says, with the pass named.
 Result<std::vector<PassReport>> RunPasses(ir::Graph& graph, const PassOptions& options = {});
 

@@ -75,6 +75,8 @@ inline std::string Plain(const Graph& graph) {
     std::string made;
     for (const Value* v : node->outputs()) made += (made.empty() ? "" : ", ") + name(v);
     out += made + " = " + line + "\n";
+    for (const auto& [key, body] : node->subgraphs)
+      out += "body " + key + " {\n" + Plain(*body) + "}\n";
   }
   for (const Value* v : graph.outputs()) out += "output " + name(v) + "\n";
   return out;

@@ -50,13 +50,28 @@ struct Runner {
     return reports.back();
   }
 
+  // The pass on all bodies in the graph, the innermost first, then on the graph.
+  Result<int> Apply(const PassInfo& pass, ir::Graph& g) {
+    int changed = 0;
+    for (const auto& node : g.nodes()) {
+      for (auto& [name, body] : node->subgraphs) {
+        auto inside = Apply(pass, *body);
+        if (!inside.ok())
+          return std::move(inside).status().With(node->Describe() + ", body '" + name + "'");
+        changed += *inside;
+      }
+    }
+    SLIPWAY_ASSIGN_OR_RETURN(const int here, pass.run(g, options));
+    return changed + here;
+  }
+
   // Whether it changed anything.
   Result<bool> RunOne(const PassInfo& pass) {
     auto clean = clean_at.find(&pass);
     if (clean != clean_at.end() && clean->second == changes) return false;
     PassReport& report = Report(pass);
     auto start = Clock::now();
-    auto changed = pass.run(graph, options);
+    auto changed = Apply(pass, graph);
     if (!changed.ok()) return changed.status().With("pass " + std::string(pass.name));
     if (*changed > 0) {
       Status status = ir::InferShapes(graph);
