@@ -65,7 +65,8 @@ Builder::Builder(const Model& model, const SubGraphInfo& subgraph,
       subgraph_(subgraph),
       owner_(std::move(owner)),
       options_(options),
-      graph_(graph) {
+      graph_(graph),
+      declared_hold_(options.input_shapes.empty()) {
   places_.resize(std::max<size_t>(subgraph.tensors.size(), 1));
   produced_.resize(places_.size(), false);
 }
@@ -429,8 +430,7 @@ void Builder::CheckDeclared(int32_t index, Value* v, bool nchw) {
     SymShape shape;
     for (size_t i = 0; i < rank; ++i) {
       const size_t from = !nchw ? i : i == 0 ? 0 : i == 1 ? 3 : i - 1;
-      const bool fixed =
-          options_.input_shapes.empty() && (t.signature.empty() || t.signature[from] >= 0);
+      const bool fixed = declared_hold_ && (t.signature.empty() || t.signature[from] >= 0);
       shape.push_back(fixed ? Dim(t.shape[from])
                             : Dim::Symbol(TensorName(index) + "_dim" + std::to_string(from)));
     }
@@ -438,7 +438,7 @@ void Builder::CheckDeclared(int32_t index, Value* v, bool nchw) {
     v->set_type(std::move(type));
     return;
   }
-  if (!options_.input_shapes.empty()) return;
+  if (!declared_hold_) return;
   bool fits = type.shape->size() == rank;
   for (size_t i = 0; fits && i < rank; ++i) {
     const size_t from = !nchw ? i : i == 0 ? 0 : i == 1 ? 3 : i - 1;

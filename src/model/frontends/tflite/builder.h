@@ -31,6 +31,19 @@ class Builder {
 
   Status Run();  // inputs, operators, outputs
 
+  // Another sub-graph as the body of a control-flow node, behind `formal`, inputs that the
+  // sub-graph does not have. `given`: the tensors for its inputs, with their values in the file's
+  // layout; `varies`: only the first time, others come later (a loop). A failure and null when it
+  // cannot be.
+  using Given = std::vector<std::pair<int32_t, Value*>>;
+  std::unique_ptr<ir::Graph> Body(int32_t subgraph, const Given& given, bool varies,
+                                  const std::vector<std::pair<std::string, ir::Type>>& formal = {});
+  // Adds a control-flow node.
+  std::vector<Value*> EmitControl(std::string_view op, std::vector<Value*> inputs,
+                                  Attributes attributes,
+                                  std::map<std::string, std::unique_ptr<ir::Graph>> bodies,
+                                  size_t outputs);
+
   // --- for handlers ---
   const SubGraphInfo& subgraph() const { return subgraph_; }
   // Tensor 0 stands for missing ones, also in a sub-graph without tensors.
@@ -89,12 +102,24 @@ class Builder {
   std::string TensorName(int32_t tensor) const;  // never empty
 
  private:
+  // What a model's builders share: the sub-graphs being built, outermost first, and operators so
+  // far.
+  struct Nesting {
+    std::vector<int32_t> path = {0};
+    size_t operators = 0;
+  };
+  Builder(const Builder& outer, const SubGraphInfo& subgraph, const ImportOptions& options,
+          ir::Graph* graph);
+  Status AddBodyInputs(const Builder& outer, const Given& given, bool varies);
+
   struct Place {
     Value *raw = nullptr, *real = nullptr;
     bool raw_nchw = false, real_nchw = false;
   };
 
+  Status CheckOperators();
   Status AddInputs();
+  Status AddOperators();
   Status AddOperator(size_t index);
   Status AddOutputs();
   Result<ir::Type> InputType(int32_t tensor, const std::string& name);
@@ -118,6 +143,10 @@ class Builder {
   std::unordered_map<int32_t, std::string> signature_names_;
   std::vector<std::pair<int32_t, Value*>> next_states_;
   std::string label_;  // of the operator at work
+  Nesting own_nesting_;
+  Nesting* nesting_ = &own_nesting_;
+  bool is_body_ = false;
+  bool declared_hold_ = true;  // the file's extents: no input was given others
 };
 
 // An operator at work: what its handler sees.
@@ -196,6 +225,7 @@ void AddMovement(HandlerTable* table);
 void AddIndexing(HandlerTable* table);
 void AddReductions(HandlerTable* table);
 void AddRecurrent(HandlerTable* table);
+void AddControl(HandlerTable* table);
 void DetectionPostProcess(Op& op);
 
 // The same elements in another order: constants at once, other values by a node.

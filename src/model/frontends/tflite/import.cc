@@ -27,6 +27,7 @@ const HandlerTable& Handlers() {
     AddIndexing(&t);
     AddReductions(&t);
     AddRecurrent(&t);
+    AddControl(&t);
     return t;
   }();
   return table;
@@ -41,11 +42,8 @@ std::string WhyNot(const OperatorInfo& op) {
     case B::READ_VARIABLE:
     case B::ASSIGN_VARIABLE:
       return "resource variables are not supported; freeze the variables before converting";
-    case B::IF:
-    case B::WHILE:
     case B::CALL:
-      return "control flow by sub-graphs is not supported; convert without data-dependent branches "
-             "(unrolled)";
+      return "calls of sub-graphs are not supported; convert with the functions inlined";
     case B::HASHTABLE:
     case B::HASHTABLE_FIND:
     case B::HASHTABLE_IMPORT:
@@ -221,6 +219,12 @@ Status Builder::AddOutputs() {
 }
 
 Value* Builder::State(int32_t index, bool one_step) {
+  if (is_body_) {
+    Fail(slipway::Unsupported("the state '" + TensorName(index) +
+                              "' is inside of a branch or loop, which is not supported; carry it "
+                              "as a variable of the loop"));
+    return Float(0);
+  }
   Place& place = places_[static_cast<size_t>(index)];
   if (place.raw || place.real) return Real(index);
   const TensorInfo& t = tensor(index);
@@ -255,8 +259,8 @@ void Builder::SetState(int32_t index, Value* next) {
   if (place.raw && place.raw->is_input()) next_states_.emplace_back(index, next);
 }
 
-Status Builder::Run() {
-  // All unknown operators at once, before any work.
+// All unknown operators at once, before any work.
+Status Builder::CheckOperators() {
   std::map<std::string, std::pair<size_t, std::string>> unknown;
   for (size_t i = 0; i < subgraph_.operators.size() && unknown.size() < kMostListed; ++i) {
     const OperatorInfo& op = subgraph_.operators[i];
@@ -274,10 +278,24 @@ Status Builder::Run() {
       text += (text.empty() ? "" : "; ") + operators + ": " + why;
     return slipway::Unsupported(text);
   }
-  NameSignature();
-  SLIPWAY_RETURN_IF_ERROR(AddInputs());
+  return OkStatus();
+}
+
+Status Builder::AddOperators() {
+  nesting_->operators += subgraph_.operators.size();
+  if (nesting_->operators > options_.limits.operators) {
+    return ResourceExhausted("its sub-graphs expand to more than " +
+                             std::to_string(options_.limits.operators) + " operators");
+  }
   for (size_t i = 0; i < subgraph_.operators.size(); ++i) SLIPWAY_RETURN_IF_ERROR(AddOperator(i));
   return AddOutputs();
+}
+
+Status Builder::Run() {
+  SLIPWAY_RETURN_IF_ERROR(CheckOperators());
+  NameSignature();
+  SLIPWAY_RETURN_IF_ERROR(AddInputs());
+  return AddOperators();
 }
 
 namespace {

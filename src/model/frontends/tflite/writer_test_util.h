@@ -47,7 +47,15 @@ class Writer {
     model.buffers.push_back(std::make_unique<fb::BufferT>());
     model.subgraphs.push_back(std::make_unique<fb::SubGraphT>());
   }
-  fb::SubGraphT& graph() { return *model.subgraphs[0]; }
+  // The sub-graph that the methods below add to.
+  fb::SubGraphT& graph() { return *model.subgraphs[current]; }
+  // Adds a sub-graph and goes on there; its index.
+  int SubGraph() {
+    model.subgraphs.push_back(std::make_unique<fb::SubGraphT>());
+    current = model.subgraphs.size() - 1;
+    return static_cast<int>(current);
+  }
+  size_t current = 0;
   fb::TensorT& tensor(int i) { return *graph().tensors[static_cast<size_t>(i)]; }
   fb::OperatorT& op(size_t i) { return *graph().operators[i]; }
 
