@@ -144,6 +144,54 @@ Result<std::map<std::string, std::vector<int64_t>>> ParseShapes(
   return out;
 }
 
+void ModelFlags::Declare(CLI::App& app, const std::string& which) {
+  app.add_option(
+      "--weights", weights,
+      "the .caffemodel of " + which + ", a .prototxt (default: of the same stem beside it)");
+  app.add_flag("--random-weights", random_weights,
+               "read a .prototxt without its .caffemodel: for shapes and speed");
+}
+
+void ModelFlags::DeclareShape(CLI::App& app) {
+  app.add_option(
+      "--shape", shapes,
+      "name=1,3,224,224: fixes a dynamic input; any input of a .prototxt takes a new extent, "
+      "name=N,3,H,W too");
+}
+
+Result<deploy::ModelOptions> ModelFlags::Options() const {
+  deploy::ModelOptions out;
+  out.weights = weights;
+  out.random_weights = random_weights;
+  for (const std::string& text : shapes) {
+    SLIPWAY_ASSIGN_OR_RETURN(auto pair, Split(text, "--shape"));
+    SymShape shape;
+    for (size_t start = 0; start <= pair.second.size();) {
+      const size_t comma = std::min(pair.second.find(',', start), pair.second.size());
+      const std::string part = pair.second.substr(start, comma - start);
+      auto dim = Dim::Parse(part);
+      if (!dim.ok() || (dim->known() && (dim->value() < 0 || dim->value() > INT32_MAX)) ||
+          (!dim->known() && dim->ToString() != part)) {
+        return InvalidArgument("--shape '" + text + "' has '" + part +
+                               "' for a dimension; write name=1,3,224,224 or name=N,3,H,W");
+      }
+      shape.push_back(*std::move(dim));
+      start = comma + 1;
+    }
+    out.input_shapes[pair.first] = std::move(shape);
+  }
+  return out;
+}
+
+Result<deploy::ModelOptions> ModelFlags::OptionsFor(
+    const std::string& path, const std::map<std::string, std::vector<int64_t>>& extents) const {
+  SLIPWAY_ASSIGN_OR_RETURN(deploy::ModelOptions out, Options());
+  if (!path.ends_with(".prototxt")) return out;
+  for (const auto& [name, dims] : extents)
+    out.input_shapes[name] = SymShape(dims.begin(), dims.end());
+  return out;
+}
+
 Result<std::map<std::string, std::pair<int64_t, int64_t>>> ParseRanges(
     const std::vector<std::string>& texts) {
   std::map<std::string, std::pair<int64_t, int64_t>> out;
@@ -159,7 +207,8 @@ Result<std::map<std::string, std::pair<int64_t, int64_t>>> ParseRanges(
       bounds[i] = std::strtoll(parts[i].c_str(), &end, 10);
       if (parts[i].empty() || *end != '\0' || bounds[i] < 0 || bounds[i] > INT32_MAX ||
           bounds[i] < bounds[0]) {
-        return InvalidArgument("--range '" + text + "' is no range; write N=1..8, or N=4 for one value");
+        return InvalidArgument("--range '" + text +
+                               "' is no range; write N=1..8, or N=4 for one value");
       }
     }
     if (!out.emplace(pair.first, std::pair(bounds[0], bounds[1])).second)

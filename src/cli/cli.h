@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/status.h"
+#include "deploy/model_io.h"
 #include "model/ir/tensor.h"
 #include "report/progress.h"
 #include "report/table.h"
@@ -59,6 +60,22 @@ int Main(int argc, const char* const* argv);
 // "name=1,3,224,224" options as a map; InvalidArgument names the wrong one.
 Result<std::map<std::string, std::vector<int64_t>>> ParseShapes(
     const std::vector<std::string>& texts);
+// How a verb's model file is to be read, as options of every verb that takes one.
+struct ModelFlags {
+  std::string weights;
+  bool random_weights = false;
+  std::vector<std::string> shapes;
+
+  // --weights and --random-weights; `which` names the model in the help.
+  void Declare(CLI::App& app, const std::string& which = "the model");
+  // --shape too, where the verb has it.
+  void DeclareShape(CLI::App& app);
+  Result<deploy::ModelOptions> Options() const;
+  // For verbs whose --shape gives the extents of inputs at work: those of a Caffe net decide its
+  // shapes.
+  Result<deploy::ModelOptions> OptionsFor(
+      const std::string& path, const std::map<std::string, std::vector<int64_t>>& shapes) const;
+};
 // "N=1..8" or "N=4": smallest and largest value per symbol.
 Result<std::map<std::string, std::pair<int64_t, int64_t>>> ParseRanges(
     const std::vector<std::string>& texts);

@@ -13,6 +13,7 @@ struct Options {
   std::string costs = "analytic";
   std::string model, platform;
   std::vector<std::string> shapes;
+  ModelFlags read;
   int threads = 1, batch = 0, samples = 0, warmup = 0;
   double seconds = 1;
   bool profile = false, no_record = false, pin = false;
@@ -23,6 +24,7 @@ Status Execute(const Options& o, Context& context) {
   request.path = o.model;
   request.platform = o.platform.empty() ? deploy::HostPlatform() : o.platform;
   SLIPWAY_ASSIGN_OR_RETURN(request.shapes, ParseShapes(o.shapes));
+  SLIPWAY_ASSIGN_OR_RETURN(request.read, o.read.OptionsFor(o.model, request.shapes));
   request.batch = o.batch;
   request.record = !o.no_record;
   request.costs = o.costs;
@@ -114,6 +116,7 @@ Action SetupBench(CLI::App& app) {
   app.add_option("--batch", o->batch, "extent of a dynamic first dimension")
       ->check(CLI::PositiveNumber);
   app.add_option("--shape", o->shapes, "name=1,3,224,224: extent of a dynamic input");
+  o->read.Declare(app);
   app.add_option("--seconds", o->seconds, "measure at least so long")
       ->check(CLI::Range(0.0, 3600.0));
   app.add_option("--samples", o->samples, "exactly so many samples")->check(CLI::PositiveNumber);

@@ -12,7 +12,8 @@ namespace {
 struct Options {
   std::string costs = "analytic";
   std::string model, platform, output, explain;
-  std::vector<std::string> shapes, ranges, disabled;
+  std::vector<std::string> ranges, disabled;
+  ModelFlags read;
   int threads = 1;
   bool no_optimize = false, float_io = false;
 };
@@ -60,8 +61,7 @@ std::string PeakAt(const compiler::CompileResult& r) {
 }
 
 Status Execute(const Options& o, Context& context) {
-  deploy::ModelOptions model;
-  SLIPWAY_ASSIGN_OR_RETURN(model.input_shapes, ParseShapes(o.shapes));
+  SLIPWAY_ASSIGN_OR_RETURN(deploy::ModelOptions model, o.read.Options());
   SLIPWAY_ASSIGN_OR_RETURN(model.symbol_ranges, ParseRanges(o.ranges));
   model.float_io = o.float_io;
   SLIPWAY_ASSIGN_OR_RETURN(auto platform, deploy::GetPlatform(o.platform));
@@ -72,7 +72,8 @@ Status Execute(const Options& o, Context& context) {
   options.cost = cost.get();
   options.optimize = !o.no_optimize;
   options.disabled_passes = o.disabled;
-  SLIPWAY_ASSIGN_OR_RETURN(auto compiled, deploy::CompileModel(*graph, platform, options, o.model));
+  SLIPWAY_ASSIGN_OR_RETURN(auto compiled, deploy::CompileModel(*graph, platform, options, o.model,
+                                                               deploy::WeightsOf(o.model, model)));
   const compiler::CompileResult& r = compiled.result;
   if (!o.output.empty()) {
     if (auto slash = o.output.find_last_of('/'); slash != std::string::npos)
@@ -141,7 +142,8 @@ Action SetupCompile(CLI::App& app) {
   app.add_option("--platform", o->platform, "see `slipway platforms`")->required();
   app.add_option("-o,--output", o->output, "the package to write (.slip)");
   app.add_option("--explain", o->explain, "print the alternatives of one node and their prices");
-  app.add_option("--shape", o->shapes, "name=1,3,224,224: fixes a dynamic input");
+  o->read.DeclareShape(app);
+  o->read.Declare(app);
   app.add_option("--range", o->ranges,
                  "N=1..8: the sizes that dimension N may have (N=4: the only one); repeatable");
   app.add_option("--disable", o->disabled, "names of passes that do not run")->delimiter(',');

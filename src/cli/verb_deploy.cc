@@ -10,6 +10,7 @@ struct Options {
   deploy::DeployOptions deploy;
   std::string platforms;
   std::vector<std::string> shapes;
+  ModelFlags read;
   bool no_record = false;
 };
 
@@ -17,6 +18,7 @@ Status Execute(Options& o, Context& context) {
   o.deploy.platforms = deploy::SplitList(o.platforms);
   o.deploy.record = !o.no_record;
   SLIPWAY_ASSIGN_OR_RETURN(o.deploy.shapes, ParseShapes(o.shapes));
+  SLIPWAY_ASSIGN_OR_RETURN(o.deploy.read, o.read.Options());
   StageProgress progress("", context);
   o.deploy.progress = [&](const std::string& platform, const std::string& stage, int64_t done,
                           int64_t total) { progress.Update(platform + ": " + stage, done, total); };
@@ -54,6 +56,7 @@ Action SetupDeploy(CLI::App& app) {
   app.add_option("--batch", o->deploy.batch, "batch for evaluation when the model's is dynamic")
       ->check(CLI::PositiveNumber);
   app.add_option("--shape", o->shapes, "name=1,3,224,224: fixes a dynamic input");
+  o->read.Declare(app);
   app.add_option("--costs", o->deploy.costs,
                  "what placement is decided by: analytic, or measured (kernels in the performance "
                  "database)")

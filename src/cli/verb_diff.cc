@@ -8,6 +8,8 @@ namespace {
 struct Options {
   std::string first, second;
   int top = 20;
+  ModelFlags read;
+  std::string second_weights;
 };
 
 std::string Lines(const std::string& title, const std::vector<std::string>& lines, int most) {
@@ -33,8 +35,17 @@ nlohmann::json Json(const std::vector<deploy::NodeChange>& changes) {
 }
 
 Status Execute(const Options& o, Context& context) {
-  SLIPWAY_ASSIGN_OR_RETURN(auto first, deploy::LoadModel(o.first));
-  SLIPWAY_ASSIGN_OR_RETURN(auto second, deploy::LoadModel(o.second));
+  // Each of the two may be a Caffe net; what is not takes none of these options.
+  SLIPWAY_ASSIGN_OR_RETURN(deploy::ModelOptions read, o.read.Options());
+  const bool caffe[] = {o.first.ends_with(".prototxt"), o.second.ends_with(".prototxt")};
+  if (read.random_weights && !caffe[0] && !caffe[1])
+    return InvalidArgument("--random-weights is for a Caffe net (.prototxt)");
+  const bool random = read.random_weights;
+  read.random_weights = random && caffe[0];
+  SLIPWAY_ASSIGN_OR_RETURN(auto first, deploy::LoadModel(o.first, read));
+  read.random_weights = random && caffe[1];
+  read.weights = o.second_weights;
+  SLIPWAY_ASSIGN_OR_RETURN(auto second, deploy::LoadModel(o.second, read));
   const deploy::ModelDiff d = deploy::Diff(*first, *second);
   std::string text = d.Empty()          ? "the models are equal"
                      : d.same_structure ? "the structures are equal"
@@ -100,6 +111,8 @@ Action SetupDiff(CLI::App& app) {
   auto o = std::make_shared<Options>();
   app.add_option("FIRST", o->first, "a model file")->required();
   app.add_option("SECOND", o->second, "the model file to compare with")->required();
+  o->read.Declare(app, "FIRST");
+  app.add_option("--second-weights", o->second_weights, "the .caffemodel of SECOND, a .prototxt");
   app.add_option("--top", o->top, "rows of each list (default 20)")
       ->check(CLI::Range(1, INT32_MAX));
   return [o](Context& c) { return Execute(*o, c); };

@@ -10,6 +10,7 @@ struct Options {
   std::string model, platform, data, metric = "top1", preprocess;
   int64_t samples = 0, first = 0, step = 1, batch = 32;
   int threads = 0;
+  ModelFlags read;
 };
 
 Status Execute(const Options& o, Context& context) {
@@ -24,8 +25,13 @@ Status Execute(const Options& o, Context& context) {
   ThreadPool pool({.threads = o.threads});
   deploy::SessionOptions session{.threads = pool.threads()};
   SLIPWAY_ASSIGN_OR_RETURN(deploy::Runner runner, [&]() -> Result<deploy::Runner> {
-    if (deploy::IsPackage(o.model)) return deploy::Runner::ForPackage(o.model, session);
-    SLIPWAY_ASSIGN_OR_RETURN(auto graph, deploy::LoadModel(o.model, {.input_shapes = {}, .float_io = true}));
+    SLIPWAY_ASSIGN_OR_RETURN(deploy::ModelOptions read, o.read.Options());
+    if (deploy::IsPackage(o.model)) {
+      SLIPWAY_RETURN_IF_ERROR(deploy::CheckPackageOptions(o.model, read));
+      return deploy::Runner::ForPackage(o.model, session);
+    }
+    read.float_io = true;
+    SLIPWAY_ASSIGN_OR_RETURN(auto graph, deploy::LoadModel(o.model, read));
     return deploy::Runner::ForGraph(
         std::move(graph), o.platform.empty() ? deploy::HostPlatform() : o.platform, session);
   }());
@@ -70,6 +76,7 @@ Action SetupEval(CLI::App& app) {
   app.add_option("--metric", o->metric, "top1 or top5")->check(CLI::IsMember({"top1", "top5"}));
   app.add_option("--platform", o->platform,
                  "for a model file: a platform of this machine, or `interpreter`");
+  o->read.Declare(app);
   app.add_option("--samples", o->samples, "at most so many samples (0 = all)")
       ->check(CLI::NonNegativeNumber);
   app.add_option("--first", o->first, "index of the first sample")->check(CLI::NonNegativeNumber);

@@ -13,7 +13,8 @@ namespace {
 struct Options {
   std::string model, output, to = "onnx", level = "onnx";
   int opset = 17;
-  std::vector<std::string> disabled, only, shapes;
+  std::vector<std::string> disabled, only;
+  ModelFlags read;
 };
 
 }  // namespace
@@ -32,10 +33,10 @@ Action SetupExport(CLI::App& app) {
   app.add_option("-o,--output", o->output,
                  "the file to write; for formats of several files the folder")
       ->required();
-  app.add_option("--shape", o->shapes, "name=1,3,224,224: fixes a dynamic input");
+  o->read.DeclareShape(app);
+  o->read.Declare(app);
   return [o](Context& context) -> Status {
-    deploy::ModelOptions model;
-    SLIPWAY_ASSIGN_OR_RETURN(model.input_shapes, ParseShapes(o->shapes));
+    SLIPWAY_ASSIGN_OR_RETURN(const deploy::ModelOptions model, o->read.Options());
     SLIPWAY_ASSIGN_OR_RETURN(auto graph, deploy::LoadModel(o->model, model));
     deploy::ExportRequest request;
     request.output = o->output;
@@ -67,10 +68,10 @@ Action SetupOptimize(CLI::App& app) {
                  "again in ONNX)");
   app.add_option("--disable", o->disabled, "names of passes that do not run")->delimiter(',');
   app.add_option("--only", o->only, "run only these passes")->delimiter(',');
-  app.add_option("--shape", o->shapes, "name=1,3,224,224: fixes a dynamic input");
+  o->read.DeclareShape(app);
+  o->read.Declare(app);
   return [o](Context& context) -> Status {
-    deploy::ModelOptions model;
-    SLIPWAY_ASSIGN_OR_RETURN(model.input_shapes, ParseShapes(o->shapes));
+    SLIPWAY_ASSIGN_OR_RETURN(const deploy::ModelOptions model, o->read.Options());
     SLIPWAY_ASSIGN_OR_RETURN(auto graph, deploy::LoadModel(o->model, model));
     passes::PassOptions options;
     options.disabled = o->disabled;

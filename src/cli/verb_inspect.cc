@@ -19,7 +19,8 @@ namespace {
 
 struct Options {
   std::string model;
-  std::vector<std::string> platforms, shapes, at;
+  std::vector<std::string> platforms, at;
+  ModelFlags read;
   std::string sort = "order", html;
   int top = 0;
   bool nodes = false, text = false;
@@ -263,9 +264,11 @@ Result<std::map<std::string, int64_t>> Sizes(const std::vector<std::string>& tex
 }
 
 Status Execute(const Options& o, Context& context) {
-  if (deploy::IsPackage(o.model)) return InspectPackage(o, context);
-  deploy::ModelOptions model;
-  SLIPWAY_ASSIGN_OR_RETURN(model.input_shapes, ParseShapes(o.shapes));
+  SLIPWAY_ASSIGN_OR_RETURN(const deploy::ModelOptions model, o.read.Options());
+  if (deploy::IsPackage(o.model)) {
+    SLIPWAY_RETURN_IF_ERROR(deploy::CheckPackageOptions(o.model, model));
+    return InspectPackage(o, context);
+  }
   SLIPWAY_ASSIGN_OR_RETURN(const auto sizes, Sizes(o.at));
   const auto begin = std::chrono::steady_clock::now();
   SLIPWAY_ASSIGN_OR_RETURN(auto graph, deploy::LoadModel(o.model, model));
@@ -400,7 +403,8 @@ Action SetupInspect(CLI::App& app) {
   auto o = std::make_shared<Options>();
   app.add_option("MODEL", o->model, "a model file or a .slip package")->required();
   app.add_option("--platform", o->platforms, "also the support on these platforms")->delimiter(',');
-  app.add_option("--shape", o->shapes, "name=1,3,224,224: fixes a dynamic input");
+  o->read.DeclareShape(app);
+  o->read.Declare(app);
   app.add_option("--at", o->at, "N=8: the size of a dynamic dimension that numbers are given for");
   app.add_flag("--nodes", o->nodes, "a row per layer: parameters, MACs and memory");
   auto* sort =

@@ -14,7 +14,7 @@ namespace {
 
 struct Options {
   std::string database, platform, model, structure, precision, file;
-  std::vector<std::string> shapes;
+  ModelFlags read;
   int64_t batch = 0, threads = 0, limit = 20;
   bool any_shape = false, stable = false, samples = false, kernels = false;
 };
@@ -82,8 +82,7 @@ Status Query(const Options& o, Context& context) {
   query.with_kernels = o.kernels;
   query.limit = o.limit;
   if (!o.model.empty()) {
-    deploy::ModelOptions model;
-    SLIPWAY_ASSIGN_OR_RETURN(model.input_shapes, ParseShapes(o.shapes));
+    SLIPWAY_ASSIGN_OR_RETURN(const deploy::ModelOptions model, o.read.Options());
     SLIPWAY_ASSIGN_OR_RETURN(auto graph, deploy::LoadModel(o.model, model));
     query.structure = HexHash(ir::StructureHash(*graph, !o.any_shape));
   }
@@ -196,7 +195,8 @@ Action SetupPerfdb(CLI::App& app) {
   query->add_option("--platform", o->platform, "of this platform only");
   query->add_option("--model", o->model,
                     "of networks with this model's structure (weights do not matter)");
-  query->add_option("--shape", o->shapes, "name=1,3,224,224: fixes a dynamic input of --model");
+  o->read.DeclareShape(*query);
+  o->read.Declare(*query, "--model");
   query->add_flag("--any-shape", o->any_shape, "with --model: of any input size");
   query->add_option("--structure", o->structure, "of this structure hash")->excludes("--model");
   query->add_option("--precision", o->precision, "float32 or int8");

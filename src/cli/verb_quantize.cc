@@ -19,7 +19,8 @@ struct Options {
   std::string model, platform, calib, eval, output, observer, weight_observer;
   int64_t samples = 256, batch = 32;
   double max_drop = -1;
-  std::vector<std::string> keep_float, shapes;
+  std::vector<std::string> keep_float;
+  ModelFlags read;
   int threads = 0, opset = 21;
   bool sensitivity = false;
 };
@@ -47,8 +48,7 @@ Status Execute(const Options& o, Context& context) {
   // Before the long work, not after it.
   if (auto slash = o.output.find_last_of('/'); slash != std::string::npos)
     SLIPWAY_RETURN_IF_ERROR(MakeFolder(o.output.substr(0, slash)));
-  deploy::ModelOptions model_options;
-  SLIPWAY_ASSIGN_OR_RETURN(model_options.input_shapes, ParseShapes(o.shapes));
+  SLIPWAY_ASSIGN_OR_RETURN(const deploy::ModelOptions model_options, o.read.Options());
   SLIPWAY_ASSIGN_OR_RETURN(auto graph, deploy::LoadModel(o.model, model_options));
   SLIPWAY_ASSIGN_OR_RETURN(auto calibration, data::Dataset::Open(o.calib));
   ThreadPool pool({.threads = o.threads});
@@ -140,7 +140,8 @@ Action SetupQuantize(CLI::App& app) {
                  "weight ranges, instead of the platform's")
       ->check(CLI::IsMember({"minmax", "percentile", "mse"}));
   app.add_option("--keep-float", o->keep_float, "names of nodes that stay float")->delimiter(',');
-  app.add_option("--shape", o->shapes, "name=1,3,224,224: fixes a dynamic input");
+  o->read.DeclareShape(app);
+  o->read.Declare(app);
   app.add_option("--opset", o->opset, "ONNX opset to write")->check(CLI::Range(13, ir::kOpset));
   app.add_option("--batch", o->batch, "batch size when the model's is dynamic")
       ->check(CLI::PositiveNumber);

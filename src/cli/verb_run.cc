@@ -9,6 +9,7 @@ namespace {
 struct Options {
   std::string model, platform, folder;
   std::vector<std::string> inputs, shapes;
+  ModelFlags read;
   int threads = 1;
   bool random = false;
 };
@@ -25,8 +26,12 @@ Status Execute(const Options& o, Context& context) {
   SLIPWAY_ASSIGN_OR_RETURN(auto shapes, ParseShapes(o.shapes));
   SLIPWAY_ASSIGN_OR_RETURN(deploy::Runner runner, [&]() -> Result<deploy::Runner> {
     deploy::SessionOptions session{.threads = o.threads};
-    if (deploy::IsPackage(o.model)) return deploy::Runner::ForPackage(o.model, session);
-    SLIPWAY_ASSIGN_OR_RETURN(auto graph, deploy::LoadModel(o.model));
+    SLIPWAY_ASSIGN_OR_RETURN(const auto read, o.read.OptionsFor(o.model, shapes));
+    if (deploy::IsPackage(o.model)) {
+      SLIPWAY_RETURN_IF_ERROR(deploy::CheckPackageOptions(o.model, read));
+      return deploy::Runner::ForPackage(o.model, session);
+    }
+    SLIPWAY_ASSIGN_OR_RETURN(auto graph, deploy::LoadModel(o.model, read));
     return deploy::Runner::ForGraph(
         std::move(graph), o.platform.empty() ? deploy::HostPlatform() : o.platform, session);
   }());
@@ -71,6 +76,7 @@ Action SetupRun(CLI::App& app) {
   app.add_option("MODEL", o->model, "a .slip package or a model file")->required();
   app.add_option("--input", o->inputs, "name=file.npy, once per input");
   app.add_option("--shape", o->shapes, "name=1,3,224,224: the extent of a random input");
+  o->read.Declare(app);
   app.add_flag("--random", o->random, "fill inputs that are not given with random values");
   app.add_option("-o,--output", o->folder, "folder for the outputs, one .npy each");
   app.add_option(

@@ -15,6 +15,7 @@ struct Options {
   int runs = 4, threads = 1;
   double tolerance = -1;
   std::vector<std::string> shapes;
+  ModelFlags read;
 };
 
 Status Execute(const Options& o, Context& context) {
@@ -35,7 +36,7 @@ Status Execute(const Options& o, Context& context) {
   deploy::SessionOptions session{.threads = o.threads};
   SLIPWAY_ASSIGN_OR_RETURN(auto runner, deploy::Runner::ForPackage(o.package, session));
   // A package with float inputs and outputs was compiled from the model in that form.
-  deploy::ModelOptions model;
+  SLIPWAY_ASSIGN_OR_RETURN(deploy::ModelOptions model, o.read.OptionsFor(o.model, shapes));
   const auto holds_codes = [](const deploy::Runner::Port& port) {
     const DType t = port.type.dtype;
     return t == DType::kInt8 || t == DType::kUInt8 || t == DType::kInt16;
@@ -98,6 +99,7 @@ Action SetupVerify(CLI::App& app) {
   app.add_option("--tolerance", o->tolerance,
                  "largest difference as a share of the output's range");
   app.add_option("--shape", o->shapes, "name=1,3,224,224: extent of a dynamic input");
+  o->read.Declare(app, "--against");
   app.add_option("--threads", o->threads, "threads")->check(CLI::Range(0, 1024));
   return [o](Context& c) { return Execute(*o, c); };
 }

@@ -84,6 +84,7 @@ Result<BenchOutcome> Bench(const BenchRequest& request) {
     }
   } remove{temporary};
   if (IsPackage(request.path)) {
+    SLIPWAY_RETURN_IF_ERROR(CheckPackageOptions(request.path, request.read));
     SLIPWAY_ASSIGN_OR_RETURN(auto package, format::ReadPackage(request.path));
     auto found = GetPlatform(package.provenance["platform"]);
     if (found.ok()) {
@@ -94,12 +95,12 @@ Result<BenchOutcome> Bench(const BenchRequest& request) {
     }
   } else {
     SLIPWAY_ASSIGN_OR_RETURN(platform, GetPlatform(request.platform));
-    SLIPWAY_ASSIGN_OR_RETURN(graph, LoadModel(request.path));
+    SLIPWAY_ASSIGN_OR_RETURN(graph, LoadModel(request.path, request.read));
     compiler::CompileOptions compile;
     compile.threads = std::max(1, request.options.session.threads);
     SLIPWAY_ASSIGN_OR_RETURN(auto cost, CostModelFor(request.costs, compile.threads));
     compile.cost = cost.get();
-    SLIPWAY_ASSIGN_OR_RETURN(auto compiled, CompileModel(*graph, platform, compile, request.path));
+    SLIPWAY_ASSIGN_OR_RETURN(auto compiled, CompileModel(*graph, platform, compile, request.path, WeightsOf(request.path, request.read)));
     placement = std::move(compiled.result.placement);
     temporary = (std::filesystem::temp_directory_path() /
                  ("slipway-bench-" + std::to_string(::getpid()) + ".slip"))

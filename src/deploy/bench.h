@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "deploy/model_io.h"
 #include "deploy/runner.h"
 #include "perfdb/store.h"
 
@@ -14,6 +15,7 @@ struct BenchRequest {
   std::string path;      // a .slip package or a model file
   std::string platform;  // for a model file
   std::map<std::string, std::vector<int64_t>> shapes;
+  ModelOptions read;  // how to read a model file
   int64_t batch = 0;  // extent of a dynamic first dimension; 0 = 1
   bool record = true;
   std::string costs = "analytic";  // see CostModelFor

@@ -79,7 +79,7 @@ class Road {
   ThreadPool pool_;
   std::vector<Platform> platforms_;
   std::shared_ptr<const ir::Graph> graph_;
-  std::string model_hash_, calibration_hash_, evaluation_hash_;
+  std::string model_hash_, model_key_, calibration_hash_, evaluation_hash_;
   std::unique_ptr<data::Dataset> calibration_, evaluation_;
   Hits float_hits_;
   QuantizedModel quantized_;  // of the platform at work, for its layer errors
@@ -103,13 +103,15 @@ Status Road::Open() {
     integers |= p.precision == "int8";
     platforms_.push_back(std::move(p));
   }
-  ModelOptions model;
-  model.input_shapes = o_.shapes;
+  ModelOptions model = o_.read;
+  for (const auto& [name, dims] : o_.shapes)
+    model.input_shapes[name] = SymShape(dims.begin(), dims.end());
   model.float_io = true;
   SLIPWAY_ASSIGN_OR_RETURN(auto graph, LoadModel(o_.model, model));
   graph_ = std::move(graph);
-  SLIPWAY_ASSIGN_OR_RETURN(auto file, MappedFile::Open(o_.model));
-  model_hash_ = ToHex(Sha256Of(file->bytes()));
+  SLIPWAY_ASSIGN_OR_RETURN(model_hash_, ModelHash(o_.model, model));
+  model_key_ = model_hash_;  // what stages depend on: the shapes too
+  for (const auto& [name, shape] : model.input_shapes) model_key_ += " " + name + ToString(shape);
   if (integers && o_.calibration.empty())
     return InvalidArgument("a platform with integers needs calibration data; give --calib");
   if (!o_.calibration.empty()) {
@@ -145,7 +147,7 @@ EvaluateOptions Road::EvaluationOptions(const std::string& platform, bool limite
 
 Status Road::FloatBaseline(DeployOutcome& outcome) {
   if (!evaluation_) return OkStatus();
-  std::string key = Stages::Key("float", {model_hash_, evaluation_hash_,
+  std::string key = Stages::Key("float", {model_key_, evaluation_hash_,
                                           std::to_string(EvaluationSamples()), ThisCpu().model});
   if (auto known = stages_.Load(key)) {
     float_hits_ = Hits::FromText(*known);
@@ -175,7 +177,7 @@ Status Road::Quantize(const Platform& platform, PlatformOutcome& out,
   };
   std::string path = o_.folder + "/" + platform.name + ".qdq.onnx";
   SLIPWAY_ASSIGN_OR_RETURN(std::string scheme, ReadFile(platform.source));
-  std::string key = Stages::Key("quantized", {model_hash_, calibration_hash_, scheme,
+  std::string key = Stages::Key("quantized", {model_key_, calibration_hash_, scheme,
                                               std::to_string(o_.calibration_samples)});
   if (auto known = stages_.Load(key)) {
     SLIPWAY_RETURN_IF_ERROR(WriteFile(path, *known));
@@ -367,7 +369,7 @@ Status Road::RunPlatform(const Platform& platform, PlatformOutcome& out) {
   SLIPWAY_ASSIGN_OR_RETURN(auto cost, CostModelFor(o_.costs, o_.threads));
   compile.cost = cost.get();
   SLIPWAY_ASSIGN_OR_RETURN(CompiledModel compiled,
-                           CompileModel(*graph, platform, compile, o_.model));
+                           CompileModel(*graph, platform, compile, o_.model, WeightsOf(o_.model, o_.read)));
   out.package = o_.folder + "/" + platform.name + ".slip";
   SLIPWAY_RETURN_IF_ERROR(WriteFile(out.package, compiled.bytes));
   out.size = compiled.bytes.size();

@@ -8,6 +8,7 @@
 
 #include "base/status.h"
 #include "deploy/bench.h"
+#include "deploy/model_io.h"
 #include "quant/sensitivity/sensitivity.h"
 
 namespace slipway::deploy {
@@ -29,6 +30,7 @@ struct DeployOptions {
   std::string costs = "analytic";  // see CostModelFor
   bool record = true;              // into the performance database
   std::map<std::string, std::vector<int64_t>> shapes;
+  ModelOptions read;  // how to read the model file; its shapes and float_io are set from the above
   // "x86-int8", "calibrating", done, total (0 = unknown)
   std::function<void(const std::string& platform, const std::string& stage, int64_t done,
                      int64_t total)>

@@ -5,6 +5,8 @@
 #include <filesystem>
 #include <set>
 
+#include "base/hash.h"
+#include "base/mapped_file.h"
 #include "model/frontends/caffe/import.h"
 #include "model/frontends/onnx/import.h"
 #include "model/frontends/tflite/import.h"
@@ -16,17 +18,41 @@ bool IsPackage(const std::string& path) { return path.ends_with(".slip"); }
 
 namespace {
 
-// A prototxt takes the weights of the same stem beside it.
+bool IsCaffe(const std::string& path) { return path.ends_with(".prototxt"); }
+
 Result<std::unique_ptr<ir::Graph>> LoadCaffe(const std::string& path, const ModelOptions& options) {
-  const std::string weights = std::filesystem::path(path).replace_extension(".caffemodel").string();
-  std::error_code error;
-  if (!std::filesystem::is_regular_file(weights, error)) {
-    return NotFound("'" + path + "' has no weights: there is no '" + weights +
-                    "' beside it; put the net's .caffemodel there");
-  }
+  if (options.random_weights && !options.weights.empty())
+    return InvalidArgument("--weights and --random-weights exclude each other");
   caffe::ImportOptions import;
   import.input_shapes = options.input_shapes;
-  return caffe::ImportCaffe(path, weights, import);
+  import.random_weights = options.random_weights;
+  const std::string weights = WeightsOf(path, options);
+  if (!weights.empty() || options.random_weights) return caffe::ImportCaffe(path, weights, import);
+  // A net without learned layers needs none.
+  auto graph = caffe::ImportCaffe(path, "", import);
+  if (graph.ok() || graph.status().message().find("no weights") == std::string::npos) return graph;
+  return NotFound("'" + path + "' has no weights: there is no '" +
+                  std::filesystem::path(path).replace_extension(".caffemodel").string() +
+                  "' beside it; put the net's .caffemodel there, name it with --weights, or take "
+                  "--random-weights for shapes and speed");
+}
+
+// Shapes for the frontends that take numbers only.
+Result<std::map<std::string, std::vector<int64_t>>> Numbers(
+    const std::map<std::string, SymShape>& shapes) {
+  std::map<std::string, std::vector<int64_t>> out;
+  for (const auto& [name, shape] : shapes) {
+    auto& dims = out[name];
+    for (const Dim& d : shape) {
+      if (!d.known())
+        return InvalidArgument(
+            "--shape gives '" + d.ToString() + "' for a dimension of '" + name +
+            "'; symbols are for Caffe nets: this model's dynamic dimensions keep "
+            "the names they have, so give a number");
+      dims.push_back(d.value());
+    }
+  }
+  return out;
 }
 
 Status SetRanges(ir::Graph& graph, const ModelOptions& options) {
@@ -55,29 +81,59 @@ Status SetRanges(ir::Graph& graph, const ModelOptions& options) {
 }
 
 Result<std::unique_ptr<ir::Graph>> Import(const std::string& path, const ModelOptions& options) {
+  if (!IsCaffe(path) && (!options.weights.empty() || options.random_weights)) {
+    return InvalidArgument("--weights and --random-weights are for a Caffe net (.prototxt); '" +
+                           path + "' holds its weights");
+  }
   if (path.ends_with(".tflite")) {
     tflite::ImportOptions import;
-    import.input_shapes = options.input_shapes;
+    SLIPWAY_ASSIGN_OR_RETURN(import.input_shapes, Numbers(options.input_shapes));
     import.float_io = options.float_io;
     return tflite::ImportTflite(path, import);
   }
-  if (path.ends_with(".prototxt")) return LoadCaffe(path, options);
+  if (IsCaffe(path)) return LoadCaffe(path, options);
   if (path.ends_with(".caffemodel")) {
     return InvalidArgument("'" + path +
                            "' holds a Caffe net's weights; give its .prototxt, with the weights of "
-                           "the same stem beside it");
+                           "the same stem beside it or named by --weights");
   }
   onnx::ImportOptions import;
-  import.input_shapes = options.input_shapes;
+  SLIPWAY_ASSIGN_OR_RETURN(import.input_shapes, Numbers(options.input_shapes));
   return onnx::ImportOnnx(path, import);
 }
 
 }  // namespace
 
+std::string WeightsOf(const std::string& path, const ModelOptions& options) {
+  if (!IsCaffe(path) || options.random_weights) return "";
+  if (!options.weights.empty()) return options.weights;
+  const auto beside = std::filesystem::path(path).replace_extension(".caffemodel");
+  std::error_code error;
+  return std::filesystem::is_regular_file(beside, error) ? beside.string() : "";
+}
+
+Status CheckPackageOptions(const std::string& path, const ModelOptions& options) {
+  if (options.weights.empty() && !options.random_weights) return OkStatus();
+  return InvalidArgument(
+      "--weights and --random-weights are for a Caffe net (.prototxt); the package '" + path +
+      "' holds its weights");
+}
+
+Result<std::string> ModelHash(const std::string& path, const ModelOptions& options) {
+  Sha256 hash;
+  for (const std::string& file : {path, WeightsOf(path, options)}) {
+    if (file.empty()) continue;
+    SLIPWAY_ASSIGN_OR_RETURN(auto mapped, MappedFile::Open(file));
+    hash.Update(mapped->bytes());
+  }
+  return ToHex(hash.Finish());
+}
+
 Result<std::unique_ptr<ir::Graph>> LoadModel(const std::string& path, const ModelOptions& options) {
   if (IsPackage(path))
-    return InvalidArgument("'" + path +
-                           "' is a compiled package; this command takes a model file (.onnx, .prototxt, .tflite)");
+    return InvalidArgument(
+        "'" + path +
+        "' is a compiled package; this command takes a model file (.onnx, .prototxt, .tflite)");
   auto graph = Import(path, options);
   if (!graph.ok()) {
     const std::string& message = graph.status().message();

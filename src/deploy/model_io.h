@@ -14,18 +14,30 @@
 namespace slipway::deploy {
 
 struct ModelOptions {
-  std::map<std::string, std::vector<int64_t>> input_shapes;  // fixes dynamic inputs
-  // Smallest and largest value of a symbol in the inputs' shapes (or of one that the data decide); equal: the symbol is
-  // replaced by it. InvalidArgument when no dimension has the symbol.
+  // Fixes dynamic inputs. Of a Caffe net any input takes a new extent, symbols included.
+  std::map<std::string, SymShape> input_shapes;
+  // Smallest and largest value of a symbol in the inputs' shapes (or of one that the data decide);
+  // equal: the symbol is replaced by it. InvalidArgument when no dimension has the symbol.
   std::map<std::string, std::pair<int64_t, int64_t>> symbol_ranges;
   // Quantized inputs and outputs of a .tflite become float32, as data sets feed them.
   bool float_io = false;
+  // A .prototxt's weights: this .caffemodel instead of the one of the same stem, or numbers drawn
+  // from the layers' names (for shapes and speed). InvalidArgument with any other kind of model.
+  std::string weights;
+  bool random_weights = false;
 };
 
-// Reads a model file by its kind (.onnx, .prototxt with the .caffemodel beside it, .tflite). Errors name the file.
+// Reads a model file by its kind (.onnx, .prototxt with its .caffemodel, .tflite). Errors name the
+// file.
 Result<std::unique_ptr<ir::Graph>> LoadModel(const std::string& path,
                                              const ModelOptions& options = {});
 bool IsPackage(const std::string& path);
+// The file of the weights that LoadModel reads beside `path`; empty when there is none.
+std::string WeightsOf(const std::string& path, const ModelOptions& options = {});
+// InvalidArgument when options say how to read a model file, which a package is not.
+Status CheckPackageOptions(const std::string& path, const ModelOptions& options);
+// SHA-256 over the model's bytes, weights file included, in hexadecimal.
+Result<std::string> ModelHash(const std::string& path, const ModelOptions& options = {});
 
 // How a data set feeds a model: its one input, and the batch size to use.
 struct Feed {

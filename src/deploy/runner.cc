@@ -30,7 +30,8 @@ Runner::Port PortOf(const slipway_tensor_info& info) {
 
 Result<CompiledModel> CompileModel(const ir::Graph& graph, const compiler::Platform& platform,
                                    const compiler::CompileOptions& options,
-                                   const std::string& model_path) {
+                                   const std::string& model_path,
+                                   const std::string& weights_path) {
   CompiledModel model;
   model.platform = platform;
   compiler::CompileOptions with = options;
@@ -38,6 +39,11 @@ Result<CompiledModel> CompileModel(const ir::Graph& graph, const compiler::Platf
     SLIPWAY_ASSIGN_OR_RETURN(auto file, MappedFile::Open(model_path));
     with.provenance["model_sha256"] = ToHex(Sha256Of(file->bytes()));
     with.provenance["model"] = model_path.substr(model_path.find_last_of('/') + 1);
+  }
+  if (!weights_path.empty()) {
+    SLIPWAY_ASSIGN_OR_RETURN(auto file, MappedFile::Open(weights_path));
+    with.provenance["weights_sha256"] = ToHex(Sha256Of(file->bytes()));
+    with.provenance["weights"] = weights_path.substr(weights_path.find_last_of('/') + 1);
   }
   SLIPWAY_ASSIGN_OR_RETURN(model.result, compiler::Compile(graph, platform, Backends(), with));
   SLIPWAY_ASSIGN_OR_RETURN(model.bytes, format::SerializePackage(model.result.package));

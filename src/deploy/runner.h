@@ -27,7 +27,8 @@ Result<std::shared_ptr<const compiler::CostModel>> CostModelFor(const std::strin
 
 Result<CompiledModel> CompileModel(const ir::Graph& graph, const compiler::Platform& platform,
                                    const compiler::CompileOptions& options,
-                                   const std::string& model_path = {});
+                                   const std::string& model_path = {},
+                                   const std::string& weights_path = {});
 
 // "x86" on an x86-64 machine, else "reference".
 std::string HostPlatform();

@@ -345,13 +345,14 @@ Status RoiAlignWide(const OpContext& c) {
 template <typename T>
 Status PoolRois(const OpContext& c) {
   const TensorView &x = c.inputs[0], &rois = c.inputs[1], &y = c.outputs[0];
-  const double scale = static_cast<double>(c.attributes->Float("spatial_scale", 1));
+  // Coordinates and bins are computed in the data's type: at ties another type rounds otherwise.
+  const T scale = static_cast<T>(c.attributes->Float("spatial_scale", 1));
   const int64_t channels = x.dims[1], h = x.dims[2], w = x.dims[3], oh = y.dims[2], ow = y.dims[3];
   for (int64_t r = 0; r < y.dims[0]; ++r) {
     for (int64_t i = 0; i < 5; ++i) {
       const double v = FloatAt(rois, r * 5 + i);
       const bool good =
-          i == 0 ? v >= 0 && v < static_cast<double>(x.dims[0]) : std::fabs(v * scale) < 1e9;
+          i == 0 ? v >= 0 && v < static_cast<double>(x.dims[0]) : std::fabs(v * static_cast<double>(scale)) < 1e9;
       if (!good) {
         return InvalidArgument("rois[" + std::to_string(r) + "] holds " + std::to_string(v) +
                                ", which is no image of the batch or no coordinate");
@@ -362,26 +363,26 @@ Status PoolRois(const OpContext& c) {
     for (int64_t p = begin; p < end; ++p) {
       const int64_t r = p / channels, ch = p % channels;
       auto corner = [&](int64_t i) {
-        return static_cast<int64_t>(std::round(FloatAt(rois, r * 5 + i) * scale));
+        return static_cast<int64_t>(std::round(static_cast<T>(FloatAt(rois, r * 5 + i)) * scale));
       };
       const int64_t x1 = corner(1), y1 = corner(2);
-      const double height = static_cast<double>(std::max<int64_t>(corner(4) - y1 + 1, 1)),
-                   width = static_cast<double>(std::max<int64_t>(corner(3) - x1 + 1, 1));
+      const T height = static_cast<T>(std::max<int64_t>(corner(4) - y1 + 1, 1)),
+              width = static_cast<T>(std::max<int64_t>(corner(3) - x1 + 1, 1));
       const T* plane =
           x.as<const T>() + (static_cast<int64_t>(FloatAt(rois, r * 5)) * channels + ch) * h * w;
-      auto range = [](double bin, int64_t i, int64_t start, int64_t limit, int64_t* lo,
+      auto range = [](T bin, int64_t i, int64_t start, int64_t limit, int64_t* lo,
                       int64_t* hi) {
-        const double at = static_cast<double>(i);
+        const T at = static_cast<T>(i);
         *lo = std::clamp<int64_t>(static_cast<int64_t>(std::floor(at * bin)) + start, 0, limit);
         *hi =
             std::clamp<int64_t>(static_cast<int64_t>(std::ceil((at + 1) * bin)) + start, 0, limit);
       };
       for (int64_t i = 0; i < oh; ++i) {
         int64_t top, bottom;
-        range(height / static_cast<double>(oh), i, y1, h, &top, &bottom);
+        range(height / static_cast<T>(oh), i, y1, h, &top, &bottom);
         for (int64_t j = 0; j < ow; ++j) {
           int64_t left, right;
-          range(width / static_cast<double>(ow), j, x1, w, &left, &right);
+          range(width / static_cast<T>(ow), j, x1, w, &left, &right);
           T best = top < bottom && left < right ? plane[top * w + left] : T{0};
           for (int64_t a = top; a < bottom; ++a) {
             for (int64_t b = left; b < right; ++b) best = std::max(best, plane[a * w + b]);

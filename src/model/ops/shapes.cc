@@ -11,7 +11,7 @@ namespace slipway::ops {
 
 namespace {
 
-constexpr const char kOnnx[] = "";
+constexpr const char kOnnx[] = "", kSlipway[] = "slipway";
 
 #define SLIPWAY_SHAPE(DOMAIN, NAME, FUNCTION, DATA) {k##DOMAIN, #NAME, &Shape##FUNCTION, DATA},
 constexpr ShapeEntry kEntries[] = {

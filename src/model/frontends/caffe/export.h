@@ -16,8 +16,8 @@ struct CaffeFiles {
 };
 
 // All extents must be known and all data float32. Layers are called as their tops, tops as the
-// graph's values. Errors: Unsupported names the node that Caffe's layers cannot hold and the remedy;
-// ResourceExhausted for weights above 2 GiB, which protobuf does not hold.
+// graph's values. Errors: Unsupported names the node that Caffe's layers cannot hold and the
+// remedy; ResourceExhausted for weights above 2 GiB, which protobuf does not hold.
 Result<CaffeFiles> ExportCaffe(const ir::Graph& graph);
 
 }  // namespace slipway::caffe

@@ -48,7 +48,8 @@ class Importer {
     SLIPWAY_RETURN_IF_ERROR(CheckTypes());
     SLIPWAY_RETURN_IF_ERROR(CheckWeights());
     Count();
-    for (const auto& [name, dims] : net_.inputs) SLIPWAY_RETURN_IF_ERROR(AddInput(name, dims));
+    for (const auto& [name, dims] : net_.inputs)
+      SLIPWAY_RETURN_IF_ERROR(AddInput(name, SymShape(dims.begin(), dims.end())));
     for (const LayerSpec& layer : net_.layers) {
       if (IsDropped(layer.type)) {
         // A dropped loss leaves what it compares as an output.
@@ -114,24 +115,25 @@ class Importer {
     }
   }
 
-  Status AddInput(const std::string& name, std::vector<int64_t> dims) {
+  Status AddInput(const std::string& name, SymShape shape) {
     if (auto it = options_.input_shapes.find(name); it != options_.input_shapes.end()) {
-      dims = it->second;
+      shape = it->second;
       used_shapes_.insert(name);
     }
-    if (dims.size() > static_cast<size_t>(kMaxRank) || !CheckedBytes(DType::kFloat32, dims))
+    std::vector<int64_t> known;
+    for (const Dim& d : shape) known.push_back(d.known() ? d.value() : 1);
+    if (shape.size() > static_cast<size_t>(kMaxRank) || !CheckedBytes(DType::kFloat32, known))
       return InvalidArgument("input '" + name + "' has an impossible shape");
     if (blobs_.contains(name)) return InvalidArgument("two inputs are called '" + name + "'");
     ir::Type type;
     type.dtype = DType::kFloat32;
-    type.shape.emplace();
-    for (const int64_t d : dims) type.shape->push_back(d);
+    type.shape = std::move(shape);
     blobs_[name] = graph_->AddInput(name, std::move(type));
-    return OkStatus();
+    return inferer_.AddInput(*blobs_[name]);
   }
 
-  static Result<std::vector<int64_t>> ReadShape(const Message& m) {
-    std::vector<int64_t> dims;
+  static Result<SymShape> ReadShape(const Message& m) {
+    SymShape dims;
     for (const TextField& f : m.fields) {
       int64_t d = 0;
       if (f.name != "dim" || !ReadInt(f, &d) || d < 0 || d > INT32_MAX)
@@ -143,7 +145,7 @@ class Importer {
 
   Status AddData(const LayerSpec& l) {
     if (!l.bottoms.empty()) return InvalidArgument("a data layer has no bottoms");
-    std::vector<std::vector<int64_t>> shapes;
+    std::vector<SymShape> shapes;
     const Message* input = l.params.Sub(l.type == "DummyData" ? "dummy_data_param" : "input_param");
     if (input) {
       for (const TextField& f : input->fields) {
@@ -206,8 +208,14 @@ class Importer {
     }
     auto found = weights_.layers.find(l.name);
     const LayerBlobs* blobs = found == weights_.layers.end() ? nullptr : &found->second;
-    LayerContext context(graph_.get(), l, bottoms, blobs, options_.random_weights);
-    SLIPWAY_RETURN_IF_ERROR(FindLayer(l.type)(context));
+    LayerContext context(graph_.get(), &inferer_, l, bottoms, blobs, options_.random_weights);
+    const Status status = FindLayer(l.type)(context);
+    // Rather that than what the layer made of an extent it could not know.
+    if (const ir::Value* v = context.unknown()) {
+      return Unsupported("needs the extents of its bottoms as numbers, but '" + v->name() +
+                         "' is " + v->type().ToString() + "; give the inputs numbers by --shape");
+    }
+    SLIPWAY_RETURN_IF_ERROR(status);
     for (size_t i = 0; i < l.tops.size(); ++i) {
       ir::Value* v = context.tops()[i];
       const std::string& top = l.tops[i];
@@ -255,6 +263,7 @@ class Importer {
   Weights weights_;
   const ImportOptions& options_;
   std::unique_ptr<ir::Graph> graph_;
+  ir::Inferer inferer_;
   std::unordered_map<std::string, ir::Value*> blobs_;
   std::unordered_map<std::string, const LayerSpec*> last_writer_;
   std::unordered_map<std::string, size_t> unread_;  // made and not read since -> order

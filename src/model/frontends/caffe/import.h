@@ -17,8 +17,9 @@
 namespace slipway::caffe {
 
 struct ImportOptions {
-  // Replaces the declared shape of an input by its name.
-  std::map<std::string, std::vector<int64_t>> input_shapes;
+  // Replaces the declared shape of an input by its name. Symbols go as far as each layer allows;
+  // the first one that needs a number is named.
+  std::map<std::string, SymShape> input_shapes;
   std::vector<std::string> stages;  // the net state's stages, for phase rules
   // Without a caffemodel: weights drawn from each layer's name, for shapes and speed only.
   bool random_weights = false;

@@ -5,7 +5,6 @@
 #include <random>
 
 #include "base/checked.h"
-#include "model/ir/infer.h"
 
 namespace slipway::caffe {
 
@@ -118,10 +117,24 @@ Status LayerContext::Require(size_t least, size_t most, size_t least_tops, size_
 }
 
 Status LayerContext::RequireRank(size_t i, int rank) const {
-  const Dims d = BottomShape(i);
-  if (d.rank() == rank) return OkStatus();
-  return Bad("bottom '" + spec_.bottoms[i] + "' is " + d.ToString() + "; expected " +
+  if (Rank(i) == rank) return OkStatus();
+  return Bad("bottom '" + spec_.bottoms[i] + "' is " + ToString(BottomSym(i)) + "; expected " +
              std::to_string(rank) + " dimensions");
+}
+
+Dims LayerContext::Shape(const ir::Value* v) const {
+  if (auto dims = v->type().StaticDims()) return *dims;
+  if (!unknown_) unknown_ = v;
+  Dims out;
+  for (const Dim& d : Sym(v)) out.push_back(d.known() ? d.value() : 1);
+  return out;
+}
+
+Result<int64_t> LayerContext::Extent(size_t i, int axis) const {
+  const Dim& d = BottomSym(i)[static_cast<size_t>(axis)];
+  if (d.known()) return d.value();
+  return Unsupported("needs dimension " + std::to_string(axis) + " of bottom '" + spec_.bottoms[i] +
+                     "' " + ToString(BottomSym(i)) + " as a number; give it by --shape");
 }
 
 Result<int> LayerContext::Axis(int64_t axis, int rank, bool end) const {
@@ -188,15 +201,12 @@ Result<std::vector<ir::Value*>> LayerContext::EmitMany(const std::string& op,
   spec.outputs.assign(outputs, spec_.name + "/" + op);
   ir::Node* node = graph_->AddNode(std::move(spec));
   node->sources = {spec_.name};
-  std::vector<ir::Type> types;
-  std::vector<const ir::Tensor*> constants;
-  for (ir::Value* v : inputs) {
-    types.push_back(v ? v->type() : ir::Type());
-    constants.push_back(v ? v->constant() : nullptr);
+  SLIPWAY_RETURN_IF_ERROR(inferer_->AddNode(*node));
+  for (const ir::Value* v : node->outputs()) {
+    if (v && !v->type().shape)
+      return Unsupported("its operator " + op +
+                         " has an output without a known number of dimensions");
   }
-  auto out = ir::InferNode(*node, types, constants);
-  if (!out.ok()) return out.status();
-  for (size_t i = 0; i < outputs; ++i) node->output(i)->set_type((*out)[i]);
   return node->outputs();
 }
 
@@ -213,6 +223,15 @@ Result<ir::Value*> LayerContext::Reshape(ir::Value* x, const Dims& dims) {
   return Emit("Reshape", {x, Ints({dims.begin(), dims.end()})}, {{"allowzero", int64_t{1}}});
 }
 
+Result<ir::Value*> LayerContext::Widen(ir::Value* x, int count) {
+  if (count == 0) return x;
+  const int rank = static_cast<int>(Sym(x).size());
+  if (rank + count > kMaxRank) return InvalidArgument("too many dimensions");
+  std::vector<int64_t> axes;
+  for (int i = 0; i < count; ++i) axes.push_back(rank + i);
+  return Emit("Unsqueeze", {x, Ints(axes)});
+}
+
 Status LayerContext::Top(Result<ir::Value*> value) {
   if (!value.ok()) return value.status();
   tops_[0] = *value;
@@ -220,8 +239,8 @@ Status LayerContext::Top(Result<ir::Value*> value) {
 }
 
 LayerFunction FindLayer(std::string_view type) {
-  for (const auto table :
-       {LinearLayers(), ElementwiseLayers(), NormLayers(), ShapeLayers(), DetectionLayers()}) {
+  for (const auto table : {LinearLayers(), ElementwiseLayers(), NormLayers(), ShapeLayers(),
+                           DetectionLayers(), RecurrentLayers()}) {
     for (const LayerEntry& e : table) {
       if (type == e.type) return e.function;
     }

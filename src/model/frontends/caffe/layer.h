@@ -12,6 +12,7 @@
 #include "model/frontends/caffe/net.h"
 #include "model/frontends/caffe/weights.h"
 #include "model/ir/graph.h"
+#include "model/ir/inferer.h"
 
 namespace slipway::caffe {
 
@@ -49,9 +50,14 @@ enum class Fill : uint8_t { kWeight, kZero, kPositive, kOne };
 
 class LayerContext {
  public:
-  LayerContext(ir::Graph* graph, const LayerSpec& spec, std::vector<ir::Value*> bottoms,
-               const LayerBlobs* blobs, bool random)
-      : graph_(graph), spec_(spec), bottoms_(std::move(bottoms)), blobs_(blobs), random_(random) {
+  LayerContext(ir::Graph* graph, ir::Inferer* inferer, const LayerSpec& spec,
+               std::vector<ir::Value*> bottoms, const LayerBlobs* blobs, bool random)
+      : graph_(graph),
+        inferer_(inferer),
+        spec_(spec),
+        bottoms_(std::move(bottoms)),
+        blobs_(blobs),
+        random_(random) {
     tops_.resize(spec.tops.size());
   }
 
@@ -59,9 +65,17 @@ class LayerContext {
   ir::Graph* graph() { return graph_; }
   size_t num_bottoms() const { return bottoms_.size(); }
   ir::Value* bottom(size_t i) const { return bottoms_[i]; }
-  // The extent of a value; all are known during an import.
-  Dims Shape(const ir::Value* v) const { return v->type().StaticDims().value_or(Dims()); }
+  // The extent of a value. A layer that asks for one that is not known is refused, whatever it
+  // makes of the answer (1 for each dimension without a number).
+  Dims Shape(const ir::Value* v) const;
   Dims BottomShape(size_t i) const { return Shape(bottoms_[i]); }
+  const ir::Value* unknown() const { return unknown_; }
+  // What layers use that go without numbers: possibly symbolic extents, and single dimensions that
+  // must be known.
+  const SymShape& Sym(const ir::Value* v) const { return *v->type().shape; }
+  const SymShape& BottomSym(size_t i) const { return Sym(bottoms_[i]); }
+  int Rank(size_t i) const { return static_cast<int>(BottomSym(i).size()); }
+  Result<int64_t> Extent(size_t i, int axis) const;
   Status Require(size_t least, size_t most, size_t least_tops = 1, size_t most_tops = 1) const;
   Status RequireRank(size_t i, int rank) const;
   // An axis as Caffe counts it, negative ones from the end; `size` too when `end` is set.
@@ -89,6 +103,8 @@ class LayerContext {
   Result<ir::Value*> Emit(const std::string& op, std::vector<ir::Value*> inputs,
                           ir::Attributes attributes = {}, const std::string& domain = "");
   Result<ir::Value*> Reshape(ir::Value* x, const Dims& dims);
+  // With `count` dimensions of 1 behind.
+  Result<ir::Value*> Widen(ir::Value* x, int count);
   void SetTop(size_t i, ir::Value* value) { tops_[i] = value; }
   // The last emitted value as the only top.
   Status Top(Result<ir::Value*> value);
@@ -98,11 +114,13 @@ class LayerContext {
 
  private:
   ir::Graph* graph_;
+  ir::Inferer* inferer_;
   const LayerSpec& spec_;
   std::vector<ir::Value*> bottoms_, tops_;
   const LayerBlobs* blobs_;
   bool random_;
   int emitted_ = 0;
+  mutable const ir::Value* unknown_ = nullptr;
 };
 
 using LayerFunction = Status (*)(LayerContext&);
@@ -116,6 +134,7 @@ std::span<const LayerEntry> ElementwiseLayers();
 std::span<const LayerEntry> NormLayers();
 std::span<const LayerEntry> ShapeLayers();
 std::span<const LayerEntry> DetectionLayers();
+std::span<const LayerEntry> RecurrentLayers();
 // Null when unknown.
 LayerFunction FindLayer(std::string_view type);
 

@@ -1,4 +1,4 @@
-// Layers of detectors: SSD's prior boxes.
+// Layers of detectors: SSD's prior boxes and detections, Fast R-CNN's pooling of regions.
 
 #include <algorithm>
 #include <cmath>
@@ -44,7 +44,11 @@ Status PriorBox(LayerContext& c) {
     ratios.push_back(r);
     if (flip) ratios.push_back(1 / r);
   }
-  const Dims x = c.BottomShape(0), image = c.BottomShape(1);
+  Dims x{0, 0, 0, 0}, image{0, 0, 0, 0};  // batch and channels do not matter
+  for (int i = 2; i < 4; ++i) {
+    SLIPWAY_ASSIGN_OR_RETURN(x[static_cast<size_t>(i)], c.Extent(0, i));
+    SLIPWAY_ASSIGN_OR_RETURN(image[static_cast<size_t>(i)], c.Extent(1, i));
+  }
   const double height = static_cast<double>(side_h > 0 ? side_h : image[2]);
   const double width = static_cast<double>(side_w > 0 ? side_w : image[3]);
   if (step_h == 0) step_h = height / static_cast<double>(x[2]);
@@ -82,8 +86,84 @@ Status PriorBox(LayerContext& c) {
   return OkStatus();
 }
 
+// Bottoms: locations, confidences, priors. The operator's comment (operators.inc) says what it
+// does.
+Status DetectionOutput(LayerContext& c) {
+  SLIPWAY_RETURN_IF_ERROR(c.Require(3, 3));
+  Params p = c.Group("detection_output_param");
+  p.Ignore({"save_output_param", "visualize", "visualize_threshold", "save_file"});
+  ir::Attributes a;
+  const int64_t classes = p.Int("num_classes", 0, 0, 1 << 24);
+  if (classes == 0) p.Fail("num_classes must be given and positive");
+  a.Set("num_classes", classes);
+  a.Set("share_location", static_cast<int64_t>(p.Bool("share_location", true)));
+  a.Set("background_label_id", p.Int("background_label_id", 0));
+  a.Set("variance_encoded_in_target",
+        static_cast<int64_t>(p.Bool("variance_encoded_in_target", false)));
+  a.Set("keep_top_k", p.Int("keep_top_k", -1));
+  const std::string code = p.Text("code_type", "CORNER");
+  const char* name = code == "CORNER" || code == "1"        ? "CORNER"
+                     : code == "CENTER_SIZE" || code == "2" ? "CENTER_SIZE"
+                     : code == "CORNER_SIZE" || code == "3" ? "CORNER_SIZE"
+                                                            : nullptr;
+  if (!name) p.Fail("unknown code_type '" + code + "'");
+  a.Set("code_type", std::string(name ? name : ""));
+  if (p.Has("confidence_threshold"))
+    a.Set("confidence_threshold", static_cast<float>(p.Float("confidence_threshold", 0)));
+  Params n(p.Sub("nms_param"), "nms_param");
+  a.Set("top_k", n.Int("top_k", -1));
+  const double nms = n.Float("nms_threshold", 0.3), eta = n.Float("eta", 1);
+  if (nms < 0) n.Fail("nms_threshold must not be negative");
+  if (eta <= 0 || eta > 1) n.Fail("eta must lie in (0, 1]");
+  a.Set("nms_threshold", static_cast<float>(nms));
+  a.Set("eta", static_cast<float>(eta));
+  SLIPWAY_RETURN_IF_ERROR(n.Finish());
+  SLIPWAY_RETURN_IF_ERROR(p.Finish());
+  std::vector<ir::Value*> inputs;
+  for (size_t i = 0; i < 2; ++i) {
+    ir::Value* v = c.bottom(i);
+    if (c.Rank(i) < 2)
+      return c.Bad("bottom '" + c.spec().bottoms[i] + "' is " + ToString(c.BottomSym(i)) +
+                   "; expected two dimensions or more");
+    if (c.Rank(i) > 2) {
+      SLIPWAY_ASSIGN_OR_RETURN(v, c.Emit("Flatten", {v}, {{"axis", int64_t{1}}}));
+    }
+    inputs.push_back(v);
+  }
+  Dims prior = c.BottomShape(2);
+  if (prior.rank() < 3 || prior.count(3, prior.rank()) != 1)
+    return c.Bad("the priors '" + c.spec().bottoms[2] + "' are " + prior.ToString() +
+                 "; expected [1, 2, priors * 4]");
+  SLIPWAY_ASSIGN_OR_RETURN(ir::Value * priors,
+                           c.Reshape(c.bottom(2), {prior[0], prior[1], prior[2]}));
+  inputs.push_back(priors);
+  return c.Top(c.Emit("DetectionOutput", inputs, std::move(a), "slipway"));
+}
+
+// Rows of the second bottom: image, x1, y1, x2, y2. ONNX took the layer over as MaxRoiPool.
+Status RoiPooling(LayerContext& c) {
+  SLIPWAY_RETURN_IF_ERROR(c.Require(2, 2));
+  SLIPWAY_RETURN_IF_ERROR(c.RequireRank(0, 4));
+  Params p = c.Group("roi_pooling_param");
+  const int64_t h = p.Int("pooled_h", 0, 0, 1 << 20), w = p.Int("pooled_w", 0, 0, 1 << 20);
+  const double scale = p.Float("spatial_scale", 1);
+  if (h == 0 || w == 0) p.Fail("pooled_h and pooled_w must be given");
+  SLIPWAY_RETURN_IF_ERROR(p.Finish());
+  ir::Value* rois = c.bottom(1);
+  if (c.Rank(1) != 2) {
+    if (c.Rank(1) < 2)
+      return c.Bad("the regions '" + c.spec().bottoms[1] + "' must be [regions, 5]");
+    SLIPWAY_ASSIGN_OR_RETURN(rois, c.Emit("Flatten", {rois}, {{"axis", int64_t{1}}}));
+  }
+  return c.Top(c.Emit("MaxRoiPool", {c.bottom(0), rois},
+                      {{"pooled_shape", std::vector<int64_t>{h, w}},
+                       {"spatial_scale", static_cast<float>(scale)}}));
+}
+
 constexpr LayerEntry kLayers[] = {
+    {"DetectionOutput", DetectionOutput},
     {"PriorBox", PriorBox},
+    {"ROIPooling", RoiPooling},
 };
 
 }  // namespace

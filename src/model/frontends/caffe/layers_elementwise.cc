@@ -77,11 +77,14 @@ Status PReLU(LayerContext& c) {
   p.Ignore({"filler"});
   const bool shared = p.Bool("channel_shared", false);
   SLIPWAY_RETURN_IF_ERROR(p.Finish());
-  const Dims x = c.BottomShape(0);
-  if (x.rank() < 2) return c.Bad("needs a bottom of two dimensions or more");
+  const int rank = c.Rank(0);
+  if (rank < 2) return c.Bad("needs a bottom of two dimensions or more");
   SLIPWAY_RETURN_IF_ERROR(c.RequireBlobs(1));
-  Dims dims{shared ? 1 : x[1]};
-  for (int i = 2; i < x.rank(); ++i) dims.push_back(1);
+  Dims dims{1};
+  if (!shared) {
+    SLIPWAY_ASSIGN_OR_RETURN(dims[0], c.Extent(0, 1));
+  }
+  for (int i = 2; i < rank; ++i) dims.push_back(1);
   SLIPWAY_ASSIGN_OR_RETURN(ir::Tensor slope, c.Blob(0, dims));
   return c.Top(c.Emit("PRelu", {c.bottom(0), c.Constant("slope", std::move(slope))}));
 }
@@ -157,10 +160,9 @@ Status Eltwise(LayerContext& c) {
   ir::Value* y = nullptr;
   for (size_t i = 0; i < c.num_bottoms(); ++i) {
     ir::Value* x = c.bottom(i);
-    if (c.Shape(x) != c.BottomShape(0)) {
-      return c.Bad("bottoms '" + c.spec().bottoms[0] + "' " + c.BottomShape(0).ToString() +
-                   " and '" + c.spec().bottoms[i] + "' " + c.Shape(x).ToString() +
-                   " must have one shape");
+    if (c.Sym(x) != c.BottomSym(0)) {
+      return c.Bad("bottoms '" + c.spec().bottoms[0] + "' " + ToString(c.BottomSym(0)) + " and '" +
+                   c.spec().bottoms[i] + "' " + ToString(c.Sym(x)) + " must have one shape");
     }
     if (!coeff.empty() && coeff[i] == -1 && y) {
       SLIPWAY_ASSIGN_OR_RETURN(y, c.Emit("Sub", {y, x}));
@@ -183,27 +185,31 @@ Status Eltwise(LayerContext& c) {
 // broadcasts over the first bottom from `axis` on.
 Result<ir::Value*> Operand(LayerContext& c, bool from_bottom, size_t blob, int axis, int64_t axes,
                            Fill fill, const char* name) {
-  const Dims x = c.BottomShape(0);
-  Dims dims;
+  const SymShape& x = c.BottomSym(0);
+  const int rank = c.Rank(0);
   if (from_bottom) {
-    dims = c.BottomShape(1);
-  } else {
-    const int64_t n = axes < 0 ? x.rank() - axis : axes;
-    if (axis + n > x.rank())
-      return InvalidArgument("num_axes " + std::to_string(axes) + " goes beyond the bottom " +
-                             x.ToString());
-    for (int64_t i = 0; i < n; ++i) dims.push_back(x[static_cast<size_t>(axis + i)]);
-  }
-  for (int i = 0; i < dims.rank(); ++i) {
-    const size_t at = static_cast<size_t>(axis + i);
-    if (at >= x.size() || x[at] != dims[static_cast<size_t>(i)]) {
-      return InvalidArgument("the second bottom " + dims.ToString() + " does not fit " +
-                             x.ToString() + " from axis " + std::to_string(axis));
+    const SymShape& s = c.BottomSym(1);
+    for (size_t i = 0; i < s.size(); ++i) {
+      const size_t at = static_cast<size_t>(axis) + i;
+      if (at >= x.size() || x[at] != s[i]) {
+        return InvalidArgument("the second bottom " + ToString(s) + " does not fit " + ToString(x) +
+                               " from axis " + std::to_string(axis));
+      }
     }
+    return c.Widen(c.bottom(1), rank - axis - c.Rank(1));
   }
-  Dims wide = dims;
-  for (int i = axis + dims.rank(); i < x.rank(); ++i) wide.push_back(1);
-  if (from_bottom) return c.Reshape(c.bottom(1), wide);
+  const int64_t n = axes < 0 ? rank - axis : axes;
+  if (axis + n > rank)
+    return InvalidArgument("num_axes " + std::to_string(axes) + " goes beyond the bottom " +
+                           ToString(x));
+  Dims wide;
+  for (int i = axis; i < rank; ++i) {
+    int64_t extent = 1;
+    if (i < axis + n) {
+      SLIPWAY_ASSIGN_OR_RETURN(extent, c.Extent(0, i));
+    }
+    wide.push_back(extent);
+  }
   SLIPWAY_ASSIGN_OR_RETURN(ir::Tensor t, c.Blob(blob, wide, fill));
   return c.Constant(name, std::move(t));
 }
@@ -215,7 +221,7 @@ Status Scale(LayerContext& c) {
   const int64_t wanted = p.Int("axis", 1), axes = p.Int("num_axes", 1, -1);
   const bool bias = p.Bool("bias_term", false), two = c.num_bottoms() == 2;
   SLIPWAY_RETURN_IF_ERROR(p.Finish());
-  SLIPWAY_ASSIGN_OR_RETURN(const int axis, c.Axis(wanted, c.BottomShape(0).rank(), axes == 0));
+  SLIPWAY_ASSIGN_OR_RETURN(const int axis, c.Axis(wanted, c.Rank(0), axes == 0));
   if (!two || bias) SLIPWAY_RETURN_IF_ERROR(c.RequireBlobs(size_t{!two} + bias));
   SLIPWAY_ASSIGN_OR_RETURN(ir::Value * gamma,
                            Operand(c, two, 0, axis, axes, Fill::kPositive, "scale"));
@@ -236,7 +242,7 @@ Status Bias(LayerContext& c) {
   const int64_t wanted = p.Int("axis", 1), axes = p.Int("num_axes", 1, -1);
   const bool two = c.num_bottoms() == 2;
   SLIPWAY_RETURN_IF_ERROR(p.Finish());
-  SLIPWAY_ASSIGN_OR_RETURN(const int axis, c.Axis(wanted, c.BottomShape(0).rank(), axes == 0));
+  SLIPWAY_ASSIGN_OR_RETURN(const int axis, c.Axis(wanted, c.Rank(0), axes == 0));
   if (!two) SLIPWAY_RETURN_IF_ERROR(c.RequireBlobs(1));
   SLIPWAY_ASSIGN_OR_RETURN(ir::Value * b, Operand(c, two, 0, axis, axes, Fill::kZero, "bias"));
   return c.Top(c.Emit("Add", {c.bottom(0), b}));
@@ -245,15 +251,15 @@ Status Bias(LayerContext& c) {
 // SENet's fork: a [N, C, 1, 1] or [N, C] times x plus y.
 Status Axpy(LayerContext& c) {
   SLIPWAY_RETURN_IF_ERROR(c.Require(3, 3));
-  const Dims x = c.BottomShape(1), a = c.BottomShape(0);
-  if (x.rank() < 2 || a.rank() < 2 || a.count() != x[0] * x[1] || a[0] != x[0] ||
-      c.BottomShape(2) != x) {
-    return c.Bad("the bottoms " + a.ToString() + ", " + x.ToString() + ", " +
-                 c.BottomShape(2).ToString() + " are not [N, C, 1, 1], X and Y of one shape");
+  const SymShape &x = c.BottomSym(1), &a = c.BottomSym(0);
+  bool fits = x.size() >= 2 && a.size() >= 2 && a.size() <= x.size() && a[0] == x[0] &&
+              a[1] == x[1] && c.BottomSym(2) == x;
+  for (size_t i = 2; i < a.size(); ++i) fits &= a[i].Is(1);
+  if (!fits) {
+    return c.Bad("the bottoms " + ToString(a) + ", " + ToString(x) + ", " +
+                 ToString(c.BottomSym(2)) + " are not [N, C, 1, 1], X and Y of one shape");
   }
-  Dims wide{x[0], x[1]};
-  for (int i = 2; i < x.rank(); ++i) wide.push_back(1);
-  SLIPWAY_ASSIGN_OR_RETURN(ir::Value * scale, c.Reshape(c.bottom(0), wide));
+  SLIPWAY_ASSIGN_OR_RETURN(ir::Value * scale, c.Widen(c.bottom(0), c.Rank(1) - c.Rank(0)));
   SLIPWAY_ASSIGN_OR_RETURN(ir::Value * product, c.Emit("Mul", {c.bottom(1), scale}));
   return c.Top(c.Emit("Add", {product, c.bottom(2)}));
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/checked.h"
 #include "model/frontends/caffe/layer.h"
 
 namespace slipway::caffe {
@@ -38,14 +39,14 @@ Ints Twice(const Ints& pads) {
 
 Status Convolve(LayerContext& c, bool transposed, bool depthwise) {
   SLIPWAY_RETURN_IF_ERROR(c.Require(1, 1));
-  const Dims x = c.BottomShape(0);
-  if (x.rank() < 3 || x.rank() > 5)
-    return c.Bad("bottom '" + c.spec().bottoms[0] + "' is " + x.ToString() +
+  if (c.Rank(0) < 3 || c.Rank(0) > 5)
+    return c.Bad("bottom '" + c.spec().bottoms[0] + "' is " + ToString(c.BottomSym(0)) +
                  "; expected 3 to 5 dimensions");
-  const size_t rank = x.size() - 2;
+  const auto rank = static_cast<size_t>(c.Rank(0)) - 2;
+  SLIPWAY_ASSIGN_OR_RETURN(const int64_t channels, c.Extent(0, 1));
   Params p = c.Group("convolution_param");
   p.Ignore({"force_nd_im2col"});
-  const int64_t channels = x[1], outputs = p.Int("num_output", 0, 1, kMost);
+  const int64_t outputs = p.Int("num_output", 0, 1, kMost);
   if (outputs == 0) p.Fail("num_output is missing");
   const int64_t group = p.Int("group", depthwise ? channels : 1, 1, kMost);
   if (p.Int("axis", 1) != 1) p.Fail("axis must be 1");
@@ -90,19 +91,25 @@ struct PoolSpec {
 // last window that starts behind the input and its padding is dropped.
 Result<std::vector<ir::Value*>> Pool(LayerContext& c, ir::Value* x, const PoolSpec& s,
                                      size_t outputs) {
-  const Dims d = c.Shape(x);
+  const SymShape& d = c.Sym(x);
   const bool padded = s.pad[0] > 0 || s.pad[1] > 0;
   for (size_t i = 0; i < 2; ++i) {
     if (s.pad[i] >= s.kernel[i]) return InvalidArgument("pad must be smaller than the kernel");
-    const int64_t in = d[i + 2] + 2 * s.pad[i] - s.kernel[i];
+    if (!d[i + 2].known()) {
+      // With a stride up to the kernel every window that is kept starts inside, at any size.
+      if (s.stride[i] <= s.kernel[i]) continue;
+      return Unsupported("its stride exceeds its kernel, so whether the last window lies inside " +
+                         ToString(d) + " depends on the size; give it as a number by --shape");
+    }
+    const int64_t size = d[i + 2].value(), in = size + 2 * s.pad[i] - s.kernel[i];
     if (in < 0) {
       return InvalidArgument("the kernel " + std::to_string(s.kernel[i]) +
-                             " is larger than the padded input " + d.ToString());
+                             " is larger than the padded input " + ToString(d));
     }
     int64_t out = (s.ceil ? (in + s.stride[i] - 1) / s.stride[i] : in / s.stride[i]) + 1;
-    if (padded && (out - 1) * s.stride[i] >= d[i + 2] + s.pad[i]) --out;
-    if ((out - 1) * s.stride[i] - s.pad[i] >= d[i + 2]) {
-      return Unsupported("the last window lies outside the input " + d.ToString() +
+    if (padded && (out - 1) * s.stride[i] >= size + s.pad[i]) --out;
+    if ((out - 1) * s.stride[i] - s.pad[i] >= size) {
+      return Unsupported("the last window lies outside the input " + ToString(d) +
                          ", where Caffe's result is undefined; use a stride up to the kernel size");
     }
   }
@@ -112,16 +119,32 @@ Result<std::vector<ir::Value*>> Pool(LayerContext& c, ir::Value* x, const PoolSp
   return c.EmitMany(s.max ? "MaxPool" : "AveragePool", {x}, a, outputs);
 }
 
+// At test time STOCHASTIC weighs each value of a window by its share of the sum: the sum of squares
+// over the sum, 0 where that is 0.
+Result<ir::Value*> Stochastic(LayerContext& c, PoolSpec s, bool global) {
+  s.max = false;
+  auto average = [&](ir::Value* x) -> Result<ir::Value*> {
+    if (global) return c.Emit("GlobalAveragePool", {x});
+    SLIPWAY_ASSIGN_OR_RETURN(auto out, Pool(c, x, s, 1));
+    return out[0];
+  };
+  SLIPWAY_ASSIGN_OR_RETURN(ir::Value * square, c.Emit("Mul", {c.bottom(0), c.bottom(0)}));
+  SLIPWAY_ASSIGN_OR_RETURN(ir::Value * above, average(square));
+  SLIPWAY_ASSIGN_OR_RETURN(ir::Value * below, average(c.bottom(0)));
+  SLIPWAY_ASSIGN_OR_RETURN(below, c.Emit("Add", {below, c.Scalar(1.17549435e-38f)}));
+  return c.Emit("Div", {above, below});
+}
+
+bool IsStochastic(Params& p) {
+  const std::string method = p.Text("pool", "MAX");
+  return method == "STOCHASTIC" || method == "2";
+}
+
 Result<bool> IsMax(Params& p) {
   const std::string method = p.Text("pool", "MAX");
   if (method == "MAX" || method == "0") return true;
   if (method == "AVE" || method == "1") return false;
-  if (method == "STOCHASTIC" || method == "2") {
-    return Unsupported(
-        "pool: STOCHASTIC; at test time it weighs each value by its share of the "
-        "window, which no operator does: train with MAX or AVE");
-  }
-  return InvalidArgument("unknown pool '" + method + "'; expected MAX or AVE");
+  return InvalidArgument("unknown pool '" + method + "'; expected MAX, AVE or STOCHASTIC");
 }
 
 Status Pooling(LayerContext& c) {
@@ -129,7 +152,10 @@ Status Pooling(LayerContext& c) {
   SLIPWAY_RETURN_IF_ERROR(c.RequireRank(0, 4));
   Params p = c.Group("pooling_param");
   PoolSpec s;
-  SLIPWAY_ASSIGN_OR_RETURN(s.max, IsMax(p));
+  const bool stochastic = IsStochastic(p);
+  if (!stochastic) {
+    SLIPWAY_ASSIGN_OR_RETURN(s.max, IsMax(p));
+  }
   const bool global = p.Bool("global_pooling", false);
   s.kernel = Spatial(p, "kernel_size", "kernel", 2, 0, 1);
   s.stride = Spatial(p, "stride", "stride", 2, 1, 1);
@@ -140,15 +166,18 @@ Status Pooling(LayerContext& c) {
   s.ceil = p.Bool("ceil_mode", round == "CEIL" || round == "0");
   const bool mask = c.spec().tops.size() == 2;
   if (mask && !s.max) p.Fail("two tops need pool: MAX");
-  const Dims d = c.BottomShape(0);
+  Dims d;
+  if (mask) d = c.BottomShape(0);
   if (global) {
-    s.kernel = {d[2], d[3]};
+    if (mask) s.kernel = {d[2], d[3]};
     if (s.pad != Ints{0, 0} || s.stride != Ints{1, 1})
       p.Fail("global_pooling allows neither pad nor stride");
   } else if (s.kernel[0] == 0 || s.kernel[1] == 0) {
     p.Fail("kernel_size is missing");
   }
+  if (stochastic && s.pad != Ints{0, 0}) p.Fail("pool: STOCHASTIC allows no pad");
   SLIPWAY_RETURN_IF_ERROR(p.Finish());
+  if (stochastic) return c.Top(Stochastic(c, s, global));
   if (global && !mask)
     return c.Top(c.Emit(s.max ? "GlobalMaxPool" : "GlobalAveragePool", {c.bottom(0)}));
   SLIPWAY_ASSIGN_OR_RETURN(auto out, Pool(c, c.bottom(0), s, mask ? 2 : 1));
@@ -203,14 +232,20 @@ Status InnerProduct(LayerContext& c) {
   const bool bias = p.Bool("bias_term", true), transpose = p.Bool("transpose", false);
   const int64_t wanted = p.Int("axis", 1);
   SLIPWAY_RETURN_IF_ERROR(p.Finish());
-  const Dims x = c.BottomShape(0);
-  SLIPWAY_ASSIGN_OR_RETURN(const int axis, c.Axis(wanted, x.rank()));
-  const int64_t k = x.count(axis, x.rank());
+  const int rank = c.Rank(0);
+  SLIPWAY_ASSIGN_OR_RETURN(const int axis, c.Axis(wanted, rank));
+  int64_t k = 1;
+  for (int i = axis; i < rank; ++i) {
+    SLIPWAY_ASSIGN_OR_RETURN(const int64_t extent, c.Extent(0, i));
+    const auto product = CheckedMul(k, extent);
+    if (!product) return c.Bad("the bottom " + ToString(c.BottomSym(0)) + " is too large");
+    k = *product;
+  }
   SLIPWAY_RETURN_IF_ERROR(c.RequireBlobs(bias ? 2 : 1));
   SLIPWAY_ASSIGN_OR_RETURN(ir::Tensor w,
                            c.Blob(0, transpose ? Dims{k, outputs} : Dims{outputs, k}));
   ir::Value* flat = c.bottom(0);
-  if (x.rank() != 2 || axis != 1) {
+  if (rank != 2 || axis != 1) {
     SLIPWAY_ASSIGN_OR_RETURN(flat, c.Emit("Flatten", {flat}, {{"axis", int64_t{axis}}}));
   }
   std::vector<ir::Value*> inputs = {flat, c.Constant("weight", std::move(w))};
@@ -220,7 +255,11 @@ Status InnerProduct(LayerContext& c) {
   }
   SLIPWAY_ASSIGN_OR_RETURN(ir::Value * y,
                            c.Emit("Gemm", inputs, {{"transB", static_cast<int64_t>(!transpose)}}));
-  Dims dims;
+  if (axis == 1) {
+    c.SetTop(0, y);
+    return OkStatus();
+  }
+  Dims dims, x = c.BottomShape(0);
   for (int i = 0; i < axis; ++i) dims.push_back(x[static_cast<size_t>(i)]);
   dims.push_back(outputs);
   return c.Top(c.Reshape(y, dims));

@@ -42,12 +42,15 @@ Status BatchNorm(LayerContext& c) {
   const bool global = p.Bool("use_global_stats", true);
   const float eps = static_cast<float>(p.Float("eps", 1e-5));
   SLIPWAY_RETURN_IF_ERROR(p.Finish());
-  const Dims x = c.BottomShape(0);
-  if (x.rank() < 1) return c.Bad("needs a bottom of one dimension or more");
-  const int64_t channels = x.rank() == 1 ? 1 : x[1];
+  const int rank = c.Rank(0);
+  if (rank < 1) return c.Bad("needs a bottom of one dimension or more");
+  int64_t channels = 1;
+  if (rank > 1) {
+    SLIPWAY_ASSIGN_OR_RETURN(channels, c.Extent(0, 1));
+  }
   if (!global) {
     Ints axes{0};
-    for (int i = 2; i < x.rank(); ++i) axes.push_back(i);
+    for (int i = 2; i < rank; ++i) axes.push_back(i);
     return c.Top(Standardize(c, axes, true, eps, false));
   }
   SLIPWAY_RETURN_IF_ERROR(c.RequireBlobs(3));
@@ -70,8 +73,8 @@ Status BatchNorm(LayerContext& c) {
   SLIPWAY_ASSIGN_OR_RETURN(ir::Tensor one, Filled(channels, 1));
   SLIPWAY_ASSIGN_OR_RETURN(ir::Tensor zero, Filled(channels, 0));
   ir::Value* in = c.bottom(0);
-  if (x.rank() == 1) {
-    SLIPWAY_ASSIGN_OR_RETURN(in, c.Reshape(in, {x[0], 1}));
+  if (rank == 1) {
+    SLIPWAY_ASSIGN_OR_RETURN(in, c.Widen(in, 1));
   }
   SLIPWAY_ASSIGN_OR_RETURN(
       ir::Value * y,
@@ -79,7 +82,8 @@ Status BatchNorm(LayerContext& c) {
              {in, c.Constant("one", std::move(one)), c.Constant("zero", std::move(zero)),
               c.Constant("mean", std::move(mean)), c.Constant("variance", std::move(var))},
              {{"epsilon", eps}}));
-  return c.Top(c.Reshape(y, x));
+  if (rank > 1) return c.Top(y);
+  return c.Top(c.Emit("Squeeze", {y, c.Ints({1})}));
 }
 
 // The BN of SegNet (scale and shift, ready for use) and of PSPNet (slope, bias, mean, variance).
@@ -90,9 +94,10 @@ Status Bn(LayerContext& c) {
             "frozen", "moving_average"});
   const float eps = static_cast<float>(p.Float("eps", 1e-5));
   SLIPWAY_RETURN_IF_ERROR(p.Finish());
-  const Dims x = c.BottomShape(0);
-  if (x.rank() < 2) return c.Bad("needs a bottom of two dimensions or more");
-  const Dims vector{x[1]};
+  const int rank = c.Rank(0);
+  if (rank < 2) return c.Bad("needs a bottom of two dimensions or more");
+  SLIPWAY_ASSIGN_OR_RETURN(const int64_t channels, c.Extent(0, 1));
+  const Dims vector{channels};
   if (c.num_blobs() == 4) {
     const Fill fills[] = {Fill::kPositive, Fill::kZero, Fill::kZero, Fill::kPositive};
     std::vector<ir::Value*> inputs{c.bottom(0)};
@@ -104,7 +109,7 @@ Status Bn(LayerContext& c) {
   }
   SLIPWAY_RETURN_IF_ERROR(c.RequireBlobs(2));
   Dims wide = vector;
-  for (int i = 2; i < x.rank(); ++i) wide.push_back(1);
+  for (int i = 2; i < rank; ++i) wide.push_back(1);
   SLIPWAY_ASSIGN_OR_RETURN(ir::Tensor scale, c.Blob(0, wide, Fill::kPositive));
   SLIPWAY_ASSIGN_OR_RETURN(ir::Tensor shift, c.Blob(1, wide, Fill::kZero));
   SLIPWAY_ASSIGN_OR_RETURN(ir::Value * y,
@@ -164,9 +169,9 @@ Status Normalize(LayerContext& c) {
   const float eps = static_cast<float>(p.Float("eps", 1e-10));
   SLIPWAY_RETURN_IF_ERROR(p.Finish());
   SLIPWAY_RETURN_IF_ERROR(c.RequireBlobs(1));
-  const Dims x = c.BottomShape(0);
+  SLIPWAY_ASSIGN_OR_RETURN(const int64_t channels, c.Extent(0, 1));
   SLIPWAY_ASSIGN_OR_RETURN(ir::Tensor scale,
-                           c.Blob(0, Dims{shared ? 1 : x[1], 1, 1}, Fill::kPositive));
+                           c.Blob(0, Dims{shared ? 1 : channels, 1, 1}, Fill::kPositive));
   SLIPWAY_ASSIGN_OR_RETURN(
       ir::Value * sum,
       c.Emit("ReduceSumSquare", {c.bottom(0), c.Ints(spatial ? Ints{1, 2, 3} : Ints{1})}));
@@ -180,7 +185,7 @@ Status SoftmaxOver(LayerContext& c) {
   Params p = c.Group("softmax_param");
   const int64_t wanted = p.Int("axis", 1);
   SLIPWAY_RETURN_IF_ERROR(p.Finish());
-  SLIPWAY_ASSIGN_OR_RETURN(const int axis, c.Axis(wanted, c.BottomShape(0).rank()));
+  SLIPWAY_ASSIGN_OR_RETURN(const int axis, c.Axis(wanted, c.Rank(0)));
   return c.Top(c.Emit("Softmax", {c.bottom(0)}, {{"axis", int64_t{axis}}}));
 }
 
@@ -206,7 +211,7 @@ Status Reduction(LayerContext& c) {
                                                   : nullptr;
   if (!name) p.Fail("unknown operation '" + op + "'");
   SLIPWAY_RETURN_IF_ERROR(p.Finish());
-  const int rank = c.BottomShape(0).rank();
+  const int rank = c.Rank(0);
   SLIPWAY_ASSIGN_OR_RETURN(const int axis, c.Axis(wanted, rank));
   Ints axes;
   for (int i = axis; i < rank; ++i) axes.push_back(i);

@@ -178,6 +178,10 @@ Result<OutNode> Downgrade(const Node& n, int opset) {
     out.attributes = n.attributes;
     return out;
   }
+  if (n.Is("DetectionOutput", "slipway")) {
+    return Unsupported(n.Describe() +
+                       " has no form in ONNX; cut the net before it, compile it, or export to Caffe");
+  }
   if (!n.domain().empty()) {
     return Unsupported(n.Describe() +
                        " is an integer operator that exists only inside a compiled package; export "

@@ -548,6 +548,7 @@ Status CheckSTFT(const Operands& o) { return CheckOutputTypes(o); }
 // These write by the output's own type and extent, or compare both with what they find.
 Status CheckNonMaxSuppression(const Operands&) { return OkStatus(); }
 Status CheckUnique(const Operands&) { return OkStatus(); }
+Status CheckDetectionOutput(const Operands&) { return OkStatus(); }
 Status CheckBitCast(const Operands&) { return OkStatus(); }
 Status CheckCosineWindow(const Operands&) { return OkStatus(); }
 Status CheckEyeLike(const Operands&) { return OkStatus(); }
