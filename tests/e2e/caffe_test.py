@@ -53,7 +53,43 @@ CASES = [
     ("Scale", (1, 3, 4, 4), "scale_param { bias_term: true }", [(3,), (3,)]),
     ("Normalize", (1, 4, 3, 3), "norm_param { across_spatial: false channel_shared: false }", [(4,)]),
     ("Dropout", (1, 3, 4, 4), "", []),
+    ("ConvolutionDepthwise", (1, 3, 6, 6), "convolution_param { num_output: 3 kernel_size: 3 }", [(3, 1, 3, 3), (3,)]),
+    ("Deconvolution", (1, 4, 5, 6), "convolution_param { num_output: 4 kernel_size: 3 stride: 2 group: 2 }", [(4, 2, 3, 3), (4,)]),
+    ("Deconvolution", (1, 4, 5, 6), "convolution_param { num_output: 4 kernel_size: 2 stride: 2 group: 4 bias_term: false }", [(4, 1, 2, 2)]),
+    ("Pooling", (1, 3, 9, 8), "pooling_param { pool: AVE kernel_h: 3 kernel_w: 2 stride_h: 2 stride_w: 2 }", []),
+    ("Exp", (1, 3, 4, 4), "", []),
+    ("Power", (1, 3, 4, 4), "power_param { scale: -2 shift: 3 }", []),
+    ("MVN", (1, 3, 6, 6), "mvn_param { across_channels: true }", []),
+    ("Normalize", (1, 4, 3, 3), "norm_param { }", [(1,)]),
+    ("Swish", (1, 3, 4, 4), "", []),
+    ("Mish", (1, 3, 4, 4), "", []),
+    ("HardSwish", (1, 3, 4, 4), "", []),
+    ("Scale", (1, 3, 4, 4), "scale_param { axis: 1 num_axes: 2 }", [(3, 4)]),
 ]
+
+
+def ultraface_corners(offsets):
+    """The priors of UltraFace at 320 x 240, moved by what the network gives."""
+    priors = []
+    for step, sides in ((8, (10, 16, 24)), (16, (32, 48)), (32, (64, 96)), (64, (128, 192, 256))):
+        for i in range(-(-240 // step)):
+            for j in range(-(-320 // step)):
+                priors += [((j + 0.5) / (320 / step), (i + 0.5) / (240 / step), s / 320, s / 240) for s in sides]
+    priors = np.clip(np.array(priors), 0, 1)
+    middle, size = priors[:, :2] + offsets[:, :2] * 0.1 * priors[:, 2:], priors[:, 2:] * np.exp(offsets[:, 2:] * 0.2)
+    return np.hstack([middle - size / 2, middle + size / 2])
+
+
+def suppress(boxes, scores, least=0.7, most=0.3):
+    """The boxes kept, best first."""
+    order, kept = [i for i in np.argsort(-scores) if scores[i] > least], []
+    for i in order:
+        low, high = np.maximum(boxes[i, :2], boxes[kept, :2]), np.minimum(boxes[i, 2:], boxes[kept, 2:])
+        common = np.prod(np.maximum(high - low, 0), axis=1)
+        area = np.prod(boxes[kept, 2:] - boxes[kept, :2], axis=1) + np.prod(boxes[i, 2:] - boxes[i, :2])
+        if not np.any(common > most * (area - common)):
+            kept.append(i)
+    return boxes[kept]
 
 
 class Caffe(Case):
@@ -102,6 +138,22 @@ class Caffe(Case):
         ours, theirs = self.both("n", random.normal(0, 1, (1, 6, 5, 5)).astype(np.float32), layers={"f": "r"})
         self.close(ours["f"], theirs["f"], "in place")
 
+    def test_slices_crops_and_priors(self):
+        random = np.random.default_rng(12)
+        text = net((1, 6, 6, 8),
+                   layer("Slice", "slice_param { axis: 1 slice_point: 1 slice_point: 3 }", tops=("a", "b", "c"), name="s") +
+                   layer("Pooling", "pooling_param { kernel_size: 2 stride: 2 }", ("c",), ("p",), "p") +
+                   layer("Crop", "crop_param { axis: 2 offset: 1 offset: 3 }", ("b", "p"), ("d",), "d") +
+                   layer("Slice", "slice_param { axis: 2 }", ("a",), ("e", "f"), "t") +
+                   layer("Eltwise", "eltwise_param { coeff: 2 coeff: -0.5 }", ("e", "f"), ("g",), "g") +
+                   layer("PriorBox", "prior_box_param { min_size: 2 max_size: 3 aspect_ratio: 2 aspect_ratio: 3 flip: true clip: true variance: 0.1 "
+                         "variance: 0.1 variance: 0.2 variance: 0.2 }", ("p", "x"), ("q",), "q"))
+        self.write_net(text, [("zz", "ReLU", [np.zeros(1)]), ("d", "Crop", [np.zeros(1)])])
+        ours, theirs = self.both("n", random.normal(0, 1, (1, 6, 6, 8)).astype(np.float32))
+        self.assertEqual(sorted(ours), ["d", "g", "q"])
+        for name in ours:
+            self.close(ours[name], theirs[name], name)
+
     def test_real_models(self):
         if not os.path.isdir(MODELS):
             self.skipTest("no shared data")
@@ -116,34 +168,61 @@ class Caffe(Case):
                     self.close(ours[o], theirs[o], f"{path} {o}")
 
     def test_ultraface_is_the_same_network_in_onnx(self):
-        folder = os.path.join(MODELS, "ultraface")
-        if not os.path.isdir(folder):
+        """Scores, and on a photo the faces: decoded boxes after suppression."""
+        folder, photos = os.path.join(MODELS, "ultraface"), os.path.join(MODELS, "..", "photos")
+        if not os.path.isdir(folder) or not os.path.isdir(photos):
             self.skipTest("no shared data")
-        x = np.random.default_rng(10).uniform(-1, 1, (1, 3, 240, 320)).astype(np.float32)
-        np.save(self.path("in.npy"), x)
-        outputs = []
-        for file in ("RFB-320.prototxt", "version-RFB-320.onnx"):
-            done = self.slipway("run", os.path.join(folder, file), "--input", f"input={self.path('in.npy')}", "-o", self.path(file), "--json").json
-            outputs.append({o["name"]: np.load(o["file"]) for o in done["outputs"]})
-        self.close(outputs[0]["scores"], outputs[1]["scores"], "scores")
+        for photo, faces in (("2.jpg", 4), ("3.jpg", 5), ("5.jpg", 1)):
+            with self.subTest(photo):
+                image = cv2.cvtColor(cv2.resize(cv2.imread(os.path.join(photos, photo)), (320, 240)), cv2.COLOR_BGR2RGB)
+                np.save(self.path("in.npy"), ((image.astype(np.float32) - 127) / 128).transpose(2, 0, 1)[None])
+                scores, boxes = [], []
+                for file in ("RFB-320.prototxt", "version-RFB-320.onnx"):
+                    done = self.slipway("run", os.path.join(folder, file), "--input", f"input={self.path('in.npy')}", "-o", self.path(file),
+                                        "--json").json
+                    out = {o["name"]: np.load(o["file"]) for o in done["outputs"]}
+                    scores.append(out["scores"])
+                    # The Caffe net gives offsets from priors, the ONNX model corners.
+                    corners = out["boxes"][0] if file.endswith(".onnx") else ultraface_corners(out["boxes"][0])
+                    boxes.append(suppress(corners, out["scores"][0, :, 1]))
+                self.close(scores[0], scores[1], "scores")
+                self.assertEqual(len(boxes[0]), len(boxes[1]))
+                self.assertGreaterEqual(len(boxes[0]), faces)
+                self.assertLessEqual(np.abs(boxes[0] - boxes[1]).max(), 1e-3)
 
     def test_mtcnn_finds_the_faces(self):
-        photos = os.path.join(MODELS, "..", "photos")
+        """examples/mtcnn, built against the installed runtime by its own project."""
+        photos, build = os.path.join(MODELS, "..", "photos"), os.environ.get("SLIPWAY_BUILD") or os.path.dirname(BINARY)
         if not os.path.isdir(photos):
             self.skipTest("no shared data")
+        if not shutil.which("cmake"):
+            self.skipTest("no cmake")
+        for command in (("cmake", "--install", build, "--component", "runtime", "--prefix", self.path("installed")),
+                        ("cmake", "-S", os.path.join(ROOT, "examples", "mtcnn"), "-B", self.path("b"), "-DCMAKE_PREFIX_PATH=" + self.path("installed")),
+                        ("cmake", "--build", self.path("b"))):
+            done = self.call(*command)
+            self.assertEqual(done.code, 0, str(done))
+        detector = self.path("b", "mtcnn_detect")
+        for name, shape in (("det1", "data=1,3,H,W"), ("det2", "data=N,3,24,24")):
+            self.slipway("compile", os.path.join(MODELS, "mtcnn", name + ".prototxt"), "--shape", shape, "--platform", "x86", "-o", self.path(name + ".slip"))
         # The middle of every face, as seen by looking.
         faces = {"2.jpg": [(178, 176), (355, 166), (597, 145), (776, 200)], "3.jpg": [(220, 280), (340, 230), (445, 303), (590, 282), (793, 313)],
                  "5.jpg": [(584, 240)]}
         for photo, middles in faces.items():
             with self.subTest(photo):
-                done = self.call(sys.executable, os.path.join(ROOT, "examples", "mtcnn", "detect.py"), os.path.join(photos, photo), "--models",
-                                 os.path.join(MODELS, "mtcnn"), "--slipway", BINARY, "-o", self.path("boxes.png"))
+                done = self.call(detector, os.path.join(photos, photo), self.path("det1.slip"), self.path("det2.slip"), self.path("boxes.png"))
                 self.assertEqual(done.code, 0, str(done))
                 boxes = [[float(v) for v in line.split()[1:5]] for line in done.out.splitlines() if line.startswith("face ")]
                 self.assertEqual(len(boxes), len(middles), done.out)
                 for x, y in middles:
                     self.assertTrue(any(b[0] < x < b[2] and b[1] < y < b[3] for b in boxes), f"{photo}: no box around {x}, {y}: {done.out}")
-                self.assertGreater(os.path.getsize(self.path("boxes.png")), 1000)
+                picture, plain = (cv2.imread(f).astype(int) for f in (self.path("boxes.png"), os.path.join(photos, photo)))
+                self.assertEqual(picture.shape, plain.shape)
+                x1, y1, x2, _ = boxes[0]
+                self.assertEqual(list(picture[max(int(y1), 0), int((x1 + x2) / 2)]), [0, 255, 0])
+        self.assertEqual(self.call(detector, self.path("none.jpg"), self.path("det1.slip"), self.path("det2.slip")).code, 2)
+        self.write("bad.jpg", b"\xff\xd8\xff nothing")
+        self.assertEqual(self.call(detector, self.path("bad.jpg"), self.path("det1.slip"), self.path("det2.slip")).code, 2)
 
     def test_export_reads_back_here_and_in_opencv(self):
         random = np.random.default_rng(11)
