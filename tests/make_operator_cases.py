@@ -19,6 +19,8 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from operator_generators import MORE
+
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), ".."))
 ORT = os.path.join(ROOT, "bench", "peers", "ort.mjs")
 
@@ -341,6 +343,7 @@ OPERATORS = {
     "STFT": stft, "HannWindow": window, "HammingWindow": window, "BlackmanWindow": window, "MelWeightMatrix": mel,
     "RotaryEmbedding": rotary, "Attention": attention, "Upsample": upsample, "CumProd": cumulative,
     "MeanVarianceNormalization": mvn, "TfIdfVectorizer": tfidf, "NonMaxSuppression": nms, "Unique": unique,
+    **MORE,
     **{op: elementwise for op in ("Acos", "Asin", "Atan", "Acosh", "Asinh", "Atanh", "Cosh", "Sinh", "Tan")},
 }
 
@@ -371,14 +374,15 @@ def main():
         for i in range(options.count):
             rng = np.random.default_rng([options.seed, i, *op.encode()])
             arrays, attributes, outputs, opset = OPERATORS[op](rng, op)
+            arrays = [None if a is None else np.asarray(a) for a in arrays]
             names = ["" if a is None else f"x{k}" for k, a in enumerate(arrays)]
             results = [f"y{k}" for k in range(outputs)]
-            node = helper.make_node(op, names, results, name="n", **attributes)
+            nodes = attributes if isinstance(attributes, list) else [helper.make_node(op, names, results, name="n", **attributes)]
             infos = [helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(a.dtype)
                                                    if hasattr(helper, "np_dtype_to_tensor_dtype") else
                                                    onnx.mapping.NP_TYPE_TO_TENSOR_TYPE[a.dtype], a.shape)
                      for n, a in zip(names, arrays) if n]
-            graph = helper.make_graph([node], "g", infos, [onnx.ValueInfoProto(name=r) for r in results])
+            graph = helper.make_graph(nodes, "g", infos, [onnx.ValueInfoProto(name=r) for r in results])
             model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
             model.ir_version = 8
             with tempfile.TemporaryDirectory() as work:

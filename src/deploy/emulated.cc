@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "base/mapped_file.h"
 #include "data/npy.h"
 #include "device/device.h"
 
@@ -41,6 +42,15 @@ class ScratchFolder {
 // "input_3.npy": names of a model are no file names.
 std::string InputFile(const std::string& folder, size_t i) {
   return folder + "/input_" + std::to_string(i) + ".npy";
+}
+
+// As slipway-run names the file of an output.
+std::string OutputFile(const std::string& folder, std::string name) {
+  for (char& c : name) {
+    if (!std::isalnum(static_cast<unsigned char>(c)) && c != '_' && c != '-' && c != '.') c = '_';
+  }
+  if (name.empty() || name[0] == '.') name = "_" + name;
+  return folder + "/" + name + ".npy";
 }
 
 Result<device::ProcessResult> RunPackage(const compiler::Platform& platform,
@@ -136,16 +146,62 @@ Result<ir::Tensor> RunRowsOnDevice(const std::string& package_path,
                                       {"--input", input_name + "=" + InputFile(scratch.path(), 0),
                                        "--batched", "--output-dir", out},
                                       package_path, timeout_seconds));
-  // The package's first output; slipway-run names files after outputs with '/' as '_'.
   SLIPWAY_ASSIGN_OR_RETURN(auto package, format::ReadPackage(package_path));
   if (package.outputs.empty()) return InvalidArgument("the package has no output");
-  std::string name = package.tensors[static_cast<size_t>(package.outputs[0])].name;
-  std::replace(name.begin(), name.end(), '/', '_');
-  SLIPWAY_ASSIGN_OR_RETURN(auto array, data::ReadNpy(out + "/" + name + ".npy"));
+  const std::string& name = package.tensors[static_cast<size_t>(package.outputs[0])].name;
+  SLIPWAY_ASSIGN_OR_RETURN(auto array, data::ReadNpy(OutputFile(out, name)));
   SLIPWAY_ASSIGN_OR_RETURN(ir::Tensor mapped,
                            ir::Tensor::Wrap(array.dtype, Dims(std::span<const int64_t>(array.dims)),
                                             array.bytes, array.owner));
   return mapped;
+}
+
+Result<std::vector<ir::Tensor>> RunOnDevice(const std::vector<uint8_t>& package,
+                                            const compiler::Platform& platform,
+                                            const std::vector<ir::Tensor>& inputs,
+                                            double timeout_seconds) {
+  SLIPWAY_ASSIGN_OR_RETURN(ScratchFolder scratch, ScratchFolder::Make());
+  const std::string path = scratch.path() + "/m.slip", out = scratch.path() + "/out";
+  SLIPWAY_RETURN_IF_ERROR(WriteFile(path, package));
+  fs::create_directory(out);
+  SLIPWAY_ASSIGN_OR_RETURN(auto program, format::ReadPackage(path));
+  if (program.inputs.size() != inputs.size()) {
+    return InvalidArgument("the package has " + std::to_string(program.inputs.size()) +
+                           " inputs, " + std::to_string(inputs.size()) + " are given");
+  }
+  std::vector<std::string> arguments = {"--output-dir", out};
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const auto& tensor = program.tensors[static_cast<size_t>(program.inputs[i])];
+    // Raw bytes: NumPy has no name for some types.
+    const std::string file = scratch.path() + "/input_" + std::to_string(i) + ".bin";
+    SLIPWAY_RETURN_IF_ERROR(WriteFile(file, inputs[i].bytes()));
+    arguments.insert(arguments.end(), {"--input", tensor.name + "=" + file});
+    std::string dims;
+    for (int64_t d : inputs[i].dims()) dims += (dims.empty() ? "" : ",") + std::to_string(d);
+    const bool known = std::all_of(tensor.shape.begin(), tensor.shape.end(),
+                                   [](const Dim& d) { return d.known(); });
+    if (!known) arguments.insert(arguments.end(), {"--shape", tensor.name + "=" + dims});
+  }
+  SLIPWAY_ASSIGN_OR_RETURN(auto process,
+                           RunPackage(platform, std::move(arguments), path, timeout_seconds));
+  std::vector<ir::Tensor> outputs;
+  for (auto index : program.outputs) {
+    const auto& tensor = program.tensors[static_cast<size_t>(index)];
+    SLIPWAY_ASSIGN_OR_RETURN(auto array, data::ReadNpy(OutputFile(out, tensor.name)));
+    Dims dims(std::span<const int64_t>(array.dims));
+    if (DTypeBits(tensor.dtype) < 8) {  // the file has one byte after the other
+      dims = Dims();
+      for (const Dim& d : tensor.shape) {
+        if (!d.known())
+          return Unsupported("output '" + tensor.name + "': its extent is not known beforehand");
+        dims.push_back(d.value());
+      }
+    }
+    SLIPWAY_ASSIGN_OR_RETURN(ir::Tensor mapped,
+                             ir::Tensor::Wrap(tensor.dtype, dims, array.bytes, array.owner));
+    outputs.push_back(std::move(mapped));
+  }
+  return outputs;
 }
 
 }  // namespace slipway::deploy

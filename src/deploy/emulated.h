@@ -24,4 +24,11 @@ Result<ir::Tensor> RunRowsOnDevice(const std::string& package_path,
                                    const std::string& input_name, const ir::Tensor& rows,
                                    double timeout_seconds);
 
+// One run of a package; inputs and outputs in the package's order. Unsupported: an output of a type
+// below 8 bits whose extent the package does not know.
+Result<std::vector<ir::Tensor>> RunOnDevice(const std::vector<uint8_t>& package,
+                                            const compiler::Platform& platform,
+                                            const std::vector<ir::Tensor>& inputs,
+                                            double timeout_seconds);
+
 }  // namespace slipway::deploy

@@ -111,30 +111,46 @@ Node* Graph::AddNode(NodeSpec spec, Node* before) {
   return raw;
 }
 
-void Graph::DropUse(Value* value, Node* node, int index) {
+// Constant time, however many uses the value has.
+void Graph::DropUse(Node* node, size_t index) {
+  Value* value = node->inputs_[index];
   if (!value) return;
-  auto it = std::find(value->uses_.begin(), value->uses_.end(), Use{node, index});
-  if (it != value->uses_.end()) value->uses_.erase(it);
+  const size_t slot = node->slots_[index];
+  const Use last = value->uses_.back();
+  value->uses_[slot] = last;
+  last.node->slots_[static_cast<size_t>(last.index)] = slot;
+  value->uses_.pop_back();
 }
 
 void Graph::SetInput(Node* node, size_t index, Value* value) {
-  if (index == node->inputs_.size()) node->inputs_.push_back(nullptr);
-  DropUse(node->inputs_[index], node, static_cast<int>(index));
+  if (index == node->inputs_.size()) {
+    node->inputs_.push_back(nullptr);
+    node->slots_.push_back(0);
+  }
+  DropUse(node, index);
   node->inputs_[index] = value;
-  if (value) value->uses_.push_back({node, static_cast<int>(index)});
+  if (!value) return;
+  node->slots_[index] = value->uses_.size();
+  value->uses_.push_back({node, static_cast<int>(index)});
 }
 
 void Graph::RemoveInput(Node* node, size_t index) {
   for (size_t i = index; i + 1 < node->inputs_.size(); ++i) SetInput(node, i, node->inputs_[i + 1]);
   SetInput(node, node->inputs_.size() - 1, nullptr);
   node->inputs_.pop_back();
+  node->slots_.pop_back();
 }
 
 void Graph::ReplaceAllUses(Value* from, Value* to) {
   if (from == to) return;
-  for (const Use& use : std::vector<Use>(from->uses_)) {
-    SetInput(use.node, static_cast<size_t>(use.index), to);
+  for (const Use& use : from->uses_) {
+    const size_t index = static_cast<size_t>(use.index);
+    use.node->inputs_[index] = to;
+    use.node->slots_[index] = to->uses_.size();
+    to->uses_.push_back(use);
   }
+  from->uses_.clear();
+  if (from->output_uses_ == 0) return;
   for (size_t i = 0; i < outputs_.size(); ++i) {
     if (outputs_[i] == from) SetOutput(i, to);
   }
@@ -163,7 +179,8 @@ void Graph::RemoveNode(Node* node) {
 }
 
 void Graph::RemoveValue(Value* value) {
-  inputs_.erase(std::remove(inputs_.begin(), inputs_.end(), value), inputs_.end());
+  if (value->is_input_)
+    inputs_.erase(std::remove(inputs_.begin(), inputs_.end(), value), inputs_.end());
   value_names_.erase(value->name_);
   auto place = value_places_.find(value);
   values_.erase(place->second);

@@ -61,6 +61,8 @@ class Value {
   bool is_constant() const { return constant_.present(); }
   bool is_input() const { return is_input_; }
   const Tensor* constant() const { return constant_.present() ? &constant_ : nullptr; }
+  // In no particular order (but the same one in every run): a use that goes leaves its place to the
+  // last.
   const std::vector<Use>& uses() const { return uses_; }
   bool is_output() const { return output_uses_ > 0; }
   bool IsUsed() const { return !uses_.empty() || output_uses_ > 0; }
@@ -121,6 +123,7 @@ class Node {
   std::string name_, op_, domain_;
   const OpSchema* schema_ = nullptr;
   std::vector<Value*> inputs_, outputs_;
+  std::vector<size_t> slots_;  // where in inputs_[i]->uses_ this use is
   Graph* graph_ = nullptr;
   std::list<std::unique_ptr<Node>>::iterator self_;
 };
@@ -195,7 +198,7 @@ class Graph {
   Value* NewValue(std::string_view wanted);
   std::string UniqueValueName(std::string_view wanted);
   std::string UniqueNodeName(std::string_view wanted);
-  void DropUse(Value* value, Node* node, int index);
+  void DropUse(Node* node, size_t index);
 
   std::list<std::unique_ptr<Node>> nodes_;
   std::list<std::unique_ptr<Value>> values_;

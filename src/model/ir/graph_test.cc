@@ -2,6 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
+#include <random>
+#include <set>
+
 #include "model/ir/schema.h"
 
 namespace slipway::ir {
@@ -26,6 +30,66 @@ TEST(Graph, KeepsUseListsThroughEdits) {
   EXPECT_EQ(b->inputs().size(), 1u);
   EXPECT_EQ(x->uses().size(), 1u);
   EXPECT_EQ(x->uses()[0].index, 0);
+}
+
+// Random edits, against use lists made anew.
+TEST(Graph, UseListsAreExact) {
+  const unsigned seed = std::random_device()();
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  std::mt19937 rng(seed);
+  Graph g;
+  std::vector<Value*> values;
+  for (int i = 0; i < 4; ++i) values.push_back(g.AddInput("x", F32({4})));
+  std::vector<Node*> nodes;
+  for (int step = 0; step < 3000; ++step) {
+    Value* value = values[rng() % values.size()];
+    const unsigned what = rng() % 8;
+    if (what < 3 || nodes.empty()) {
+      nodes.push_back(g.AddNode({.op = "Add", .inputs = {value, values[rng() % values.size()]}}));
+      continue;
+    }
+    const size_t at = rng() % nodes.size();
+    Node* node = nodes[at];
+    if (what < 5) {
+      g.SetInput(node, rng() % (node->inputs().size() + 1), rng() % 5 ? value : nullptr);
+    } else if (what == 5) {
+      if (!node->inputs().empty()) g.RemoveInput(node, rng() % node->inputs().size());
+    } else if (what == 6) {
+      g.ReplaceAllUses(value, values[rng() % values.size()]);
+    } else {
+      g.RemoveNode(node);
+      nodes.erase(nodes.begin() + static_cast<std::ptrdiff_t>(at));
+    }
+  }
+  std::map<const Value*, std::set<std::pair<const Node*, int>>> want;
+  for (const auto& node : g.nodes()) {
+    for (size_t i = 0; i < node->inputs().size(); ++i) {
+      if (node->input(i)) want[node->input(i)].insert({node.get(), static_cast<int>(i)});
+    }
+  }
+  for (const Value* v : values) {
+    std::set<std::pair<const Node*, int>> got;
+    for (const Use& use : v->uses()) EXPECT_TRUE(got.insert({use.node, use.index}).second);
+    EXPECT_EQ(got, want[v]);
+  }
+}
+
+// One value that a hundred thousand nodes read: edits of its uses take constant time each.
+TEST(Graph, ManyUsesOfOneValue) {
+  constexpr int kNodes = 100000;
+  Graph g;
+  Value* x = g.AddInput("x", F32({4}));
+  Value* y = g.AddInput("y", F32({4}));
+  std::vector<Node*> nodes;
+  for (int i = 0; i < kNodes; ++i) nodes.push_back(g.AddNode({.op = "Identity", .inputs = {x}}));
+  for (Node* node : nodes) g.ReplaceAllUses(node->output(), x);
+  for (int i = 0; i < kNodes; i += 2) g.SetInput(nodes[static_cast<size_t>(i)], 0, y);
+  EXPECT_EQ(x->uses().size(), size_t{kNodes / 2});
+  g.ReplaceAllUses(x, y);
+  EXPECT_EQ(y->uses().size(), size_t{kNodes});
+  for (int i = 0; i < kNodes / 2; ++i) g.RemoveNode(nodes[static_cast<size_t>(i)]);
+  EXPECT_EQ(g.RemoveUnused(), kNodes / 2);
+  EXPECT_FALSE(y->IsUsed());
 }
 
 TEST(Graph, MakesNamesUnique) {

@@ -163,11 +163,13 @@ Compute<T> Extreme(bool highest) {
   return highest ? L::max() : L::lowest();
 }
 
-Status ReadAxes(const OpContext& c, bool (&reduce)[kMaxRank], bool* noop) {
+// Without axes all are reduced, or with noop_with_empty_axes none: then every element is reduced
+// alone, so that ReduceSumSquare squares.
+Status ReadAxes(const OpContext& c, bool (&reduce)[kMaxRank]) {
   const int rank = c.inputs[0].dims.rank();
   const bool given = c.Has(1) && c.inputs[1].count() > 0;
-  *noop = !given && c.attributes->Int("noop_with_empty_axes", 0) != 0;
-  std::fill(reduce, reduce + kMaxRank, !given);
+  std::fill(reduce, reduce + kMaxRank,
+            !given && c.attributes->Int("noop_with_empty_axes", 0) == 0);
   if (!given) return OkStatus();
   SLIPWAY_RETURN_IF_ERROR(CheckIndexType(c.inputs[1], "axes"));
   for (int64_t i = 0; i < c.inputs[1].count(); ++i) {
@@ -194,18 +196,10 @@ Status CheckExtent(const OpContext& c, const Layout& layout) {
   return Internal("the output extent " + c.outputs[0].dims.ToString() + " does not match the axes");
 }
 
-Status CopyInput(const OpContext& c) {
-  const TensorView& x = c.inputs[0];
-  const size_t bytes = DTypeBytes(x.dtype, x.count());
-  if (bytes > 0) std::copy_n(x.as<const uint8_t>(), bytes, c.outputs[0].as<uint8_t>());
-  return OkStatus();
-}
-
 template <typename Rule>
 Status Reduce(const OpContext& c) {
-  bool reduce[kMaxRank], noop;
-  SLIPWAY_RETURN_IF_ERROR(ReadAxes(c, reduce, &noop));
-  if (noop) return CopyInput(c);
+  bool reduce[kMaxRank];
+  SLIPWAY_RETURN_IF_ERROR(ReadAxes(c, reduce));
   const Layout layout(c.inputs[0].dims, reduce);
   SLIPWAY_RETURN_IF_ERROR(CheckExtent(c, layout));
   auto run = [&]<typename T>() {
@@ -223,9 +217,8 @@ Status Reduce(const OpContext& c) {
 }
 
 Status ReduceExtreme(const OpContext& c, bool max) {
-  bool reduce[kMaxRank], noop;
-  SLIPWAY_RETURN_IF_ERROR(ReadAxes(c, reduce, &noop));
-  if (noop) return CopyInput(c);
+  bool reduce[kMaxRank];
+  SLIPWAY_RETURN_IF_ERROR(ReadAxes(c, reduce));
   const Layout layout(c.inputs[0].dims, reduce);
   SLIPWAY_RETURN_IF_ERROR(CheckExtent(c, layout));
   auto run = [&]<typename T>() {

@@ -92,6 +92,14 @@ TEST(Reduce, AxesAndRules) {
   ExpectNear(Run1("ReduceSum", {x}, {1, 1, 1}), {74});
   ExpectNear(Run1("ReduceSum", {x, I({0}, {})}, {2, 3, 2}, {{"noop_with_empty_axes", int64_t{1}}}),
              x.As<float>());
+  // Over no axes every element is reduced alone.
+  auto alone = [&](const char* op) {
+    return Run1(op, {F({3}, {-2, 0, 3})}, {3}, {{"noop_with_empty_axes", int64_t{1}}});
+  };
+  for (const char* op : {"ReduceMean", "ReduceProd", "ReduceMax", "ReduceMin"})
+    ExpectNear(alone(op), {-2, 0, 3});
+  for (const char* op : {"ReduceL1", "ReduceL2"}) ExpectNear(alone(op), {2, 0, 3});
+  ExpectNear(alone("ReduceSumSquare"), {4, 0, 9});
   EXPECT_NE(RunError("ReduceSum", {x, I({1}, {3})}, {2, 3, 2}).find("axis 3"), std::string::npos);
 }
 

@@ -449,7 +449,8 @@ Status Resize(Graph* g, Node* n, int) {
   return OkStatus();
 }
 
-// noop_with_empty_axes came later: with axes it means nothing, without it nothing is reduced.
+// noop_with_empty_axes came later: with axes it means nothing, without it every element is reduced
+// alone.
 Status Reduce(Graph* g, Node* n, int opset) {
   if (opset >= (n->Is("ReduceSum") ? 13 : 18) || !n->attributes.Has("noop_with_empty_axes"))
     return OkStatus();
@@ -461,7 +462,12 @@ Status Reduce(Graph* g, Node* n, int opset) {
   }
   if (n->input(1) && !axes) return OkStatus();  // downgrade.cc names it
   Rewriter r(g, n);
-  r.Finish(r.Op("Identity", {n->input(0)}));
+  Value* x = n->input(0);
+  if (n->Is("ReduceSumSquare")) {
+    r.Finish(r.Op("Mul", {x, x}));
+  } else {
+    r.Finish(r.Op(n->Is("ReduceL1") || n->Is("ReduceL2") ? "Abs" : "Identity", {x}));
+  }
   return OkStatus();
 }
 

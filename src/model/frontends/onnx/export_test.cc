@@ -317,6 +317,10 @@ const Older kOlder[] = {
     {"a reduction of nothing",
      "input %x: float32[2, 3]\nconst %a: int64[0] = []\n"
      "%y = ReduceL2(%x, %a) {noop_with_empty_axes = 1}\noutput %y"},
+    {"squares summed over nothing",
+     "input %x: float32[2, 3]\n%y = ReduceSumSquare(%x) {noop_with_empty_axes = 1}\noutput %y"},
+    {"a sum over nothing",
+     "input %x: float32[2, 3]\n%y = ReduceSum(%x) {noop_with_empty_axes = 1}\noutput %y"},
     {"a reduction that could have been of nothing",
      "input %x: float32[2, 3]\nconst %a: int64[1] = [1]\n"
      "%y = ReduceMean(%x, %a) {noop_with_empty_axes = 1}\noutput %y"},

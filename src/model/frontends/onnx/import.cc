@@ -415,6 +415,7 @@ Result<Type> Importer::ReadInputType(const ValueInfoProto& info) {
     if (dims.size() > static_cast<size_t>(kMaxRank) || !CheckedBytes(type.dtype, dims)) {
       return InvalidArgument("the shape given for input " + Quote(info.name) + " is impossible");
     }
+    if (shape && shape->size() != dims.size() && options_.any_rank) shape.reset();
     if (shape && shape->size() != dims.size()) {
       return InvalidArgument("the shape given for input " + Quote(info.name) + " has " +
                              std::to_string(dims.size()) + " dimensions, the model's is " +
@@ -423,7 +424,7 @@ Result<Type> Importer::ReadInputType(const ValueInfoProto& info) {
     if (!shape) shape.emplace(dims.size());
     for (size_t i = 0; i < dims.size(); ++i) {
       Dim& d = (*shape)[i];
-      if (!d.known()) {
+      if (!d.known() && !options_.any_rank) {
         auto [it, added] = fixed_symbols_.emplace(d.ToString(), dims[i]);
         if (!added && it->second != dims[i]) {
           return InvalidArgument("the shapes given make dimension " + Quote(it->first) + " both " +

@@ -23,6 +23,9 @@ struct ImportOptions {
   // Replaces the declared shape of an input by its name: fixes a dynamic batch or image size. A
   // symbol replaced in one input is replaced everywhere.
   std::map<std::string, std::vector<int64_t>> input_shapes;
+  // The shapes above hold also where the model declares another rank: for files whose declarations
+  // are wrong.
+  bool any_rank = false;
   // Refuse NaN in any floating constant, and infinity in the operands of convolutions, matrix
   // products and normalisations (elsewhere -inf is a legitimate mask).
   bool check_finite = true;

@@ -94,8 +94,13 @@ TEST(Import, InputShapesCanBeFixed) {
   ASSERT_TRUE(g);
   EXPECT_EQ(g->FindValue("b")->type().ToString(), "float32[4, 1]");
   EXPECT_EQ(g->outputs()[0]->type().ToString(), "float32[4, 8]");
-  o.input_shapes["a"] = {4};
+  o.input_shapes["a"] = {8};
   EXPECT_EQ(m.Import(o).status().code(), StatusCode::kInvalidArgument);
+  o.any_rank = true;
+  g = Must(m, o);
+  ASSERT_TRUE(g);
+  EXPECT_EQ(g->FindValue("a")->type().ToString(), "float32[8]");
+  EXPECT_EQ(g->outputs()[0]->type().ToString(), "float32[N, 8]");
   o.input_shapes = {{"nobody", {1}}};
   auto r = m.Import(o);
   ASSERT_FALSE(r.ok());

@@ -22,9 +22,16 @@ Status ReduceLog(OldNode& n, Upgrader& u) {
   SLIPWAY_RETURN_IF_ERROR(Reduce(n, u));
   if (n.inputs.empty() || !n.inputs[0]) return InvalidArgument(n.Describe() + " has no input");
   Value* axes = n.input(1);
-  if (n.attributes.Int("noop_with_empty_axes", 0) != 0 &&
-      (!axes || !axes->constant() || axes->constant()->count() == 0)) {
-    return Unsupported(n.Describe() + ": noop_with_empty_axes without known axes");
+  if (axes && axes->constant() && axes->constant()->count() == 0) axes = nullptr;
+  if (n.attributes.Int("noop_with_empty_axes", 0) != 0 && n.op == "ReduceLogSumExp") {
+    if (!axes) {  // log(exp(x))
+      n.op = "Identity";
+      n.inputs = {n.inputs[0]};
+      n.attributes = {};
+      return OkStatus();
+    }
+    if (!axes->constant() && n.attributes.Int("keepdims", 1) == 0)
+      return Unsupported(n.Describe() + ": noop_with_empty_axes without known axes");
   }
   if (n.op == "ReduceLogSum") {
     Value* sum = u.Emit(n, "ReduceSum", n.inputs, n.attributes);

@@ -111,6 +111,16 @@ TEST(OldUpgrade, BatchNormalizationInTraining) {
   ExpectNear(RunModel(m, {x}, 2), {2.5});
 }
 
+TEST(OldUpgrade, LogarithmsOfSumsOverNothing) {
+  for (const char* op : {"ReduceLogSum", "ReduceLogSumExp"}) {
+    TestModel m(18);
+    m.Input("x", {"2"}).Output("y").Node(op, {"x"}, {"y"},
+                                         {TestModel::Int("noop_with_empty_axes", 1)});
+    const bool exp = std::string(op) == "ReduceLogSumExp";
+    ExpectNear(RunModel(m, {Floats({2}, {1, 4})}), {exp ? 1.0 : 0.0, exp ? 4.0 : std::log(4.0)});
+  }
+}
+
 TEST(OldUpgrade, MeanVarianceNormalization) {
   TestModel m(9);
   m.Input("x", {"1", "1", "1", "2"}).Output("y").Node("MeanVarianceNormalization", {"x"}, {"y"});
