@@ -52,6 +52,8 @@ typedef struct slipway_session_options {
   bool pin;             /* bind worker threads to CPUs */
   bool profile;         /* time every step */
   int32_t spin;         /* busy-wait rounds before an idle worker sleeps; -1 = default */
+  /* Loop and Scan may run this many iterations together in one run, nested ones counted each time; more is RESOURCE_EXHAUSTED. 0 = default, 10 million */
+  int64_t max_iterations;
 } slipway_session_options;
 void slipway_session_options_init(slipway_session_options* options); /* threads = 1, no pinning, no profile */
 
@@ -72,6 +74,8 @@ int slipway_session_bind(slipway_session* session, const char* name, void* data,
 
 int slipway_session_run(slipway_session* session, slipway_error* error);
 
+/* Steps in the bodies of If, Loop and Scan follow the step that they belong to and are called "loop/body/step"; the time of that one (backend "session") is
+ * without theirs. */
 typedef struct slipway_step_profile {
   const char* name;    /* node */
   const char* op;

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 
 #include "cli/cli.h"
 #include "deploy/bench.h"
@@ -44,7 +45,11 @@ Status Execute(const Options& o, Context& context) {
   const auto& s = r.measurement.stats;
 
   double total = 0;
-  for (const auto& n : r.nodes) total += n.ms;
+  bool repeated = false;
+  for (const auto& n : r.nodes) {
+    total += n.total_ms();
+    repeated |= n.calls != 1;
+  }
   nlohmann::json nodes = nlohmann::json::array();
   std::map<std::string, double> by_op;
   for (const auto& n : r.nodes) {
@@ -54,9 +59,10 @@ Status Execute(const Options& o, Context& context) {
                      {"backend", n.backend},
                      {"kernel", n.kernel},
                      {"ms", n.ms},
+                     {"calls", n.calls},
                      {"gops", gops},
                      {"macs", n.macs}});
-    by_op[n.op + " on " + n.backend] += n.ms;
+    by_op[n.op + " on " + n.backend] += n.total_ms();
   }
   std::string text = outcome.platform + ", batch " + std::to_string(outcome.batch) + ", " +
                      std::to_string(o.threads) + " thread(s)" +
@@ -69,11 +75,21 @@ Status Execute(const Options& o, Context& context) {
   text += "activations and workspace " + Bytes(r.peak_bytes) +
           (outcome.record.empty() ? "" : "; recorded as " + outcome.record) + "\n";
   if (o.profile) {
-    report::Table table = MakeTable({"node", "op", "backend", "kernel", "ms", "%", "GOPS"});
+    // Calls are those of nodes in bodies; ms is of all of them.
+    report::Table table =
+        repeated ? MakeTable({"node", "op", "backend", "kernel", "ms", "%", "GOPS", "calls"})
+                 : MakeTable({"node", "op", "backend", "kernel", "ms", "%", "GOPS"});
     for (const auto& n : r.nodes) {
       double gops = n.ms > 0 ? 2.0 * static_cast<double>(n.macs) / (n.ms * 1e6) : 0;
-      table.AddRow({n.name, n.op, n.backend, n.kernel, Fixed(n.ms, 4),
-                    Fixed(100 * n.ms / std::max(total, 1e-9), 1), n.macs ? Fixed(gops, 1) : ""});
+      std::vector<std::string> row = {n.name,
+                                      n.op,
+                                      n.backend,
+                                      n.kernel,
+                                      Fixed(n.total_ms(), 4),
+                                      Fixed(100 * n.total_ms() / std::max(total, 1e-9), 1),
+                                      n.macs ? Fixed(gops, 1) : ""};
+      if (repeated) row.push_back(Fixed(n.calls, n.calls == std::floor(n.calls) ? 0 : 2));
+      table.AddRow(row);
     }
     text += Show(table);
   } else if (!by_op.empty()) {

@@ -109,7 +109,7 @@ Status Execute(const Options& o, Context& context) {
     backends += (backends.empty() ? "" : ", ") + std::to_string(count) + " on " + name;
   std::string text = fallbacks > 0 ? Show(fallback) : "";
   text += std::to_string(r.placement.size()) + " nodes (" + backends + "), " +
-          std::to_string(r.package.steps.size()) + " steps, " + std::to_string(r.conversions) +
+          std::to_string(format::CountSteps(r.package)) + " steps, " + std::to_string(r.conversions) +
           " layout conversions\n";
   text += "on the platform's own backends: " + Fixed(100 * r.own_node_share, 1) + " % of nodes, " +
           Fixed(100 * r.own_mac_share, 1) + " % of MACs\n";
@@ -121,7 +121,7 @@ Status Execute(const Options& o, Context& context) {
                        {"file", o.output},
                        {"size", compiled.bytes.size()},
                        {"nodes", nodes},
-                       {"steps", r.package.steps.size()},
+                       {"steps", format::CountSteps(r.package)},
                        {"conversions", r.conversions},
                        {"own_node_share", r.own_node_share},
                        {"own_mac_share", r.own_mac_share},

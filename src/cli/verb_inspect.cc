@@ -50,21 +50,33 @@ std::string Count(double n) {
   return Fixed(n, unit ? 2 : 0) + units[unit];
 }
 
+// The steps of a program; those of bodies follow the step they belong to.
+void AddSteps(const format::PackageData& p, const std::string& prefix, report::Table& table,
+              nlohmann::json& steps) {
+  for (const auto& s : p.steps) {
+    const std::string backend =
+        s.control ? "session" : p.backends[static_cast<size_t>(s.backend)].name;
+    table.AddRow({prefix + s.name, s.op, backend, s.kernel, Count(static_cast<double>(s.macs))});
+    steps.push_back({{"name", prefix + s.name},
+                     {"op", s.op},
+                     {"backend", backend},
+                     {"kernel", s.kernel},
+                     {"macs", s.macs}});
+    if (!s.control) continue;
+    for (const int i : s.control->bodies) {
+      const auto& body = p.programs[static_cast<size_t>(i)];
+      AddSteps(body, prefix + s.name + "/" + body.name + "/", table, steps);
+    }
+  }
+}
+
 Status InspectPackage(const Options& o, Context& context) {
   SLIPWAY_ASSIGN_OR_RETURN(auto p, format::ReadPackage(o.model));
   std::string text = o.model + ": package for " + p.arch + "\n";
   for (const auto& [key, value] : p.provenance) text += "  " + key + ": " + value + "\n";
   report::Table table = MakeTable({"step", "op", "backend", "kernel", "MACs"});
   nlohmann::json steps = nlohmann::json::array();
-  for (const auto& s : p.steps) {
-    const std::string& backend = p.backends[static_cast<size_t>(s.backend)].name;
-    table.AddRow({s.name, s.op, backend, s.kernel, Count(static_cast<double>(s.macs))});
-    steps.push_back({{"name", s.name},
-                     {"op", s.op},
-                     {"backend", backend},
-                     {"kernel", s.kernel},
-                     {"macs", s.macs}});
-  }
+  AddSteps(p, "", table, steps);
   text += Show(table);
   if (p.static_plan) text += "arena " + Bytes(p.arena_size) + "\n";
   context.Print(text, {{"arch", p.arch},

@@ -23,10 +23,10 @@ Status Execute(const Options& o, Context& context) {
   SLIPWAY_RETURN_IF_ERROR(format::VerifyHashes(o.package, &segments));
   SLIPWAY_ASSIGN_OR_RETURN(auto package, format::ReadPackage(o.package));
   std::string text = o.package + ": " + std::to_string(segments.size()) + " segments, " +
-                     std::to_string(package.steps.size()) +
+                     std::to_string(format::CountSteps(package)) +
                      " steps; hashes and structure are right\n";
   nlohmann::json json = {{"segments", segments.size()},
-                         {"steps", package.steps.size()},
+                         {"steps", format::CountSteps(package)},
                          {"provenance", package.provenance}};
   if (o.model.empty()) {
     context.Print(text, json);

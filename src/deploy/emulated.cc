@@ -13,6 +13,8 @@
 namespace slipway::deploy {
 namespace {
 
+constexpr int kRuns = 15;
+
 namespace fs = std::filesystem;
 
 // A folder of its own that goes away with the object.
@@ -106,7 +108,7 @@ Result<BenchResult> BenchOnDevice(const std::string& package_path,
   }
   arguments.insert(arguments.end(),
                    {"--threads", std::to_string(std::max(1, options.session.threads)), "--warmup",
-                    "2", "--bench", "15"});
+                    "2", "--bench", std::to_string(kRuns)});
   if (options.profile) arguments.push_back("--profile");
   if (options.progress) options.progress(0);
   SLIPWAY_ASSIGN_OR_RETURN(auto process,
@@ -121,7 +123,8 @@ Result<BenchResult> BenchOnDevice(const std::string& package_path,
     if (json.contains("steps")) {
       for (const auto& s : json["steps"]) {
         result.nodes.push_back({s.at("name"), s.at("op"), s.at("backend"), s.at("kernel"),
-                                s.at("ms"), s.at("macs"), ""});
+                                s.at("ms"), s.at("macs"), "",
+                                static_cast<double>(s.value("runs", kRuns)) / kRuns});
       }
     }
   } catch (const nlohmann::json::exception& e) {

@@ -229,7 +229,8 @@ Result<BenchResult> BenchSession(const Session& base, const std::vector<ir::Tens
   for (int i = 0; i < runs; ++i) SLIPWAY_RETURN_IF_ERROR(profile.RunOnly());
   for (const slipway_step_profile& p : profile.Profile()) {
     double ms = p.runs ? p.total_ms / static_cast<double>(p.runs) : 0;
-    result.nodes.push_back({p.name, p.op, p.backend, p.kernel ? p.kernel : "", ms, p.macs, ""});
+    result.nodes.push_back({p.name, p.op, p.backend, p.kernel ? p.kernel : "", ms, p.macs, "",
+                            static_cast<double>(p.runs) / runs});
   }
   return result;
 }

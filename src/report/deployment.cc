@@ -14,7 +14,7 @@ std::vector<LayerReport> LayersOf(const deploy::PlatformOutcome& p) {
   for (const auto& row : p.placement) placed[row.node] = &row;
   std::vector<LayerReport> layers;
   for (const deploy::NodeTime& n : p.bench.nodes) {
-    LayerReport layer{n.name, n.op, n.backend, n.kernel, "", "", n.ms, n.macs};
+    LayerReport layer{n.name, n.op, n.backend, n.kernel, "", "", n.total_ms(), n.macs};
     if (auto it = placed.find(n.name); it != placed.end()) {
       layer.dtype = it->second->dtype;
       layer.macs = it->second->macs;  // also where the batch is dynamic: at 1

@@ -6,6 +6,7 @@
 
 #include "engine/compiler/data_shapes.h"
 #include "engine/compiler/eliminate.h"
+#include "model/ir/control.h"
 
 namespace slipway::compiler {
 namespace {
@@ -44,7 +45,8 @@ class Assigner {
     return OkStatus();
   }
   Status AddNodes(const std::vector<const CompileBackend*>& own,
-                  const std::vector<const CompileBackend*>& fallback);
+                  const std::vector<const CompileBackend*>& fallback,
+                  const std::map<const ir::Node*, double>& control_ms);
   Result<Assignment> Solve(const AssignOptions& options);
 
  private:
@@ -93,11 +95,16 @@ void Assigner::Offer(const ir::Node& node, const CompileBackend& backend, NodeVa
 }
 
 Status Assigner::AddNodes(const std::vector<const CompileBackend*>& own,
-                          const std::vector<const CompileBackend*>& fallback) {
+                          const std::vector<const CompileBackend*>& fallback,
+                          const std::map<const ir::Node*, double>& control_ms) {
   for (const auto& node : graph_.nodes()) {
     NodeVariable v{node.get(), {}, -1};
     std::vector<std::string> reasons;
-    for (const CompileBackend* b : own) Offer(*node, *b, v, reasons);
+    if (ir::IsControlFlow(*node)) {  // no backend's, whatever it says
+      v.states.push_back({nullptr, backends::PlainCandidate(*node, node->op()), control_ms.at(node.get())});
+    } else {
+      for (const CompileBackend* b : own) Offer(*node, *b, v, reasons);
+    }
     if (v.states.empty()) {
       for (const CompileBackend* b : fallback) Offer(*node, *b, v, reasons);
     }
@@ -109,7 +116,7 @@ Status Assigner::AddNodes(const std::vector<const CompileBackend*>& own,
     }
     auto& alternatives = result_.alternatives[node.get()];
     for (const Choice& c : v.states)
-      alternatives.push_back({c.backend->name(), c.candidate.kernel, c.cost_ms, false});
+      alternatives.push_back({NameOf(c), c.candidate.kernel, c.cost_ms, false});
     if (!reasons.empty()) result_.declined[node.get()] = std::move(reasons);
     // Of candidates with the same layouts only the cheapest can be part of a best plan; earlier
     // backends win ties.
@@ -239,7 +246,7 @@ Result<Assignment> Assigner::Solve(const AssignOptions& options) {
     Choice& choice =
         v.states[static_cast<size_t>(solution.states[static_cast<size_t>(v.variable)])];
     for (Alternative& a : result_.alternatives[v.node]) {
-      a.chosen = a.backend == choice.backend->name() && a.kernel == choice.candidate.kernel &&
+      a.chosen = a.backend == NameOf(choice) && a.kernel == choice.candidate.kernel &&
                  a.cost_ms == choice.cost_ms;
     }
     result_.nodes[v.node] = std::move(choice);
@@ -249,13 +256,17 @@ Result<Assignment> Assigner::Solve(const AssignOptions& options) {
 
 }  // namespace
 
+std::string NameOf(const Choice& choice) {
+  return choice.backend ? choice.backend->name() : "session";
+}
+
 Result<Assignment> Assign(const ir::Graph& graph, const std::vector<const CompileBackend*>& own,
                           const std::vector<const CompileBackend*>& fallback,
                           const backends::Target& target, const CostModel& cost,
                           const AssignOptions& options) {
   Assigner assigner(graph, target, cost);
   SLIPWAY_RETURN_IF_ERROR(assigner.FindDataShapes());
-  SLIPWAY_RETURN_IF_ERROR(assigner.AddNodes(own, fallback));
+  SLIPWAY_RETURN_IF_ERROR(assigner.AddNodes(own, fallback, options.control_ms));
   return assigner.Solve(options);
 }
 

@@ -13,10 +13,13 @@
 namespace slipway::compiler {
 
 struct Choice {
-  const backends::CompileBackend* backend = nullptr;
+  const backends::CompileBackend* backend = nullptr;  // null: control flow, which the session runs itself
   backends::Candidate candidate;
   double cost_ms = 0;
 };
+
+// Of its backend; "session" for control flow.
+std::string NameOf(const Choice& choice);
 
 struct Alternative {  // for --explain
   std::string backend, kernel;
@@ -38,6 +41,8 @@ struct Assignment {
 struct AssignOptions {
   // Tables larger than this in variable elimination make it give up and search locally.
   size_t max_table = size_t{1} << 22;
+  // What If, Loop and Scan are expected to cost, with their bodies; every such node is here.
+  std::map<const ir::Node*, double> control_ms = {};
 };
 
 // `own` are the platform's backends, `fallback` serve nodes that none of `own` supports.

@@ -3,7 +3,9 @@
 #include <algorithm>
 
 #include "base/cpu.h"
+#include "engine/compiler/control.h"
 #include "engine/compiler/lower.h"
+#include "model/ir/control.h"
 #include "model/ir/infer.h"
 #include "model/ir/stats.h"
 
@@ -29,42 +31,122 @@ Result<std::vector<const CompileBackend*>> Resolve(const std::vector<std::string
   return out;
 }
 
-void FillPlacement(const ir::Graph& graph, const Assignment& assignment,
-                   const std::vector<const CompileBackend*>& own, CompileResult& result) {
+// Sums over nodes, of which those on the platform's own backends.
+struct Shares {
   double nodes = 0, own_nodes = 0, macs = 0, own_macs = 0;
-  for (const auto& node : graph.nodes()) {
-    const Choice& choice = assignment.nodes.at(node.get());
+};
+
+// A graph with its bodies, all by the same road.
+class GraphCompiler {
+ public:
+  GraphCompiler(std::vector<const CompileBackend*> own, std::vector<const CompileBackend*> fallback,
+                const CompileBackend& helper, const backends::Target& target, const CostModel& cost)
+      : own_(std::move(own)),
+        fallback_(std::move(fallback)),
+        helper_(helper),
+        target_(target),
+        cost_(cost) {}
+
+  // Fills everything of `result` but its passes. `graph` lives as long as the package.
+  Status Compile(const ir::Graph& graph, CompileResult& result, Shares& shares) {
+    struct Body {
+      std::string name;
+      int64_t iterations;
+      CompileResult result;
+      Shares shares;
+    };
+    std::map<const ir::Node*, std::vector<Body>> bodies;
+    AssignOptions options;
+    Controls controls;
+    for (const auto& node : graph.nodes()) {
+      if (!ir::IsControlFlow(*node)) continue;
+      SLIPWAY_ASSIGN_OR_RETURN(controls[node.get()], DescribeControl(*node));
+      double& ms = options.control_ms[node.get()];
+      for (std::string_view name : ir::BodyNames(node->domain(), node->op())) {
+        SLIPWAY_ASSIGN_OR_RETURN(std::unique_ptr<ir::Graph> made, BodyToCompile(*node, name));
+        std::shared_ptr<const ir::Graph> copy(std::move(made));
+        bodies[node.get()].push_back({std::string(name), KnownIterations(*node), {}, {}});
+        Body& body = bodies[node.get()].back();
+        SLIPWAY_RETURN_IF_ERROR(Compile(*copy, body.result, body.shares)
+                                    .With(node->Describe() + ", body '" + body.name + "'"));
+        body.result.package.name = body.name;
+        body.result.package.owners.push_back(copy);
+        ms = std::max(ms, body.result.expected_ms * static_cast<double>(body.iterations));
+        auto& programs = result.package.programs;
+        controls[node.get()].bodies.push_back(static_cast<int>(programs.size()));
+        programs.push_back(std::move(body.result.package));
+      }
+    }
+    SLIPWAY_ASSIGN_OR_RETURN(Assignment assignment, Assign(graph, own_, fallback_, target_, cost_, options));
+    result.expected_ms = assignment.cost_ms;
+    result.exact = assignment.exact;
+    SLIPWAY_RETURN_IF_ERROR(Lower(graph, assignment, target_, cost_, helper_, controls, result));
+    for (const auto& node : graph.nodes()) {
+      AddPlacement(*node, assignment, result, shares);
+      for (Body& body : bodies[node.get()]) {
+        for (PlacementRow& row : body.result.placement) {
+          row.node = node->name() + "/" + body.name + "/" + row.node;
+          result.placement.push_back(std::move(row));
+        }
+        const auto iterations = static_cast<double>(body.iterations);
+        result.conversions += body.result.conversions;
+        result.conversion_cost_ms += body.result.conversion_cost_ms * iterations;
+        result.constant_bytes += body.result.constant_bytes;
+        result.peak_bytes += body.result.peak_bytes;
+        result.exact &= body.result.exact;
+        shares.nodes += body.shares.nodes;
+        shares.own_nodes += body.shares.own_nodes;
+        shares.macs += body.shares.macs * iterations;
+        shares.own_macs += body.shares.own_macs * iterations;
+      }
+    }
+    for (const auto& [node, choice] : assignment.nodes)
+      if (choice.backend) features_ |= choice.backend->required_features(target_);
+    return OkStatus();
+  }
+
+  uint64_t features() const { return features_; }
+
+ private:
+  void AddPlacement(const ir::Node& node, const Assignment& assignment, CompileResult& result, Shares& shares) {
+    const Choice& choice = assignment.nodes.at(&node);
     PlacementRow row;
-    row.node = node->name();
-    row.op = node->FullOp();
-    row.backend = choice.backend->name();
+    row.node = node.name();
+    row.op = node.FullOp();
+    row.backend = NameOf(choice);
     row.kernel = choice.candidate.kernel;
-    const ir::Value* typed = node->input(0) ? node->input(0) : node->output(0);
-    row.dtype = DTypeName(typed->dtype());
+    const ir::Value* typed = node.input(0) ? node.input(0) : node.output(0);
+    row.dtype = typed ? DTypeName(typed->dtype()) : "";
     row.layout =
         choice.candidate.outputs.empty() ? "plain" : LayoutName(choice.candidate.outputs[0]);
-    row.signature = KernelSignature(*node, row.backend, row.kernel);
+    row.signature = KernelSignature(node, row.backend, row.kernel);
     row.cost_ms = choice.cost_ms;
-    Dim m = ir::NodeMacs(*node);
-    auto at_one = m.Evaluate([](std::string_view) { return std::optional<int64_t>(1); });
-    row.macs = at_one.ok() ? *at_one : 0;
-    row.sources = node->sources;
-    row.fallback = std::find(own.begin(), own.end(), choice.backend) == own.end();
-    if (auto it = assignment.declined.find(node.get()); it != assignment.declined.end())
-      row.reasons = it->second;
-    if (auto it = assignment.alternatives.find(node.get()); it != assignment.alternatives.end())
-      row.alternatives = it->second;
-    if (!choice.candidate.view) {
-      nodes += 1;
-      own_nodes += row.fallback ? 0 : 1;
+    row.sources = node.sources;
+    if (choice.backend) {  // control flow has none of its own: the rows of its bodies have them
+      Dim m = ir::NodeMacs(node);
+      auto at_one = m.Evaluate([](std::string_view) { return std::optional<int64_t>(1); });
+      row.macs = at_one.ok() ? *at_one : 0;
+      row.fallback = std::find(own_.begin(), own_.end(), choice.backend) == own_.end();
     }
-    macs += static_cast<double>(row.macs);
-    own_macs += row.fallback ? 0 : static_cast<double>(row.macs);
+    if (auto it = assignment.declined.find(&node); it != assignment.declined.end())
+      row.reasons = it->second;
+    if (auto it = assignment.alternatives.find(&node); it != assignment.alternatives.end())
+      row.alternatives = it->second;
+    if (choice.backend && !choice.candidate.view) {
+      shares.nodes += 1;
+      shares.own_nodes += row.fallback ? 0 : 1;
+    }
+    shares.macs += static_cast<double>(row.macs);
+    shares.own_macs += row.fallback ? 0 : static_cast<double>(row.macs);
     result.placement.push_back(std::move(row));
   }
-  result.own_node_share = nodes > 0 ? own_nodes / nodes : 1;
-  result.own_mac_share = macs > 0 ? own_macs / macs : 1;
-}
+
+  const std::vector<const CompileBackend*> own_, fallback_;
+  const CompileBackend& helper_;
+  const backends::Target& target_;
+  const CostModel& cost_;
+  uint64_t features_ = 0;
+};
 
 }  // namespace
 
@@ -125,10 +207,11 @@ Result<CompileResult> Compile(const ir::Graph& original, const Platform& platfor
   backends::Target target = TargetOf(platform, options.threads);
   AnalyticCost analytic;
   const CostModel& cost = options.cost ? *options.cost : analytic;
-  SLIPWAY_ASSIGN_OR_RETURN(Assignment assignment, Assign(*graph, own, fallback, target, cost));
-  result.expected_ms = assignment.cost_ms;
-  result.exact = assignment.exact;
-  FillPlacement(*graph, assignment, own, result);
+  GraphCompiler compiler(std::move(own), std::move(fallback), *helper, target, cost);
+  Shares shares;
+  SLIPWAY_RETURN_IF_ERROR(compiler.Compile(*graph, result, shares));
+  result.own_node_share = shares.nodes > 0 ? shares.own_nodes / shares.nodes : 1;
+  result.own_mac_share = shares.macs > 0 ? shares.own_macs / shares.macs : 1;
 
   format::PackageData& package = result.package;
   package.name = graph->name;
@@ -137,9 +220,7 @@ Result<CompileResult> Compile(const ir::Graph& original, const Platform& platfor
   package.provenance["platform"] = platform.name;
   package.provenance["precision"] = platform.precision;
   package.provenance["tool_version"] = "slipway 0.1.0";
-  SLIPWAY_RETURN_IF_ERROR(Lower(*graph, assignment, target, cost, *helper, result));
-  for (const auto& [node, choice] : assignment.nodes)
-    package.required_features |= choice.backend->required_features(target);
+  package.required_features = compiler.features();
   package.owners.push_back(std::shared_ptr<ir::Graph>(std::move(graph)));
   return result;
 }

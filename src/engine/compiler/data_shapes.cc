@@ -3,13 +3,16 @@
 #include <algorithm>
 #include <string>
 
+#include "model/ir/control.h"
 #include "model/ir/infer.h"
 #include "model/ops/kernel.h"
 
 namespace slipway::compiler {
 namespace {
 
+// Control flow decides extents by how often and which way it goes.
 bool ReadsComputedData(const ir::Node& node) {
+  if (ir::IsControlFlow(node)) return true;
   const ops::ShapeEntry* entry = ops::FindShapeFunction(node.domain(), node.op());
   if (!entry) return false;
   for (size_t i = 0; i < node.inputs().size(); ++i) {

@@ -28,12 +28,14 @@ struct PlannedStep {
 class Lowering {
  public:
   Lowering(const ir::Graph& graph, const Assignment& assignment, const backends::Target& target,
-           const CostModel& cost, const backends::CompileBackend& helper, CompileResult& result)
+           const CostModel& cost, const backends::CompileBackend& helper, const Controls& controls,
+           CompileResult& result)
       : graph_(graph),
         assignment_(assignment),
         target_(target),
         cost_(cost),
         helper_(helper),
+        controls_(controls),
         result_(result),
         package_(result.package) {}
 
@@ -63,6 +65,7 @@ class Lowering {
   const backends::Target& target_;
   const CostModel& cost_;
   const backends::CompileBackend& helper_;
+  const Controls& controls_;
   CompileResult& result_;
   format::PackageData& package_;
   std::map<std::pair<const ir::Value*, Layout>, int> tensors_;
@@ -92,6 +95,17 @@ Result<std::vector<PlannedStep>> Lowering::CompilePartitions() {
   }
   std::vector<PlannedStep> steps;
   for (const auto& [key, nodes] : partitions) {
+    if (!key.second) {  // control flow: the session's
+      for (const PartitionNode& n : nodes) {
+        StepSpec spec;
+        spec.node = n.node;
+        spec.kernel = n.candidate->kernel;
+        spec.inputs.assign(n.node->inputs().begin(), n.node->inputs().end());
+        spec.outputs.assign(n.node->outputs().begin(), n.node->outputs().end());
+        steps.push_back({std::move(spec), nullptr, &assignment_.nodes.at(n.node)});
+      }
+      continue;
+    }
     SLIPWAY_ASSIGN_OR_RETURN(auto specs, key.second->Compile(nodes, target_));
     for (StepSpec& spec : specs) {
       const Choice* choice = &assignment_.nodes.at(spec.node);
@@ -250,7 +264,7 @@ Result<int> Lowering::TensorOf(const ir::Value& value, Layout layout) {
 Status Lowering::EmitStep(PlannedStep& planned) {
   StepSpec& spec = planned.spec;
   const backends::Candidate& candidate = planned.choice->candidate;
-  bool network = planned.backend->level() == backends::Level::kNetwork;
+  const bool network = planned.backend && planned.backend->level() == backends::Level::kNetwork;
   PackageStep step;
   step.name = spec.node->name();
   step.op = spec.node->FullOp();
@@ -298,25 +312,37 @@ Status Lowering::EmitStep(PlannedStep& planned) {
       return OkStatus();
     }
   }
-  step.backend = BackendIndex(*planned.backend);
+  if (planned.backend) {
+    step.backend = BackendIndex(*planned.backend);
+  } else {
+    step.backend = -1;
+    step.control = controls_.at(spec.node);
+  }
   in_place_.push_back(spec.in_place);
   package_.steps.push_back(std::move(step));
   return OkStatus();
 }
 
 Status Lowering::EmitOutputs() {
+  std::set<std::string> names;  // taken by outputs
   for (const ir::Value* v : graph_.outputs()) {
-    if (v->producer()) {
-      SLIPWAY_ASSIGN_OR_RETURN(int t, TensorOf(*v, Layout::kPlain));
-      package_.outputs.push_back(t);
+    SLIPWAY_ASSIGN_OR_RETURN(int from, TensorOf(*v, Layout::kPlain));
+    const bool listed = std::find(package_.outputs.begin(), package_.outputs.end(), from) !=
+                        package_.outputs.end();
+    if (v->producer() && !listed) {
+      names.insert(package_.tensors[static_cast<size_t>(from)].name);
+      package_.outputs.push_back(from);
       continue;
     }
-    // An output that is an input or a constant: a tensor of its own, filled by a copy.
-    SLIPWAY_ASSIGN_OR_RETURN(int from, TensorOf(*v, Layout::kPlain));
+    // An output that is an input, a constant or another output: a tensor of its own, filled by a
+    // copy.
     PackageTensor t = package_.tensors[static_cast<size_t>(from)];
     t.kind = TensorKind::kOutput;
+    t.alias = -1;
     t.data = {};
     if (v->is_input()) t.name += "/output";
+    const std::string wanted = t.name;
+    for (int i = 1; !names.insert(t.name).second; ++i) t.name = wanted + "/" + std::to_string(i);
     int to = static_cast<int>(package_.tensors.size());
     package_.tensors.push_back(std::move(t));
     EmitEngineStep("Copy", *v, from, to);
@@ -371,7 +397,7 @@ void Lowering::Plan() {
       is_static &= d.known();
       auto size = d.Evaluate([&](std::string_view symbol) -> std::optional<int64_t> {
         const auto range = graph_.symbol_ranges.find(std::string(symbol));
-        if (range == graph_.symbol_ranges.end()) return 1;
+        if (range == graph_.symbol_ranges.end() || range->second.second == INT32_MAX) return 1;
         result_.peak_at[range->first] = range->second.second;
         return range->second.second;
       });
@@ -428,8 +454,9 @@ Status Lowering::Run() {
 }  // namespace
 
 Status Lower(const ir::Graph& graph, const Assignment& assignment, const backends::Target& target,
-             const CostModel& cost, const backends::CompileBackend& helper, CompileResult& result) {
-  return Lowering(graph, assignment, target, cost, helper, result).Run();
+             const CostModel& cost, const backends::CompileBackend& helper, const Controls& controls,
+             CompileResult& result) {
+  return Lowering(graph, assignment, target, cost, helper, controls, result).Run();
 }
 
 }  // namespace slipway::compiler

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -19,8 +20,12 @@
 
 namespace slipway::format {
 
-// The newest that is read. Version 2 has steps whose outputs' extents depend on data; packages without them are still written as 1.
-inline constexpr uint32_t kFormatVersion = 2;
+// The newest that is read. Version 2 has steps whose outputs' extents depend on data, version 3 has control flow; a package is written as the oldest version
+// that has all it uses.
+inline constexpr uint32_t kFormatVersion = 3;
+// Bodies in bodies in bodies, and bodies altogether.
+inline constexpr int kMaxProgramDepth = 16;
+inline constexpr size_t kMaxPrograms = 1 << 14;
 inline constexpr size_t kSegmentAlignment = 64;
 
 enum class TensorKind : uint8_t { kInput = 0, kOutput = 1, kArena = 2, kConstant = 3 };
@@ -38,8 +43,19 @@ struct PackageTensor {
   int alias = -1;
 };
 
+enum class ControlKind : uint8_t { kIf = 0, kLoop = 1, kScan = 2 };
+
+// An If, Loop or Scan: see package.fbs.
+struct PackageControl {
+  ControlKind kind = ControlKind::kIf;
+  std::vector<int> bodies;  // of PackageData::programs
+  uint32_t carried = 0, scanned = 0;
+  std::vector<int> input_axes, output_axes;              // Scan: one for each scanned input or stacked output
+  std::vector<uint8_t> input_backward, output_backward;  // 0 or 1, likewise
+};
+
 struct PackageStep {
-  int backend = 0;
+  int backend = 0;  // -1: the session runs the step itself, as `control` says
   std::string name, op, kernel;
   std::vector<uint8_t> blob;
   std::vector<int> inputs, outputs;  // -1 = absent
@@ -47,6 +63,7 @@ struct PackageStep {
   int64_t macs = 0;
   std::vector<std::string> sources;
   bool data_dims = false;  // the outputs' extents depend on the inputs' data: the backend is asked in the middle of the run
+  std::optional<PackageControl> control;
 };
 
 struct PackageBackend {
@@ -66,6 +83,7 @@ struct PackageData {
   bool static_plan = false;
   uint64_t arena_size = 0;
   std::map<std::string, std::string> provenance;
+  std::vector<PackageData> programs;  // the bodies of control steps, each of one step
   // Keeps what `data` of constants points into alive.
   std::vector<std::shared_ptr<const void>> owners;
 };
@@ -81,6 +99,9 @@ Result<std::vector<uint8_t>> SerializePackage(const PackageData& package);
 // file is of a newer format. The bytes must start at a multiple of 8, and of 64 where constants are used in place.
 Result<PackageData> ReadPackage(const std::string& path);
 Result<PackageData> ParsePackage(std::span<const uint8_t> bytes, std::shared_ptr<const void> owner);
+
+// Steps of the program and of all bodies.
+size_t CountSteps(const PackageData& package);
 
 struct SegmentReport {
   uint64_t offset, size;

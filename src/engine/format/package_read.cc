@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstring>
 
 #include "base/checked.h"
@@ -13,6 +14,7 @@ constexpr char kRemedy[] = "; the file is damaged or was not made by slipway: co
 // FlatBuffers offsets are 32 bits wide.
 constexpr uint64_t kMaxProgram = uint64_t{1} << 30;
 constexpr uint32_t kMaxTables = 4u << 20;
+constexpr uint16_t kNoBackend = 65535;
 
 std::string Text(const flatbuffers::String* s) { return s ? s->str() : std::string(); }
 std::string Index(const char* list, size_t i) { return std::string(list) + "[" + std::to_string(i) + "]"; }
@@ -62,7 +64,9 @@ Result<File> OpenFile(std::span<const uint8_t> bytes) {
   SLIPWAY_ASSIGN_OR_RETURN(file.header, ReadHeader(bytes));
   file.program = bytes.subspan(file.header.program_offset, file.header.program_size);
   if (Sha256Of(file.program) != file.header.program_sha256) return DataLoss("package program: its SHA-256 differs from the header's");
-  flatbuffers::Verifier verifier(file.program.data(), file.program.size(), /*max_depth=*/16, kMaxTables);
+  // A table takes 8 bytes at least. Counting each visit, a file in which many places name one table (of which each would be read anew) does not pass.
+  const auto tables = static_cast<uint32_t>(std::min<uint64_t>(kMaxTables, file.program.size() / 8));
+  flatbuffers::Verifier verifier(file.program.data(), file.program.size(), /*max_depth=*/kMaxProgramDepth + 8, tables);
   if (!verifier.VerifyBuffer<fb::Package>(fb::PackageIdentifier())) return DataLoss("package program: malformed FlatBuffer");
   file.root = fb::GetPackage(file.program.data());
   if (file.root->format_version() != file.header.format_version) return DataLoss("format_version: differs from the header's");
@@ -187,6 +191,30 @@ Status ReadTensors(const fb::Package& root, std::span<const std::span<const uint
   return OkStatus();
 }
 
+std::vector<uint8_t> Bytes(const flatbuffers::Vector<uint8_t>* list) {
+  return list ? std::vector<uint8_t>(list->begin(), list->end()) : std::vector<uint8_t>();
+}
+
+Result<PackageControl> ReadControl(const fb::Control& c, const std::string& where, size_t programs) {
+  PackageControl to;
+  if (static_cast<uint8_t>(c.kind()) > static_cast<uint8_t>(ControlKind::kScan)) {
+    return DataLoss(where + ".kind: unknown kind " + std::to_string(static_cast<int>(c.kind())));
+  }
+  to.kind = static_cast<ControlKind>(c.kind());
+  for (size_t i = 0; i < SizeOf(c.bodies()); ++i) {
+    const uint32_t body = c.bodies()->Get(static_cast<uint32_t>(i));
+    if (body >= programs) return DataLoss(where + "." + Index("bodies", i) + ": program " + std::to_string(body) + " is out of range");
+    to.bodies.push_back(static_cast<int>(body));
+  }
+  to.carried = c.carried();
+  to.scanned = c.scanned();
+  if (c.input_axes()) to.input_axes.assign(c.input_axes()->begin(), c.input_axes()->end());
+  if (c.output_axes()) to.output_axes.assign(c.output_axes()->begin(), c.output_axes()->end());
+  to.input_backward = Bytes(c.input_backward());
+  to.output_backward = Bytes(c.output_backward());
+  return to;
+}
+
 Status ReadSteps(const fb::Package& root, PackageData& out) {
   for (size_t i = 0; i < SizeOf(root.backends()); ++i) {
     const fb::Backend& b = *root.backends()->Get(static_cast<uint32_t>(i));
@@ -202,7 +230,12 @@ Status ReadSteps(const fb::Package& root, PackageData& out) {
     to.op = Text(s.op());
     to.kernel = Text(s.kernel());
     const std::string where = Index("steps", i) + " '" + to.name + "'";
-    if (static_cast<size_t>(to.backend) >= out.backends.size()) {
+    if (s.control()) {
+      if (root.format_version() < 3) return DataLoss(where + ".control: needs format version 3");
+      if (s.backend() != kNoBackend) return DataLoss(where + ".backend: a control step has none");
+      to.backend = -1;
+      SLIPWAY_ASSIGN_OR_RETURN(to.control, ReadControl(*s.control(), where + ".control", SizeOf(root.programs())));
+    } else if (static_cast<size_t>(to.backend) >= out.backends.size()) {
       return DataLoss(where + ".backend: " + std::to_string(to.backend) + " is out of range");
     }
     if (s.blob()) to.blob.assign(s.blob()->begin(), s.blob()->end());
@@ -229,15 +262,24 @@ Status ReadIndices(const flatbuffers::Vector<uint32_t>* list, const char* field,
   return OkStatus();
 }
 
-Result<PackageData> Parse(std::span<const uint8_t> bytes) {
-  SLIPWAY_ASSIGN_OR_RETURN(File file, OpenFile(bytes));
-  const fb::Package& root = *file.root;
-  PackageData out;
+// One program: the root's, or that of a body. `programs`: how many there are so far.
+Status ReadProgram(const fb::Package& root, std::span<const std::span<const uint8_t>> segments, int depth, size_t& programs,
+                   PackageData& out) {
   out.name = Text(root.name());
-  out.arch = Text(root.arch());
-  if (out.arch.empty()) return DataLoss("arch: empty");
-  out.required_features = root.required_features();
-  SLIPWAY_ASSIGN_OR_RETURN(auto segments, ReadSegments(root, bytes));
+  if (SizeOf(root.programs()) > 0 && root.format_version() < 3) return DataLoss("programs: need format version 3");
+  if (SizeOf(root.programs()) > 0 && depth >= kMaxProgramDepth) {
+    return DataLoss("programs: nested more than " + std::to_string(kMaxProgramDepth) + " deep");
+  }
+  programs += SizeOf(root.programs());
+  if (programs > kMaxPrograms) return DataLoss("programs: more than " + std::to_string(kMaxPrograms));
+  for (size_t i = 0; i < SizeOf(root.programs()); ++i) {
+    const fb::Package& body = *root.programs()->Get(static_cast<uint32_t>(i));
+    const std::string where = Index("programs", i) + " '" + Text(body.name()) + "'";
+    if (body.format_version() != root.format_version()) return DataLoss(where + ".format_version: differs from the root's");
+    if (SizeOf(body.segments()) > 0) return DataLoss(where + ".segments: belong to the root");
+    out.programs.emplace_back();
+    SLIPWAY_RETURN_IF_ERROR(ReadProgram(body, segments, depth + 1, programs, out.programs.back()).With(where));
+  }
   SLIPWAY_RETURN_IF_ERROR(ReadSymbols(root, out));
   SLIPWAY_RETURN_IF_ERROR(ReadTensors(root, segments, out));
   SLIPWAY_RETURN_IF_ERROR(ReadSteps(root, out));
@@ -245,11 +287,23 @@ Result<PackageData> Parse(std::span<const uint8_t> bytes) {
   SLIPWAY_RETURN_IF_ERROR(ReadIndices(root.outputs(), "outputs", out.tensors.size(), out.outputs));
   out.static_plan = root.static_plan();
   out.arena_size = root.arena_size();
+  return ValidateProgram(out);
+}
+
+Result<PackageData> Parse(std::span<const uint8_t> bytes) {
+  SLIPWAY_ASSIGN_OR_RETURN(File file, OpenFile(bytes));
+  const fb::Package& root = *file.root;
+  PackageData out;
+  out.arch = Text(root.arch());
+  if (out.arch.empty()) return DataLoss("arch: empty");
+  out.required_features = root.required_features();
   for (size_t i = 0; i < SizeOf(root.provenance()); ++i) {
     const fb::KeyValue& e = *root.provenance()->Get(static_cast<uint32_t>(i));
     out.provenance.emplace(Text(e.key()), Text(e.value()));
   }
-  SLIPWAY_RETURN_IF_ERROR(ValidateProgram(out));
+  SLIPWAY_ASSIGN_OR_RETURN(auto segments, ReadSegments(root, bytes));
+  size_t programs = 0;
+  SLIPWAY_RETURN_IF_ERROR(ReadProgram(root, segments, 0, programs, out));
   return out;
 }
 

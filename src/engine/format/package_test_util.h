@@ -64,6 +64,25 @@ class PackageMaker {
     data.backends.push_back({name, 1, "1"});
     return static_cast<int>(data.backends.size() - 1);
   }
+  // Makes `body` a program, for Control.
+  int Body(const std::string& name, PackageMaker body) {
+    body.data.name = name;
+    data.programs.push_back(std::move(body.data));
+    return static_cast<int>(data.programs.size() - 1);
+  }
+  PackageStep& Control(const std::string& name, PackageControl control, std::vector<int> inputs, std::vector<int> outputs) {
+    constexpr const char* kOps[] = {"If", "Loop", "Scan"};
+    PackageStep step;
+    step.backend = -1;
+    step.name = name;
+    step.op = step.kernel = kOps[static_cast<int>(control.kind)];
+    step.inputs = std::move(inputs);
+    step.outputs = std::move(outputs);
+    step.sources = {name};
+    step.control = std::move(control);
+    data.steps.push_back(std::move(step));
+    return data.steps.back();
+  }
   // Static shapes: offsets and the arena as the compiler would write them.
   void Plan() {
     std::vector<uint64_t> bytes, workspace;
@@ -93,5 +112,90 @@ class PackageMaker {
     return static_cast<int>(data.tensors.size() - 1);
   }
 };
+
+// One of each control step:
+//   loop   three times sum = sum + c, with every sum stacked
+//   grow   `trips` times list = concat(list, i): the extent depends on the data
+//   scan   over the columns of x from the last to the first: their sums so far, put in as columns
+//   if     flag ? max(x, 0) after a Loop in the branch that doubles it `trips` times : -x
+inline PackageMaker ControlPackage() {
+  const Dim n = PackageMaker::Sym("N"), k = PackageMaker::Sym("k");
+  const auto add = [](const char* name, PackageMaker& m, int a, int b, int y) { m.Step(name, "", "Add", {a, b}, {y}); };
+  PackageMaker m;
+  m.data.symbols = {{"N", {0, 1000}}, {"u", {0, 1000}}, {"w", {0, 1000}}};
+  int x = m.Input("x", DType::kFloat32, {n, 4});
+  int trips = m.Input("trips", DType::kInt64, {});
+  int flag = m.Input("flag", DType::kBool, {});
+  int c = m.Constant<float>("c", {4}, {1, 2, 3, 4});
+  int three = m.Constant<int64_t>("three", {}, {3});
+
+  PackageMaker loop;
+  loop.data.symbols["N"] = {0, 1000};
+  loop.Input("i", DType::kInt64, {});
+  int go = loop.Input("go", DType::kBool, {});
+  int s = loop.Input("sum", DType::kFloat32, {n, 4}), lc = loop.Input("c", DType::kFloat32, {4});
+  int on = loop.Output("on", DType::kBool, {}), next = loop.Output("next", DType::kFloat32, {n, 4}), seen = loop.Output("seen", DType::kFloat32, {n, 4});
+  loop.Step("go", "engine", "Copy", {go}, {on});
+  add("add", loop, s, lc, next);
+  loop.Step("seen", "engine", "Copy", {next}, {seen});
+  int sum = m.Output("sum", DType::kFloat32, {n, 4}), sums = m.Output("sums", DType::kFloat32, {3, n, 4});
+  int body = m.Body("body", loop);
+  m.Control("loop", {.kind = ControlKind::kLoop, .bodies = {body}, .carried = 1}, {three, -1, x, c}, {sum, sums});
+
+  PackageMaker grow;
+  grow.data.symbols["k"] = {0, 1000};
+  int i = grow.Input("i", DType::kInt64, {});
+  go = grow.Input("go", DType::kBool, {});
+  int list = grow.Input("list", DType::kInt64, {k});
+  on = grow.Output("on", DType::kBool, {});
+  int longer = grow.Output("longer", DType::kInt64, {k + Dim(1)}), again = grow.Output("again", DType::kInt64, {});
+  int one = grow.Arena("one", DType::kInt64, {1});
+  grow.Step("go", "engine", "Copy", {go}, {on});
+  grow.Step("one", "", "Unsqueeze", {i, grow.Constant<int64_t>("axes", {1}, {0})}, {one});
+  grow.Step("concat", "", "Concat", {list, one}, {longer}, {{"axis", int64_t{0}}});
+  grow.Step("again", "engine", "Copy", {i}, {again});
+  int grown = m.Output("grown", DType::kInt64, {PackageMaker::Sym("u")}), count = m.Output("count", DType::kInt64, {PackageMaker::Sym("w")});
+  int nine = m.Constant<int64_t>("nine", {1}, {9});
+  body = m.Body("body", grow);
+  m.Control("grow", {.kind = ControlKind::kLoop, .bodies = {body}, .carried = 1}, {trips, -1, nine}, {grown, count}).data_dims = true;
+
+  PackageMaker scan;
+  scan.data.symbols["N"] = {0, 1000};
+  int before = scan.Input("before", DType::kFloat32, {n}), column = scan.Input("column", DType::kFloat32, {n});
+  int after = scan.Output("after", DType::kFloat32, {n}), shown = scan.Output("shown", DType::kFloat32, {n});
+  add("add", scan, before, column, after);
+  scan.Step("shown", "engine", "Copy", {after}, {shown});
+  int zeros = m.Arena("zeros", DType::kFloat32, {n}), total = m.Output("total", DType::kFloat32, {n}), parts = m.Output("parts", DType::kFloat32, {n, 4});
+  m.Step("zeros", "", "ReduceSum", {sum, m.Constant<int64_t>("axis", {1}, {1})}, {zeros}, {{"keepdims", int64_t{0}}});
+  body = m.Body("body", scan);
+  m.Control("scan",
+            {.kind = ControlKind::kScan, .bodies = {body}, .carried = 1, .scanned = 1, .input_axes = {1}, .output_axes = {1}, .input_backward = {1}, .output_backward = {1}},
+            {zeros, x}, {total, parts});
+
+  PackageMaker twice;
+  twice.data.symbols["N"] = {0, 1000};
+  twice.Input("i", DType::kInt64, {});
+  go = twice.Input("go", DType::kBool, {});
+  int t = twice.Input("t", DType::kFloat32, {n, 4});
+  on = twice.Output("on", DType::kBool, {});
+  int doubled = twice.Output("doubled", DType::kFloat32, {n, 4});
+  twice.Step("go", "engine", "Copy", {go}, {on});
+  add("add", twice, t, t, doubled);
+  PackageMaker then, other;
+  then.data.symbols["N"] = other.data.symbols["N"] = {0, 1000};
+  int tx = then.Input("x", DType::kFloat32, {n, 4}), tn = then.Input("trips", DType::kInt64, {});
+  int much = then.Arena("much", DType::kFloat32, {n, 4}), ty = then.Output("y", DType::kFloat32, {n, 4});
+  body = then.Body("body", twice);
+  then.Control("twice", {.kind = ControlKind::kLoop, .bodies = {body}, .carried = 1}, {tn, -1, tx}, {much});
+  then.Step("relu", "", "Relu", {much}, {ty});
+  int ox = other.Input("x", DType::kFloat32, {n, 4});
+  other.Input("trips", DType::kInt64, {});
+  int oy = other.Output("y", DType::kFloat32, {n, 4});
+  other.Step("neg", "", "Neg", {ox}, {oy});
+  int yes = m.Body("then_branch", then), no = m.Body("else_branch", other);
+  int y = m.Output("y", DType::kFloat32, {n, 4});
+  m.Control("if", {.kind = ControlKind::kIf, .bodies = {yes, no}}, {flag, x, trips}, {y});
+  return m;
+}
 
 }  // namespace slipway::format

@@ -13,6 +13,7 @@ namespace {
 
 // Constants are gathered into segments of about this size, so that digests and transfers come in pieces.
 constexpr uint64_t kSegmentTarget = uint64_t{16} << 20;
+constexpr uint16_t kNoBackend = 65535;
 // A symbol that the package does not bound.
 constexpr std::pair<int64_t, int64_t> kDefaultRange = {1, std::numeric_limits<int32_t>::max()};
 
@@ -33,37 +34,36 @@ struct SegmentLayout {
 };
 
 struct Constants {
-  std::vector<Placement> placements;  // per tensor
+  std::unordered_map<const PackageTensor*, Placement> placements;
   std::vector<SegmentLayout> segments;
+  std::unordered_multimap<uint64_t, const PackageTensor*> seen;  // by content hash
 };
 
-Constants PlaceConstants(const PackageData& package) {
-  Constants out;
-  out.placements.resize(package.tensors.size());
-  std::unordered_multimap<uint64_t, size_t> seen;  // content hash -> tensor
-  for (size_t i = 0; i < package.tensors.size(); ++i) {
-    const PackageTensor& t = package.tensors[i];
+// Those of the bodies too: what a program shares with its bodies is stored once.
+void PlaceConstants(const PackageData& package, Constants& out) {
+  for (const PackageTensor& t : package.tensors) {
     if (t.kind != TensorKind::kConstant || t.alias >= 0) continue;
     if (out.segments.empty()) out.segments.emplace_back();
     uint64_t hash = Hash64(t.data);
-    auto [first, last] = seen.equal_range(hash);
+    auto [first, last] = out.seen.equal_range(hash);
     auto same = std::find_if(first, last, [&](const auto& e) {
-      auto other = package.tensors[e.second].data;
+      auto other = e.second->data;
       return other.size() == t.data.size() && (other.empty() || std::memcmp(other.data(), t.data.data(), other.size()) == 0);
     });
     if (same != last) {
-      out.placements[i] = out.placements[same->second];
+      const Placement there = out.placements.at(same->second);
+      out.placements.emplace(&t, there);
       continue;
     }
-    seen.emplace(hash, i);
+    out.seen.emplace(hash, &t);
     if (out.segments.back().size >= kSegmentTarget) out.segments.emplace_back();
     SegmentLayout& segment = out.segments.back();
     uint64_t offset = Align(segment.size);
-    out.placements[i] = {static_cast<uint32_t>(out.segments.size() - 1), offset};
+    out.placements.emplace(&t, Placement{static_cast<uint32_t>(out.segments.size() - 1), offset});
     segment.pieces.emplace_back(offset, t.data);
     segment.size = offset + t.data.size();
   }
-  return out;
+  for (const PackageData& body : package.programs) PlaceConstants(body, out);
 }
 
 std::map<std::string, std::pair<int64_t, int64_t>> AllSymbols(const PackageData& package) {
@@ -102,29 +102,52 @@ Offset<fb::Tensor> WriteTensor(flatbuffers::FlatBufferBuilder& b, const PackageD
                           static_cast<uint64_t>(bytes), t.alias);
 }
 
+std::vector<int32_t> Ints(const std::vector<int>& list) { return {list.begin(), list.end()}; }
+
+Offset<fb::Control> WriteControl(flatbuffers::FlatBufferBuilder& b, const PackageControl& c) {
+  auto bodies = b.CreateVector(std::vector<uint32_t>(c.bodies.begin(), c.bodies.end()));
+  auto input_axes = b.CreateVector(Ints(c.input_axes));
+  auto input_backward = b.CreateVector(c.input_backward);
+  auto output_axes = b.CreateVector(Ints(c.output_axes));
+  auto output_backward = b.CreateVector(c.output_backward);
+  return fb::CreateControl(b, static_cast<fb::ControlKind>(c.kind), bodies, c.carried, c.scanned, input_axes, input_backward, output_axes,
+                           output_backward);
+}
+
 Offset<fb::Step> WriteStep(flatbuffers::FlatBufferBuilder& b, const PackageStep& s) {
   auto name = b.CreateString(s.name);
   auto op = b.CreateString(s.op);
   auto kernel = b.CreateString(s.kernel);
   auto blob = b.CreateVector(s.blob);
-  auto inputs = b.CreateVector(std::vector<int32_t>(s.inputs.begin(), s.inputs.end()));
-  auto outputs = b.CreateVector(std::vector<int32_t>(s.outputs.begin(), s.outputs.end()));
+  auto inputs = b.CreateVector(Ints(s.inputs));
+  auto outputs = b.CreateVector(Ints(s.outputs));
   auto sources = b.CreateVectorOfStrings(s.sources);
-  return fb::CreateStep(b, static_cast<uint16_t>(s.backend), name, op, kernel, blob, inputs, outputs, s.workspace,
-                        s.workspace_offset, s.macs, sources, s.data_dims);
+  Offset<fb::Control> control;
+  if (s.control) control = WriteControl(b, *s.control);
+  return fb::CreateStep(b, s.control ? kNoBackend : static_cast<uint16_t>(s.backend), name, op, kernel, blob, inputs, outputs, s.workspace,
+                        s.workspace_offset, s.macs, sources, s.data_dims, control);
 }
 
 // The oldest version that has all that the package uses, so that old runtimes read what they can.
 uint32_t VersionOf(const PackageData& package) {
-  for (const PackageStep& s : package.steps) {
-    if (s.data_dims) return 2;
-  }
-  return 1;
+  if (!package.programs.empty()) return 3;
+  uint32_t version = 1;
+  for (const PackageStep& s : package.steps) version = std::max(version, s.control ? 3u : s.data_dims ? 2u : 1u);
+  return version;
 }
 
-std::vector<uint8_t> WriteProgram(const PackageData& package, const Constants& constants,
-                                  std::span<const uint64_t> segment_offsets, std::span<const Sha256Digest> digests) {
-  flatbuffers::FlatBufferBuilder b(64 * 1024);
+// What stands around a program: one for all of a file.
+struct FileParts {
+  uint32_t version;
+  const Constants& constants;
+  std::span<const uint64_t> segment_offsets;
+  std::span<const Sha256Digest> digests;
+};
+
+Offset<fb::Package> WritePrograms(flatbuffers::FlatBufferBuilder& b, const PackageData& package, const FileParts& file, bool is_root) {
+  const Constants& constants = file.constants;
+  std::vector<Offset<fb::Package>> bodies;
+  for (const PackageData& body : package.programs) bodies.push_back(WritePrograms(b, body, file, false));
   std::vector<Offset<fb::Backend>> backends;
   for (const PackageBackend& x : package.backends) {
     auto name = b.CreateString(x.name);
@@ -132,8 +155,9 @@ std::vector<uint8_t> WriteProgram(const PackageData& package, const Constants& c
     backends.push_back(fb::CreateBackend(b, name, x.abi, version));
   }
   std::vector<Offset<fb::Tensor>> tensors;
-  for (size_t i = 0; i < package.tensors.size(); ++i) {
-    tensors.push_back(WriteTensor(b, package, package.tensors[i], constants.placements[i]));
+  for (const PackageTensor& t : package.tensors) {
+    const auto placement = constants.placements.find(&t);
+    tensors.push_back(WriteTensor(b, package, t, placement == constants.placements.end() ? Placement() : placement->second));
   }
   std::vector<Offset<fb::Step>> steps;
   for (const PackageStep& s : package.steps) steps.push_back(WriteStep(b, s));
@@ -143,18 +167,18 @@ std::vector<uint8_t> WriteProgram(const PackageData& package, const Constants& c
     symbols.push_back(fb::CreateSymbolRange(b, text, range.first, range.second));
   }
   std::vector<Offset<fb::Segment>> segments;
-  for (size_t i = 0; i < constants.segments.size(); ++i) {
-    fb::Digest digest(flatbuffers::span<const uint8_t, 32>(digests[i].data(), 32));
-    segments.push_back(fb::CreateSegment(b, segment_offsets[i], constants.segments[i].size, &digest));
+  for (size_t i = 0; is_root && i < constants.segments.size(); ++i) {
+    fb::Digest digest(flatbuffers::span<const uint8_t, 32>(file.digests[i].data(), 32));
+    segments.push_back(fb::CreateSegment(b, file.segment_offsets[i], constants.segments[i].size, &digest));
   }
   std::vector<Offset<fb::KeyValue>> provenance;
-  for (const auto& [key, value] : package.provenance) {
+  for (const auto& [key, value] : is_root ? package.provenance : std::map<std::string, std::string>()) {
     auto k = b.CreateString(key);
     auto v = b.CreateString(value);
     provenance.push_back(fb::CreateKeyValue(b, k, v));
   }
   auto name = b.CreateString(package.name);
-  auto arch = b.CreateString(package.arch);
+  auto arch = b.CreateString(is_root ? package.arch : std::string());
   auto fb_backends = b.CreateVector(backends);
   auto fb_tensors = b.CreateVector(tensors);
   auto fb_steps = b.CreateVector(steps);
@@ -163,17 +187,24 @@ std::vector<uint8_t> WriteProgram(const PackageData& package, const Constants& c
   auto fb_symbols = b.CreateVector(symbols);
   auto fb_segments = b.CreateVector(segments);
   auto fb_provenance = b.CreateVector(provenance);
-  auto root = fb::CreatePackage(b, VersionOf(package), name, arch, package.required_features, fb_backends, fb_tensors, fb_steps,
-                                inputs, outputs, fb_symbols, fb_segments, package.static_plan, package.arena_size,
-                                fb_provenance);
-  b.Finish(root, fb::PackageIdentifier());
+  Offset<flatbuffers::Vector<Offset<fb::Package>>> programs;
+  if (!bodies.empty()) programs = b.CreateVector(bodies);
+  return fb::CreatePackage(b, file.version, name, arch, is_root ? package.required_features : 0, fb_backends, fb_tensors, fb_steps, inputs, outputs,
+                           fb_symbols, fb_segments, package.static_plan, package.arena_size, fb_provenance, programs);
+}
+
+std::vector<uint8_t> WriteProgram(const PackageData& package, const FileParts& file) {
+  flatbuffers::FlatBufferBuilder b(64 * 1024);
+  b.Finish(WritePrograms(b, package, file, true), fb::PackageIdentifier());
   return {b.GetBufferPointer(), b.GetBufferPointer() + b.GetSize()};
 }
 
 // What the reader cannot see because the file format has no room for it.
 Status CheckWritable(const PackageData& package) {
-  if (package.backends.size() > std::numeric_limits<uint16_t>::max()) return Internal("a package with more than 65535 backends");
+  if (package.backends.size() > kNoBackend) return Internal("a package with more than 65535 backends");
+  for (const PackageData& body : package.programs) SLIPWAY_RETURN_IF_ERROR(CheckWritable(body));
   for (const PackageStep& s : package.steps) {
+    if (s.control) continue;
     if (s.backend < 0 || static_cast<size_t>(s.backend) >= package.backends.size()) {
       return Internal("step '" + s.name + "': backend index " + std::to_string(s.backend) + " of " +
                       std::to_string(package.backends.size()));
@@ -197,7 +228,8 @@ Status CheckWritable(const PackageData& package) {
 
 Result<std::vector<uint8_t>> SerializePackage(const PackageData& package) {
   SLIPWAY_RETURN_IF_ERROR(CheckWritable(package));
-  Constants constants = PlaceConstants(package);
+  Constants constants;
+  PlaceConstants(package, constants);
   std::vector<Sha256Digest> digests;
   for (const SegmentLayout& segment : constants.segments) {
     Sha256 hash;
@@ -213,16 +245,17 @@ Result<std::vector<uint8_t>> SerializePackage(const PackageData& package) {
   // The program lies in front of the segments but holds their offsets; its size does not depend on their values (FlatBuffers drops fields equal to
   // the default 0, and no segment starts at 0), so a first pass measures it.
   std::vector<uint64_t> offsets(constants.segments.size(), 1);
-  const uint64_t program_size = WriteProgram(package, constants, offsets, digests).size();
+  const FileParts parts{VersionOf(package), constants, offsets, digests};
+  const uint64_t program_size = WriteProgram(package, parts).size();
   uint64_t end = sizeof(FileHeader) + program_size;
   for (size_t i = 0; i < offsets.size(); ++i) {
     offsets[i] = Align(end);
     end = offsets[i] + constants.segments[i].size;
   }
-  std::vector<uint8_t> program = WriteProgram(package, constants, offsets, digests);
+  std::vector<uint8_t> program = WriteProgram(package, parts);
   if (program.size() != program_size) return Internal("package '" + package.name + "': the program changed its size");
 
-  FileHeader header{kMagic, VersionOf(package), 0, sizeof(FileHeader), program_size, Sha256Of(program)};
+  FileHeader header{kMagic, parts.version, 0, sizeof(FileHeader), program_size, Sha256Of(program)};
   std::vector<uint8_t> file(end);
   std::memcpy(file.data(), &header, sizeof(header));
   std::memcpy(file.data() + sizeof(header), program.data(), program.size());

@@ -4,6 +4,7 @@
 #include <set>
 
 #include "base/checked.h"
+#include "engine/format/control.h"
 #include "engine/format/phases.h"
 #include "engine/format/plan.h"
 
@@ -201,6 +202,7 @@ Status ValidateProgram(const PackageData& package) {
     if (bytes && *bytes > kMaxBytes) return DataLoss(DescribeTensor(package, i) + ".dims: " + std::to_string(*bytes) + " bytes");
   }
   SLIPWAY_RETURN_IF_ERROR(OrderCheck(package).Run());
+  SLIPWAY_RETURN_IF_ERROR(CheckControls(package));
   SLIPWAY_RETURN_IF_ERROR(ComputePhases(package).status());
   for (size_t s = 0; package.static_plan && s < package.steps.size(); ++s) {
     if (package.steps[s].data_dims) return DataLoss(DescribeStep(package, s) + ".data_dims: a static plan knows all extents");

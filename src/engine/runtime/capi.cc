@@ -167,6 +167,7 @@ int slipway_session_create(slipway_package* package, const slipway_session_optio
     to.pin = given.pin;
     to.profile = given.profile;
     to.spin = given.spin;
+    if (given.max_iterations != 0) to.max_iterations = given.max_iterations;
     SLIPWAY_ASSIGN_OR_RETURN(auto made, Session::Create(package->package, to));
     *session = new slipway_session{std::move(made)};
     return slipway::OkStatus();
@@ -211,16 +212,17 @@ int slipway_session_run(slipway_session* session, slipway_error* error) {
 }
 
 uint32_t slipway_session_num_steps(const slipway_session* session) {
-  return session ? static_cast<uint32_t>(session->session->profile().size()) : 0;
+  return session ? static_cast<uint32_t>(session->session->rows().size()) : 0;
 }
 
 int slipway_session_profile(const slipway_session* session, uint32_t index, slipway_step_profile* profile) {
-  if (!session || !profile || index >= session->session->profile().size()) return SLIPWAY_INVALID_ARGUMENT;
-  const auto& step = session->session->package().data().steps[index];
-  const auto& times = session->session->profile()[index];
-  profile->name = step.name.c_str();
+  if (!session || !profile || index >= session->session->rows().size()) return SLIPWAY_INVALID_ARGUMENT;
+  const Session::StepRow& row = session->session->rows()[index];
+  const auto& step = *row.step;
+  const auto& times = *row.profile;
+  profile->name = row.name.c_str();
   profile->op = step.op.c_str();
-  profile->backend = session->session->package().steps()[index].backend->name;
+  profile->backend = row.backend;
   profile->kernel = step.kernel.c_str();
   profile->runs = times.runs;
   profile->total_ms = times.total_ms;

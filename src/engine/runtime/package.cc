@@ -5,6 +5,7 @@
 
 #include "base/aligned.h"
 #include "base/cpu.h"
+#include "engine/format/control.h"
 
 namespace slipway::runtime {
 namespace {
@@ -75,8 +76,19 @@ Result<std::shared_ptr<const Package>> Package::FromMemory(std::span<const uint8
 
 Result<std::shared_ptr<const Package>> Package::Make(format::PackageData data, const Registry& registry) {
   SLIPWAY_RETURN_IF_ERROR(CheckCpu(data));
+  return MakeProgram(std::move(data), registry);
+}
+
+Result<std::shared_ptr<const Package>> Package::MakeProgram(format::PackageData data, const Registry& registry) {
   std::shared_ptr<Package> package(new Package);
   package->data_ = std::move(data);
+  for (format::PackageData& body : package->data_.programs) {
+    const std::string name = body.name;
+    auto made = MakeProgram(std::move(body), registry);
+    if (!made.ok()) return made.status().With("body '" + name + "'");
+    package->programs_.push_back(std::move(*made));
+  }
+  package->data_.programs.clear();
   package->liveness_ = format::ComputeLiveness(package->data_);
   SLIPWAY_ASSIGN_OR_RETURN(package->phases_, format::ComputePhases(package->data_));
   for (const format::PackageTensor& t : package->data_.tensors) {
@@ -129,6 +141,12 @@ Status Package::LoadSteps(const Registry& registry) {
   for (size_t s = 0; s < steps_.size(); ++s) {
     const format::PackageStep& step = data_.steps[s];
     LoadedStep& loaded = steps_[s];
+    if (step.control) {
+      for (int t : step.inputs) loaded.inputs.push_back(describe(t));
+      for (int t : step.outputs) loaded.outputs.push_back(describe(t));
+      loaded.description = std::string(format::ControlName(step.control->kind)) + " '" + step.name + "'";
+      continue;
+    }
     loaded.backend = backends[static_cast<size_t>(step.backend)];
     loaded.description = "step '" + step.name + "' (" + step.op + " on " + loaded.backend->name + ")";
     if (step.data_dims) {

@@ -27,14 +27,16 @@ class Package {
   Package& operator=(const Package&) = delete;
 
   struct LoadedStep {
-    const slipway_backend* backend = nullptr;
+    const slipway_backend* backend = nullptr;  // null: a control step, which the session runs itself
     void* program = nullptr;
     bool loaded = false;
     std::vector<slipway_tensor> inputs, outputs;  // as load saw them: dims -1 where not known, data of constants
     std::string description;                      // "step 'conv1' (Conv on x86)"
   };
 
+  // Without the bodies' programs: they are in programs().
   const format::PackageData& data() const { return data_; }
+  const std::vector<std::shared_ptr<const Package>>& programs() const { return programs_; }
   const std::vector<LoadedStep>& steps() const { return steps_; }
   const format::Liveness& liveness() const { return liveness_; }
   const format::Phases& phases() const { return phases_; }
@@ -46,9 +48,12 @@ class Package {
  private:
   Package() = default;
   static Result<std::shared_ptr<const Package>> Make(format::PackageData data, const Registry& registry);
+  // What the constructor of a root and of a body have in common.
+  static Result<std::shared_ptr<const Package>> MakeProgram(format::PackageData data, const Registry& registry);
   Status LoadSteps(const Registry& registry);
 
   format::PackageData data_;
+  std::vector<std::shared_ptr<const Package>> programs_;
   format::Liveness liveness_;
   format::Phases phases_;
   std::vector<LoadedStep> steps_;

@@ -132,7 +132,8 @@ inline std::vector<GoodPackage> GoodPackages() {
                                                          {"dynamic", SmallPackage({PackageMaker::Sym("N"), 4})},
                                                          {"network", NetworkPackage(PackageMaker::Sym("N"))},
                                                          {"indexing", IndexingPackage()},
-                                                         {"selection", SelectionPackage()}};
+                                                         {"selection", SelectionPackage()},
+                                                         {"control", format::ControlPackage()}};
   std::vector<GoodPackage> list;
   for (const auto& [name, maker] : makers) {
     auto bytes = format::SerializePackage(maker.data);

@@ -6,6 +6,7 @@
 
 #include "base/aligned.h"
 #include "base/checked.h"
+#include "engine/runtime/control.h"
 
 namespace slipway::runtime {
 namespace {
@@ -46,10 +47,16 @@ void Block::Release() {
   capacity_ = 0;
 }
 
-bool Block::Reserve(uint64_t bytes) {
+void Block::Swap(Block& other) {
+  std::swap(data_, other.data_);
+  std::swap(capacity_, other.capacity_);
+}
+
+bool Block::Reserve(uint64_t bytes, bool spare) {
   bytes = std::max<uint64_t>(bytes, kAlignment);  // an empty tensor has an address too
   if (bytes <= capacity_) return true;
   if (bytes > kMaxBlock * 4) return false;
+  if (spare && data_ && Reserve(bytes + bytes / 2)) return true;
   Release();
   bytes = (bytes + kAlignment - 1) / kAlignment * kAlignment;
   data_ = static_cast<uint8_t*>(hooks_.allocate ? hooks_.allocate(hooks_.context, bytes) : std::aligned_alloc(kAlignment, bytes));
@@ -65,18 +72,16 @@ bool Block::Grow(uint64_t bytes) {
   // Data that decide extents change from run to run: some room to spare saves most of the copies.
   if (!larger.Reserve(bytes + bytes / 4) && !larger.Reserve(bytes)) return false;
   if (data_) std::memcpy(larger.data_, data_, capacity_);
-  std::swap(data_, larger.data_);
-  std::swap(capacity_, larger.capacity_);
+  Swap(larger);
   return true;
 }
 
-Session::Session(std::shared_ptr<const Package> package, const SessionOptions& options)
-    : package_(std::move(package)),
-      options_(options),
-      pool_({.threads = options.threads,
-             .pin = options.pin,
-             .spin_iterations = options.spin >= 0 ? options.spin : ThreadPoolOptions().spin_iterations}),
-      arena_(options.memory) {
+Session::Session(std::shared_ptr<const Package> package, const SessionOptions& options, std::shared_ptr<Shared> shared)
+    : package_(std::move(package)), options_(options), shared_(std::move(shared)), is_body_(shared_ != nullptr), arena_(options.memory) {
+  if (!shared_) {
+    shared_ = std::make_shared<Shared>(ThreadPoolOptions{
+        .threads = options.threads, .pin = options.pin, .spin_iterations = options.spin >= 0 ? options.spin : ThreadPoolOptions().spin_iterations});
+  }
   const format::PackageData& data = package_->data();
   auto add = [&](std::vector<Io>& list, const std::vector<int>& tensors) {
     list.reserve(tensors.size());
@@ -91,6 +96,10 @@ Session::Session(std::shared_ptr<const Package> package, const SessionOptions& o
   };
   add(inputs_, data.inputs);
   add(outputs_, data.outputs);
+  io_.resize(data.tensors.size());
+  for (auto* list : {&inputs_, &outputs_}) {
+    for (Io& io : *list) io_[static_cast<size_t>(io.tensor)] = &io;
+  }
   dims_.resize(data.tensors.size());
   bytes_.resize(data.tensors.size());
   const format::Phases& phases = package_->phases();
@@ -102,6 +111,7 @@ Session::Session(std::shared_ptr<const Package> package, const SessionOptions& o
   for (size_t s = 0; s < steps_.size(); ++s) {
     steps_[s].inputs = package_->steps()[s].inputs;
     steps_[s].outputs = package_->steps()[s].outputs;
+    if (data.steps[s].control) steps_[s].control = std::make_unique<ControlRun>(*package_, s, options_, shared_);
     if (data.steps[s].data_dims) asked_.resize(std::max(asked_.size(), data.steps[s].outputs.size()));
   }
 }
@@ -114,7 +124,11 @@ Result<std::unique_ptr<Session>> Session::Create(std::shared_ptr<const Package> 
                            std::to_string(kMaxThreads));
   }
   if (options.spin < -1) return InvalidArgument("session option spin: " + std::to_string(options.spin) + " is below -1 (the default)");
-  std::unique_ptr<Session> session(new Session(std::move(package), options));
+  if (options.max_iterations < 1) {
+    return InvalidArgument("session option max_iterations: " + std::to_string(options.max_iterations) + " is below 1");
+  }
+  std::unique_ptr<Session> session(new Session(std::move(package), options, nullptr));
+  session->ListSteps("", session->rows_);
   const bool known = std::all_of(session->inputs_.begin(), session->inputs_.end(), [](const Io& io) { return io.given; });
   if (known) SLIPWAY_RETURN_IF_ERROR(session->Prepare());
   return session;
@@ -136,7 +150,19 @@ Status Session::SetShape(std::string_view input, std::span<const int64_t> dims) 
   const format::PackageData& data = package_->data();
   Io* io = FindIo(inputs_, data, input);
   if (!io) return NotFound("no input " + Quoted(input) + "; the inputs are: " + NamesOf(inputs_, data));
-  const format::PackageTensor& tensor = Tensor(io->tensor);
+  SLIPWAY_RETURN_IF_ERROR(SetDims(*io, dims));
+  for (auto* list : {&inputs_, &outputs_}) {
+    for (Io& other : *list) other.bound = nullptr;
+  }
+  pointers_valid_ = false;
+  return OkStatus();
+}
+
+Status Session::SetDims(Io& io, std::span<const int64_t> dims) {
+  if (io.given && std::ranges::equal(std::span<const int64_t>(io.dims), dims)) return OkStatus();
+  const format::PackageData& data = package_->data();
+  const format::PackageTensor& tensor = Tensor(io.tensor);
+  const std::string& input = tensor.name;
   if (dims.size() != tensor.shape.size()) {
     return InvalidArgument("input " + Quoted(input) + ": expected rank " + std::to_string(tensor.shape.size()) + " " +
                            ToString(tensor.shape) + ", given rank " + std::to_string(dims.size()));
@@ -157,13 +183,9 @@ Status Session::SetShape(std::string_view input, std::span<const int64_t> dims) 
   if (!bytes || static_cast<uint64_t>(*bytes) > kMaxBlock) {
     return InvalidArgument("input " + Quoted(input) + ": the shape " + Dims(dims).ToString() + " is too large");
   }
-  for (auto* list : {&inputs_, &outputs_}) {
-    for (Io& other : *list) other.bound = nullptr;
-  }
   pointers_valid_ = false;
-  if (io->given && io->dims == Dims(dims)) return OkStatus();
-  io->dims = Dims(dims);
-  io->given = true;
+  io.dims = Dims(dims);
+  io.given = true;
   prepared_ = false;
   return OkStatus();
 }
@@ -187,7 +209,7 @@ Result<slipway_tensor> Session::View(Io& io) {
   }
   if (!io.bound) {
     const uint8_t* before = io.memory.data();
-    if (!io.memory.Reserve(bytes)) {
+    if (!io.memory.Reserve(bytes, is_body_)) {
       pointers_valid_ = false;
       return ResourceExhausted("no memory for the " + std::to_string(bytes) + " bytes of " + Quoted(Tensor(io.tensor).name) +
                                "; free memory or use a smaller batch");
@@ -310,7 +332,7 @@ Status Session::ResolveTensors(size_t phase) {
                     Quoted(Tensor(alias).name) + ", which has another size; compile the package again");
   }
   for (Io& io : outputs_) {
-    if (package_->phases().tensor[static_cast<size_t>(io.tensor)] != static_cast<int>(phase)) continue;
+    if (PhaseOf(io) != static_cast<int>(phase)) continue;
     io.dims = dims_[static_cast<size_t>(io.tensor)];
     io.given = true;
   }
@@ -330,7 +352,7 @@ void Session::Invalidate(size_t from) {
   for (size_t p = from; p < phases_.size(); ++p) phases_[p].prepared = false;
   std::erase_if(symbols_, [&](const auto& e) { return e.second.phase >= from; });
   for (Io& io : outputs_) {
-    if (package_->phases().tensor[static_cast<size_t>(io.tensor)] >= static_cast<int>(from)) io.given = false;
+    if (PhaseOf(io) >= static_cast<int>(from)) io.given = false;
   }
 }
 
@@ -353,8 +375,9 @@ Status Session::PrepareSteps(const Phase& phase) {
     BoundStep& bound = steps_[s];
     FillDims(step.inputs, bound.inputs);
     FillDims(step.outputs, bound.outputs);
+    if (bound.control) continue;
     slipway_step view = StepView(step, bound.inputs, bound.outputs);
-    slipway_requirements requirements{sizeof(slipway_requirements), pool_.threads(), 0};
+    slipway_requirements requirements{sizeof(slipway_requirements), threads(), 0};
     slipway_error error{};
     const int code = loaded.backend->prepare(loaded.backend->context, loaded.program, &view, &requirements, &bound.bound, &error);
     if (code != 0) return FromBackend(code, error).With(loaded.description);
@@ -385,7 +408,7 @@ Status Session::PlanArena(size_t index) {
     for (size_t s = phase.begin; s < phase.end; ++s) steps_[s].workspace_offset = plan_.workspace_offsets[s];
   }
   phase.arena_size = plan_.arena_size;
-  if (!(index == 0 ? arena_.Reserve(phase.arena_size) : arena_.Grow(phase.arena_size))) {
+  if (!(index == 0 ? arena_.Reserve(phase.arena_size, is_body_) : arena_.Grow(phase.arena_size))) {
     return ResourceExhausted("no memory for the " + std::to_string(phase.arena_size) + " bytes of activations of package " +
                              Quoted(data.name) + "; free memory or use smaller inputs");
   }
@@ -422,22 +445,31 @@ Status Session::EnterPhase(size_t index) {
   }
   std::copy(loaded.outputs.begin(), loaded.outputs.end(), asked_.begin());
   const std::span<slipway_tensor> answer(asked_.data(), loaded.outputs.size());
-  const slipway_step view = StepView(step, bound.inputs, loaded.outputs);
-  slipway_error error;
-  error.message[0] = '\0';
-  const int code = loaded.backend->output_dims(loaded.backend->context, loaded.program, &view, answer.data(), &error);
-  if (code != 0) return FromBackend(code, error).With(loaded.description);
+  if (bound.control) {
+    SLIPWAY_RETURN_IF_ERROR(AskControl(index, answer).With(loaded.description));
+  } else {
+    const slipway_step view = StepView(step, bound.inputs, loaded.outputs);
+    slipway_error error;
+    error.message[0] = '\0';
+    const int code = loaded.backend->output_dims(loaded.backend->context, loaded.program, &view, answer.data(), &error);
+    if (code != 0) return FromBackend(code, error).With(loaded.description);
+  }
   bool same = phase.prepared;
   for (size_t k = 0; same && k < answer.size(); ++k) {
     if (step.outputs[k] < 0) continue;
     const Dims& last = dims_[static_cast<size_t>(step.outputs[k])];
     same = std::equal(last.begin(), last.end(), answer[k].dims);
   }
-  if (same) return OkStatus();
+  if (same) {
+    for (Io& io : outputs_) {
+      if (PhaseOf(io) == static_cast<int>(index)) SLIPWAY_RETURN_IF_ERROR(View(io).status());
+    }
+    return pointers_valid_ ? OkStatus() : FillPointers(index);
+  }
   Invalidate(index);
   SLIPWAY_RETURN_IF_ERROR(BindOutputs(index, answer).With(loaded.description));
   SLIPWAY_RETURN_IF_ERROR(PreparePhase(index));
-  return FillPointers();
+  return FillPointers(index);
 }
 
 Status Session::BindOutputs(size_t index, std::span<const slipway_tensor> answer) {
@@ -474,12 +506,8 @@ uint8_t* Session::PointerOf(int tensor) {
   const auto owner = static_cast<size_t>(package_->liveness().owner[static_cast<size_t>(tensor)]);
   const format::TensorKind kind = package_->data().tensors[owner].kind;
   if (kind == format::TensorKind::kArena) return arena_.data() + plan_.tensor_offsets[owner];
-  for (auto* list : {&inputs_, &outputs_}) {
-    for (Io& io : *list) {
-      if (static_cast<size_t>(io.tensor) == owner) return io.bound ? static_cast<uint8_t*>(io.bound) : io.memory.data();
-    }
-  }
-  return nullptr;
+  const Io* io = io_[owner];
+  return !io ? nullptr : io->bound ? static_cast<uint8_t*>(io->bound) : io->memory.data();
 }
 
 void Session::FillData(const std::vector<int>& tensors, std::vector<slipway_tensor>& to) {
@@ -488,11 +516,12 @@ void Session::FillData(const std::vector<int>& tensors, std::vector<slipway_tens
   }
 }
 
-Status Session::FillPointers() {
+Status Session::FillPointers(size_t last) {
   const format::PackageData& data = package_->data();
   for (auto* list : {&inputs_, &outputs_}) {
     for (Io& io : *list) {
-      if (!io.given) continue;  // an output of a later phase
+      // What an output of a later phase was in the last run says nothing about this one.
+      if (!io.given || PhaseOf(io) > static_cast<int>(last)) continue;
       auto view = View(io);
       if (!view.ok()) return view.status();
     }
@@ -517,8 +546,8 @@ Status Session::SyncBackend(const slipway_backend* backend) {
 Status Session::RunSteps(const Phase& phase) {
   slipway_execution execution{};
   execution.struct_size = sizeof(execution);
-  execution.threads = pool_.threads();
-  execution.pool = &pool_;
+  execution.threads = threads();
+  execution.pool = &shared_->pool;
   execution.parallel_for = ParallelFor;
   slipway_error error;
   error.message[0] = '\0';
@@ -529,6 +558,10 @@ Status Session::RunSteps(const Phase& phase) {
     if (pending && pending != loaded.backend) {
       SLIPWAY_RETURN_IF_ERROR(SyncBackend(pending));
       pending = nullptr;
+    }
+    if (step.control) {
+      SLIPWAY_RETURN_IF_ERROR(RunControl(s));
+      continue;
     }
     execution.workspace = step.workspace ? arena_.data() + step.workspace_offset : nullptr;
     execution.workspace_bytes = step.workspace;
@@ -543,11 +576,7 @@ Status Session::RunSteps(const Phase& phase) {
     if (options_.profile) {
       if (pending) SLIPWAY_RETURN_IF_ERROR(SyncBackend(pending));
       pending = nullptr;
-      const double ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
-      StepProfile& p = profile_[s];
-      p.min_ms = p.runs == 0 ? ms : std::min(p.min_ms, ms);
-      p.total_ms += ms;
-      ++p.runs;
+      Count(s, std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count());
     }
   }
   return pending ? SyncBackend(pending) : OkStatus();
@@ -561,24 +590,18 @@ Status Session::Run() {
     std::atomic<int>& flag;
     ~Clear() { flag.store(0, std::memory_order_release); }
   } clear{running_};
+  shared_->iterations = options_.max_iterations;
+  return RunPhases();
+}
+
+Status Session::RunPhases() {
   SLIPWAY_RETURN_IF_ERROR(Prepare());
-  if (!pointers_valid_) SLIPWAY_RETURN_IF_ERROR(FillPointers());
+  if (!pointers_valid_) SLIPWAY_RETURN_IF_ERROR(FillPointers(0));
   for (size_t p = 0; p < phases_.size(); ++p) {
     if (p > 0) SLIPWAY_RETURN_IF_ERROR(EnterPhase(p));
     SLIPWAY_RETURN_IF_ERROR(RunSteps(phases_[p]));
   }
   return OkStatus();
-}
-
-void Session::ResetProfile() { std::fill(profile_.begin(), profile_.end(), StepProfile{}); }
-
-uint64_t Session::memory_bytes() const {
-  if (!prepared_) return 0;
-  uint64_t total = plan_.arena_size;
-  for (const auto* list : {&inputs_, &outputs_}) {
-    for (const Io& io : *list) total += io.given ? BytesOf(io) : 0;
-  }
-  return total;
 }
 
 }  // namespace slipway::runtime

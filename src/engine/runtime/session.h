@@ -16,6 +16,8 @@
 
 namespace slipway::runtime {
 
+class ControlRun;
+
 // Where a session gets the memory of its tensors: 64-byte aligned, null when there is none.
 struct MemoryHooks {
   void* (*allocate)(void* context, size_t bytes) = nullptr;  // null: the C++ heap
@@ -29,6 +31,8 @@ struct SessionOptions {
   bool profile = false;
   int spin = -1;  // -1 = the thread pool's default
   MemoryHooks memory;
+  // Loops and scans may run this many iterations together in one run, nested ones counted each time: a loop that never ends is an error.
+  int64_t max_iterations = 10'000'000;
 };
 
 // A block that only grows.
@@ -39,11 +43,14 @@ class Block {
   Block(Block&& other) noexcept;
   Block& operator=(Block&&) = delete;
 
-  // False when the memory is not there; the old block is gone then.
-  bool Reserve(uint64_t bytes);
+  // False when the memory is not there; the old block is gone then. `spare`: a block that grows gets more than it needs, for what grows from one iteration
+  // to the next.
+  bool Reserve(uint64_t bytes, bool spare = false);
   // The same, with what the old block holds. False: the old block is still there.
   bool Grow(uint64_t bytes);
   uint8_t* data() const { return data_; }
+  uint64_t capacity() const { return capacity_; }
+  void Swap(Block& other);
 
  private:
   void Release();
@@ -72,14 +79,30 @@ class Session {
     uint64_t runs = 0;
     double total_ms = 0, min_ms = 0;
   };
-  const std::vector<StepProfile>& profile() const { return profile_; }
+  // Steps in the order of execution; those of bodies follow the step they belong to and are called "loop/body/step". The time of a control step is without that
+  // of its bodies' steps.
+  struct StepRow {
+    std::string name;
+    const format::PackageStep* step;
+    const char* backend;  // "session" for control steps
+    const StepProfile* profile;
+  };
+  const std::vector<StepRow>& rows() const { return rows_; }
   void ResetProfile();
-  // Bytes of the arena, the inputs and the outputs at the current shapes; 0 before they are known.
+  // Bytes of the arena, the inputs and the outputs at the current shapes, and of what the bodies hold; 0 before they are known.
   uint64_t memory_bytes() const;
-  int threads() const { return pool_.threads(); }
+  int threads() const { return shared_->pool.threads(); }
   const Package& package() const { return *package_; }
 
  private:
+  friend class ControlRun;
+  // What a session and those of its bodies have in common.
+  struct Shared {
+    explicit Shared(const ThreadPoolOptions& options) : pool(options) {}
+    ThreadPool pool;
+    int64_t iterations = 0;  // left in this run
+    double steps_ms = 0;     // of all steps so far, with profile
+  };
   struct Io {
     int tensor;
     Dims dims;
@@ -104,9 +127,15 @@ class Session {
     bool prepared = false;
     std::vector<slipway_tensor> inputs, outputs;
     uint64_t workspace = 0, workspace_offset = 0;
+    std::unique_ptr<ControlRun> control;
+    double entered_ms = 0;  // what telling its extents took, when a phase begins with it
   };
 
-  Session(std::shared_ptr<const Package> package, const SessionOptions& options);
+  // `shared`: that of the session whose body this one runs.
+  Session(std::shared_ptr<const Package> package, const SessionOptions& options, std::shared_ptr<Shared> shared);
+  void ListSteps(const std::string& prefix, std::vector<StepRow>& rows) const;
+  // SetShape of an input that is there; memory stays bound.
+  Status SetDims(Io& io, std::span<const int64_t> dims);
   const format::PackageTensor& Tensor(int index) const { return package_->data().tensors[static_cast<size_t>(index)]; }
   static Io* FindIo(std::vector<Io>& list, const format::PackageData& data, std::string_view name);
   uint64_t BytesOf(const Io& io) const;
@@ -129,17 +158,26 @@ class Session {
   // Asks the first step of a phase for its outputs' extents; when they are not those of the last run, prepares the phase anew.
   Status EnterPhase(size_t phase);
   Status BindOutputs(size_t phase, std::span<const slipway_tensor> answer);
-  Status FillPointers();
+  // Memory of the inputs, and of outputs up to those of phase `last`.
+  Status FillPointers(size_t last);
+  int PhaseOf(const Io& io) const { return package_->phases().tensor[static_cast<size_t>(io.tensor)]; }
   uint8_t* PointerOf(int tensor);
   void FillDims(const std::vector<int>& tensors, std::vector<slipway_tensor>& to) const;
   void FillData(const std::vector<int>& tensors, std::vector<slipway_tensor>& to);
   void ReleaseSteps(size_t begin, size_t end);
   Status SyncBackend(const slipway_backend* backend);
   Status RunSteps(const Phase& phase);
+  Status RunControl(size_t step);
+  // What a control step that begins a phase answers: runs its bodies.
+  Status AskControl(size_t phase, std::span<slipway_tensor> answer);
+  void Count(size_t step, double ms);
+  // A run with everything set; Run guards it.
+  Status RunPhases();
 
   std::shared_ptr<const Package> package_;
   SessionOptions options_;
-  ThreadPool pool_;
+  std::shared_ptr<Shared> shared_;
+  bool is_body_;
   std::vector<Io> inputs_, outputs_;
   std::vector<Dims> dims_;          // per tensor
   std::vector<uint64_t> bytes_;     // per tensor
@@ -149,6 +187,8 @@ class Session {
   std::vector<slipway_tensor> asked_;  // what a backend answers to output_dims
   std::vector<BoundStep> steps_;
   std::vector<StepProfile> profile_;
+  std::vector<StepRow> rows_;  // of the root
+  std::vector<Io*> io_;        // per tensor: the input or output that it is, else null
   Block arena_;
   bool prepared_ = false;         // for the inputs' current shapes
   bool pointers_valid_ = false;   // the steps' tensors point to the current memory

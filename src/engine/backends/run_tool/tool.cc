@@ -324,7 +324,7 @@ std::string StepsJson(Model& model) {
     slipway_step_profile p;
     if (slipway_session_profile(model.session(), i, &p) != 0 || p.runs == 0) continue;
     out += (out.empty() ? "" : ",\n    ") + std::string("{\"name\": ") + Json(p.name) + ", \"op\": " + Json(p.op) + ", \"backend\": " +
-           Json(p.backend) + ", \"kernel\": " + Json(p.kernel) + ", \"ms\": " + Milliseconds(p.total_ms / static_cast<double>(p.runs)) +
+           Json(p.backend) + ", \"kernel\": " + Json(p.kernel) + ", \"runs\": " + std::to_string(p.runs) + ", \"ms\": " + Milliseconds(p.total_ms / static_cast<double>(p.runs)) +
            ", \"min_ms\": " + Milliseconds(p.min_ms) + ", \"macs\": " + std::to_string(p.macs) + "}";
   }
   return out.empty() ? "[]" : "[\n    " + out + "]";
@@ -332,13 +332,16 @@ std::string StepsJson(Model& model) {
 
 std::string StepsTable(Model& model) {
   std::string out;
+  uint64_t runs = 0;  // of the model, as of its first step; those of bodies have run more often or less
   for (uint32_t i = 0; i < slipway_session_num_steps(model.session()); ++i) {
     slipway_step_profile p;
     if (slipway_session_profile(model.session(), i, &p) != 0 || p.runs == 0) continue;
+    if (runs == 0) runs = p.runs;
     char line[512];
-    std::snprintf(line, sizeof(line), "%10.3f ms  %-10s %-20s %-24s %s\n", p.total_ms / static_cast<double>(p.runs), p.backend, p.op,
-                  p.kernel, p.name);
+    std::snprintf(line, sizeof(line), "%10.3f ms  %-10s %-20s %-24s %s", p.total_ms / static_cast<double>(runs), p.backend, p.op, p.kernel, p.name);
     out += line;
+    if (p.runs != runs) out += ", run " + std::to_string(p.runs) + " times";
+    out += "\n";
   }
   return out;
 }

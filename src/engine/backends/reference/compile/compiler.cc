@@ -14,7 +14,7 @@ class ReferenceCompiler final : public OpBackend {
 
   Status Supports(const ir::Node& node, const Target&) const override {
     if (!node.subgraphs.empty())
-      return Unsupported(node.Describe() + ": control flow does not run inside of packages");
+      return Unsupported("control flow, which the session runs");
     if (!ops::FindKernel(node.domain(), node.op()))
       return Unsupported("no kernel for " + node.FullOp());
     for (const auto* list : {&node.inputs(), &node.outputs()}) {
