@@ -194,12 +194,41 @@ Result<std::vector<passes::PassReport>> Prepare(ir::Graph& graph, const Platform
   return passes::RunPasses(graph, pass_options);
 }
 
+namespace {
+
+// Whether a backend multiplies with weights that stay codes. Without one their Dequantize and a
+// float product are the better choice.
+bool KeepsWeightCodes(const std::vector<const CompileBackend*>& own,
+                      const backends::Target& target) {
+  ir::Graph g;
+  const auto tensor = [&](DType type, const Dims& dims) {
+    auto t = ir::Tensor::Allocate(type, dims);
+    std::fill_n(t->mutable_data(), t->bytes().size(), uint8_t{0});
+    return g.AddConstant("", std::move(*t));
+  };
+  ir::Value* x = g.AddInput("x", {DType::kFloat32, SymShape{Dim(1), Dim(32)}});
+  ir::Node* node = g.AddNode({.op = "LinearNBits",
+                              .inputs = {x, tensor(DType::kInt8, {16, 32}),
+                                         tensor(DType::kFloat32, {16, 1})},
+                              .attributes = {{"bits", int64_t{4}}, {"group", int64_t{32}}},
+                              .domain = ir::kSlipwayDomain});
+  node->output()->set_type({DType::kFloat32, SymShape{Dim(1), Dim(16)}});
+  return std::any_of(own.begin(), own.end(), [&](const CompileBackend* b) {
+    return b->Supports(*node, target).ok();
+  });
+}
+
+}  // namespace
+
 Result<CompileResult> Compile(const ir::Graph& original, const Platform& platform,
                               const BackendSet& backends, const CompileOptions& options) {
   CompileResult result;
   std::unique_ptr<ir::Graph> graph = original.Clone();
-  SLIPWAY_ASSIGN_OR_RETURN(result.passes, Prepare(*graph, platform, options));
   SLIPWAY_ASSIGN_OR_RETURN(auto own, Resolve(platform.backends, platform, backends));
+  CompileOptions prepare = options;
+  if (!KeepsWeightCodes(own, TargetOf(platform, options.threads)))
+    prepare.disabled_passes.emplace_back("keep-weight-codes");
+  SLIPWAY_ASSIGN_OR_RETURN(result.passes, Prepare(*graph, platform, prepare));
   SLIPWAY_ASSIGN_OR_RETURN(auto fallback, Resolve(platform.fallback, platform, backends));
   const CompileBackend* helper = backends.Find("reference");
   if (!helper)

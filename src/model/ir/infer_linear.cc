@@ -126,6 +126,42 @@ Status InferQLinear(InferContext& c) {
   return RequireVector(c, 2, out->back(), "multiplier");
 }
 
+Status InferLinearNBits(InferContext& c) {
+  const int64_t bits = c.attributes().Int("bits", 0), group = c.attributes().Int("group", 0);
+  if (bits < 1 || bits > 8) return Bad("bits is ", bits, " but must be 1 to 8");
+  if (group < 1) return Bad("group is ", group, " but must be positive");
+  SLIPWAY_RETURN_IF_ERROR(RequireDtype(c, 0, DType::kFloat32, "the input"));
+  SLIPWAY_RETURN_IF_ERROR(RequireDtype(c, 2, DType::kFloat32, "scale"));
+  SLIPWAY_RETURN_IF_ERROR(RequireDtype(c, 4, DType::kFloat32, "bias"));
+  const DType codes = c.input(1).dtype;
+  if (codes != DType::kUndefined && codes != DType::kInt8 && codes != DType::kUInt8)
+    return Bad("the codes are ", codes, " but must be int8 or uint8");
+  if (c.has_input(3)) SLIPWAY_RETURN_IF_ERROR(RequireDtype(c, 3, codes, "zero point"));
+  SLIPWAY_RETURN_IF_ERROR(RequireMinRank(c, 0, 1, "the input"));
+  SLIPWAY_RETURN_IF_ERROR(RequireRank(c, 1, 2, "the codes"));
+  const SymShape *x = ShapeOf(c, 0), *w = ShapeOf(c, 1);
+  if (!x || !w) {
+    c.set_output(0, DType::kFloat32, std::nullopt);
+    return OkStatus();
+  }
+  const Dim &n = (*w)[0], &k = (*w)[1];
+  if (!n.known() || !k.known()) return Bad("the codes ", *w, " must have known extents");
+  if (x->back().known() && !(x->back() == k))
+    return Bad("the input ", *x, " has ", x->back(), " features but the codes ", *w, " take ", k);
+  if (!(x->back() == k)) c.assume_equal(x->back(), k);
+  const int64_t groups = (k.value() - 1) / group + 1;
+  for (size_t i : {2, 3}) {
+    const SymShape* s = ShapeOf(c, i);
+    if (s && !(*s == SymShape{n, Dim(groups)}))
+      return Bad(i == 2 ? "scale " : "zero point ", *s, " must be [", n, ", ", groups, "]");
+  }
+  SLIPWAY_RETURN_IF_ERROR(RequireVector(c, 4, n, "bias"));
+  SymShape out = *x;
+  out.back() = n;
+  c.set_output(0, DType::kFloat32, std::move(out));
+  return OkStatus();
+}
+
 Status InferAttention(InferContext& c) {
   SLIPWAY_RETURN_IF_ERROR(SameDtype(c, {0, 1, 2}));
   const SymShape *q = ShapeOf(c, 0), *k = ShapeOf(c, 1), *v = ShapeOf(c, 2);

@@ -265,6 +265,30 @@ Case BatchNorm(Random& r) {
   return m.Node("BatchNormalization");
 }
 
+Case LinearNBits(Random& r) {
+  Maker m(r);
+  const int64_t n = r.Int(1, 70), k = r.Int(1, 150), group = r.Chance(0.3) ? k : r.Int(1, k);
+  const int64_t bits = r.Int(1, 8), groups = (k - 1) / group + 1;
+  SymShape x;
+  for (int64_t i = r.Int(0, 2); i > 0; --i) x.push_back(r.Chance(0.5) ? BatchSymbol() : Dim(r.Int(1, 7)));
+  x.push_back(k);
+  const DType type = r.Chance(0.5) ? DType::kInt8 : DType::kUInt8;
+  const auto codes = [&](const Dims& dims) {
+    ir::Tensor t = m.RandomCodes(type, dims);
+    for (size_t i = 0; i < t.bytes().size(); ++i) {
+      const int low = t.mutable_data()[i] & ((1 << bits) - 1);
+      t.mutable_data()[i] = static_cast<uint8_t>(type == DType::kInt8 ? low - (1 << (bits - 1)) : low);
+    }
+    return t;
+  };
+  m.Input(DType::kFloat32, x).Constant(codes({n, k})).Floats({n, groups}, 0.01, 0.1);
+  r.Chance(0.5) ? m.Constant(codes({n, groups})) : m.Absent();
+  if (r.Chance(0.5)) m.Floats({n});
+  m.Set("bits", bits).Set("group", group);
+  m.options().tolerance = 3e-5;
+  return m.Node("LinearNBits", "slipway");
+}
+
 Case GroupNorm(Random& r) {
   Maker m(r);
   SymShape s = Image(r);
@@ -302,6 +326,7 @@ constexpr Family kFamilies[] = {
     {"Conv", Conv},
     {"FusedConv", FusedConv},
     {"Linear", Linear},
+    {"LinearNBits", LinearNBits},
     {"Gemm", Gemm},
     {"MatMul", MatMul},
     {"Attention", Attention},

@@ -177,9 +177,16 @@ Result<Tensors> MakeTensors(const Case& c, const StepSpec& spec, const Candidate
   return t;
 }
 
-Status RunTruth(const ir::Node& node, Tensors& t) {
+Status RunTruth(const ir::Node& node, const StepSpec& spec, Tensors& t) {
   std::vector<ops::TensorView> in, out;
-  for (size_t i = 0; i < node.inputs().size(); ++i) in.push_back(View(t.inputs[i]));
+  for (const ir::Value* v : node.inputs()) {
+    // Constants that the step has in another form are taken from the node.
+    const auto at = std::find(spec.inputs.begin(), spec.inputs.end(), v);
+    if (at != spec.inputs.end())
+      in.push_back(View(t.inputs[static_cast<size_t>(at - spec.inputs.begin())]));
+    else
+      in.push_back(v && v->constant() ? v->constant()->view() : ops::TensorView{});
+  }
   for (Data& d : t.outputs) out.push_back(View(d));
   ops::OpContext context;
   context.inputs = in;
@@ -357,7 +364,7 @@ Status CheckCandidate(const Case& c, const Backend& backend, const ir::Node& nod
   Tensors first;  // its constants must outlive the program
   for (const auto& [n, threads] : {std::pair<int64_t, int>{1, 1}, {3, 2}, {1, 2}}) {
     SLIPWAY_ASSIGN_OR_RETURN(Tensors t, MakeTensors(c, spec, candidate, n, random));
-    SLIPWAY_RETURN_IF_ERROR(RunTruth(node, t));
+    SLIPWAY_RETURN_IF_ERROR(RunTruth(node, spec, t));
     t.Describe(false);
     if (!loaded) {
       Hide(t, spec);

@@ -255,6 +255,20 @@ Status CheckLinear(const Operands& o) {
   return OkStatus();
 }
 
+Status CheckLinearNBits(const Operands& o) {
+  const TensorView &x = o.x(), &w = o.in[1], &scale = o.in[2], &y = o.y();
+  const int64_t group = o.attributes.Int("group", 0);
+  SLIPWAY_CHECK_FIT(x.dims.rank() >= 1 && w.dims.rank() == 2 && w.dims[1] > 0 && w.dims[1] == x.dims.back(), "codes", w, "X", x);
+  SLIPWAY_CHECK_FIT(SameBut(x.dims, y.dims, x.dims.rank() - 1) && y.dims.back() == w.dims[0], "output", y, "X", x);
+  SLIPWAY_CHECK_FIT(x.dtype == DType::kFloat32 && y.dtype == DType::kFloat32, "output", y, "X", x);
+  SLIPWAY_CHECK_FIT(w.dtype == DType::kInt8 || w.dtype == DType::kUInt8, "codes", w, "X", x);
+  SLIPWAY_CHECK_FIT(group > 0, "group " + std::to_string(group) + " is not positive");
+  SLIPWAY_CHECK_FIT(scale.dtype == DType::kFloat32 && scale.dims == (Dims{w.dims[0], (w.dims[1] - 1) / group + 1}), "scale", scale, "codes", w);
+  if (o.Has(3)) SLIPWAY_CHECK_FIT(o.in[3].dtype == w.dtype && SameDims(o.in[3], scale), "zero point", o.in[3], "scale", scale);
+  if (o.Has(4)) SLIPWAY_CHECK_FIT(o.in[4].dtype == DType::kFloat32 && o.in[4].count() == w.dims[0], "bias", o.in[4], "output", y);
+  return OkStatus();
+}
+
 Status CheckQLinear(const Operands& o) {
   SLIPWAY_RETURN_IF_ERROR(CheckLinearExtents(o));
   if (o.Has(4)) SLIPWAY_CHECK_FIT(SameDims(o.in[4], o.y()), "residual", o.in[4], "output", o.y());

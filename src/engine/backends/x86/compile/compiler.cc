@@ -4,6 +4,7 @@
 
 #include "base/cpu.h"
 #include "engine/backends/describe.h"
+#include "engine/backends/x86/compile/nbits.h"
 #include "engine/backends/x86/run/backend.h"
 
 namespace slipway::backends {
@@ -154,7 +155,8 @@ class X86Compiler final : public OpBackend {
   Level level() const override { return Level::kCode; }
 
   Status Supports(const ir::Node& node, const Target& target) const override {
-    if (!FindRow(node)) return Unsupported("no " + node.FullOp());
+    const bool nbits = node.IsSlipway("LinearNBits");
+    if (!nbits && !FindRow(node)) return Unsupported("no " + node.FullOp());
     if (node.Is("Dropout") && node.input(2)) return Unsupported("Dropout with a training mode");
     if (target.arch != "x86_64" || target.arch != ThisCpu().arch)
       return Unsupported("the x86 backend compiles on and for x86-64 only");
@@ -164,10 +166,18 @@ class X86Compiler final : public OpBackend {
           return Unsupported("value '" + v->name() + "' has no known shape");
       }
     }
-    return Choose(node, target).status;
+    return nbits ? x86::SupportsNBits(node) : Choose(node, target).status;
   }
   std::vector<Candidate> Candidates(const ir::Node& node, const Target& target) const override {
+    if (node.IsSlipway("LinearNBits")) return {x86::NBitsCandidate(node)};
     return Choose(node, target).candidates;
+  }
+
+ protected:
+  Result<StepSpec> CompileNode(const ir::Node& node, const Candidate& candidate,
+                               const Target& target) const override {
+    if (node.IsSlipway("LinearNBits")) return x86::CompileNBits(node, candidate);
+    return OpBackend::CompileNode(node, candidate, target);
   }
 
  private:

@@ -95,6 +95,7 @@ constexpr Row kRows[] = {
     {"slipway", "QRescale", BuildQRescale},
     {"slipway", "QLookup", BuildQLookup},
     {"slipway", "QAveragePool", BuildQAveragePool},
+    {"slipway", "LinearNBits", BuildLinearNBits},
 };
 
 struct Program {

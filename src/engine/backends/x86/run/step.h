@@ -137,5 +137,6 @@ Status BuildDequantize(Builder&);
 Status BuildQRescale(Builder&);
 Status BuildQLookup(Builder&);
 Status BuildQAveragePool(Builder&);
+Status BuildLinearNBits(Builder&);
 
 }  // namespace slipway::backends::x86

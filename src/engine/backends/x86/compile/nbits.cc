@@ -1,0 +1,65 @@
+#include "engine/backends/x86/compile/nbits.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "engine/kernels/nbits/nbits.h"
+
+namespace slipway::backends::x86 {
+namespace {
+
+kernels::NBitsShape ShapeOf(const ir::Node& node) {
+  const Dims& codes = node.constant_input(1)->dims();
+  return {.n = codes[0],
+          .k = codes[1],
+          .group = std::min(node.attributes.Int("group", 1), codes[1]),
+          .bits = static_cast<int>(node.attributes.Int("bits", 0))};
+}
+
+}  // namespace
+
+Status SupportsNBits(const ir::Node& node) {
+  for (size_t i = 1; i < 4; ++i) {
+    if (node.input(i) && !node.constant_input(i))
+      return Unsupported("weights that are no constants");
+  }
+  if (!ShapeOf(node).Valid())
+    return Unsupported("codes of " + std::to_string(node.attributes.Int("bits", 0)) + " bits");
+  return OkStatus();
+}
+
+Candidate NBitsCandidate(const ir::Node& node) {
+  Candidate c = PlainCandidate(node, "linear:w" + std::to_string(node.attributes.Int("bits", 0)));
+  c.compute_efficiency = 0.5;
+  c.memory_efficiency = 0.5;
+  return c;
+}
+
+Result<StepSpec> CompileNBits(const ir::Node& node, const Candidate& candidate) {
+  const kernels::NBitsShape shape = ShapeOf(node);
+  const ir::Tensor *codes = node.constant_input(1), *zeros = node.constant_input(3);
+  const ir::Tensor scales = node.constant_input(2)->Aligned();
+  const std::vector<uint8_t> packed =
+      kernels::PackNBits(shape, codes->bytes().data(), codes->dtype() == DType::kInt8,
+                         reinterpret_cast<const float*>(scales.bytes().data()),
+                         zeros ? zeros->bytes().data() : nullptr);
+  SLIPWAY_ASSIGN_OR_RETURN(
+      ir::Tensor tensor,
+      ir::Tensor::Allocate(DType::kUInt8, {static_cast<int64_t>(packed.size())}));
+  std::memcpy(tensor.mutable_data(), packed.data(), packed.size());
+  StepSpec step;
+  step.node = &node;
+  step.kernel = candidate.kernel;
+  format::OpDesc op{node.domain(), node.op(), node.attributes};
+  op.attributes.Set("n", shape.n);
+  op.attributes.Set("k", shape.k);
+  op.attributes.Set("group", shape.group);
+  op.attributes.Set("kernel", candidate.kernel);
+  step.blob = format::EncodeOp(op);
+  step.inputs = {node.input(0), node.input(4)};
+  step.outputs = {node.output()};
+  step.packed.push_back(std::move(tensor));
+  return step;
+}
+
+}  // namespace slipway::backends::x86
