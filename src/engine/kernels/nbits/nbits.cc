@@ -32,6 +32,13 @@ bool NBitsShape::Valid() const {
   return elements && *elements <= (int64_t{1} << 42);
 }
 
+bool NBitsCentered(const NBitsShape& shape, bool is_signed, const uint8_t* zeros) {
+  if (!zeros) return is_signed;
+  const uint8_t middle = is_signed ? 0 : static_cast<uint8_t>(1 << (shape.bits - 1));
+  return std::all_of(zeros, zeros + shape.n * shape.groups(),
+                     [&](uint8_t z) { return z == middle; });
+}
+
 std::vector<uint8_t> PackNBits(const NBitsShape& shape, const uint8_t* codes, bool is_signed,
                                const float* scales, const uint8_t* zeros) {
   std::vector<uint8_t> packed(static_cast<size_t>(shape.bytes()), 0);
@@ -50,7 +57,7 @@ std::vector<uint8_t> PackNBits(const NBitsShape& shape, const uint8_t* codes, bo
         for (int64_t i = 0; i < per && at + i < end; ++i) {
           const uint32_t code = stored(codes[out * shape.k + at + i]);
           if (shape.bits == 8)
-            words[i * kNBitsPanel + lane] = static_cast<uint8_t>(code);
+            words[i * kNBitsPanel + lane] = static_cast<uint8_t>(code ^ 0x80);
           else
             word |= code << (i * shape.bits);
         }
@@ -64,7 +71,7 @@ std::vector<uint8_t> PackNBits(const NBitsShape& shape, const uint8_t* codes, bo
                                    : 0;
       const float offset = static_cast<float>(half - zero) * scale;
       std::memcpy(packed.data() + shape.scales_at() + slot, &scale, 4);
-      std::memcpy(packed.data() + shape.offsets_at() + slot, &offset, 4);
+      if (shape.offsets) std::memcpy(packed.data() + shape.offsets_at() + slot, &offset, 4);
     }
   }
   return packed;

@@ -26,6 +26,7 @@ inline constexpr int kNBitsPanel = 16;
 struct NBitsShape {
   int64_t n = 0, k = 0, group = 0;  // group <= k; the last group may be shorter
   int bits = 0;
+  bool offsets = true;
 
   bool Valid() const;  // a known width, positive sizes, and all below fits 2^46 bytes
   int codes_per_word() const { return 32 / bits; }
@@ -35,9 +36,14 @@ struct NBitsShape {
   int64_t panel_bytes() const { return words() * kNBitsPanel * 4; }
   int64_t scales_at() const { return panels() * panel_bytes(); }
   int64_t offsets_at() const { return scales_at() + panels() * groups() * kNBitsPanel * 4; }
-  int64_t bytes() const { return offsets_at() + panels() * groups() * kNBitsPanel * 4; }
+  int64_t bytes() const {
+    return offsets_at() + (offsets ? panels() * groups() * kNBitsPanel * 4 : 0);
+  }
 };
 bool KnownNBits(int bits);
+
+// Whether all zero points (null: 0) are in the middle of the codes, so that no offsets are needed.
+bool NBitsCentered(const NBitsShape& shape, bool is_signed, const uint8_t* zeros);
 
 // codes [n, k] (bytes, in the range of `bits` and sign), scales and zeros [n, groups]; zeros may be
 // null (all 0) and have the type of the codes. The shape must be valid.
@@ -47,7 +53,7 @@ std::vector<uint8_t> PackNBits(const NBitsShape& shape, const uint8_t* codes, bo
 struct NBitsCall {
   const uint8_t* packed;  // 64-byte aligned
   const float* x;         // [m, k], rows one after another
-  const float* sums;      // [m, groups] from the function below
+  const float* sums;      // [m, groups] from the function below; null without offsets
   const float* bias;      // [n] or null
   float* y;               // [m, n]
   int64_t m;

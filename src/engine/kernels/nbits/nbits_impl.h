@@ -2,7 +2,7 @@
 // of their instruction set.
 
 #include <cstdint>
-#if defined(__AVX512F__)
+#if defined(__AVX2__)
 #include <immintrin.h>
 #endif
 
@@ -71,8 +71,16 @@ template <>
 struct Decoder<8> {
   static constexpr int kCount = 4;
   inline V At(const uint8_t* row, int part, int i) const {
-    const VB bytes = Load<VB>(row + i * kNBitsPanel + part * kLanes) ^ static_cast<int8_t>(-128);
-    return __builtin_convertvector(__builtin_convertvector(bytes, VI), V);
+    const uint8_t* p = row + i * kNBitsPanel + part * kLanes;
+    // GCC 12 takes the bytes one by one where it converts a vector that comes from memory.
+#if defined(__AVX512F__)
+    return reinterpret_cast<V>(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(Load<__m128i>(p))));
+#elif defined(__AVX2__)
+    return reinterpret_cast<V>(
+        _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_cvtsi64_si128(Load<long long>(p)))));
+#else
+    return __builtin_convertvector(__builtin_convertvector(Load<VB>(p), VI), V);
+#endif
   }
 };
 
@@ -90,7 +98,7 @@ inline void Part(const NBitsShape& s, const NBitsCall& c, const Decoder<kBits>& 
   const float* offsets = reinterpret_cast<const float*>(c.packed + s.offsets_at()) +
                          panel * groups * kNBitsPanel + part * kLanes;
   const float* x = c.x + row * s.k;
-  const float* sums = c.sums + row * groups;
+  const float* sums = s.offsets ? c.sums + row * groups : nullptr;
   V total[kRows] = {};
   for (int64_t g = 0; g < groups; ++g) {
     V acc[kRows][kSums] = {};
@@ -114,12 +122,15 @@ inline void Part(const NBitsShape& s, const NBitsCall& c, const Decoder<kBits>& 
       }
       words += kNBitsPanel * 4;
     }
-    const V scale = Load<V>(scales + g * kNBitsPanel), offset = Load<V>(offsets + g * kNBitsPanel);
+    const V scale = Load<V>(scales + g * kNBitsPanel);
     for (int r = 0; r < kRows; ++r) {
       V sum = acc[r][0];
       for (int j = 1; j < kSums; ++j) sum += acc[r][j];
-      total[r] = Fma(scale, sum, Fma(offset, Splat(sums[r * groups + g]), total[r]));
+      total[r] = Fma(scale, sum, total[r]);
     }
+    if (!sums) continue;
+    const V offset = Load<V>(offsets + g * kNBitsPanel);
+    for (int r = 0; r < kRows; ++r) total[r] = Fma(offset, Splat(sums[r * groups + g]), total[r]);
   }
   const int64_t first = panel * kNBitsPanel + part * kLanes;
   for (int r = 0; r < kRows; ++r) {

@@ -26,7 +26,7 @@ struct Case {
 };
 
 void Check(const Case& c, std::mt19937& random) {
-  const NBitsShape& s = c.shape;
+  NBitsShape s = c.shape;
   ASSERT_TRUE(s.Valid());
   SCOPED_TRACE("bits " + std::to_string(s.bits) + " n " + std::to_string(s.n) + " k " +
                std::to_string(s.k) + " group " + std::to_string(s.group) + " m " +
@@ -39,6 +39,10 @@ void Check(const Case& c, std::mt19937& random) {
       zeros(static_cast<size_t>(s.n * s.groups()));
   for (auto& v : codes) v = code();
   for (auto& v : zeros) v = code();
+  // A third has its zero points in the middle.
+  if (random() % 3 == 0)
+    std::fill(zeros.begin(), zeros.end(), static_cast<uint8_t>(low + (1 << (s.bits - 1))));
+  s.offsets = !NBitsCentered(s, c.is_signed, c.zeros ? zeros.data() : nullptr) || random() % 4 == 0;
   std::normal_distribution<float> normal;
   std::vector<float> scales(zeros.size()), x(static_cast<size_t>(c.m * s.k)),
       bias(static_cast<size_t>(s.n));
@@ -57,9 +61,10 @@ void Check(const Case& c, std::mt19937& random) {
     const NBitsKernels& kernels = GetNBits(isa);
     std::vector<float> sums(static_cast<size_t>(c.m * s.groups())),
         y(static_cast<size_t>(c.m * s.n), NAN);
-    kernels.sums(s, x.data(), sums.data(), 0, c.m);
-    const NBitsCall call{packed.data(), x.data(), sums.data(), c.bias ? bias.data() : nullptr,
-                         y.data(),      c.m};
+    if (s.offsets) kernels.sums(s, x.data(), sums.data(), 0, c.m);
+    const NBitsCall call{
+        packed.data(), x.data(), s.offsets ? sums.data() : nullptr, c.bias ? bias.data() : nullptr,
+        y.data(),      c.m};
     const int64_t middle = s.panels() / 2;
     kernels.linear(s.bits)(s, call, middle, s.panels());
     kernels.linear(s.bits)(s, call, 0, middle);
@@ -102,6 +107,12 @@ TEST(NBits, RandomShapes) {
 
 TEST(NBits, Shapes) {
   EXPECT_EQ((NBitsShape{4096, 4096, 128, 4}).bytes(), 4096 * 4096 / 2 + 2 * 4096 * 32 * 4);
+  EXPECT_EQ((NBitsShape{4096, 4096, 128, 4, false}).bytes(), 4096 * 4096 / 2 + 4096 * 32 * 4);
+  const uint8_t zeros[] = {8, 8, 7};
+  EXPECT_TRUE(NBitsCentered({2, 16, 16, 4}, false, zeros));
+  EXPECT_FALSE(NBitsCentered({3, 16, 16, 4}, false, zeros));
+  EXPECT_FALSE(NBitsCentered({3, 16, 16, 4}, false, nullptr));
+  EXPECT_TRUE(NBitsCentered({3, 16, 16, 4}, true, nullptr));
   EXPECT_EQ((NBitsShape{16, 30, 30, 3}).words(), 3);
   EXPECT_EQ((NBitsShape{16, 31, 30, 3}).words(), 4);
   EXPECT_FALSE((NBitsShape{16, 16, 16, 7}).Valid());

@@ -36,13 +36,15 @@ Candidate NBitsCandidate(const ir::Node& node) {
 }
 
 Result<StepSpec> CompileNBits(const ir::Node& node, const Candidate& candidate) {
-  const kernels::NBitsShape shape = ShapeOf(node);
+  kernels::NBitsShape shape = ShapeOf(node);
   const ir::Tensor *codes = node.constant_input(1), *zeros = node.constant_input(3);
+  const bool is_signed = codes->dtype() == DType::kInt8;
+  const uint8_t* zero_points = zeros ? zeros->bytes().data() : nullptr;
+  shape.offsets = !kernels::NBitsCentered(shape, is_signed, zero_points);
   const ir::Tensor scales = node.constant_input(2)->Aligned();
   const std::vector<uint8_t> packed =
-      kernels::PackNBits(shape, codes->bytes().data(), codes->dtype() == DType::kInt8,
-                         reinterpret_cast<const float*>(scales.bytes().data()),
-                         zeros ? zeros->bytes().data() : nullptr);
+      kernels::PackNBits(shape, codes->bytes().data(), is_signed,
+                         reinterpret_cast<const float*>(scales.bytes().data()), zero_points);
   SLIPWAY_ASSIGN_OR_RETURN(
       ir::Tensor tensor,
       ir::Tensor::Allocate(DType::kUInt8, {static_cast<int64_t>(packed.size())}));
@@ -54,6 +56,7 @@ Result<StepSpec> CompileNBits(const ir::Node& node, const Candidate& candidate) 
   op.attributes.Set("n", shape.n);
   op.attributes.Set("k", shape.k);
   op.attributes.Set("group", shape.group);
+  op.attributes.Set("offsets", int64_t{shape.offsets});
   op.attributes.Set("kernel", candidate.kernel);
   step.blob = format::EncodeOp(op);
   step.inputs = {node.input(0), node.input(4)};

@@ -17,6 +17,7 @@ Status BuildLinearNBits(Builder& b) {
   const ops::Attributes& a = b.attributes();
   kernels::NBitsShape shape{.n = a.Int("n", 0), .k = a.Int("k", 0), .group = a.Int("group", 0)};
   const int64_t bits = a.Int("bits", 0);
+  shape.offsets = a.Int("offsets", 1) != 0;
   shape.bits = bits >= 1 && bits <= 8 ? static_cast<int>(bits) : 0;
   if (!shape.Valid()) return InvalidArgument("extents, groups or bits that cannot be");
   const Dims x = b.in_dims(), y = b.out_dims();
@@ -35,9 +36,11 @@ Status BuildLinearNBits(Builder& b) {
     return InvalidArgument("packed weights of another size");
   const int64_t m = x.count(0, rank - 1);
   if (m == 0) return OkStatus();
-  const auto sums = CheckedMul(m * shape.groups(), 4);
-  if (!sums) return ResourceExhausted("too many rows");
-  b.Workspace(static_cast<uint64_t>(*sums));
+  if (shape.offsets) {
+    const auto sums = CheckedMul(m * shape.groups(), 4);
+    if (!sums) return ResourceExhausted("too many rows");
+    b.Workspace(static_cast<uint64_t>(*sums));
+  }
   const kernels::NBitsKernels& kernels = kernels::GetNBits(b.isa());
   const auto linear = kernels.linear(shape.bits);
   const bool bias = b.Has(1);
@@ -46,10 +49,12 @@ Status BuildLinearNBits(Builder& b) {
       std::max<int64_t>(1, (int64_t{1} << 17) / (m * shape.k * kernels::kNBitsPanel));
   const int64_t row_grain = std::max<int64_t>(1, (int64_t{1} << 16) / shape.k);
   b.Run([=, sum = kernels.sums](const RunContext& c) {
-    auto* group_sums = static_cast<float*>(c.workspace);
-    c.parallel.ParallelFor(m, row_grain, [&](int64_t begin, int64_t end) {
-      sum(shape, c.in<float>(0), group_sums, begin, end);
-    });
+    auto* group_sums = shape.offsets ? static_cast<float*>(c.workspace) : nullptr;
+    if (group_sums) {
+      c.parallel.ParallelFor(m, row_grain, [&](int64_t begin, int64_t end) {
+        sum(shape, c.in<float>(0), group_sums, begin, end);
+      });
+    }
     const kernels::NBitsCall call{c.in<uint8_t>(2), c.in<float>(0),
                                   group_sums,       bias ? c.in<float>(1) : nullptr,
                                   c.out<float>(),   m};
