@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "engine/backends/x86/run/broadcast.h"
 #include "engine/kernels/eltwise/eltwise.h"
@@ -65,7 +66,21 @@ Status AddReduce(Builder& b, const Split3& s) {
   if (b.Physical(b.output()) != s.outer * s.inner)
     return InvalidArgument(b.op() + ": the output does not fit the input");
   if (s.outer * s.inner == 0) return OkStatus();
-  if (s.n == 0) return Unsupported("a reduction over nothing");
+  if (s.n == 0) {  // what the reduction starts with; padded channels would have to stay zero
+    if (!b.NeedPlain().ok()) return Unsupported("a reduction over nothing in blocks of channels");
+    constexpr float kInfinity = std::numeric_limits<float>::infinity();
+    const float value = row->kind == ReduceKind::kProd  ? 1
+                        : row->kind == ReduceKind::kMax ? -kInfinity
+                        : row->kind == ReduceKind::kMin ? kInfinity
+                        : row->finish == UnaryKind::kAffine
+                            ? std::numeric_limits<float>::quiet_NaN()
+                            : 0;
+    b.Run([=, count = s.outer * s.inner](const RunContext& c) {
+      std::fill_n(c.out<float>(), count, value);
+      return OkStatus();
+    });
+    return OkStatus();
+  }
   const kernels::RowKernels& k = kernels::GetRows(b.isa());
   const auto along = k.reduce[static_cast<int>(row->kind)];
   const auto columns = k.reduce_columns[static_cast<int>(row->kind)];
