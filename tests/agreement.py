@@ -33,6 +33,8 @@ ORT = os.path.join(ROOT, "bench", "peers", "ort.mjs")
 REFERENCES = os.path.join(ROOT, ".cache", "ort-ref")
 # Part of a reference's key: raise it when the inputs below are made differently.
 INPUTS_VERSION = 2
+# What a symbolic image size or sequence length becomes: the first that ONNX Runtime runs the model with.
+SIZES = [32, 64, 224, 10, 16, 8, 5, 3, 2, 1]
 # Two different inputs must move the output by this share of its range, or agreement would mean nothing.
 MIN_SIGNAL = 0.02
 NUMPY_TYPES = {"float32": np.float32, "float64": np.float64, "float16": np.float16, "int64": np.int64,
@@ -99,12 +101,18 @@ def smooth_noise(generator, shape):
     return values
 
 
-def make_inputs(signature, batch, seed):
-    """Random inputs of a signature [{name, type, shape}]: noise for floats, 0/1 for integers and bool."""
+def free_sizes(signature):
+    """Whether an input has a symbolic dimension besides its first, the batch."""
+    return any(not (isinstance(d, int) and d > 0) for entry in signature for d in entry["shape"][1:])
+
+
+def make_inputs(signature, batch, seed, size=1):
+    """Random inputs of a signature [{name, type, shape}]: noise for floats, 0/1 for integers and bool. Symbolic dimensions
+    become `batch` where first, else `size`."""
     generator = np.random.default_rng([seed, batch])
     made = {}
     for entry in signature:
-        shape = [d if isinstance(d, int) and d > 0 else (batch if i == 0 else 1)
+        shape = [d if isinstance(d, int) and d > 0 else (batch if i == 0 else size)
                  for i, d in enumerate(entry["shape"])]
         kind = NUMPY_TYPES.get(entry["type"])
         if kind is None:
@@ -116,13 +124,36 @@ def make_inputs(signature, batch, seed):
     return made
 
 
+def choose_size(runtime, model_id, signature, folder, seed):
+    if not free_sizes(signature):
+        return 1
+    place = os.path.join(folder, "try")
+    os.makedirs(place, exist_ok=True)
+    refusals = []
+    for size in SIZES:
+        files = {}
+        for name, values in make_inputs(signature, 1, seed, size).items():
+            files[name] = os.path.join(place, file_name(name))
+            np.save(files[name], values)
+        try:
+            runtime.ask(op="run", id=model_id, inputs=files, output_dir=os.path.join(place, "out"))
+        except Failure as failure:
+            refusals.append(f"{size}: {str(failure)[-120:]}")
+            continue
+        shutil.rmtree(place)
+        return size
+    raise Failure("ONNX Runtime runs it at no size of its symbolic dimensions; " + refusals[0])
+
+
 def reference(runtime, model, digest, seed, optimize):
     """Folder with signature.json and, by batch, in/ and out/ as ONNX Runtime gave them; made once a model."""
     folder = os.path.join(REFERENCES, f"{digest[:24]}-v{INPUTS_VERSION}-s{seed}-{optimize}")
     description = os.path.join(folder, "signature.json")
     if os.path.exists(description):
         with open(description, encoding="utf-8") as file:
-            return folder, json.load(file)
+            signature = json.load(file)
+        if "size" in signature or not free_sizes(signature["inputs"]):
+            return folder, signature
     partial = folder + f".partial{os.getpid()}"
     shutil.rmtree(partial, ignore_errors=True)
     os.makedirs(partial)
@@ -131,11 +162,12 @@ def reference(runtime, model, digest, seed, optimize):
     dynamic = any(entry["shape"] and not (isinstance(entry["shape"][0], int) and entry["shape"][0] > 0)
                   for entry in loaded["inputs"])
     signature["batches"] = [1, 2] if dynamic else [1]
+    signature["size"] = choose_size(runtime, digest, signature["inputs"], partial, seed)
     for batch in signature["batches"]:
         place = os.path.join(partial, str(batch))
         os.makedirs(os.path.join(place, "in"))
         files = {}
-        for name, values in make_inputs(signature["inputs"], batch, seed).items():
+        for name, values in make_inputs(signature["inputs"], batch, seed, signature["size"]).items():
             files[name] = os.path.join(place, "in", file_name(name))
             np.save(files[name], values)
         runtime.ask(op="run", id=digest, inputs=files, output_dir=os.path.join(place, "out"))
@@ -143,7 +175,7 @@ def reference(runtime, model, digest, seed, optimize):
     other = os.path.join(partial, "other")
     os.makedirs(other)
     files = {}
-    for name, values in make_inputs(signature["inputs"], 1, seed + 1000).items():
+    for name, values in make_inputs(signature["inputs"], 1, seed + 1000, signature["size"]).items():
         files[name] = os.path.join(other, file_name(name))
         np.save(files[name], values)
     runtime.ask(op="run", id=digest, inputs=files, output_dir=os.path.join(other, "out"))
@@ -205,6 +237,7 @@ def check_model(options, runtime, model):
     try:
         folder, signature = reference(runtime, model, sha256(model), options.seed, options.ort_optimize)
         row["signal"] = min(signature["signal"].values())
+        row["size"] = signature.get("size", 1)
         if row["signal"] < MIN_SIGNAL:
             raise Failure(f"the output hardly depends on the input ({row['signal']:.1e} of its range): comparing says "
                           "nothing; give the model livelier weights (scripts/models does)")
@@ -247,7 +280,8 @@ def locate(options, runtime, model):
         onnx.save(proto, probed)
         loaded = runtime.ask(op="load", id="probed", model=probed, threads=2, optimize="disabled")
         inputs = {}
-        for name, values in make_inputs(loaded["inputs"], 1, options.seed).items():
+        for name, values in make_inputs(loaded["inputs"], 1, options.seed,
+                                        choose_size(runtime, "probed", loaded["inputs"], work, options.seed)).items():
             inputs[name] = os.path.join(work, "in_" + file_name(name))
             np.save(inputs[name], values)
         runtime.ask(op="run", id="probed", inputs=inputs, output_dir=theirs)
@@ -315,7 +349,7 @@ def main():
             if not options.json:
                 row = rows[-1]
                 print(f"{row['status']:7} {row['worst']:8.1e}  signal {row['signal']:5.2f} {row['seconds']:7.1f} s  "
-                      f"batch {','.join(map(str, row['batches'])):4} {row['model']}"
+                      f"batch {','.join(map(str, row['batches'])):4} {row['model']}" + (f" at size {row['size']}" if row.get("size", 1) > 1 else "")
                       + (f": {row['reason']}" if row["reason"] else ""), flush=True)
     except Failure as failure:
         print(f"agreement.py: {failure}", file=sys.stderr)

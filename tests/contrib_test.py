@@ -230,6 +230,56 @@ def make_cases(rng):
         case(f"MultiHeadAttention {name}", [ms("MultiHeadAttention", names, ["y"], num_heads=4)], inputs, {"y": f},
              constants, tolerance=1e-4)
 
+    # Caches of past keys and values, given and returned
+    for name, mask in (("plain", None), ("padding", np.array([[1] * 8, [0] * 2 + [1] * 6], I32))):
+        names, inputs = ["q", "k", "v", "", "m" if mask is not None else "", "", "pk", "pv"], {
+            "q": normal(2, 3, 16), "k": normal(2, 3, 16), "v": normal(2, 3, 16), "pk": normal(2, 4, 5, 4), "pv": normal(2, 4, 5, 4)}
+        if mask is not None:
+            inputs["m"] = mask
+        case(f"MultiHeadAttention cache {name}",
+             [ms("MultiHeadAttention", names, ["y", "nk", "nv"], num_heads=4, unidirectional=int(mask is None))], inputs,
+             {"y": f, "nk": f, "nv": f}, tolerance=1e-4)
+    case("MultiHeadAttention of kept keys", [ms("MultiHeadAttention", ["q", "k", "v"], ["y"], num_heads=4)],
+         {"q": normal(2, 3, 16), "k": normal(2, 4, 6, 4), "v": normal(2, 4, 6, 4)}, {"y": f}, tolerance=1e-4)
+    case("Attention cache", [ms("Attention", ["x", "w", "b", "", "past"], ["y", "present"], num_heads=4, unidirectional=1)],
+         {"x": normal(2, 3, 16), "past": normal(2, 2, 4, 5, 4)}, {"y": f, "present": f}, qkv, tolerance=1e-4)
+    angles = np.outer(np.arange(24), 1.0 / 100 ** (np.arange(8) / 8))
+    tables = {"cos": np.cos(angles).astype(F), "sin": np.sin(angles).astype(F)}
+    for name, past, lengths, attributes in (
+            ("first block", 0, [4, 4], {}), ("first block, rotary", 0, [4, 4], {"do_rotary": 1}),
+            ("one token", 5, [5, 5], {"do_rotary": 1}), ("one token, interleaved", 5, [5, 5], {"do_rotary": 1, "rotary_interleaved": 1}),
+            ("one token, rows of two lengths", 5, [5, 3], {"do_rotary": 1}),
+            ("one token in a window", 7, [7, 7], {"local_window_size": 4}), ("softcap", 5, [5, 5], {"softcap": 2.0, "scale": 0.3}),
+            ("packed", 5, [5, 5], {"do_rotary": 1})):
+        count = 1 if past else 5
+        total = max(lengths) + 1
+        inputs = {"q": normal(2, count, 64), "k": normal(2, count, 32), "v": normal(2, count, 32), "pk": normal(2, 2, past, 16),
+                  "pv": normal(2, 2, past, 16)}
+        names = ["q", "k", "v", "pk", "pv", "len", "total", "cos", "sin"]
+        if name == "packed":
+            inputs["q"] = np.concatenate([inputs["q"], inputs.pop("k"), inputs.pop("v")], 2)
+            names[1:3] = ["", ""]
+        constants = {"len": np.array(lengths, I32), "total": np.array(total, I32)}
+        if "do_rotary" in attributes:
+            constants.update(tables)
+        else:
+            names = names[:7]
+        case(f"GroupQueryAttention {name}",
+             [ms("GroupQueryAttention", names, ["y", "nk", "nv"], num_heads=4, kv_num_heads=2, **attributes)], inputs,
+             {"y": f} if "two lengths" in name else {"y": f, "nk": f, "nv": f}, constants, tolerance=1e-4)
+    for scales in ((2,), (2, 24)):  # of a direction, of a row; ONNX Runtime quantizes inputs and states on the way
+        case(f"DynamicQuantizeLSTM {len(scales)}",
+             [ms("DynamicQuantizeLSTM", ["x", "w", "r", "b", "", "", "", "", "ws", "wz", "rs", "rz"], ["y", "h", "c"],
+                 hidden_size=6, direction="bidirectional")], {"x": normal(5, 2, 8)}, {"y": f, "h": f, "c": f},
+             {"w": codes(I8, 2, 8, 24), "r": codes(I8, 2, 6, 24), "b": normal(2, 48) * F(0.1),
+              "ws": (rng.random(scales) * 0.004 + 0.001).astype(F), "wz": np.zeros(scales, I8),
+              "rs": (rng.random(scales) * 0.004 + 0.001).astype(F), "rz": np.zeros(scales, I8)}, tolerance=2e-2)
+    n, k, block = 9, 96, 32
+    case("MatMulNBits g_idx", [ms("MatMulNBits", ["a", "b", "s", "", "g"], ["y"], K=k, N=n, bits=4, block_size=block)],
+         {"a": normal(2, 3, k)}, {"y": f},
+         {"b": codes(U8, n, k // block, block // 2), "s": (rng.random(n * k // block) * 0.1).astype(F),
+          "g": rng.permutation(np.arange(k) // block).astype(I32)}, tolerance=2e-4)
+
     # Types of the default domain
     case("BitShift", [helper.make_node("BitShift", ["a", "b"], ["y"], direction="RIGHT")],
          {"a": codes(np.uint64, 9), "b": np.arange(9).astype(np.uint64)}, {"y": TensorProto.UINT64})

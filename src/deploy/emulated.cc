@@ -64,8 +64,11 @@ Result<device::ProcessResult> RunPackage(const compiler::Platform& platform,
   std::vector<std::string> argv = {runner, fs::absolute(package_path).string()};
   argv.insert(argv.end(), arguments.begin(), arguments.end());
   SLIPWAY_ASSIGN_OR_RETURN(auto result, device->Run(argv, {.timeout_seconds = timeout_seconds}));
-  if (!result.ok())
-    return Unavailable("slipway-run on " + platform.device + ": " + result.Describe());
+  if (!result.ok()) {
+    const std::string what = "slipway-run on " + platform.device + ": " + result.Describe();
+    const bool refused = result.err.find("slipway-run: unsupported: ") != std::string::npos;
+    return refused ? Unsupported(what) : Unavailable(what);
+  }
   return result;
 }
 

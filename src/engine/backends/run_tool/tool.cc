@@ -472,7 +472,9 @@ int Main(const std::vector<std::string>& arguments, std::string& out, std::strin
     status = ResourceExhausted("out of memory");
   }
   if (status.ok()) return 0;
-  err += "slipway-run: " + status.message() + "\n";
+  // The word is what a host that runs this tool elsewhere can tell a refusal by.
+  err += std::string("slipway-run: ") + (status.code() == StatusCode::kUnsupported ? "unsupported: " : "") +
+         status.message() + "\n";
   switch (status.code()) {
     case StatusCode::kResourceExhausted: case StatusCode::kUnavailable: case StatusCode::kInternal: return 3;
     default: return 2;

@@ -185,6 +185,37 @@ Result<Tensor> UnpackRows(const OldNode& n, const Tensor& packed, int64_t rows, 
   return out;
 }
 
+// g_idx names the block of every column (quantizers with act-order): the columns in the order of
+// their blocks, which makes the blocks whole again.
+Result<std::vector<int64_t>> ColumnsByBlock(const OldNode& n, const Value* g_idx, int64_t k,
+                                            int64_t block) {
+  const Tensor* t = g_idx->constant();
+  if (!t || !IsInteger(t->dtype()) || t->count() < k)
+    return Unsupported(n.Describe() +
+                       ": g_idx must be a constant with an integer for each of the " +
+                       std::to_string(k) + " columns");
+  const auto of = t->ToInts();
+  const int64_t blocks = (k + block - 1) / block;
+  std::vector<std::vector<int64_t>> members(static_cast<size_t>(blocks));
+  for (int64_t i = 0; i < k; ++i) {
+    const int64_t b = of[static_cast<size_t>(i)];
+    if (b < 0 || b >= blocks)
+      return InvalidArgument(n.Describe() + ": g_idx names block " + std::to_string(b) + " of " +
+                             std::to_string(blocks));
+    members[static_cast<size_t>(b)].push_back(i);
+  }
+  std::vector<int64_t> order;
+  for (int64_t b = 0; b < blocks; ++b) {
+    const auto& m = members[static_cast<size_t>(b)];
+    if (static_cast<int64_t>(m.size()) != std::min(block, k - b * block))
+      return Unsupported(n.Describe() + ": g_idx puts " + std::to_string(m.size()) +
+                         " columns into block " + std::to_string(b) +
+                         "; only blocks of block_size are supported");
+    order.insert(order.end(), m.begin(), m.end());
+  }
+  return order;
+}
+
 // Weights [N, K] in blocks of block_size along K that share scale and zero point.
 Status MatMulNBits(OldNode& n, Upgrader& u) {
   SLIPWAY_RETURN_IF_ERROR(NeedInputs(n, 3));
@@ -201,11 +232,6 @@ Status MatMulNBits(OldNode& n, Upgrader& u) {
     return Unsupported(n.Describe() + ": bits = " + std::to_string(bits) +
                        " is not supported; quantize to 2, 4 or 8 bits");
   }
-  if (n.input(4)) {
-    return Unsupported(n.Describe() +
-                       ": g_idx (reordered groups) is not supported; quantize "
-                       "without act-order");
-  }
   const Tensor* packed = n.input(1)->constant();
   if (!packed) return Unsupported(n.Describe() + ": its weights must be a constant");
   const int64_t blocks = (k + block - 1) / block, padded = blocks * block;
@@ -218,6 +244,18 @@ Status MatMulNBits(OldNode& n, Upgrader& u) {
     SLIPWAY_ASSIGN_OR_RETURN(codes, Tensor::Allocate(DType::kUInt8, {rows, k}));
     for (int64_t r = 0; r < rows; ++r)
       std::copy_n(all.bytes().data() + r * padded, k, codes.mutable_data() + r * k);
+  }
+  Value* x = n.input(0);
+  if (n.input(4)) {
+    SLIPWAY_ASSIGN_OR_RETURN(const auto order, ColumnsByBlock(n, n.input(4), k, block));
+    SLIPWAY_ASSIGN_OR_RETURN(Tensor sorted, Tensor::Allocate(DType::kUInt8, {rows, k}));
+    for (int64_t r = 0; r < rows; ++r) {
+      const uint8_t* from = codes.bytes().data() + r * k;
+      for (int64_t i = 0; i < k; ++i)
+        sorted.mutable_data()[r * k + i] = from[order[static_cast<size_t>(i)]];
+    }
+    codes = std::move(sorted);
+    x = u.Emit(n, "Gather", {x, u.Ints(n, "order", order)}, {{"axis", int64_t{-1}}});
   }
   Tensor zeros;
   if (Value* given = n.input(3)) {
@@ -245,8 +283,34 @@ Status MatMulNBits(OldNode& n, Upgrader& u) {
       {{"axis", int64_t{1}}, {"bits", bits}, {"group", block}, {"signed", int64_t{0}}},
       ir::kSlipwayDomain);
   Value* columns = u.Emit(n, "Transpose", {weight}, {{"perm", std::vector<int64_t>{1, 0}}});
-  if (!n.input(5)) return Become(n, "MatMul", {n.input(0), columns});
-  return Become(n, "Add", {u.Emit(n, "MatMul", {n.input(0), columns}), n.input(5)});
+  if (!n.input(5)) return Become(n, "MatMul", {x, columns});
+  return Become(n, "Add", {u.Emit(n, "MatMul", {x, columns}), n.input(5)});
+}
+
+// LSTM with int8 weights [directions, inputs, 4 * hidden], by what the codes mean: ONNX Runtime
+// also quantizes the inputs and states of every step, which is not repeated here. X, W, R, B?,
+// lengths?, h?, c?, P?, W scale, W zero, R scale, R zero
+Status DynamicQuantizeLSTM(OldNode& n, Upgrader& u) {
+  SLIPWAY_RETURN_IF_ERROR(NeedInputs(n, 3));
+  Value* real[2];
+  for (size_t i = 0; i < 2; ++i) {
+    Value *codes = n.input(1 + i), *scale = n.input(8 + 2 * i), *zero = n.input(9 + 2 * i);
+    if (!scale || !zero)
+      return InvalidArgument(n.Describe() + " needs scales and zero points of its weights");
+    Value* shape =
+        u.Ints(n, "shape", std::array<int64_t, 3>{0, 1, -1});  // a scale a direction or a row
+    auto as_float = [&](Value* v) {
+      return u.Emit(n, "Cast", {v}, {{"to", static_cast<int64_t>(DType::kFloat32)}});
+    };
+    Value* steps =
+        u.Emit(n, "Sub", {as_float(codes), as_float(u.Emit(n, "Reshape", {zero, shape}))});
+    Value* w = u.Emit(n, "Mul", {steps, u.Emit(n, "Reshape", {scale, shape})});
+    real[i] = u.Emit(n, "Transpose", {w}, {{"perm", std::vector<int64_t>{0, 2, 1}}});
+  }
+  std::vector<Value*> inputs{n.input(0), real[0], real[1]};
+  for (size_t i = 3; i < 8; ++i) inputs.push_back(n.input(i));
+  while (!inputs.back()) inputs.pop_back();
+  return Become(n, "LSTM", std::move(inputs), n.attributes);
 }
 
 // Rows of a table of packed codes, blocked along the last axis: embeddings of quantized language
@@ -305,6 +369,7 @@ constexpr ContribRow kRows[] = {
     {"DynamicQuantizeMatMul", DynamicQuantizeMatMul},
     {"GatherBlockQuantized", GatherBlockQuantized},
     {"MatMulIntegerToFloat", MatMulIntegerToFloat},
+    {"DynamicQuantizeLSTM", DynamicQuantizeLSTM},
     {"MatMulNBits", MatMulNBits},
     {"QGemm", QGemm},
     {"QLinearAdd", QLinearBinary},

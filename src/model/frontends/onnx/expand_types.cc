@@ -37,6 +37,29 @@ void Through(Graph* g, Node* n, DType from, DType via) {
   r.Finish(y);
 }
 
+// The larger or the smaller of two, by comparing: for 64-bit integers, which no older type of Max
+// and Min holds exactly.
+Value* Extreme(Rewriter& r, bool larger, Value* a, Value* b) {
+  return r.Op("Where", {r.Op("Less", {larger ? a : b, larger ? b : a}), b, a});
+}
+
+// Max, Min, Clip and Relu of 64-bit integers before opset 12.
+void ByComparing(Graph* graph, Node* n) {
+  Rewriter r(graph, n);
+  Value* y = n->input(0);
+  if (n->Is("Relu")) {
+    Value* zero = r.Op("Cast", {r.Constant("zero", ir::Tensor::Scalar<int32_t>(0))},
+                       {{"to", static_cast<int64_t>(y->dtype())}});
+    y = Extreme(r, true, y, zero);
+  } else if (n->Is("Clip")) {
+    if (n->input(1)) y = Extreme(r, true, y, n->input(1));
+    if (n->input(2)) y = Extreme(r, false, y, n->input(2));
+  } else {
+    for (size_t i = 1; i < n->inputs().size(); ++i) y = Extreme(r, n->Is("Max"), y, n->input(i));
+  }
+  r.Finish(y == n->input(0) ? r.Op("Identity", {y}) : y);
+}
+
 }  // namespace
 
 Status ExpandTypes(Graph* graph, int opset) {
@@ -53,6 +76,11 @@ Status ExpandTypes(Graph* graph, int opset) {
     }
     const TypeRule rule = RuleFor(n->op(), type);
     if (opset >= rule.before) continue;
+    if (opset < 12 && (type == DType::kInt64 || type == DType::kUInt64) &&
+        (n->Is("Max") || n->Is("Min") || n->Is("Clip") || n->Is("Relu"))) {
+      ByComparing(graph, n);
+      continue;
+    }
     if (n->Is("Relu") && opset >= 12 && type != DType::kBFloat16) {
       Rewriter r(graph, n);
       Value* zero = r.Op("Cast", {r.Constant("zero", ir::Tensor::Scalar<int32_t>(0))},

@@ -30,8 +30,6 @@ Status ReduceLog(OldNode& n, Upgrader& u) {
       n.attributes = {};
       return OkStatus();
     }
-    if (!axes->constant() && n.attributes.Int("keepdims", 1) == 0)
-      return Unsupported(n.Describe() + ": noop_with_empty_axes without known axes");
   }
   if (n.op == "ReduceLogSum") {
     Value* sum = u.Emit(n, "ReduceSum", n.inputs, n.attributes);
@@ -50,9 +48,13 @@ Status ReduceLog(OldNode& n, Upgrader& u) {
     n.op = "Add";
     n.inputs = {log, largest};
   } else {
-    Value* y = u.Emit(n, "Add", {log, largest});
-    n.op = axes ? "Squeeze" : "Reshape";
-    n.inputs = {y, axes ? axes : u.Ints(n, "scalar", {})};
+    // One more reduction over the same axes, of one element each: only the extents of 1 go.
+    Attributes drop = n.attributes;
+    n.inputs = {u.Emit(n, "Add", {log, largest}), axes};
+    if (!axes) n.inputs.pop_back();
+    n.op = "ReduceMax";
+    n.attributes = std::move(drop);
+    return OkStatus();
   }
   n.attributes = {};
   return OkStatus();

@@ -121,6 +121,21 @@ TEST(OldUpgrade, LogarithmsOfSumsOverNothing) {
   }
 }
 
+TEST(OldUpgrade, LogarithmsOverAxesOfTheRun) {
+  for (int noop : {0, 1}) {
+    for (bool some : {false, true}) {
+      TestModel m(18);
+      m.Input("x", {"1", "2"}).Input("a", {some ? "1" : "0"}, DType::kInt64).Output("y");
+      m.Node("ReduceLogSumExp", {"x", "a"}, {"y"},
+             {TestModel::Int("noop_with_empty_axes", noop), TestModel::Int("keepdims", 0)});
+      const auto axes = some ? Tensor::Vector<int64_t>(std::vector<int64_t>{0})
+                             : Tensor::Vector<int64_t>(std::vector<int64_t>{});
+      const Values both = {1, 2}, sum = {2 + std::log1p(std::exp(-1.0))};
+      ExpectNear(RunModel(m, {Floats({1, 2}, {1, 2}), axes}), some || noop ? both : sum);
+    }
+  }
+}
+
 TEST(OldUpgrade, MeanVarianceNormalization) {
   TestModel m(9);
   m.Input("x", {"1", "1", "1", "2"}).Output("y").Node("MeanVarianceNormalization", {"x"}, {"y"});

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "base/checked.h"
+#include "model/frontends/tflite/sparse.h"
 
 namespace slipway::tflite {
 namespace {
@@ -297,15 +298,11 @@ Value* Builder::Dequantize(Value* value, const TensorInfo& as) {
 // --- tensors -------------------------------------------------------------------------------------
 
 Result<Tensor> Builder::ReadConstant(const TensorInfo& t) {
-  if (t.sparsity) {
-    return slipway::Unsupported(
-        "the tensor is stored sparse, which is not supported; convert the model without sparsity "
-        "(or densify it with the TensorFlow model optimization toolkit)");
-  }
   if (t.dtype == DType::kUndefined) {
     return slipway::Unsupported("constants of type " + TypeName(t.type) +
                                 " are not supported; do that part of the model outside");
   }
+  if (t.sparsity) return Densify(t);
   if (t.dtype == DType::kInt4) {
     SLIPWAY_ASSIGN_OR_RETURN(Tensor out, Tensor::Allocate(DType::kInt8, t.shape));
     for (int64_t i = 0; i < out.count(); ++i) {

@@ -358,6 +358,34 @@ std::string ErrorOf(const Writer& w, StatusCode code) {
   return g.ok() ? "" : g.status().message();
 }
 
+TEST(TfliteImport, DamagedSparseTensorsAreRefused) {
+  struct Row {
+    std::vector<int32_t> order;
+    std::vector<uint8_t> segments;
+    std::vector<int32_t> indices;
+    const char* what;
+  };
+  for (const Row& r : {Row{{0, 0}, {0, 1, 3}, {2, 0, 3}, "no permutation"},
+                       Row{{0, 1}, {0, 1, 3}, {2, 0, 4}, "index 4 is outside of 4"},
+                       Row{{0, 1}, {0, 1, 3}, {2, -1, 3}, "index -1"},
+                       Row{{0, 1}, {0, 2, 1}, {2, 0, 3}, "out of order"},
+                       Row{{0, 1}, {0, 1, 9}, {2, 0, 3}, "out of order"},
+                       Row{{0, 1}, {0, 3}, {2, 0, 3}, "segment is missing"},
+                       Row{{0, 1}, {0, 1, 2}, {2, 0}, "more values than indices"},
+                       Row{{0, 1}, {0, 1, 4}, {2, 0, 3, 1}, "fewer values than its indices"}}) {
+    Writer w;
+    const int x = w.Input("x", {2, 4}), k = w.Constant<float>("k", {2, 4}, {5, 6, 7});
+    auto s = std::make_unique<fb::SparsityParametersT>();
+    s->traversal_order = r.order;
+    s->dim_metadata.push_back(w.DenseLevel(2));
+    s->dim_metadata.push_back(w.CompressedLevel(r.segments, r.indices));
+    w.tensor(k).sparsity = std::move(s);
+    w.Op(B::ADD, {x, k}, {w.Output(w.Value("y", {2, 4}))}, fb::AddOptionsT());
+    EXPECT_NE(ErrorOf(w, StatusCode::kInvalidArgument).find(r.what), std::string::npos)
+        << r.what << ": " << ErrorOf(w, StatusCode::kInvalidArgument);
+  }
+}
+
 TEST(TfliteImport, WhatIsNotSupportedIsNamed) {
   {
     Writer w;
@@ -387,8 +415,9 @@ TEST(TfliteImport, WhatIsNotSupportedIsNamed) {
     const int x = w.Input("x", {2}), k = w.Constant<float>("k", {2}, {1, 2});
     w.tensor(k).sparsity = std::make_unique<fb::SparsityParametersT>();
     w.Op(B::ADD, {x, k}, {w.Output(w.Value("y", {2}))}, fb::AddOptionsT());
-    EXPECT_NE(ErrorOf(w, StatusCode::kUnsupported).find("tensor 'k': the tensor is stored sparse"),
-              std::string::npos);
+    EXPECT_NE(
+        ErrorOf(w, StatusCode::kInvalidArgument).find("tensor 'k': its sparse storage is damaged"),
+        std::string::npos);
   }
   {
     Writer w;

@@ -362,6 +362,13 @@ void FakeQuant(Op& op) {
   });
 }
 
+// Constants are made dense when they are read (sparse.h).
+void MakeDense(Op& op) {
+  if (op.in(0).sparsity && !op.in(0).constant) return op.Invalid("its input has no values");
+  Value* v = op.b.Raw(op.in_index(0));
+  if (!op.b.failed()) op.SetRaw(op.b.Emit("Identity", {v}));
+}
+
 }  // namespace
 
 void AddElementwise(HandlerTable* table) {
@@ -394,6 +401,7 @@ void AddElementwise(HandlerTable* table) {
   t[B::SELECT_V2] = &Select;
   t[B::QUANTIZE] = &Requantize;
   t[B::DEQUANTIZE] = &Requantize;
+  t[B::DENSIFY] = &MakeDense;
   t[B::CAST] = &Cast;
   t[B::FAKE_QUANT] = &FakeQuant;
 }

@@ -105,6 +105,17 @@ State LstmStep(Op& op, const Lstm& w, Value* x, const State& s) {
 
 Value* OptionalReal(Op& op, size_t i) { return op.has(i) ? op.Real(i) : nullptr; }
 
+// Integer cells (int8 activations, int16 cell state) are taken by what their numbers mean: gates
+// are computed in float, the two states and the output rounded to their own steps. TFLite's kernels
+// round gates and products too, so results may differ in the last codes.
+bool IsIntegerCell(Op& op) { return !IsFloating(op.in(0).dtype); }
+
+// The real numbers that a state of an integer cell can hold; of a float one the value itself.
+Value* Rounded(Op& op, Value* v, int32_t state) {
+  if (!op.b.IsQuantized(state)) return v;
+  return op.b.Dequantize(op.b.Quantize(v, op.b.tensor(state)), op.b.tensor(state));
+}
+
 // Weights in the order of TFLite's inputs from `first`: x (i f c o), h, peepholes (i f o), biases,
 // projection, its bias.
 Lstm ReadLstm(Op& op, size_t first) {
@@ -119,7 +130,9 @@ Lstm ReadLstm(Op& op, size_t first) {
     if (op.b.failed()) return w;
     w.x[g] = matrix(first + g);
     w.h[g] = matrix(first + 4 + g);
-    w.bias[g] = OptionalReal(op, first + 11 + g);
+    const size_t bias = first + 11 + g;
+    w.bias[g] =
+        op.has(bias) && IsIntegerCell(op) ? Bias(op, bias, 0, first + g) : OptionalReal(op, bias);
   }
   if ((w.x[0] == nullptr) != (w.h[0] == nullptr))
     op.Invalid("the input gate has only one of its two weights");
@@ -166,12 +179,27 @@ Value* Join(Op& op, const Steps& s, const std::vector<Value*>& y) {
   return op.b.Emit("Concat", parts, {{"axis", s.axis}});
 }
 
-// Integer LSTMs keep intermediate results in number systems that the float cell here does not have.
 bool IsFloatCell(Op& op) {
-  if (IsFloating(op.in(0).dtype)) return true;
+  if (!IsIntegerCell(op)) return true;
   op.Unsupported(
-      "fully quantized recurrent cells are not supported; convert with float activations (dynamic "
-      "range or float16)");
+      "fully quantized cells of this kind are not supported; convert with float activations "
+      "(dynamic range or float16)");
+  return false;
+}
+
+// Whether an LSTM is one of floats, or of integers as far as IsIntegerCell goes.
+bool IsKnownLstm(Op& op) {
+  if (!IsIntegerCell(op)) return true;
+  if (!op.b.IsQuantized(op.info.inputs[0])) {
+    op.Invalid("its integer input has no scale");
+    return false;
+  }
+  const char* what = op.has(20) || op.has(21) || op.has(22) || op.has(23) ? "layer normalisation"
+                     : op.has(17) ? "a bias of the projection"
+                                  : nullptr;
+  if (!what) return true;
+  op.Unsupported("a fully quantized LSTM with " + std::string(what) +
+                 " is not supported; convert with float activations (dynamic range or float16)");
   return false;
 }
 
@@ -182,7 +210,7 @@ void LstmCell(Op& op) {
         "the basic LSTM kernel is not supported; convert with a newer TensorFlow, which writes "
         "UNIDIRECTIONAL_SEQUENCE_LSTM");
   }
-  if (!IsFloatCell(op)) return;
+  if (!IsKnownLstm(op)) return;
   Lstm w = ReadLstm(op, 1);
   w.activation = o.activation();
   w.cell_clip = o.cell_clip();
@@ -191,7 +219,8 @@ void LstmCell(Op& op) {
   const int32_t h = op.in_index(18), c = op.in_index(19);
   const State s{op.b.State(h, true), op.b.State(c, true)};
   if (op.b.failed()) return;
-  const State next = LstmStep(op, w, op.Real(0), s);
+  State next = LstmStep(op, w, op.Real(0), s);
+  next = {Rounded(op, next.h, h), Rounded(op, next.c, c)};
   op.b.SetState(h, next.h);
   op.b.SetState(c, next.c);
   // Three outputs of the oldest form are scratch and the states; the last is y.
@@ -208,7 +237,7 @@ void LstmCell(Op& op) {
 void SequenceLstm(Op& op) {
   const auto& o =
       op.Options(op.info.options->builtin_options_as_UnidirectionalSequenceLSTMOptions());
-  if (!IsFloatCell(op)) return;
+  if (!IsKnownLstm(op)) return;
   Lstm w = ReadLstm(op, 1);
   w.activation = o.activation();
   w.cell_clip = o.cell_clip();
@@ -221,6 +250,7 @@ void SequenceLstm(Op& op) {
   for (Value* x : steps.x) {
     if (op.b.failed()) return;
     s = LstmStep(op, w, x, s);
+    s = {Rounded(op, s.h, h), Rounded(op, s.c, c)};
     y.push_back(s.h);
   }
   if (op.b.failed()) return;

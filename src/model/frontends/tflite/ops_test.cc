@@ -5,83 +5,12 @@
 
 #include <cmath>
 
-#include "model/frontends/tflite/writer_test_util.h"
-#include "model/passes/pass.h"
+#include "model/frontends/tflite/check_test_util.h"
 
 namespace slipway::tflite {
 namespace {
 
-using Doubles = std::vector<double>;
-using Shape = std::vector<int32_t>;
 constexpr auto kSame = fb::Padding::SAME, kValid = fb::Padding::VALID;
-
-ir::Tensor Feed(const ir::Value& input, const Doubles& values) {
-  auto t = ir::Tensor::Allocate(input.dtype(), *input.type().StaticDims());
-  EXPECT_EQ(t->count(), static_cast<int64_t>(values.size())) << input.name();
-  for (size_t i = 0; i < values.size(); ++i) {
-    uint8_t* at = t->mutable_data() + i * DTypeBytes(input.dtype(), 1);
-    switch (input.dtype()) {
-      case DType::kFloat32: {
-        const auto v = static_cast<float>(values[i]);
-        std::memcpy(at, &v, 4);
-        break;
-      }
-      case DType::kInt32: {
-        const auto v = static_cast<int32_t>(values[i]);
-        std::memcpy(at, &v, 4);
-        break;
-      }
-      case DType::kInt64: {
-        const auto v = static_cast<int64_t>(values[i]);
-        std::memcpy(at, &v, 8);
-        break;
-      }
-      case DType::kInt16: {
-        const auto v = static_cast<int16_t>(values[i]);
-        std::memcpy(at, &v, 2);
-        break;
-      }
-      default:
-        *at = static_cast<uint8_t>(static_cast<int>(values[i]));
-    }
-  }
-  return std::move(*t);
-}
-
-std::vector<ir::Tensor> RunGraph(const ir::Graph& g, const std::vector<Doubles>& inputs) {
-  std::vector<ir::Tensor> feeds;
-  for (size_t i = 0; i < inputs.size(); ++i) feeds.push_back(Feed(*g.inputs()[i], inputs[i]));
-  auto out = interp::Evaluate(g, feeds);
-  EXPECT_TRUE(out.ok()) << out.status().ToString();
-  return out.ok() ? std::move(*out) : std::vector<ir::Tensor>{};
-}
-
-std::unique_ptr<ir::Graph> Must(const Writer& w, const ImportOptions& options = {}) {
-  auto g = w.Import(options);
-  EXPECT_TRUE(g.ok()) << g.status().ToString();
-  return g.ok() ? std::move(*g) : nullptr;
-}
-
-void Expect(const ir::Tensor& t, const Doubles& want, double tolerance, const char* when) {
-  const Doubles got = t.ToDoubles();
-  ASSERT_EQ(got.size(), want.size()) << when;
-  for (size_t i = 0; i < want.size(); ++i)
-    EXPECT_NEAR(got[i], want[i], tolerance) << when << ", element " << i;
-}
-
-// The first outputs, as imported and after the passes.
-void Check(const Writer& w, const std::vector<Doubles>& inputs, const std::vector<Doubles>& want,
-           double tolerance = 1e-5) {
-  auto g = Must(w);
-  if (!g) return;
-  for (const char* when : {"as imported", "optimised"}) {
-    const auto out = RunGraph(*g, inputs);
-    ASSERT_GE(out.size(), want.size()) << when;
-    for (size_t i = 0; i < want.size(); ++i) Expect(out[i], want[i], tolerance, when);
-    auto passes = passes::RunPasses(*g, {.level = passes::Level::kInteger});
-    ASSERT_TRUE(passes.ok()) << passes.status().ToString();
-  }
-}
 
 // One operator: inputs, constants, options in `make`, which returns the indices of its inputs.
 template <typename F>
@@ -675,102 +604,36 @@ TEST(TfliteOps, FillAndRange) {
   Check(w, {{7}}, {{7, 7}, {1, 3, 5}});
 }
 
-TEST(TfliteOps, SvdfCarriesItsState) {
-  Writer w;
-  const int x = w.Input("x", {1, 2});
-  // Two filters of rank 2 make one unit; memory of three steps.
-  const int f = w.Constant<float>("f", {2, 2}, {1, 0, 0, 1}),
-            t = w.Constant<float>("t", {2, 3}, {1, 2, 3, 10, 20, 30}),
-            b = w.Constant<float>("b", {1}, {0.5});
-  const int s = w.Value("state", {1, 6});
-  w.tensor(s).is_variable = true;
-  w.Op(B::SVDF, {x, f, t, b, s}, {w.Output(w.Value("y", {1, 1}))},
-       With<fb::SVDFOptionsT>([](auto& o) { o.rank = 2; }));
-  // State: filter 0 remembers 5 6 7, filter 1 8 9 10; the new activations are 1 and 2.
-  Check(w, {{1, 2}, {5, 6, 7, 8, 9, 10}},
-        {{6 * 1 + 7 * 2 + 1 * 3 + 9 * 10 + 10 * 20 + 2 * 30 + 0.5}, {6, 7, 1, 9, 10, 2}});
-  auto g = Must(w);
-  ASSERT_TRUE(g);
-  EXPECT_EQ(g->inputs()[1]->name(), "state");
-  EXPECT_EQ(g->outputs()[1]->name(), "state_next");
-  ImportOptions zero;
-  zero.states = States::kZero;
-  g = Must(w, zero);
-  ASSERT_TRUE(g);
-  EXPECT_EQ(g->inputs().size(), 1u);
-  Expect(RunGraph(*g, {{1, 2}})[0], {3 + 60 + 0.5}, 1e-5, "from zero");
-}
-
-double Sigmoid(double v) { return 1 / (1 + std::exp(-v)); }
-
-TEST(TfliteOps, LstmOfOneUnit) {
-  for (bool sequence : {false, true}) {
-    for (bool coupled : {false, true}) {
+TEST(TfliteOps, SparseTensorsBecomeDense) {
+  for (bool blocks : {false, true}) {
+    for (bool densify : {false, true}) {
       Writer w;
-      const int steps = sequence ? 3 : 1;
-      const int x = w.Input("x", sequence ? Shape{1, steps, 1} : Shape{1, 1});
-      std::vector<int32_t> in = {x};
-      const double wx[4] = {0.5, -0.25, 1, 0.75}, wh[4] = {0.1, 0.2, -0.3, 0.4},
-                   bias[4] = {0.05, 1, -0.1, 0.2};
-      auto weight = [&](const std::string& name, double v, Shape shape) {
-        return w.Constant<float>(name, shape, {static_cast<float>(v)});
-      };
-      for (int g = 0; g < 4; ++g)
-        in.push_back(coupled && g == 0 ? -1 : weight("x" + std::to_string(g), wx[g], {1, 1}));
-      for (int g = 0; g < 4; ++g)
-        in.push_back(coupled && g == 0 ? -1 : weight("h" + std::to_string(g), wh[g], {1, 1}));
-      for (int g = 0; g < 3; ++g)
-        in.push_back(coupled && g == 0 ? -1 : weight("p" + std::to_string(g), 0.3, {1}));
-      for (int g = 0; g < 4; ++g)
-        in.push_back(coupled && g == 0 ? -1 : weight("b" + std::to_string(g), bias[g], {1}));
-      in.push_back(-1);
-      in.push_back(-1);
-      for (const char* name : {"h", "c"}) {
-        in.push_back(w.Value(name, {1, 1}));
-        w.tensor(in.back()).is_variable = true;
-      }
-      const int y = w.Output(w.Value("y", sequence ? Shape{1, steps, 1} : Shape{1, 1}));
-      if (sequence) {
-        w.Op(B::UNIDIRECTIONAL_SEQUENCE_LSTM, in, {y},
-             With<fb::UnidirectionalSequenceLSTMOptionsT>(
-                 [](auto& o) { o.activation = fb::Activation::TANH; }));
+      const int x = w.Input("x", {2, 4});
+      int k = w.Constant<float>(
+          "k", {2, 4}, blocks ? std::vector<float>{1, 2, 3, 4} : std::vector<float>{5, 6, 7});
+      auto s = std::make_unique<fb::SparsityParametersT>();
+      s->dim_metadata.push_back(w.DenseLevel(2));
+      if (blocks) {  // two blocks of 1 x 2 a row
+        s->traversal_order = {0, 1, 2};
+        s->block_map = {1};
+        s->dim_metadata.push_back(w.CompressedLevel({0, 1, 2}, {1, 0}));
+        s->dim_metadata.push_back(w.DenseLevel(2));
       } else {
-        w.Op(B::LSTM, in, {y},
-             With<fb::LSTMOptionsT>([](auto& o) { o.activation = fb::Activation::TANH; }));
+        s->traversal_order = {0, 1};
+        s->dim_metadata.push_back(w.CompressedLevel({0, 1, 3}, {2, 0, 3}));
       }
-      double h = sequence ? 0 : 0.5, c = sequence ? 0 : -0.25;
-      const Doubles xs = {1, -2, 0.5};
-      Doubles want;
-      for (int t = 0; t < steps; ++t) {
-        auto gate = [&](int g, double peek) {
-          return wx[g] * xs[static_cast<size_t>(t)] + wh[g] * h + bias[g] + peek;
-        };
-        const double f = Sigmoid(gate(1, 0.3 * c)), i = coupled ? 1 - f : Sigmoid(gate(0, 0.3 * c));
-        c = f * c + i * std::tanh(gate(2, 0));
-        h = Sigmoid(gate(3, 0.3 * c)) * std::tanh(c);
-        want.push_back(h);
+      w.tensor(k).sparsity = std::move(s);
+      if (densify) {
+        const int dense = w.Value("dense", {2, 4});
+        w.Op(B::DENSIFY, {k}, {dense});
+        k = dense;
       }
-      if (sequence) {
-        Check(w, {xs}, {want});
-      } else {
-        Check(w, {{1}, {0.5}, {-0.25}}, {want, {h}, {c}});
-      }
+      w.Op(B::ADD, {x, k}, {w.Output(w.Value("y", {2, 4}))}, fb::AddOptionsT());
+      const Doubles want =
+          blocks ? Doubles{0, 0, 1, 2, 3, 4, 0, 0} : Doubles{0, 0, 5, 0, 6, 0, 0, 7};
+      Check(w, {Doubles(8, 0)}, {want});
     }
   }
-}
-
-TEST(TfliteOps, RnnOverASequence) {
-  Writer w;
-  const int x = w.Input("x", {2, 1, 1});
-  const int state = w.Value("h", {1, 1});
-  w.tensor(state).is_variable = true;
-  w.Op(B::UNIDIRECTIONAL_SEQUENCE_RNN,
-       {x, w.Constant<float>("w", {1, 1}, {2}), w.Constant<float>("r", {1, 1}, {0.5}),
-        w.Constant<float>("b", {1}, {1}), state},
-       {w.Output(w.Value("y", {2, 1, 1}))}, With<fb::SequenceRNNOptionsT>([](auto& o) {
-         o.time_major = true, o.activation = fb::Activation::RELU;
-       }));
-  Check(w, {{1, 2}}, {{3, 6.5}});
 }
 
 }  // namespace

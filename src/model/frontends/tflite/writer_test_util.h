@@ -106,6 +106,25 @@ class Writer {
     if (!values.empty()) std::memcpy(bytes.data(), values.data(), bytes.size());
     return Bytes(name, shape, TypeOf<V>::value, std::move(bytes), quant);
   }
+  // One level of a sparse tensor: dense of a size, or rows of indices.
+  static std::unique_ptr<fb::DimensionMetadataT> DenseLevel(int32_t size) {
+    auto m = std::make_unique<fb::DimensionMetadataT>();
+    m->format = fb::DimensionType::DENSE;
+    m->dense_size = size;
+    return m;
+  }
+  static std::unique_ptr<fb::DimensionMetadataT> CompressedLevel(
+      const std::vector<uint8_t>& segments, const std::vector<int32_t>& indices) {
+    auto m = std::make_unique<fb::DimensionMetadataT>();
+    m->format = fb::DimensionType::SPARSE_CSR;
+    fb::Uint8VectorT s;
+    s.values = segments;
+    m->array_segments.Set(std::move(s));
+    fb::Int32VectorT i;
+    i.values = indices;
+    m->array_indices.Set(std::move(i));
+    return m;
+  }
   int Ints(const std::string& name, const std::vector<int32_t>& values) {
     return Constant<int32_t>(name, {static_cast<int32_t>(values.size())}, values);
   }

@@ -210,6 +210,12 @@ Status OnednnCompiler::Static(const ir::Node& node, const Target& target) const 
   for (size_t i = 1; i < node.outputs().size(); ++i) {
     if (node.output(i) && node.output(i)->IsUsed()) return Unsupported("a second output");
   }
+  for (const ir::Value* v : node.inputs()) {  // the run side refuses products over nothing
+    if (!v || !v->type().shape || row->family == Family::kConcat) continue;
+    for (const Dim& d : *v->type().shape) {
+      if (d.Is(0)) return Unsupported("an input without elements");
+    }
+  }
   const ops::Attributes& a = node.attributes;
   const bool integer = row->family == Family::kQConv || row->family == Family::kQLinear;
   const bool moves = row->family == Family::kConcat || node.op() == "MaxPool";

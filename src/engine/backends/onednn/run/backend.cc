@@ -104,6 +104,17 @@ Status CheckTensors(const slipway_step& step) {
   return OkStatus();
 }
 
+// oneDNN divides by extents: a product over nothing (K = 0) ends the process there.
+Status CheckExtents(const slipway_step& step, const format::OpDesc& op) {
+  auto count = [](const slipway_tensor& t) { return Builder::ToDims(t).count(); };
+  if (op.op == "Concat" || step.num_outputs == 0 || count(step.outputs[0]) == 0) return OkStatus();
+  for (uint32_t i = 0; i < step.num_inputs; ++i) {
+    if (step.inputs[i].dtype != 0 && count(step.inputs[i]) == 0)
+      return Unsupported("an input without elements");
+  }
+  return OkStatus();
+}
+
 int Load(void*, const slipway_step* step, void** program, slipway_error* error) {
   const Status s = Guard([&]() -> Status {
     SLIPWAY_ASSIGN_OR_RETURN(format::OpDesc op, format::DecodeOp({step->blob, step->blob_size}));
@@ -134,6 +145,7 @@ int Prepare(void*, void* program, const slipway_step* step, slipway_requirements
     auto bound = std::make_unique<Bound>();
     bound->threads = threads;
     Program& p = *static_cast<Program*>(program);
+    SLIPWAY_RETURN_IF_ERROR(CheckExtents(*step, p.op));
     Builder builder(p, *step, *bound);
     SLIPWAY_RETURN_IF_ERROR(p.build(builder));
     builder.Finish();
@@ -179,6 +191,7 @@ Result<std::string> ProbeImplementation(const slipway_step& step) {
     const BuildFunction build = FindBuild(program.op);
     if (!build) return Unsupported("onednn has no operator " + program.op.op);
     SLIPWAY_RETURN_IF_ERROR(CheckTensors(step));
+    SLIPWAY_RETURN_IF_ERROR(CheckExtents(step, program.op));
     Bound bound;
     Builder builder(program, step, bound, /*probe=*/true);
     SLIPWAY_RETURN_IF_ERROR(build(builder));
