@@ -15,8 +15,11 @@ using ir::Tensor;
 
 namespace {
 
-std::string Given(const Tensor& t) {
-  return std::string(DTypeName(t.dtype())) + t.dims().ToString();
+std::string Given(const Tensor& t) { return t.Describe(); }
+
+bool IsOptional(const Tensor& t) {
+  return t.container() == ir::Container::kOptional ||
+         t.container() == ir::Container::kOptionalSequence;
 }
 
 // A tensor seen as [outer, extent of the axis, inner] of whole bytes.
@@ -74,7 +77,7 @@ class ControlRun {
 
   // The one element of an integer or boolean tensor.
   Result<int64_t> Scalar(const Tensor& t, DType dtype, const char* what) const {
-    if (t.dtype() != dtype || t.count() != 1)
+    if (t.is_container() || t.dtype() != dtype || t.count() != 1)
       return Wrong(std::string(what) + " must be one " + DTypeName(dtype) + ", is " + Given(t));
     return t.ToInts()[0];
   }
@@ -101,9 +104,16 @@ class ControlRun {
 
   // What a body returned from output form_.first_result on: carried values and stacked slices.
   Status Take(std::vector<Tensor>& made, std::vector<Tensor>& carried) {
+    unwrap_.resize(form_.carried, false);
     for (size_t k = 0; k < form_.carried; ++k) {
       Tensor& next = made[form_.first_result + k];
-      if (next.dtype() != carried[k].dtype()) {
+      if (IsOptional(carried[k]) && next.present() && !IsOptional(next)) {
+        // What starts as an optional may come back as its element (and leaves the loop as that).
+        Tensor wrapped = Tensor::Optional(next);
+        if (wrapped.container() == carried[k].container()) next = std::move(wrapped);
+        unwrap_[k] = true;
+      }
+      if (next.dtype() != carried[k].dtype() || next.container() != carried[k].container()) {
         return Wrong("carried value " + std::to_string(k) + " goes in as " + Given(carried[k]) +
                      " but the body returned " + Given(next));
       }
@@ -112,6 +122,9 @@ class ControlRun {
     for (size_t i = 0; i < stacked_.size(); ++i) {
       if (!node_.output(form_.carried + i)) continue;
       Tensor& slice = made[form_.first_result + form_.carried + i];
+      if (slice.is_container())
+        return Wrong("output " + std::to_string(form_.carried + i) + " is " + Given(slice) +
+                     " in each iteration; only tensors can be stacked");
       if (!stacked_[i].empty() && (stacked_[i][0].dtype() != slice.dtype() ||
                                    !(stacked_[i][0].dims() == slice.dims()))) {
         return Wrong("stacked output " + std::to_string(form_.carried + i) + " is " +
@@ -139,7 +152,7 @@ class ControlRun {
     Dims inner;
     if (slices.empty()) {  // the body never ran: its types tell
       const ir::Type& type = Graph().outputs()[form_.first_result + output]->type();
-      if (type.dtype == DType::kUndefined || !type.shape)
+      if (type.dtype == DType::kUndefined || !type.shape || type.is_container())
         return Unsupported(node_.Describe() + ": it ran no iteration, and the type of its output " +
                            std::to_string(output) + " is not known; infer shapes first");
       dtype = type.dtype;
@@ -179,6 +192,15 @@ class ControlRun {
 
   Result<std::vector<Tensor>> Finish(std::vector<Tensor> carried) {
     budget_.bytes += held_;  // the slices become the result, which the caller counts
+    for (size_t k = 0; k < form_.carried; ++k) {
+      const ir::Value* out = node_.output(k);
+      const bool declared = out && out->dtype() != DType::kUndefined && !out->type().is_optional();
+      if (!IsOptional(carried[k]) || !(declared || (k < unwrap_.size() && unwrap_[k]))) continue;
+      if (carried[k].items().empty())
+        return Wrong("it ran no iteration, and its carried value " + std::to_string(k) +
+                     " is empty but leaves the loop as its element");
+      carried[k] = Tensor(carried[k].items()[0]);
+    }
     for (size_t i = 0; i < stacked_.size(); ++i) {
       if (!node_.output(form_.carried + i)) {
         carried.emplace_back();
@@ -222,6 +244,9 @@ class ControlRun {
     int64_t length = -1;
     for (size_t i = 0; i < form_.scanned; ++i) {
       const Tensor& t = inputs_[form_.carried + i];
+      if (t.is_container())
+        return Wrong("scanned input " + std::to_string(i) + " is " + Given(t) +
+                     " but must be a tensor");
       const auto rank = static_cast<int64_t>(t.dims().size());
       int64_t axis = ir::ScanAxis(node_, "scan_input_axes", i);
       if (axis < 0) axis += rank;
@@ -262,6 +287,7 @@ class ControlRun {
   RunOptions options_;
   Interpreter::Budget& budget_;
   ir::ControlForm form_;
+  std::vector<bool> unwrap_;                  // carried values that leave without their optional
   std::vector<std::vector<Tensor>> stacked_;  // slices of each stacked output
   int64_t held_ = 0;                          // bytes of them
 };

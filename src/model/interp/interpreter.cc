@@ -16,15 +16,18 @@ using ir::Tensor;
 using ir::Type;
 using ir::Value;
 
-std::string Given(const Tensor& t) {
-  return std::string(DTypeName(t.dtype())) + t.dims().ToString();
-}
+std::string Given(const Tensor& t) { return t.Describe(); }
 
 Type TypeOf(const Tensor& t) {
   SymShape shape;
   shape.reserve(t.dims().size());
   for (int64_t d : t.dims()) shape.push_back(Dim(d));
-  return {t.dtype(), std::move(shape)};
+  Type type{t.dtype(), std::move(shape)};
+  if (t.is_container()) {
+    type.container = t.container();
+    type.shape.reset();
+  }
+  return type;
 }
 
 // Symbol -> value and where it was first seen.
@@ -45,6 +48,9 @@ Status BindInput(const ir::Graph& graph, const Value& v, const Tensor& t, Bindin
   if (!t.present()) return Mismatch(v, t, "there is no tensor");
   if (want.dtype != DType::kUndefined && want.dtype != t.dtype())
     return Mismatch(v, t, "the element types differ");
+  if (want.dtype != DType::kUndefined && want.container != t.container())
+    return Mismatch(v, t, "one is a sequence or an optional, the other is not");
+  if (t.is_container()) return OkStatus();  // CheckItems, when all symbols are bound
   if (!want.shape) return OkStatus();
   if (want.shape->size() != t.dims().size()) return Mismatch(v, t, "the ranks differ");
   for (size_t i = 0; i < want.shape->size(); ++i) {
@@ -75,8 +81,34 @@ Status BindInput(const ir::Graph& graph, const Value& v, const Tensor& t, Bindin
   return OkStatus();
 }
 
+// The tensors in a sequence or an optional: symbols that no tensor binds may differ from one to the
+// next.
+Status CheckItems(const Value& v, const Tensor& t, const Bindings& bindings) {
+  auto lookup = [&](std::string_view symbol) -> std::optional<int64_t> {
+    const auto it = bindings.find(symbol);
+    if (it == bindings.end()) return std::nullopt;
+    return it->second.value;
+  };
+  const SymShape& want = *v.type().shape;
+  for (const Tensor& item : t.items()) {
+    if (item.is_container()) {
+      SLIPWAY_RETURN_IF_ERROR(CheckItems(v, item, bindings));
+      continue;
+    }
+    bool fits = want.size() == item.dims().size();
+    for (size_t i = 0; fits && i < want.size(); ++i) {
+      if (want[i].overflowed()) continue;
+      const auto value = want[i].Evaluate(lookup);
+      fits = !value.ok() || *value == item.dims()[i];
+    }
+    if (!fits) return Mismatch(v, t, "a tensor in it is " + Given(item));
+  }
+  return OkStatus();
+}
+
 Status CheckExpressions(const Value& v, const Tensor& t, const Bindings& bindings) {
   if (!v.type().shape) return OkStatus();
+  if (t.is_container()) return CheckItems(v, t, bindings);
   auto lookup = [&](std::string_view symbol) -> std::optional<int64_t> {
     const auto it = bindings.find(symbol);
     if (it == bindings.end()) return std::nullopt;
@@ -144,6 +176,7 @@ Result<Interpreter> Interpreter::Create(const ir::Graph& graph) {
       continue;
     }
     Step step{node.get(), schema->kernel, {}, {}, {}, {}};
+    step.sequence = ir::TakesContainers(*node) && !ir::IsControlFlow(*node);
     if (ir::IsControlFlow(*node)) {
       const auto form = ir::FormOf(*node);
       if (!form.ok()) return form.status();
@@ -201,18 +234,22 @@ Result<Interpreter> Interpreter::Create(const ir::Graph& graph) {
 Result<std::vector<Tensor>> Interpreter::Run(std::span<const Tensor> inputs,
                                              const RunOptions& options) const {
   SLIPWAY_RETURN_IF_ERROR(CheckInputs(*graph_, inputs));
+  std::vector<Tensor> aligned;
+  for (const Tensor& t : inputs) aligned.push_back(t.Aligned());
   if (options.observer) {
-    for (size_t i = 0; i < inputs.size(); ++i) options.observer(*graph_->inputs()[i], inputs[i]);
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      if (!inputs[i].is_container()) options.observer(*graph_->inputs()[i], aligned[i]);
+    }
   }
   Budget budget{options.max_iterations, options.max_bytes};
-  return RunBody(inputs, options, budget);
+  return RunBody(aligned, options, budget);
 }
 
 Result<std::vector<Tensor>> Interpreter::RunBody(std::span<const Tensor> inputs,
                                                  const RunOptions& options, Budget& budget) const {
   std::vector<Tensor> live = initial_;
   for (size_t i = 0; i < inputs.size(); ++i) {
-    live[static_cast<size_t>(input_slots_[i])] = inputs[i].Aligned();
+    live[static_cast<size_t>(input_slots_[i])] = inputs[i];
   }
   // What was taken from the budget goes back when the values do.
   struct Account {
@@ -239,25 +276,35 @@ Result<std::vector<Tensor>> Interpreter::RunBody(std::span<const Tensor> inputs,
   std::vector<Type> types;
   std::vector<const Tensor*> constants;
   std::vector<Tensor> given;
+  const auto bury = [&](const Step& step) {
+    for (int slot : step.dead) {
+      account.GiveBack(live[static_cast<size_t>(slot)].TotalBytes());
+      live[static_cast<size_t>(slot)] = Tensor();
+    }
+  };
   for (const Step& step : steps_) {
-    if (!step.bodies.empty()) {
+    const bool identity_of_tensor = step.sequence && step.node->op() == "Identity" &&
+                                    !live[static_cast<size_t>(step.inputs[0])].is_container();
+    if (!step.bodies.empty() || (step.sequence && !identity_of_tensor)) {
       given.clear();
       for (int slot : step.inputs)
         given.push_back(slot < 0 ? Tensor() : live[static_cast<size_t>(slot)]);
-      SLIPWAY_ASSIGN_OR_RETURN(std::vector<Tensor> made,
-                               RunControl(step, given, options, budget));
+      std::vector<Tensor> made;
+      if (step.sequence) {
+        SLIPWAY_ASSIGN_OR_RETURN(Tensor one, RunSequence(step, given, options, budget));
+        made.push_back(std::move(one));
+      } else {
+        SLIPWAY_ASSIGN_OR_RETURN(made, RunControl(step, given, options, budget));
+      }
       for (size_t i = 0; i < step.outputs.size(); ++i) {
         if (step.outputs[i] < 0) continue;
         Tensor& to = live[static_cast<size_t>(step.outputs[i])];
-        to = made[i].Aligned();
-        if (!account.Take(static_cast<int64_t>(to.bytes().size())))
-          return too_large(*step.node, i, Given(to));
-        if (options.observer) options.observer(*step.node->outputs()[i], to);
+        to = made[i].is_container() ? std::move(made[i]) : made[i].Aligned();
+        if (!account.Take(to.TotalBytes())) return too_large(*step.node, i, Given(to));
+        if (options.observer && !to.is_container())
+          options.observer(*step.node->outputs()[i], to);
       }
-      for (int slot : step.dead) {
-        account.GiveBack(static_cast<int64_t>(live[static_cast<size_t>(slot)].bytes().size()));
-        live[static_cast<size_t>(slot)] = Tensor();
-      }
+      bury(step);
       continue;
     }
     in.clear();
@@ -300,10 +347,7 @@ Result<std::vector<Tensor>> Interpreter::RunBody(std::span<const Tensor> inputs,
           options.observer(*step.node->outputs()[i], live[static_cast<size_t>(step.outputs[i])]);
       }
     }
-    for (int slot : step.dead) {
-      account.GiveBack(static_cast<int64_t>(live[static_cast<size_t>(slot)].bytes().size()));
-      live[static_cast<size_t>(slot)] = Tensor();
-    }
+    bury(step);
   }
   std::vector<Tensor> results;
   results.reserve(output_slots_.size());

@@ -18,8 +18,9 @@ namespace slipway::interp {
 struct RunOptions {
   Parallel* pool = nullptr;  // null: on the calling thread
   // Called on the calling thread with every graph input and every node output as soon as it is
-  // there, in the order of execution (constants and what is inside of bodies are not shown). A value may be unnamed to the user
-  // but always has a name. The tensor may be kept.
+  // there, in the order of execution (constants, sequences, optionals and what is inside of bodies
+  // are not shown). A value may be unnamed to the user but always has a name. The tensor may be
+  // kept.
   std::function<void(const ir::Value&, const ir::Tensor&)> observer;
   // Values alive at the same time may not exceed this many bytes (constants and inputs not
   // counted): a wrong shape in a model from outside then is an error and not the end of the
@@ -53,6 +54,7 @@ class Interpreter {
     std::vector<int> dead;  // slots whose last reader this node is
     // Of If, Loop and Scan, in the order of ir::BodyNames.
     std::vector<std::shared_ptr<const Interpreter>> bodies;
+    bool sequence = false;  // RunSequence, not a kernel; Identity when it gets one
   };
   // What the whole run shares, bodies included.
   struct Budget {
@@ -60,10 +62,14 @@ class Interpreter {
     int64_t bytes;  // still free
   };
   friend class ControlRun;
+  friend class SequenceRun;
 
   // Inputs are as declared; those of bodies need no check.
   Result<std::vector<ir::Tensor>> RunBody(std::span<const ir::Tensor> inputs,
                                           const RunOptions& options, Budget& budget) const;
+  // One of the operators on sequences and optionals, or Identity of one.
+  static Result<ir::Tensor> RunSequence(const Step& step, std::span<const ir::Tensor> inputs,
+                                        const RunOptions& options, Budget& budget);
   static Result<std::vector<ir::Tensor>> RunControl(const Step& step,
                                                     std::span<const ir::Tensor> inputs,
                                                     const RunOptions& options, Budget& budget);

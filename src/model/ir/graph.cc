@@ -9,7 +9,7 @@
 namespace slipway::ir {
 
 bool Type::IsStatic() const {
-  if (!shape) return false;
+  if (!shape || is_container()) return false;
   return std::all_of(shape->begin(), shape->end(), [](const Dim& d) { return d.known(); });
 }
 
@@ -20,7 +20,16 @@ std::optional<Dims> Type::StaticDims() const {
   return dims;
 }
 
+Type Type::Element() const {
+  Type t = *this;
+  t.container =
+      container == Container::kOptionalSequence ? Container::kSequence : Container::kTensor;
+  return t;
+}
+
 std::string Type::ToString() const {
+  if (is_sequence()) return "seq(" + Element().ToString() + ")";
+  if (is_optional()) return "optional(" + Element().ToString() + ")";
   return std::string(DTypeName(dtype)) + (shape ? slipway::ToString(*shape) : "[?]");
 }
 

@@ -28,16 +28,31 @@ class Graph;
 class Node;
 struct OpSchema;
 
+// Of a sequence or an optional, dtype and shape are those of the tensors in it. A symbol there that
+// no tensor of the graph has in its shape stands for a size that differs from tensor to tensor.
 struct Type {
   DType dtype = DType::kUndefined;
   std::optional<SymShape> shape;  // nullopt: rank unknown
+  Container container = Container::kTensor;
 
-  bool known() const { return dtype != DType::kUndefined && shape.has_value(); }
+  bool is_container() const { return container != Container::kTensor; }
+  bool is_sequence() const { return container == Container::kSequence; }
+  bool is_optional() const {
+    return container == Container::kOptional || container == Container::kOptionalSequence;
+  }
+  // A tensor of known type and rank. This and the next two are never true of a container.
+  bool known() const {
+    return !is_container() && dtype != DType::kUndefined && shape.has_value();
+  }
   // All dimensions are integers.
   bool IsStatic() const;
   // The extent when IsStatic() and rank <= kMaxRank, else nullopt.
   std::optional<Dims> StaticDims() const;
-  std::string ToString() const;  // "float32[N, 3, 224, 224]", "int64[?]" when the rank is unknown
+  // What a sequence or an optional holds; itself for a tensor.
+  Type Element() const;
+  // "float32[N, 3, 224, 224]", "int64[?]" when the rank is unknown, "seq(float32[?])",
+  // "optional(seq(int64[]))"
+  std::string ToString() const;
   friend bool operator==(const Type&, const Type&) = default;
 };
 
@@ -47,7 +62,8 @@ struct Use {
   friend bool operator==(const Use&, const Use&) = default;
 };
 
-// One tensor of the graph: an input, a constant, or the output of a node. Names are unique within a
+// One value of the graph, a tensor, a sequence or an optional: an input, a constant (always a
+// tensor), or the output of a node. Names are unique within a
 // graph.
 class Value {
  public:
@@ -163,6 +179,8 @@ class Graph {
   void ReplaceAllUses(Value* from, Value* to);
   void SetOutput(size_t index, Value* value);
   void RemoveOutput(size_t index);  // of the graph: erases the position
+  // The inputs in another order; `inputs` must hold each of them once.
+  void OrderInputs(std::vector<Value*> inputs) { inputs_ = std::move(inputs); }
   // None of its outputs may be used. Values that become unused stay until RemoveUnused().
   void RemoveNode(Node* node);
   // Removes a value that is neither used nor produced (an input or constant).

@@ -43,7 +43,10 @@ class Context final : public InferContext {
     elements_.resize(n);
     outputs_.resize(node.outputs().size());
     output_elements_.resize(node.outputs().size());
+    lengths_.resize(n);
+    output_lengths_.resize(node.outputs().size());
   }
+  void SetLength(size_t i, Dim length) { lengths_[i] = std::move(length); }
   void SetInput(size_t i, Type type, const Tensor* constant, const Elements* elements) {
     present_[i] = true;
     types_[i] = std::move(type);
@@ -79,8 +82,18 @@ class Context final : public InferContext {
     }
     return e;
   }
+  std::optional<Dim> length(size_t i) const override {
+    if (i >= lengths_.size() || !lengths_[i]) return std::nullopt;
+    return session_.Resolve(*lengths_[i]);
+  }
   void set_output(size_t i, DType dtype, std::optional<SymShape> shape) override {
     if (i < outputs_.size()) outputs_[i] = Type{dtype, std::move(shape)};
+  }
+  void set_output(size_t i, Type type) override {
+    if (i < outputs_.size()) outputs_[i] = std::move(type);
+  }
+  void set_length(size_t i, Dim length) override {
+    if (i < output_lengths_.size()) output_lengths_[i] = std::move(length);
   }
   void set_elements(size_t i, Elements elements) override {
     if (i < outputs_.size()) output_elements_[i] = std::move(elements);
@@ -97,6 +110,10 @@ class Context final : public InferContext {
         return Unsupported("input " + std::to_string(i) +
                            " is a tensor of strings; remove the string part of the model");
       }
+      if (present_[i] && types_[i].is_container() && !TakesContainers(node_)) {
+        return Unsupported("input " + std::to_string(i) + " is " + types_[i].ToString() +
+                           "; the operator takes tensors only");
+      }
     }
     SLIPWAY_RETURN_IF_ERROR(node_.schema()->infer(*this));
     SLIPWAY_RETURN_IF_ERROR(FillFromData());
@@ -112,6 +129,7 @@ class Context final : public InferContext {
   }
   std::vector<Type>& outputs() { return outputs_; }
   std::optional<Elements>& output_elements(size_t i) { return output_elements_[i]; }
+  const std::optional<Dim>& output_length(size_t i) const { return output_lengths_[i]; }
 
  private:
   Status CheckArity() const {
@@ -139,6 +157,7 @@ class Context final : public InferContext {
   // Extents that the operator's own inference left to the data, when all extents and that data are known.
   Status FillFromData() {
     const auto open = [](const Type& t) {
+      if (t.is_container()) return false;
       return !t.shape || std::any_of(t.shape->begin(), t.shape->end(),
                                      [](const Dim& d) { return !d.known(); });
     };
@@ -202,7 +221,7 @@ class Context final : public InferContext {
     auto& e = output_elements_[i];
     if (!e) return;
     const Type& t = outputs_[i];
-    bool good = FollowsElements(t.dtype) && static_cast<int64_t>(e->size()) <= kMaxElements;
+    bool good = !t.is_container() && FollowsElements(t.dtype) && static_cast<int64_t>(e->size()) <= kMaxElements;
     if (good && t.shape) {
       const Dim n = Count(*t.shape);
       good = !n.known() || n.Is(static_cast<int64_t>(e->size()));
@@ -222,6 +241,7 @@ class Context final : public InferContext {
   std::vector<const Elements*> elements_;
   std::vector<Type> outputs_;
   std::vector<std::optional<Elements>> output_elements_;
+  std::vector<std::optional<Dim>> lengths_, output_lengths_;
 };
 
 // The more specific of a declared and an inferred dimension (see infer.h); nullopt when they
@@ -234,14 +254,24 @@ std::optional<Dim> MergeDim(const Session& session, const Dim& declared, const D
   return declared;
 }
 
+// What a file says about the extents in a sequence does not count: exporters write that of the
+// first element.
 Result<Type> Merge(const Session& session, const Value& value, const Type& inferred) {
   const Type& declared = value.type();
   Type out = inferred;
-  if (out.dtype == DType::kUndefined) out.dtype = declared.dtype;
+  if (out.dtype == DType::kUndefined) {
+    out.dtype = declared.dtype;
+    out.container = declared.container;
+  }
+  if (declared.dtype != DType::kUndefined && declared.container != out.container) {
+    return Bad("output '", value.name(), "' is declared as ", declared.ToString(),
+               " but the operator gives ", out.ToString(), "; correct the declaration");
+  }
   if (declared.dtype != DType::kUndefined && declared.dtype != out.dtype) {
     return Bad("output '", value.name(), "' is declared as ", declared.dtype,
                " but the operator gives ", out.dtype, "; correct the declaration");
   }
+  if (out.is_container()) return out;
   if (!out.shape) {
     out.shape = declared.shape;
     return out;
@@ -343,6 +373,8 @@ Status InferOutputs(Node& node, Session& session, bool forget_declared) {
     auto e = session.elements.find(v);
     context.SetInput(i, std::move(t), v->constant(),
                      e == session.elements.end() ? nullptr : &e->second);
+    if (auto n = session.lengths.find(v); n != session.lengths.end())
+      context.SetLength(i, n->second);
   }
   if (IsControlFlow(node)) {
     SLIPWAY_ASSIGN_OR_RETURN(context.outputs(), InferControlFlow(node, session));
@@ -361,6 +393,8 @@ Status InferOutputs(Node& node, Session& session, bool forget_declared) {
     }
     v->set_type(std::move(inferred));
     if (auto& e = context.output_elements(i)) session.elements[v] = std::move(*e);
+    if (const auto& n = context.output_length(i); n && v->type().is_sequence())
+      session.lengths[v] = *n;
   }
   return OkStatus();
 }
@@ -372,6 +406,17 @@ void CollectSymbols(const Type& type, std::unordered_set<std::string>& into) {
   for (const Dim& d : *type.shape) {
     for (std::string& s : d.Symbols()) into.insert(std::move(s));
   }
+}
+
+void CollectBound(const Type& type, std::unordered_set<std::string>& into) {
+  if (!type.is_container()) CollectSymbols(type, into);
+}
+
+bool TakesContainers(const Node& node) {
+  if (!node.domain().empty()) return false;
+  const std::string& op = node.op();
+  return op.starts_with("Sequence") || op.starts_with("Optional") || op == "Identity" ||
+         op == "SplitToSequence" || op == "ConcatFromSequence" || IsControlFlow(node);
 }
 
 Status InferNodes(Graph& graph, Session& session, bool forget) {
@@ -386,9 +431,9 @@ Status InferShapes(Graph& graph, const InferOptions& options) {
   Session session;
   for (const Value* v : graph.inputs()) {
     SLIPWAY_RETURN_IF_ERROR(CheckInput(*v));
-    CollectSymbols(v->type(), session.bound);
+    CollectBound(v->type(), session.bound);
+    CollectSymbols(v->type(), session.used);
   }
-  session.used = session.bound;
   for (const auto& v : graph.values()) {
     const bool forgotten = options.forget_declared && v->producer() && v->producer()->schema();
     if (!forgotten) CollectSymbols(v->type(), session.used);
@@ -412,13 +457,8 @@ Inferer::~Inferer() = default;
 
 Status Inferer::AddInput(const Value& input) {
   SLIPWAY_RETURN_IF_ERROR(CheckInput(input));
-  if (!input.type().shape) return OkStatus();
-  for (const Dim& d : *input.type().shape) {
-    for (const std::string& s : d.Symbols()) {
-      state_->session.bound.insert(s);
-      state_->session.used.insert(s);
-    }
-  }
+  CollectBound(input.type(), state_->session.bound);
+  CollectSymbols(input.type(), state_->session.used);
   return OkStatus();
 }
 
@@ -443,6 +483,7 @@ Result<std::vector<Type>> InferNode(const Node& node, std::span<const Type> inpu
   SLIPWAY_RETURN_IF_ERROR(context.Run().With(node.Describe()));
   std::vector<Type> out = std::move(context.outputs());
   for (Type& t : out) {
+    if (t.is_container()) continue;
     bool concrete = t.shape.has_value();
     for (size_t i = 0; concrete && i < t.shape->size(); ++i) concrete = (*t.shape)[i].known();
     if (!concrete) t.shape.reset();

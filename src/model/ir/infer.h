@@ -31,7 +31,12 @@ class InferContext {
   // The elements of input i when it is an integer tensor whose elements are known at least as
   // expressions, in row-major order.
   virtual std::optional<std::vector<Dim>> elements(size_t i) const = 0;
+  // How many tensors the sequence at input i holds, when that is known before it is made.
+  virtual std::optional<Dim> length(size_t i) const = 0;
   virtual void set_output(size_t i, DType dtype, std::optional<SymShape> shape) = 0;
+  // The same for sequences and optionals.
+  virtual void set_output(size_t i, Type type) = 0;
+  virtual void set_length(size_t i, Dim length) = 0;
   // Declares the elements of integer output i.
   virtual void set_elements(size_t i, std::vector<Dim> elements) = 0;
   // A symbol that nobody else has, for a size that only the data decides.
@@ -63,6 +68,10 @@ struct InferOptions {
 // when somebody makes their batch dynamic). Nodes of operators outside the table keep their
 // declared types.
 Status InferShapes(Graph& graph, const InferOptions& options = {});
+
+// Whether the operator takes or gives sequences and optionals. All others are refused one by
+// inference, so that their own functions see tensors only.
+bool TakesContainers(const Node& node);
 
 // One node with concrete inputs: the interpreter's and the tests' way in. `inputs` give type and
 // extent of each present input, `constants` the data where known (null otherwise). Data-dependent

@@ -54,6 +54,11 @@ class ControlInference {
     for (Dim& d : e) d = session_.Resolve(d);
     return e;
   }
+  std::optional<Dim> LengthOf(const Value* v) const {
+    const auto it = session_.lengths.find(v);
+    if (it == session_.lengths.end()) return std::nullopt;
+    return session_.Resolve(it->second);
+  }
   std::optional<Dim> ScalarOf(const Value* v) const {
     const auto e = ElementsOf(v);
     if (!e || e->size() != 1) return std::nullopt;
@@ -61,8 +66,10 @@ class ControlInference {
   }
   Graph& Body(std::string_view name) { return *node_.subgraphs.at(std::string(name)); }
 
-  // `inputs`: types of the body's inputs before the captured ones.
-  Status InferBody(std::string_view name, const std::vector<Type>& inputs) {
+  // `inputs`: types of the body's inputs before the captured ones. `empty`: which of them are
+  // sequences without tensors.
+  Status InferBody(std::string_view name, const std::vector<Type>& inputs,
+                   const std::vector<bool>& empty = {}) {
     Graph& body = Body(name);
     session_.body_nodes += static_cast<int64_t>(body.nodes().size()) + 1;
     if (session_.body_nodes > kMaxBodyNodes) {
@@ -74,19 +81,25 @@ class ControlInference {
     for (const auto& v : body.values()) {
       if (v->producer() && v->producer()->schema()) v->set_type({});
       session_.elements.erase(v.get());
+      session_.lengths.erase(v.get());
     }
     for (size_t i = 0; i < body.inputs().size(); ++i) {
       Value* v = body.inputs()[i];
       Type type;
       if (i < inputs.size()) {
         type = inputs[i];
+        if (i < empty.size() && empty[i]) session_.lengths[v] = Dim(0);
       } else {
         const Value* captured = node_.input(i + form_.unseen);
         type = TypeOf(captured);
         if (auto e = ElementsOf(captured)) session_.elements[v] = std::move(*e);
+        if (auto n = LengthOf(captured)) session_.lengths[v] = std::move(*n);
       }
-      if (type.dtype == DType::kUndefined) type.dtype = v->dtype();  // what the file said
-      CollectSymbols(type, session_.bound);
+      if (type.dtype == DType::kUndefined) {  // what the file said
+        type.dtype = v->dtype();
+        type.container = v->type().container;
+      }
+      CollectBound(type, session_.bound);
       CollectSymbols(type, session_.used);
       v->set_type(std::move(type));
     }
@@ -130,7 +143,14 @@ class ControlInference {
     std::vector<Type> out;
     for (size_t i = 0; i < node_.outputs().size(); ++i) {
       Type a = TypeOf(Body(branches[0]).outputs()[i]), b = TypeOf(Body(branches[1]).outputs()[i]);
-      if (a.dtype == DType::kUndefined) a.dtype = b.dtype;
+      if (a.dtype == DType::kUndefined) {
+        a.dtype = b.dtype;
+        a.container = b.container;
+      }
+      if (b.dtype != DType::kUndefined && a.container != b.container) {
+        return Bad(node_.Describe(), ": output ", i, " is ", a, " from one branch and ", b,
+                   " from the other; both must give one type");
+      }
       if (b.dtype != DType::kUndefined && a.dtype != b.dtype) {
         return Bad(node_.Describe(), ": output ", i, " is ", a.dtype, " from one branch and ",
                    b.dtype, " from the other; both must give one type");
@@ -158,7 +178,12 @@ class ControlInference {
     bool fits = true;
     if (carried.dtype == DType::kUndefined && given.dtype != DType::kUndefined) {
       carried.dtype = given.dtype;
+      carried.container = given.container;
       fits = false;
+    } else if (given.dtype != DType::kUndefined && given.container != carried.container &&
+               !(carried.is_optional() && given.container == carried.Element().container)) {
+      return Bad(node_.Describe(), ": carried value ", k, " goes in as ", carried,
+                 " but the body returns ", given);
     } else if (given.dtype != DType::kUndefined && given.dtype != carried.dtype) {
       return Bad(node_.Describe(), ": carried value ", k, " goes in as ", carried.dtype,
                  " but the body returns ", given.dtype, "; cast it");
@@ -195,6 +220,23 @@ class ControlInference {
       SLIPWAY_ASSIGN_OR_RETURN(length, CutSlices(types));
     }
     const Graph& body = Body("body");
+    // A sequence that starts without tensors takes its type from those that come: one round ahead.
+    std::vector<bool> empty(types.size(), false);
+    bool any_empty = false;
+    for (size_t k = 0; k < form_.carried; ++k) {
+      const auto n = LengthOf(node_.input(first + k));
+      empty[first + k] = n && n->Is(0) && types[first + k].is_sequence();
+      any_empty |= empty[first + k];
+    }
+    if (any_empty) {
+      SLIPWAY_RETURN_IF_ERROR(InferBody("body", types, empty));
+      for (size_t k = 0; k < form_.carried; ++k) {
+        if (!empty[first + k]) continue;
+        const Type given = TypeOf(body.outputs()[form_.first_result + k]);
+        if (given.is_sequence() && given.dtype == types[first + k].dtype)
+          types[first + k].shape = given.shape;
+      }
+    }
     for (int round = 0;; ++round) {
       SLIPWAY_RETURN_IF_ERROR(InferBody("body", types));
       bool settled = true;
@@ -216,9 +258,20 @@ class ControlInference {
       }
     }
     std::vector<Type> out;
-    for (size_t k = 0; k < form_.carried; ++k) out.push_back(Leaving(types[first + k]));
+    for (size_t k = 0; k < form_.carried; ++k) {
+      Type t = types[first + k];
+      // What starts as an optional may come back as its element, and then leaves as that.
+      if (t.is_optional() &&
+          TypeOf(body.outputs()[form_.first_result + k]).container == t.Element().container)
+        t = t.Element();
+      out.push_back(Leaving(std::move(t)));
+    }
     for (size_t i = form_.carried; i < node_.outputs().size(); ++i) {
       Type t = Leaving(TypeOf(body.outputs()[form_.first_result + i]));
+      if (t.is_container()) {
+        return Bad(node_.Describe(), ": output ", i, " is ", t,
+                   " in each iteration; only tensors can be stacked");
+      }
       if (t.shape) {
         size_t axis = 0;
         if (!loop) {
@@ -242,8 +295,8 @@ class ControlInference {
     } wanted[] = {{0, DType::kInt64, "trip count"}, {1, DType::kBool, "condition"}};
     for (const auto& w : wanted) {
       const Type t = TypeOf(node_.input(w.index));
-      if (t.dtype != DType::kUndefined && t.dtype != w.dtype)
-        return Bad(node_.Describe(), ": its ", w.what, " is ", t.dtype, " but must be ", w.dtype);
+      if (t.is_container() || (t.dtype != DType::kUndefined && t.dtype != w.dtype))
+        return Bad(node_.Describe(), ": its ", w.what, " is ", t, " but must be ", w.dtype);
     }
     return OkStatus();
   }
@@ -264,6 +317,8 @@ class ControlInference {
     std::optional<Dim> length;
     for (size_t i = 0; i < form_.scanned; ++i) {
       Type t = TypeOf(node_.input(form_.carried + i));
+      if (t.is_container())
+        return Bad(node_.Describe(), ": scanned input ", i, " is ", t, " but must be a tensor");
       if (t.shape) {
         auto axis = NormalizeAxis(ScanAxis(node_, "scan_input_axes", i), t.shape->size(),
                                   "scan_input_axes");

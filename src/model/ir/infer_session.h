@@ -24,6 +24,7 @@ struct Session {
   int64_t body_nodes = 0;  // inferred in bodies so far, repetitions counted
   std::unordered_map<std::string, Dim> equal;  // data-dependent symbols found to be something else
   std::unordered_map<const Value*, Elements> elements;
+  std::unordered_map<const Value*, Dim> lengths;  // of sequences
 
   bool Bound(const Dim& d) const {
     for (const std::string& s : d.Symbols()) {
@@ -76,6 +77,8 @@ struct Session {
 
 // Adds the symbols of a type.
 void CollectSymbols(const Type& type, std::unordered_set<std::string>& into);
+// Only of a tensor: the symbols in the type of a sequence or an optional have no value of their own.
+void CollectBound(const Type& type, std::unordered_set<std::string>& into);
 
 // Infers all nodes of a graph whose inputs are typed, in order. `forget`: declared types of known
 // operators' outputs do not count.

@@ -24,6 +24,7 @@ inline std::string Text(std::integral auto v) { return std::to_string(v); }
 inline std::string Text(const Dim& d) { return d.ToString(); }
 inline std::string Text(const SymShape& s) { return slipway::ToString(s); }
 inline std::string Text(DType t) { return DTypeName(t); }
+inline std::string Text(const Type& t) { return t.ToString(); }
 
 // InvalidArgument with the arguments' texts joined.
 template <typename... A>

@@ -238,6 +238,8 @@ class Hasher {
   }
   uint64_t TypeHash(const Value& v) const {
     uint64_t h = static_cast<uint64_t>(v.dtype());
+    if (v.type().is_container())
+      h = HashCombine(h, 59 + static_cast<uint64_t>(v.type().container));
     if (!with_shapes_) return h;
     if (!v.type().shape) return HashCombine(h, 41);
     for (const Dim& d : *v.type().shape) {

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <type_traits>
 
 #include "base/aligned.h"
@@ -135,7 +136,94 @@ Result<Tensor> Tensor::Allocate(DType dtype, const Dims& dims) {
   return t;
 }
 
+Result<Tensor> Tensor::Sequence(DType dtype, std::vector<Tensor> items) {
+  if (!IsKnown(dtype) || DTypeBits(dtype) <= 0)
+    return InvalidArgument(std::string("a sequence of ") + DTypeName(dtype) +
+                           " cannot be made; its element type must be a number or bool");
+  if (items.size() > kMaxSequence)
+    return ResourceExhausted("a sequence of " + std::to_string(items.size()) +
+                             " tensors is too long; at most " + std::to_string(kMaxSequence) +
+                             " are allowed");
+  for (const Tensor& t : items) {
+    if (!t.is_container() && t.dtype() == dtype) continue;
+    return InvalidArgument("a sequence of " + std::string(DTypeName(dtype)) +
+                           " tensors cannot hold " + (t.present() ? t.Describe() : "nothing"));
+  }
+  Tensor out;
+  out.dtype_ = dtype;
+  out.dims_ = {0};
+  out.container_ = Container::kSequence;
+  out.owner_ = std::make_shared<const std::vector<Tensor>>(std::move(items));
+  return out;
+}
+
+Tensor Tensor::Optional(Tensor value) {
+  if (!value.present() || value.container_ == Container::kOptional ||
+      value.container_ == Container::kOptionalSequence)
+    return {};
+  Tensor out =
+      NoOptional(value.dtype_, value.is_container() ? Container::kOptionalSequence
+                                                    : Container::kOptional);
+  std::vector<Tensor> one;
+  one.push_back(std::move(value));
+  out.owner_ = std::make_shared<const std::vector<Tensor>>(std::move(one));
+  return out;
+}
+
+Tensor Tensor::NoOptional(DType dtype, Container kind) {
+  Tensor out;
+  out.dtype_ = dtype;
+  out.dims_ = {0};
+  out.container_ =
+      kind == Container::kOptionalSequence ? Container::kOptionalSequence : Container::kOptional;
+  return out;
+}
+
+std::span<const Tensor> Tensor::items() const {
+  if (!is_container() || !owner_) return {};
+  return *static_cast<const std::vector<Tensor>*>(owner_.get());
+}
+
+int64_t Tensor::TotalBytes() const {
+  if (!is_container()) return static_cast<int64_t>(bytes_);
+  int64_t total = 0;
+  for (const Tensor& t : items()) {
+    // The same tensor many times over may exceed what one memory could hold.
+    total = CheckedAdd(total, t.TotalBytes()).value_or(std::numeric_limits<int64_t>::max());
+  }
+  return total;
+}
+
+std::string Tensor::Describe() const {
+  const std::string type = DTypeName(dtype_);
+  switch (container_) {
+    case Container::kTensor:
+      return type + dims_.ToString();
+    case Container::kSequence:
+      return "a sequence of " + std::to_string(items().size()) + " " + type + " tensors";
+    case Container::kOptional:
+    case Container::kOptionalSequence:
+      if (!items().empty()) return "an optional of " + items()[0].Describe();
+      return "an empty optional of " + type +
+             (container_ == Container::kOptionalSequence ? " sequences" : "");
+  }
+  return type;
+}
+
 Tensor Tensor::Aligned() const {
+  if (is_container()) {
+    std::vector<Tensor> items(this->items().begin(), this->items().end());
+    bool same = true;
+    for (Tensor& t : items) {
+      const uint8_t* before = t.data_;
+      t = t.Aligned();
+      same &= t.data_ == before;
+    }
+    if (same) return *this;
+    Tensor out = *this;
+    out.owner_ = std::make_shared<const std::vector<Tensor>>(std::move(items));
+    return out;
+  }
   size_t element = static_cast<size_t>(std::max(8, DTypeBits(dtype_))) / 8;
   if (bytes_ == 0 || reinterpret_cast<uintptr_t>(data_) % element == 0) return *this;
   auto copy = Allocate(dtype_, dims_);

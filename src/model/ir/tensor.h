@@ -1,6 +1,7 @@
 #pragma once
-// A constant tensor: dense row-major bytes that may live in a mapped file, in memory, or be shared
-// with another tensor.
+// A tensor: dense row-major bytes that may live in a mapped file, in memory, or be shared with
+// another tensor. While a graph runs a value may also be a sequence or an optional of tensors; no
+// constant is.
 
 #include <cstdint>
 #include <memory>
@@ -16,6 +17,13 @@
 
 namespace slipway::ir {
 
+// What a value is made of: ONNX's sequences and optionals hold tensors of one element type, an
+// optional may hold a sequence (https://onnx.ai/onnx/repo-docs/IR.html#optional-type).
+enum class Container : uint8_t { kTensor, kSequence, kOptional, kOptionalSequence };
+
+// Longer sequences are refused.
+inline constexpr size_t kMaxSequence = size_t{1} << 20;
+
 class Tensor {
  public:
   Tensor() = default;
@@ -28,6 +36,14 @@ class Tensor {
   // Uninitialised memory of its own; write through mutable_data() before sharing. Errors as Wrap,
   // and ResourceExhausted.
   static Result<Tensor> Allocate(DType dtype, const Dims& dims);
+
+  // A sequence; its tensors may differ in extent. Errors: an item that is no tensor of this type,
+  // more than kMaxSequence items, an unsized type.
+  static Result<Tensor> Sequence(DType dtype, std::vector<Tensor> items);
+  // An optional that holds this tensor or sequence. Empty when `value` is neither.
+  static Tensor Optional(Tensor value);
+  // One that holds nothing and could hold a tensor, or with kOptionalSequence a sequence.
+  static Tensor NoOptional(DType dtype, Container kind);
 
   // For constants that the program makes itself: extents known to be sane.
   template <typename T>
@@ -42,7 +58,18 @@ class Tensor {
   }
 
   bool present() const { return dtype_ != DType::kUndefined; }
+  // Of a sequence or an optional: that of the tensors in it.
   DType dtype() const { return dtype_; }
+  // Sequences and optionals have the extent [0] and no bytes of their own: code that expects a
+  // tensor and forgets to ask sees an empty one.
+  Container container() const { return container_; }
+  bool is_container() const { return container_ != Container::kTensor; }
+  // The tensors of a sequence; the one value in an optional, or none.
+  std::span<const Tensor> items() const;
+  // Bytes of the tensor, or of everything in it.
+  int64_t TotalBytes() const;
+  // "float32[2, 3]", "a sequence of 3 float32 tensors", "an empty optional of float32": for errors.
+  std::string Describe() const;
   const Dims& dims() const { return dims_; }
   int64_t count() const { return dims_.count(); }
   std::span<const uint8_t> bytes() const { return {data_, bytes_}; }
@@ -73,7 +100,8 @@ class Tensor {
   const uint8_t* data_ = nullptr;
   size_t bytes_ = 0;
   bool mutable_ = false;
-  std::shared_ptr<const void> owner_;
+  Container container_ = Container::kTensor;
+  std::shared_ptr<const void> owner_;  // of a container: its std::vector<Tensor>
 };
 
 template <typename T>

@@ -22,6 +22,9 @@
 //     %y = Relu(%x) "relu1" from ["conv1", "relu1"]
 //     %y = If(%c) "if1" body "then_branch" graph "b" { ... }
 //
+// Types of sequences and optionals are written seq(float32[N, 3]), optional(float32[?]) and
+// optional(seq(float32[?])), where [?] is an unknown rank.
+//
 // A list of floats holds at least one '.', 'e', inf or nan; empty lists print as ints[], floats[]
 // or strings[]. Where the operator table knows the attribute, its type decides instead. `//` starts
 // a comment.
@@ -45,5 +48,7 @@ struct TextOptions {
 std::string ToText(const Graph& graph, const TextOptions& options = {});
 // Errors give line and column. Limits: 64 MiB of text, 10 million elements per constant.
 Result<std::unique_ptr<Graph>> ParseText(std::string_view text);
+// One type as Type::ToString writes it.
+Result<Type> ParseTypeText(std::string_view text);
 
 }  // namespace slipway::ir

@@ -103,6 +103,12 @@ class Parser {
     if (at_ != text_.size()) return Fail("text after the end of the graph");
     return graph;
   }
+  Result<Type> RunType() {
+    SLIPWAY_ASSIGN_OR_RETURN(Type type, ParseType());
+    Skip();
+    if (at_ != text_.size()) return Fail("text after the end of the type");
+    return type;
+  }
 
  private:
   // --- lexing ---
@@ -240,6 +246,25 @@ class Parser {
 
   // --- types and tensors ---
   Result<Type> ParseType() {
+    const size_t begin = at_;
+    const bool optional = TakeWord("optional");
+    if (optional) SLIPWAY_RETURN_IF_ERROR(Expect('('));
+    const bool sequence = TakeWord("seq");
+    if (sequence) SLIPWAY_RETURN_IF_ERROR(Expect('('));
+    SLIPWAY_ASSIGN_OR_RETURN(Type t, ParseTensorType());
+    if (optional || sequence) {
+      if (t.dtype == DType::kUndefined)
+        return FailAt(begin, "what is in a sequence or an optional must have a type");
+      t.container = !optional  ? Container::kSequence
+                    : sequence ? Container::kOptionalSequence
+                               : Container::kOptional;
+    }
+    if (sequence) SLIPWAY_RETURN_IF_ERROR(Expect(')'));
+    if (optional) SLIPWAY_RETURN_IF_ERROR(Expect(')'));
+    return t;
+  }
+
+  Result<Type> ParseTensorType() {
     Type t;
     Skip();
     const size_t begin = at_;
@@ -564,7 +589,7 @@ class Parser {
     if (word == "const") {
       SLIPWAY_ASSIGN_OR_RETURN(const std::string name, NewName(graph));
       SLIPWAY_RETURN_IF_ERROR(Expect(':'));
-      SLIPWAY_ASSIGN_OR_RETURN(const Type type, ParseType());
+      SLIPWAY_ASSIGN_OR_RETURN(const Type type, ParseTensorType());
       SLIPWAY_RETURN_IF_ERROR(Expect('='));
       SLIPWAY_ASSIGN_OR_RETURN(Tensor tensor, ParseTensor(type));
       graph.AddConstant(name, std::move(tensor));
@@ -693,6 +718,11 @@ Result<std::unique_ptr<Graph>> ParseText(std::string_view text) {
   if (text.size() > kMaxText)
     return ResourceExhausted("the text is longer than " + std::to_string(kMaxText) + " bytes");
   return Parser(text).Run();
+}
+
+Result<Type> ParseTypeText(std::string_view text) {
+  if (text.size() > 10'000) return InvalidArgument("the type is longer than 10000 bytes");
+  return Parser(text).RunType();
 }
 
 }  // namespace slipway::ir

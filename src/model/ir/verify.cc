@@ -132,6 +132,9 @@ Status VerifyValue(const Graph& graph, const Value& v,
     }
   }
   if (const Tensor* t = v.constant()) {
+    if (t->is_container())
+      return InvalidArgument("constant '" + v.name() + "': is " + t->Describe() +
+                             "; constants are tensors, make it with SequenceConstruct or Optional");
     const auto dims = v.type().StaticDims();
     if (v.dtype() != t->dtype() || !dims || !(*dims == t->dims())) {
       return InvalidArgument("constant '" + v.name() + "': its type " + v.type().ToString() +

@@ -5,6 +5,7 @@
 #include "base/checked.h"
 #include "model/frontends/onnx/expand.h"
 #include "model/frontends/onnx/versions.h"
+#include "model/ir/control.h"
 #include "model/ir/schema.h"
 
 namespace slipway::onnx {
@@ -111,6 +112,29 @@ Status CheckTypes(const Node& n, int opset) {
   return OkStatus();
 }
 
+// Sequences came with opset 11 and 13 (in If and Loop) or 14 (Identity), optionals with 15 and 16.
+Status CheckContainers(const Node& n, int opset) {
+  for (const auto* values : {&n.inputs(), &n.outputs()}) {
+    for (const ir::Value* v : *values) {
+      if (!v || !v->type().is_container()) continue;
+      const std::string type = v->type().ToString();
+      if (n.Is("Scan"))
+        return Unsupported(n.Describe() + ": ONNX has no Scan of " + type + "; use a Loop");
+      if (SinceOpset(v->dtype()) > 11)
+        return Unsupported(n.Describe() + ": ONNX has no " + type + "; cast what is in it");
+      const int since = v->type().is_optional() ? (ir::IsControlFlow(n) || n.Is("Identity") ? 16 : 15)
+                        : n.Is("Identity")      ? 14
+                        : ir::IsControlFlow(n)  ? 13
+                                                : 11;
+      if (opset < since) return Needs(n, "a value " + type, since);
+    }
+  }
+  const bool asks = n.Is("OptionalHasElement") || n.Is("OptionalGetElement");
+  if (asks && opset < 18 && !(n.input(0) && n.input(0)->type().is_optional()))
+    return Needs(n, "an input that is no optional", 18);
+  return OkStatus();
+}
+
 // Turns constant integer input `index` into an attribute.
 Status InputToInts(const Node& n, size_t index, const char* attribute, int since, OutNode* out) {
   if (!n.input(index)) return OkStatus();
@@ -192,7 +216,7 @@ Result<OutNode> Downgrade(const Node& n, int opset) {
   }
   if (opset < SinceOpset(n.op())) return Needs(n, "the operator", SinceOpset(n.op()));
   SLIPWAY_RETURN_IF_ERROR(CheckTypes(n, opset));
-  if (!n.subgraphs.empty()) return Unsupported(n.Describe() + ": sub-graphs cannot be exported");
+  SLIPWAY_RETURN_IF_ERROR(CheckContainers(n, opset));
   OutNode out;
   out.op = n.op();
   out.inputs.assign(n.inputs().begin(), n.inputs().end());
@@ -220,6 +244,13 @@ Result<OutNode> Downgrade(const Node& n, int opset) {
     out.attributes.Set("axis", n.attributes.Int("axis", -1));  // the default was another
   }
   SLIPWAY_RETURN_IF_ERROR(status);
+  if (!n.subgraphs.empty()) {
+    // Captured values are not inputs there: bodies read them by name. Absent ones at the end count.
+    SLIPWAY_ASSIGN_OR_RETURN(const ir::ControlForm form, ir::FormOf(n));
+    out.inputs.resize(form.formal);
+    out.attributes.Erase("carried");
+    return out;
+  }
   while (!out.inputs.empty() && !out.inputs.back() && out.empty_inputs.empty())
     out.inputs.pop_back();
   while (!out.outputs.empty() && !out.outputs.back()) out.outputs.pop_back();

@@ -493,6 +493,22 @@ Status Split(Graph* g, Node* n, int) {
   return OkStatus();
 }
 
+// Of what is no optional.
+Status GetElement(Graph* g, Node* n, int) {
+  if (n->input(0)->type().is_optional()) return OkStatus();
+  Rewriter r(g, n);
+  r.Finish(r.Op("Identity", {n->input(0)}));
+  return OkStatus();
+}
+
+Status HasElement(Graph* g, Node* n, int) {
+  const Value* x = n->input(0);
+  if (x && (x->type().is_optional() || x->dtype() == DType::kUndefined)) return OkStatus();
+  Rewriter r(g, n);
+  r.Finish(r.Op("Identity", {r.Constant("has", Tensor::Scalar<bool>(x != nullptr))}));
+  return OkStatus();
+}
+
 struct Row {
   const char* domain;
   const char* op;
@@ -514,6 +530,8 @@ constexpr Row kRows[] = {
     {"", "GroupNormalization", 21, GroupNormalization},
     {"", "HardSwish", 14, HardSwish},
     {"", "LayerNormalization", 17, LayerNormalization},
+    {"", "OptionalGetElement", 18, GetElement},
+    {"", "OptionalHasElement", 18, HasElement},
     {"", "LessOrEqual", 12, OrEqual},
     {"", "Hardmax", 13, Softmax},
     {"", "LogSoftmax", 13, Softmax},
@@ -539,6 +557,11 @@ constexpr Row kRows[] = {
 }  // namespace
 
 Status ExpandForOpset(Graph* graph, int opset) {
+  for (const auto& node : graph->nodes()) {
+    for (const auto& [key, body] : node->subgraphs)
+      SLIPWAY_RETURN_IF_ERROR(
+          ExpandForOpset(body.get(), opset).With(node->Describe() + ", body '" + key + "'"));
+  }
   SLIPWAY_RETURN_IF_ERROR(ExpandQuantization(graph, opset));
   // Two rounds: a fused operator's activation may itself have to be expanded.
   for (int round = 0; round < 2; ++round) {

@@ -157,6 +157,11 @@ Status Convert(Graph* g, Node* d) {
 }  // namespace
 
 Status ExpandToQonnx(Graph* graph) {
+  for (const auto& node : graph->nodes()) {
+    for (const auto& [key, body] : node->subgraphs)
+      SLIPWAY_RETURN_IF_ERROR(
+          ExpandToQonnx(body.get()).With(node->Describe() + ", body '" + key + "'"));
+  }
   for (Node* n : graph->NodeList()) {
     if (n->IsSlipway("Dequantize") && n->output()) SLIPWAY_RETURN_IF_ERROR(Convert(graph, n));
   }

@@ -4,6 +4,9 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <map>
+#include <tuple>
+#include <unordered_map>
 #include <unordered_set>
 
 #include "base/checked.h"
@@ -13,6 +16,8 @@
 #include "model/frontends/onnx/expand.h"
 #include "model/frontends/onnx/tensor_proto.h"
 #include "model/frontends/wire.h"
+#include "model/ir/control.h"
+#include "model/ir/text.h"
 
 namespace slipway::onnx {
 namespace {
@@ -110,10 +115,25 @@ class Exporter {
   const std::vector<const ir::Tensor*>& external() const { return external_; }
 
  private:
+  // What the bodies of `graph` read from outside and how all their values are called.
+  Status NameBodies(Graph* graph, int depth);
+  Status NameBody(const Node& node, Graph* body, size_t formal, size_t unseen, int depth);
+  std::string UniqueName(const std::string& wanted);
+  // The value that a captured one, or a constant that stands in several bodies, is in the file.
+  const Value* Root(const Value* value) const {
+    const auto it = roots_.find(value);
+    return it == roots_.end() ? value : it->second;
+  }
+  const std::string& NameOf(const Value* value) const {
+    const auto it = names_.find(Root(value));
+    return it == names_.end() ? Root(value)->name() : it->second;
+  }
   Status WriteNode(const Node& node, WireWriter* graph);
-  Status WriteValueInfo(uint32_t id, const Value& value, WireWriter* graph);
+  Result<WireWriter> WriteBody(const Node& node, const Graph& body);
+  Status WriteValueInfo(uint32_t id, const Value& value, bool symbols, WireWriter* graph);
   void WriteConstant(const Value& value, WireWriter* graph);
-  WireWriter Shape(const SymShape& shape);
+  WireWriter Shape(const SymShape& shape, bool symbols);
+  WireWriter TypeOf(const ir::Type& type, bool symbols);
 
   const ExportOptions& options_;
   std::string data_file_;
@@ -122,37 +142,59 @@ class Exporter {
   int64_t external_bytes_ = 0;
   int64_t inline_bytes_ = 0;
   bool use_external_ = false;
-  bool wrote_empty_ = false;
   std::unordered_set<const Value*>
       written_;  // what the written nodes read: constants that became attributes are not among them
-  std::string empty_name_;
+  std::string empty_name_;  // of the one empty tensor, when it is needed
+  // --- bodies: one scope for all of them, so that no name means two things ---
+  std::unordered_map<const Value*, const Value*> roots_;
+  std::unordered_map<const Value*, std::string> names_;  // of values in bodies
+  std::unordered_set<std::string> taken_;
+  std::unordered_map<std::string, int> suffixes_;
+  // Large constants of bodies are written once, in the main graph, where all bodies see them.
+  std::map<std::tuple<const uint8_t*, size_t, DType, std::string>, const Value*> large_;
+  std::vector<const Value*> hoisted_;
   std::vector<std::unique_ptr<ir::Tensor>> made_;
 };
 
-WireWriter Exporter::Shape(const SymShape& shape) {
+WireWriter Exporter::Shape(const SymShape& shape, bool symbols) {
   WireWriter out;
   for (const Dim& d : shape) {
     WireWriter dim;
     if (d.known())
       dim.Int(1, d.value());
-    else
+    else if (symbols)
       dim.Text(2, d.ToString());
     out.Message(1, dim);
   }
   return out;
 }
 
-Status Exporter::WriteValueInfo(uint32_t id, const Value& value, WireWriter* graph) {
+// A TypeProto.
+WireWriter Exporter::TypeOf(const ir::Type& type, bool symbols) {
+  WireWriter out;
+  if (type.is_container()) {
+    WireWriter container;
+    container.Message(1, TypeOf(type.Element(), symbols));
+    out.Message(type.is_sequence() ? 4 : 9, container);
+    return out;
+  }
+  WireWriter tensor;
+  tensor.Int(1, static_cast<int64_t>(type.dtype));
+  if (type.shape) tensor.Message(2, Shape(*type.shape, symbols));
+  out.Message(1, tensor);
+  return out;
+}
+
+// `symbols`: they mean something outside of the value's graph.
+Status Exporter::WriteValueInfo(uint32_t id, const Value& value, bool symbols,
+                                WireWriter* graph) {
   if (value.dtype() == DType::kUndefined) {
     return InvalidArgument("the element type of value " + Quote(value.name()) +
                            " is not known; run shape inference before exporting");
   }
-  WireWriter tensor, type, info;
-  tensor.Int(1, static_cast<int64_t>(value.dtype()));
-  if (value.type().shape) tensor.Message(2, Shape(*value.type().shape));
-  type.Message(1, tensor);
-  info.Text(1, value.name());
-  info.Message(2, type);
+  WireWriter info;
+  info.Text(1, NameOf(&value));
+  info.Message(2, TypeOf(value.type(), symbols));
   graph->Message(id, info);
   return OkStatus();
 }
@@ -160,14 +202,14 @@ Status Exporter::WriteValueInfo(uint32_t id, const Value& value, WireWriter* gra
 void Exporter::WriteConstant(const Value& value, WireWriter* graph) {
   const ir::Tensor& t = *value.constant();
   if (!use_external_ || t.bytes().size() < kInlineBelow) {
-    graph->Message(5, WriteTensorProto(value.name(), t));
+    graph->Message(5, WriteTensorProto(NameOf(&value), t));
     inline_bytes_ += static_cast<int64_t>(t.bytes().size());
     return;
   }
   WireWriter out;
   for (int64_t d : t.dims()) out.Int(1, d);
   out.Int(2, static_cast<int64_t>(t.dtype()));
-  out.Text(8, value.name());
+  out.Text(8, NameOf(&value));
   auto entry = [&](const char* key, const std::string& text) {
     WireWriter pair;
     pair.Text(1, key);
@@ -190,21 +232,31 @@ Status Exporter::WriteNode(const Node& node, WireWriter* graph) {
   for (size_t i = 0; i < out.inputs.size(); ++i) {
     const bool empty =
         std::find(out.empty_inputs.begin(), out.empty_inputs.end(), i) != out.empty_inputs.end();
-    if (empty && !wrote_empty_) {
-      wrote_empty_ = true;
-      empty_name_ = "slipway/empty";
-      while (graph_->FindValue(empty_name_)) empty_name_ += "_";
-      auto tensor = ir::Tensor::Allocate(DType::kFloat32, {0});
-      if (!tensor.ok()) return tensor.status();
-      made_.push_back(std::make_unique<ir::Tensor>(std::move(*tensor)));
-      graph->Message(5, WriteTensorProto(empty_name_, *made_.back()));
-    }
-    if (out.inputs[i]) written_.insert(out.inputs[i]);
-    w.Text(1, empty ? empty_name_ : out.inputs[i] ? out.inputs[i]->name() : "");
+    if (empty && empty_name_.empty()) empty_name_ = UniqueName("slipway/empty");
+    if (out.inputs[i]) written_.insert(Root(out.inputs[i]));
+    w.Text(1, empty ? empty_name_ : out.inputs[i] ? NameOf(out.inputs[i]) : "");
   }
-  for (const Value* v : out.outputs) w.Text(2, v ? v->name() : "");
+  for (const Value* v : out.outputs) w.Text(2, v ? NameOf(v) : "");
   w.Text(3, node.name());
   w.Text(4, out.op);
+  for (const auto& [key, body] : node.subgraphs) {
+    SLIPWAY_ASSIGN_OR_RETURN(WireWriter written, WriteBody(node, *body));
+    WireWriter attribute;
+    attribute.Text(1, key);
+    attribute.Message(6, written);
+    attribute.Int(20, 5);
+    w.Message(5, attribute);
+  }
+  if (out.op == "Optional" && !node.input(0)) {
+    auto type = ir::ParseTypeText(out.attributes.String("type", ""));
+    if (!type.ok()) return std::move(type).status().With(node.Describe());
+    WireWriter attribute;
+    attribute.Text(1, "type");
+    attribute.Message(14, TypeOf(*type, false));
+    attribute.Int(20, 13);
+    w.Message(5, attribute);
+    out.attributes.Erase("type");
+  }
   if (out.op == "ConstantOfShape") {
     const auto dtype = static_cast<DType>(node.attributes.Int("dtype", 1));
     if (!IsKnown(dtype)) return InvalidArgument(node.Describe() + ": its element type is unknown");
@@ -224,6 +276,83 @@ Status Exporter::WriteNode(const Node& node, WireWriter* graph) {
   return OkStatus();
 }
 
+std::string Exporter::UniqueName(const std::string& wanted) {
+  if (taken_.insert(wanted).second) return wanted;
+  for (int& n = suffixes_[wanted];;) {
+    std::string name = wanted + "_" + std::to_string(++n);
+    if (taken_.insert(name).second) return name;
+  }
+}
+
+Status Exporter::NameBodies(Graph* graph, int depth) {
+  if (depth > ir::kMaxBodyDepth) return InvalidArgument("bodies are nested too deeply");
+  for (const auto& node : graph->nodes()) {
+    if (node->subgraphs.empty()) continue;
+    SLIPWAY_ASSIGN_OR_RETURN(const ir::ControlForm form, ir::FormOf(*node));
+    for (const auto& [key, body] : node->subgraphs) {
+      SLIPWAY_RETURN_IF_ERROR(
+          NameBody(*node, body.get(), form.formal - form.unseen, form.unseen, depth));
+    }
+  }
+  return OkStatus();
+}
+
+Status Exporter::NameBody(const Node& node, Graph* body, size_t formal, size_t unseen, int depth) {
+  // Every output of a body must be made inside, and be its own.
+  std::unordered_set<const Value*> seen;
+  for (size_t i = 0; i < body->outputs().size(); ++i) {
+    Value* v = body->outputs()[i];
+    if (v->producer() && seen.insert(v).second) continue;
+    Node* copy = body->AddNode({.op = "Identity", .inputs = {v}, .name = v->name() + "/output",
+                                .outputs = {v->name() + "/output"}});
+    copy->output()->set_type(v->type());
+    body->SetOutput(i, copy->output());
+  }
+  for (size_t i = formal; i < body->inputs().size(); ++i)
+    roots_[body->inputs()[i]] = Root(node.input(i + unseen));
+  for (const auto& v : body->values()) {
+    if (roots_.contains(v.get())) continue;
+    if (const ir::Tensor* t = v->constant(); t && t->bytes().size() >= kInlineBelow) {
+      const auto [it, is_new] = large_.try_emplace(
+          {t->bytes().data(), t->bytes().size(), t->dtype(), t->dims().ToString()}, v.get());
+      if (!is_new) {
+        roots_[v.get()] = it->second;
+        continue;
+      }
+      hoisted_.push_back(v.get());
+    }
+    names_[v.get()] = UniqueName(v->name());
+  }
+  return NameBodies(body, depth + 1);
+}
+
+Result<WireWriter> Exporter::WriteBody(const Node& node, const Graph& body) {
+  SLIPWAY_ASSIGN_OR_RETURN(const ir::ControlForm form, ir::FormOf(node));
+  WireWriter graph;
+  for (const auto& n : body.nodes()) SLIPWAY_RETURN_IF_ERROR(WriteNode(*n, &graph));
+  graph.Text(2, body.name);
+  for (const auto& v : body.values()) {
+    if (v->is_constant() && v->constant()->bytes().size() < kInlineBelow && written_.contains(v.get()))
+      WriteConstant(*v, &graph);
+  }
+  for (size_t i = 0; i < form.formal - form.unseen; ++i)
+    SLIPWAY_RETURN_IF_ERROR(WriteValueInfo(11, *body.inputs()[i], false, &graph));
+  for (const Value* v : body.outputs())
+    SLIPWAY_RETURN_IF_ERROR(WriteValueInfo(12, *v, false, &graph));
+  return graph;
+}
+
+int64_t ConstantBytes(const Graph& graph) {
+  int64_t bytes = 0;
+  for (const auto& v : graph.values()) {
+    if (v->is_constant()) bytes += static_cast<int64_t>(v->constant()->bytes().size());
+  }
+  for (const auto& node : graph.nodes()) {
+    for (const auto& [key, body] : node->subgraphs) bytes += ConstantBytes(*body);
+  }
+  return bytes;
+}
+
 Result<WireWriter> Exporter::Run(const Graph& source) {
   if (options_.opset < ir::kOldestExportOpset || options_.opset > ir::kOpset) {
     return InvalidArgument("opset " + std::to_string(options_.opset) +
@@ -233,10 +362,14 @@ Result<WireWriter> Exporter::Run(const Graph& source) {
   graph_ = source.Clone();
   if (options_.qonnx) SLIPWAY_RETURN_IF_ERROR(ExpandToQonnx(graph_.get()));
   SLIPWAY_RETURN_IF_ERROR(ExpandForOpset(graph_.get(), options_.opset));
-  int64_t constant_bytes = 0;
   for (const auto& v : graph_->values()) {
-    if (v->is_constant()) constant_bytes += static_cast<int64_t>(v->constant()->bytes().size());
+    taken_.insert(v->name());
+    if (const ir::Tensor* t = v->constant(); t && t->bytes().size() >= kInlineBelow)
+      large_.try_emplace({t->bytes().data(), t->bytes().size(), t->dtype(), t->dims().ToString()},
+                         v.get());
   }
+  SLIPWAY_RETURN_IF_ERROR(NameBodies(graph_.get(), 1));
+  const int64_t constant_bytes = ConstantBytes(*graph_);
   use_external_ = constant_bytes > std::min(options_.external_data_threshold, kLargestFile);
   if (use_external_ && data_file_.empty()) {
     return ResourceExhausted("the model has " + std::to_string(constant_bytes) +
@@ -249,14 +382,24 @@ Result<WireWriter> Exporter::Run(const Graph& source) {
     if (v->is_constant() && (v->is_output() || written_.contains(v.get())))
       WriteConstant(*v, &graph);
   }
+  for (const Value* v : hoisted_) {
+    if (written_.contains(v)) WriteConstant(*v, &graph);
+  }
+  if (!empty_name_.empty()) {
+    SLIPWAY_ASSIGN_OR_RETURN(ir::Tensor empty, ir::Tensor::Allocate(DType::kFloat32, {0}));
+    made_.push_back(std::make_unique<ir::Tensor>(std::move(empty)));
+    graph.Message(5, WriteTensorProto(empty_name_, *made_.back()));
+  }
   if (inline_bytes_ > kLargestFile)
     return ResourceExhausted("the model has too many small constants for one file");
-  for (const Value* v : graph_->inputs()) SLIPWAY_RETURN_IF_ERROR(WriteValueInfo(11, *v, &graph));
-  for (const Value* v : graph_->outputs()) SLIPWAY_RETURN_IF_ERROR(WriteValueInfo(12, *v, &graph));
+  for (const Value* v : graph_->inputs()) SLIPWAY_RETURN_IF_ERROR(WriteValueInfo(11, *v, true, &graph));
+  for (const Value* v : graph_->outputs()) SLIPWAY_RETURN_IF_ERROR(WriteValueInfo(12, *v, !v->type().is_container(), &graph));
   if (options_.value_info) {
     for (const auto& v : graph_->values()) {
-      if (v->producer() && !v->is_output() && v->IsUsed() && v->type().known()) {
-        SLIPWAY_RETURN_IF_ERROR(WriteValueInfo(13, *v, &graph));
+      if (v->producer() && !v->is_output() && v->IsUsed() &&
+          (v->type().known() || (v->type().is_container() && v->dtype() != DType::kUndefined))) {
+        SLIPWAY_RETURN_IF_ERROR(
+            WriteValueInfo(13, *v, !v->type().is_container(), &graph));
       }
     }
   }

@@ -253,14 +253,40 @@ TEST(Hostile, OtherKindsOfValues) {
   TestModel strings;
   strings.Input("x", {"2"}, DType::kString).Output("x");
   ExpectRefused(strings.Import(), StatusCode::kUnsupported, {"'x'", "strings"});
-  TestModel sequence;
-  WireWriter type, info, empty;
-  type.Message(4, empty);
-  info.Text(1, "x");
-  info.Message(2, type);
-  sequence.graph.Message(11, info);
-  sequence.Output("x");
-  ExpectRefused(sequence.Import(), StatusCode::kUnsupported, {"'x'", "sequence"});
+  // A TypeProto in so many others; each is field `id` of the next, whose element is field 1.
+  const auto typed = [](std::vector<uint32_t> ids, const WireWriter& innermost) {
+    WireWriter type = innermost, info;
+    for (uint32_t id : ids) {
+      WireWriter holder, outer;
+      holder.Message(1, type);
+      outer.Message(id, holder);
+      type = outer;
+    }
+    info.Text(1, "x");
+    info.Message(2, type);
+    TestModel m;
+    m.graph.Message(11, info);
+    m.Output("x");
+    return m.Import();
+  };
+  WireWriter floats, strings_type, map, none;
+  floats.Int(1, 1);
+  strings_type.Int(1, 8);
+  WireWriter f, s8, dictionary;
+  f.Message(1, floats);
+  s8.Message(1, strings_type);
+  dictionary.Message(5, map);
+  EXPECT_TRUE(typed({4}, f).ok());
+  EXPECT_TRUE(typed({9}, f).ok());
+  EXPECT_TRUE(typed({4, 9}, f).ok());
+  const std::string nested = "a sequence or an optional of something else than tensors";
+  ExpectRefused(typed({4, 4}, f), StatusCode::kUnsupported, {"'x'", nested});
+  ExpectRefused(typed({9, 4}, f), StatusCode::kUnsupported, {"'x'", nested});
+  ExpectRefused(typed({9, 9}, f), StatusCode::kUnsupported, {"'x'", nested});
+  ExpectRefused(typed({4}, none), StatusCode::kUnsupported, {"'x'", nested});
+  ExpectRefused(typed(std::vector<uint32_t>(5000, 4), f), StatusCode::kUnsupported, {"'x'", nested});
+  ExpectRefused(typed({4}, s8), StatusCode::kUnsupported, {"'x'", "strings"});
+  ExpectRefused(typed({4}, dictionary), StatusCode::kUnsupported, {"'x'", "a map"});
   TestModel sparse;
   WireWriter values, s;
   values.Text(8, "sparse_w");

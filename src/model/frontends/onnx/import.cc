@@ -8,11 +8,13 @@
 #include <unordered_set>
 
 #include "base/mapped_file.h"
+#include "model/frontends/onnx/bodies.h"
 #include "model/frontends/onnx/external.h"
 #include "model/frontends/onnx/finite.h"
 #include "model/frontends/onnx/functions.h"
 #include "model/frontends/onnx/upgrade.h"
 #include "model/frontends/onnx/upgrade_quantize.h"
+#include "model/frontends/onnx/value_info.h"
 #include "model/ir/control.h"
 #include "model/ir/infer.h"
 #include "model/ir/verify.h"
@@ -353,41 +355,11 @@ Status Importer::AddInitializers() {
   return OkStatus();
 }
 
-const char* KindName(ValueInfoProto::Kind kind) {
-  switch (kind) {
-    case ValueInfoProto::Kind::kSequence:
-      return "a sequence";
-    case ValueInfoProto::Kind::kMap:
-      return "a map";
-    case ValueInfoProto::Kind::kOptional:
-      return "an optional";
-    case ValueInfoProto::Kind::kSparse:
-      return "a sparse tensor";
-    default:
-      return "not a tensor";
-  }
-}
-
-Result<DType> ElementType(const ValueInfoProto& info, const std::string& what) {
-  if (info.elem_type == static_cast<int64_t>(DType::kString)) {
-    return Unsupported(what +
-                       " holds strings, which Slipway does not compute with; do text processing "
-                       "outside the model");
-  }
-  const DType dtype = info.elem_type > 0 && info.elem_type < 256
-                          ? static_cast<DType>(info.elem_type)
-                          : DType::kUndefined;
-  if (!IsKnown(dtype))
-    return Unsupported(what + " has the unknown element type " + std::to_string(info.elem_type));
-  return dtype;
-}
-
 Result<Type> Importer::ReadInputType(const ValueInfoProto& info) {
   const std::string what = "graph input " + Quote(info.name);
   if (info.kind == ValueInfoProto::Kind::kNone) return InvalidArgument(what + " has no type");
-  if (info.kind != ValueInfoProto::Kind::kTensor)
-    return Unsupported(what + " is " + KindName(info.kind) + "; only tensors are supported");
   Type type;
+  SLIPWAY_ASSIGN_OR_RETURN(type.container, ContainerOf(info, what));
   SLIPWAY_ASSIGN_OR_RETURN(type.dtype, ElementType(info, what));
   std::optional<SymShape> shape;
   if (info.shape) {
@@ -411,6 +383,9 @@ Result<Type> Importer::ReadInputType(const ValueInfoProto& info) {
   }
   auto given = options_.input_shapes.find(std::string(info.name));
   if (given != options_.input_shapes.end()) {
+    if (type.is_container())
+      return InvalidArgument("a shape is given for input " + Quote(info.name) +
+                             ", which is no tensor");
     const auto& dims = given->second;
     if (dims.size() > static_cast<size_t>(kMaxRank) || !CheckedBytes(type.dtype, dims)) {
       return InvalidArgument("the shape given for input " + Quote(info.name) + " is impossible");
@@ -450,6 +425,7 @@ Status Importer::AddInputs() {
     Type type = v->type();
     if (!type.shape) continue;
     for (Dim& d : *type.shape) {
+      if (type.is_container()) continue;  // its symbols are bound by nothing
       d = d.Substitute([&](std::string_view symbol) -> std::optional<Dim> {
         auto it = fixed_symbols_.find(std::string(symbol));
         return it == fixed_symbols_.end() ? std::nullopt : std::optional<Dim>(it->second);
@@ -465,7 +441,8 @@ Status Importer::AddInputs() {
 Status Importer::AddFormal(const ValueInfoProto& info, DType given) {
   const std::string what = "input " + Quote(info.name) + " of a body";
   Type type{given, std::nullopt};
-  if (info.kind == ValueInfoProto::Kind::kTensor) {
+  if (info.kind != ValueInfoProto::Kind::kNone) {
+    SLIPWAY_ASSIGN_OR_RETURN(type.container, ContainerOf(info, what));
     if (info.elem_type != 0) {
       SLIPWAY_ASSIGN_OR_RETURN(type.dtype, ElementType(info, what));
     }
@@ -476,8 +453,6 @@ Status Importer::AddFormal(const ValueInfoProto& info, DType given) {
                                           std::to_string(i)));
       }
     }
-  } else if (info.kind != ValueInfoProto::Kind::kNone) {
-    return Unsupported(what + " is " + KindName(info.kind) + "; only tensors are supported");
   }
   Define(info.name, graph_->AddInput(info.name, std::move(type)));
   return OkStatus();
@@ -489,17 +464,15 @@ Status Importer::ReadDeclaredTypes() {
   const bool shapes = options_.input_shapes.empty() && !body_;
   for (const auto* list : {&proto_.value_info, &proto_.outputs}) {
     for (const ValueInfoProto& info : *list) {
-      if (info.kind != ValueInfoProto::Kind::kTensor) {
-        if (list == &proto_.outputs && info.kind != ValueInfoProto::Kind::kNone) {
-          return Unsupported("graph output " + Quote(info.name) + " is " + KindName(info.kind) +
-                             "; only tensors are supported");
-        }
-        continue;
-      }
-      if (info.elem_type == 0) continue;
+      if (info.kind == ValueInfoProto::Kind::kNone) continue;
       Type type;
+      const auto container = ContainerOf(
+          info, (list == &proto_.outputs ? "graph output " : "value ") + Quote(info.name));
+      if (!container.ok() && list == &proto_.value_info) continue;  // its nodes say what is wrong
+      SLIPWAY_ASSIGN_OR_RETURN(type.container, container);
+      if (info.elem_type == 0) continue;
       SLIPWAY_ASSIGN_OR_RETURN(type.dtype, ElementType(info, "value " + Quote(info.name)));
-      if (info.shape && shapes) {
+      if (info.shape && shapes && !type.is_container()) {
         SymShape shape;
         for (const DimProto& d : *info.shape) {
           if (d.value && *d.value >= 0) {
@@ -551,8 +524,20 @@ Status Importer::ReadAttributes(const NodeProto& proto, OldNode* node) {
         node->tensors[std::string(a.name)] = std::move(*read);
         break;
       }
+      case AttributeType::kTypeProto:
+        if (a.type_info && node->op == "Optional") {
+          ir::Type type;
+          SLIPWAY_ASSIGN_OR_RETURN(type.container, ContainerOf(*a.type_info, what));
+          SLIPWAY_ASSIGN_OR_RETURN(type.dtype, ElementType(*a.type_info, what));
+          if (type.is_optional()) return Unsupported(what + " is an optional of an optional");
+          type.shape = KnownShape(*a.type_info);
+          node->attributes.Set(a.name, type.ToString());
+          break;
+        }
+        if (options_.keep_unknown_operators) break;
+        return Unsupported(what + " is a type, which is not supported");
       case AttributeType::kGraph:
-        if (a.g && (node->op == "If" || node->op == "Loop" || node->op == "Scan")) break;
+        if (a.g && !FileBodyNames(node->op).empty()) break;
         [[fallthrough]];
       default:
         if (options_.keep_unknown_operators) break;
@@ -605,13 +590,10 @@ Status Importer::AddBodies(const NodeProto& proto, OldNode* node,
   std::vector<std::pair<std::string_view, Value*>> captured;
   std::unordered_set<std::string_view> seen;
   const std::string described = node->Describe();
-  const bool is_if = node->op == "If", loop = node->op == "Loop";
-  if (node->op == "Scan" && node->opset < 9) {
-    return Unsupported(described +
-                       ": Scan of opset 8, which runs over a batch, is not supported; convert the "
-                       "model to opset 9 or newer");
-  }
-  for (std::string_view wanted : ir::BodyNames("", node->op)) {
+  const bool is_if = node->op == "If", loop = node->op == "Loop", map = node->op == "SequenceMap";
+  const bool batch = node->op == "Scan" && node->opset < 9;
+  const size_t ahead = loop ? 2 : batch ? 1 : 0;  // inputs of the node that its body does not get so
+  for (std::string_view wanted : FileBodyNames(node->op)) {
     const auto it = std::find_if(proto.attributes.begin(), proto.attributes.end(),
                                  [&](const AttributeProto& a) { return a.name == wanted && a.g; });
     if (it == proto.attributes.end())
@@ -637,8 +619,10 @@ Status Importer::AddBodies(const NodeProto& proto, OldNode* node,
     std::vector<DType> types(formal, DType::kUndefined);
     if (loop && formal > 0) types[0] = DType::kInt64;
     if (loop && formal > 1) types[1] = DType::kBool;
-    for (size_t i = loop ? 2 : 0; !is_if && i < formal && i < node->inputs.size(); ++i)
-      types[i] = upgrader_.TypeOf(node->inputs[i]);
+    for (size_t i = loop ? 2 : 0; !is_if && i < formal; ++i) {
+      const size_t at = batch ? i + 1 : i;
+      if (at < node->inputs.size()) types[i] = upgrader_.TypeOf(node->inputs[at]);
+    }
     bodies_.push_back(std::make_unique<Importer>(file_, *a.g));
     auto body = bodies_.back()->RunBody(captured, types);
     if (!body.ok()) return std::move(body).status().With(where);
@@ -650,7 +634,21 @@ Status Importer::AddBodies(const NodeProto& proto, OldNode* node,
     }
     (*bodies)[std::string(a.name)] = std::move(*body);
   }
-  if (!is_if) {
+  if (map || batch) {
+    const int64_t scanned = node->attributes.Int("num_scan_inputs", 0);
+    if (formal == 0 || node->inputs.size() != formal + ahead ||
+        node->outputs.size() != bodies->at("body")->outputs().size() ||
+        (batch && (scanned < 1 || static_cast<uint64_t>(scanned) > formal)) ||
+        std::count(node->inputs.begin() + static_cast<ptrdiff_t>(ahead), node->inputs.end(),
+                   nullptr) > 0) {
+      return InvalidArgument(described + ": its body has " + std::to_string(formal) +
+                             " inputs and " +
+                             std::to_string(bodies->at("body")->outputs().size()) +
+                             " outputs, which does not fit the node's " +
+                             std::to_string(node->inputs.size()) + " and " +
+                             std::to_string(node->outputs.size()));
+    }
+  } else if (!is_if) {
     const int64_t scanned = loop ? 2 : node->attributes.Int("num_scan_inputs", 0);
     const int64_t carried = static_cast<int64_t>(formal) - scanned;
     if (carried < 0 || node->inputs.size() > formal ||
@@ -667,6 +665,9 @@ Status Importer::AddBodies(const NodeProto& proto, OldNode* node,
   for (const auto& [name, value] : captured) {
     if (!value->is_constant()) node->inputs.push_back(value);
   }
+  Upgrader* inside = &bodies_.back()->upgrader_;
+  if (map) return ExpandSequenceMap(node, bodies, formal, &upgrader_, inside);
+  if (batch) return ExpandBatchScan(node, bodies, formal, inside);
   return OkStatus();
 }
 
@@ -694,7 +695,7 @@ Status Importer::AddNode(size_t index) {
   }
   SLIPWAY_RETURN_IF_ERROR(ReadAttributes(proto, &node));
   std::map<std::string, std::unique_ptr<Graph>> bodies;
-  const bool control = known && !ir::BodyNames(node.domain, node.op).empty();
+  const bool control = known && node.domain.empty() && !FileBodyNames(node.op).empty();
   if (control) {
     SLIPWAY_RETURN_IF_ERROR(AddBodies(proto, &node, &bodies));
     const size_t inputs = node.inputs.size(), outputs = node.outputs.size();

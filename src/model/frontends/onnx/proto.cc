@@ -31,6 +31,7 @@ struct Counter {
 };
 
 Status ParseGraph(Bytes message, Counter& counter, GraphProto* out);
+Status ParseType(Bytes message, ValueInfoProto* out, int depth = 0);
 
 Status ParseBody(Bytes message, Counter& counter, AttributeProto* out) {
   if (counter.depth >= ir::kMaxBodyDepth) {
@@ -97,6 +98,8 @@ Status ParseAttribute(Bytes message, Counter& counter, AttributeProto* out) {
         saw(AttributeType::kGraphs);
         break;
       case 14:
+        out->type_info = std::make_shared<ValueInfoProto>();
+        if (IsBytes(f)) status = ParseType(f.bytes, out->type_info.get());
         saw(AttributeType::kTypeProto);
         break;
       case 15:
@@ -190,7 +193,31 @@ Status ParseShape(Bytes message, std::vector<DimProto>* out) {
   return OkStatus();
 }
 
-Status ParseType(Bytes message, ValueInfoProto* out) {
+// The TypeProto in a TypeProto.Sequence or TypeProto.Optional; its kind and `of` together give that
+// of the whole.
+Status ParseContainer(Bytes message, bool sequence, ValueInfoProto* out, int depth) {
+  using Kind = ValueInfoProto::Kind;
+  out->kind = sequence ? Kind::kSequence : Kind::kOptional;
+  WireReader reader(message);
+  Field f;
+  while (reader.Next(&f)) {
+    if (f.id != 1 || !IsBytes(f)) continue;
+    ValueInfoProto inner;
+    constexpr int kDeepest = 2;
+    if (depth < kDeepest) SLIPWAY_RETURN_IF_ERROR(ParseType(f.bytes, &inner, depth + 1));
+    out->elem_type = inner.elem_type;
+    out->shape = std::move(inner.shape);
+    if (inner.kind == Kind::kSequence && !sequence)
+      out->kind = Kind::kOptionalSequence;
+    else if (inner.kind == Kind::kMap || inner.kind == Kind::kSparse)
+      out->kind = inner.kind;
+    else if (inner.kind != Kind::kTensor)
+      out->kind = Kind::kNested;
+  }
+  return reader.status();
+}
+
+Status ParseType(Bytes message, ValueInfoProto* out, int depth) {
   WireReader reader(message);
   Field f;
   while (reader.Next(&f)) {
@@ -212,7 +239,7 @@ Status ParseType(Bytes message, ValueInfoProto* out) {
         break;
       }
       case 4:
-        out->kind = Kind::kSequence;
+        SLIPWAY_RETURN_IF_ERROR(ParseContainer(f.bytes, true, out, depth));
         break;
       case 5:
         out->kind = Kind::kMap;
@@ -223,7 +250,7 @@ Status ParseType(Bytes message, ValueInfoProto* out) {
         out->kind = Kind::kSparse;
         break;
       case 9:
-        out->kind = Kind::kOptional;
+        SLIPWAY_RETURN_IF_ERROR(ParseContainer(f.bytes, false, out, depth));
         break;
       default:
         out->kind = Kind::kOther;

@@ -40,6 +40,7 @@ enum class AttributeType : uint8_t {
 };
 
 struct GraphProto;
+struct ValueInfoProto;
 
 struct AttributeProto {
   std::string_view name, reference;  // reference: ref_attr_name, inside functions only
@@ -48,6 +49,7 @@ struct AttributeProto {
   int64_t i = 0;
   std::string_view s;
   Bytes t;  // TensorProto
+  std::shared_ptr<ValueInfoProto> type_info;  // TypeProto, without a name
   std::shared_ptr<GraphProto> g;
   std::vector<float> floats;
   std::vector<int64_t> ints;
@@ -71,12 +73,15 @@ struct ValueInfoProto {
   enum class Kind : uint8_t {
     kNone,
     kTensor,
-    kSequence,
-    kMap,
+    kSequence,  // of tensors, as the next two
     kOptional,
+    kOptionalSequence,
+    kMap,
     kSparse,
+    kNested,  // sequences of sequences and the like
     kOther
   } kind = Kind::kNone;
+  // Of the tensor, or of the tensors in it.
   int64_t elem_type = 0;
   std::optional<std::vector<DimProto>> shape;
 };

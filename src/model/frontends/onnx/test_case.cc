@@ -5,7 +5,7 @@
 #include <filesystem>
 
 #include "model/frontends/onnx/import.h"
-#include "model/frontends/onnx/tensor_proto.h"
+#include "model/frontends/onnx/value_proto.h"
 
 namespace slipway::onnx {
 namespace {
@@ -22,9 +22,9 @@ Result<std::vector<Tensor>> ReadTensors(const fs::path& folder, const std::strin
     std::error_code error;
     if (!fs::exists(file, error))
       return NotFound("'" + file.string() + "' is missing, the data of " + values[i]->name());
-    SLIPWAY_ASSIGN_OR_RETURN(Tensor t, ReadTensorProtoFile(file.string()));
+    SLIPWAY_ASSIGN_OR_RETURN(Tensor t, ReadValueProtoFile(file.string(), values[i]->type()));
     // numpy has no bfloat16: the cases store its bits as uint16.
-    if (t.dtype() == DType::kUInt16 && values[i]->dtype() == DType::kBFloat16) {
+    if (!t.is_container() && t.dtype() == DType::kUInt16 && values[i]->dtype() == DType::kBFloat16) {
       auto owner = std::make_shared<Tensor>(t);
       SLIPWAY_ASSIGN_OR_RETURN(
           t, Tensor::Wrap(DType::kBFloat16, owner->dims(), owner->bytes(), owner));
@@ -73,6 +73,12 @@ std::vector<std::string> FindTestCases(const std::string& root) {
 
 std::string CompareTensors(const Tensor& got, const Tensor& want, double relative,
                            double absolute) {
+  if (got.container() != want.container() || got.items().size() != want.items().size())
+    return got.Describe() + ", not " + want.Describe();
+  for (size_t i = 0; i < got.items().size(); ++i) {
+    const std::string d = CompareTensors(got.items()[i], want.items()[i], relative, absolute);
+    if (!d.empty()) return "element " + std::to_string(i) + ": " + d;
+  }
   if (got.dtype() != want.dtype())
     return std::string("type ") + DTypeName(got.dtype()) + ", not " + DTypeName(want.dtype());
   if (!(got.dims() == want.dims()))

@@ -21,7 +21,7 @@ struct TestCase {
   std::vector<DataSet> data;
 };
 
-// Errors as ImportOnnx (weights are not checked for NaN here) and ReadTensorProtoFile; Unsupported
+// Errors as ImportOnnx (weights are not checked for NaN here) and ReadValueProtoFile; Unsupported
 // means that the case is outside of what Slipway does.
 Result<TestCase> LoadTestCase(const std::string& folder);
 
@@ -29,7 +29,7 @@ Result<TestCase> LoadTestCase(const std::string& folder);
 std::vector<std::string> FindTestCases(const std::string& root);
 
 // "" when `got` has the type and extent of `want` and its elements agree within ONNX's tolerances,
-// else the first difference.
+// else the first difference. Sequences and optionals agree when what they hold does.
 std::string CompareTensors(const ir::Tensor& got, const ir::Tensor& want, double relative = 1e-3,
                            double absolute = 1e-7);
 

@@ -7,6 +7,7 @@
 #include "model/frontends/onnx/tensor_proto.h"
 #include "model/frontends/onnx/upgrade_ops.h"
 #include "model/frontends/onnx/upgrade_quantize.h"
+#include "model/ir/control.h"
 #include "model/ir/infer.h"
 #include "model/ir/schema.h"
 #include "model/ops/quantize.h"
@@ -112,6 +113,16 @@ DType Upgrader::TypeOf(const Value* value) const {
     if (const int64_t type = n->attributes.Int("dtype", 0); type > 0 && type < 256)
       return static_cast<DType>(type);  // EyeLike, the random operators
     if (op == "Dropout" && value->producer_index() == 1) return DType::kBool;
+    if (op == "SequenceLength") return DType::kInt64;
+    if (op == "OptionalHasElement") return DType::kBool;
+    if (const auto bodies = ir::BodyNames(n->domain(), op); !bodies.empty()) {
+      const auto body = n->subgraphs.find(std::string(bodies[0]));
+      const size_t at = static_cast<size_t>(value->producer_index()) + (op == "Loop" ? 1 : 0);
+      if (body == n->subgraphs.end() || at >= body->second->outputs().size())
+        return DType::kUndefined;
+      value = body->second->outputs()[at];
+      continue;
+    }
     value = n->input(op == "Where" ? 1 : op == "OneHot" ? 2 : 0);
   }
   return DType::kUndefined;
@@ -124,6 +135,12 @@ DType Upgrader::FindType(const Value* value) {
     type = value->dtype();
   }
   return type;
+}
+
+bool Upgrader::IsSequence(const Value* value) {
+  if (value && value->dtype() == DType::kUndefined && inferences_++ < kMostInferences)
+    (void)ir::InferShapes(*graph_).ok();
+  return value && value->type().is_sequence();
 }
 
 int64_t Upgrader::RankOf(const Value* value) {
@@ -295,7 +312,7 @@ const Row* FindRow(std::string_view op) {
 }  // namespace
 
 bool Upgrader::Knows(std::string_view op) {
-  return op == "Constant" || FindRow(op) || ir::FindOp("", op);
+  return op == "Constant" || op == "SequenceMap" || FindRow(op) || ir::FindOp("", op);
 }
 
 bool Upgrader::KnowsContrib(std::string_view domain, std::string_view op) {

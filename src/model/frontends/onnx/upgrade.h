@@ -68,6 +68,8 @@ class Upgrader {
   DType TypeOf(const ir::Value* value) const;
   // The same, by inference where the walk does not end in a known type.
   DType FindType(const ir::Value* value);
+  // Whether it is a sequence, as far as that can be told now.
+  bool IsSequence(const ir::Value* value);
   // The rank as far as it can be told now: inference runs when it has to, a limited number of
   // times. -1 when unknown.
   int64_t RankOf(const ir::Value* value);

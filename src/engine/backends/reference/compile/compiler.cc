@@ -20,6 +20,9 @@ class ReferenceCompiler final : public OpBackend {
     for (const auto* list : {&node.inputs(), &node.outputs()}) {
       for (const ir::Value* v : *list) {
         if (!v) continue;
+        if (v->type().is_container())
+          return Unsupported("value '" + v->name() + "' is " + v->type().ToString() +
+                             ": sequences and optionals do not run inside of packages");
         if (!v->type().known()) return Unsupported("value '" + v->name() + "' has no known shape");
         if (!IsKnown(v->dtype()))
           return Unsupported(std::string("elements of type ") + DTypeName(v->dtype()));

@@ -598,6 +598,11 @@ Status CheckControl(const Operands& o) {
   return Misfit("control flow ('" + std::string(o.op) + "') in a step");
 }
 
+// Nor sequences and optionals.
+Status CheckSequence(const Operands& o) {
+  return Misfit("an operator on sequences ('" + std::string(o.op) + "') in a step");
+}
+
 struct Entry {
   const char* domain;
   const char* op;
