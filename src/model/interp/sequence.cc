@@ -36,7 +36,8 @@ class SequenceRun {
     if (op == "ConcatFromSequence") return Concat();
     if (op == "Optional") return MakeOptional();
     if (op == "OptionalHasElement")
-      return Tensor::Scalar<bool>(Has(0) && (!IsOptional(inputs_[0]) || !inputs_[0].items().empty()));
+      return Tensor::Scalar<bool>(Has(0) &&
+                                  (!IsOptional(inputs_[0]) || !inputs_[0].items().empty()));
     if (op == "OptionalGetElement") return Element();
     if (op == "Identity") return inputs_[0];
     return Internal(node_.Describe() + ": is no operator on sequences");
@@ -81,9 +82,10 @@ class SequenceRun {
     constexpr size_t kItemsPerIteration = 16;
     budget_.iterations -= static_cast<int64_t>(items / kItemsPerIteration);
     if (budget_.iterations >= 0) return OkStatus();
-    return ResourceExhausted(node_.Describe() +
-                             ": too many tensors were moved between sequences; use a loop's stacked "
-                             "outputs instead of a sequence, or raise max_iterations");
+    return ResourceExhausted(
+        node_.Describe() +
+        ": too many tensors were moved between sequences; use a loop's stacked "
+        "outputs instead of a sequence, or raise max_iterations");
   }
   Result<Tensor> Made(DType dtype, std::vector<Tensor> items) {
     SLIPWAY_RETURN_IF_ERROR(Work(items.size()));
@@ -236,9 +238,8 @@ class SequenceRun {
       for (size_t k = 0; fits && k < d.size(); ++k)
         fits = d[k] == first[k] || (!stack && k == axis);
       if (!fits)
-        return Wrong("tensor " + std::to_string(i) + " of the sequence is " +
-                     items[i].Describe() + ", which does not fit the first, " +
-                     items[0].Describe());
+        return Wrong("tensor " + std::to_string(i) + " of the sequence is " + items[i].Describe() +
+                     ", which does not fit the first, " + items[0].Describe());
       in.push_back(items[i].view());
       if (stack) {
         in.back().dims = dims;
@@ -256,8 +257,7 @@ class SequenceRun {
     SLIPWAY_ASSIGN_OR_RETURN(Tensor out, Tensor::Allocate(items[0].dtype(), dims));
     const ops::TensorView y = out.view();
     const ops::Attributes attributes({{"axis", static_cast<int64_t>(axis)}});
-    const Status status =
-        ops::FindKernel("", "Concat")({in, {&y, 1}, &attributes, options_.pool});
+    const Status status = ops::FindKernel("", "Concat")({in, {&y, 1}, &attributes, options_.pool});
     if (!status.ok()) return status.With(node_.Describe());
     return out;
   }
@@ -275,8 +275,7 @@ class SequenceRun {
     if (!Has(0)) return Wrong("has no input");
     if (!IsOptional(inputs_[0])) return inputs_[0];
     if (inputs_[0].items().empty())
-      return Wrong("its input is " + inputs_[0].Describe() +
-                   "; ask OptionalHasElement before");
+      return Wrong("its input is " + inputs_[0].Describe() + "; ask OptionalHasElement before");
     return inputs_[0].items()[0];
   }
 

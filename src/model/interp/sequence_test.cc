@@ -27,7 +27,7 @@ std::string Show(const Tensor& t) {
 
 // What %y is, or the error.
 std::string Outcome(const std::string& body, const std::vector<Tensor>& inputs = {},
-                const RunOptions& options = {}) {
+                    const RunOptions& options = {}) {
   auto g = ir::ParseText("graph \"t\" {\n" + body + "\noutput %y\n}");
   if (!g.ok()) return "no graph: " + g.status().message();
   auto plain = Evaluate(**g, inputs, options);  // without types
@@ -107,7 +107,8 @@ TEST(Sequence, Split) {
             "{[3]: 0 1 2 [3]: 3 4 5}");
   EXPECT_EQ(Outcome("const %x: float32[2, 3] = iota\n%y = SplitToSequence(%x) {axis = -1}"),
             "{[2, 1]: 0 3 [2, 1]: 1 4 [2, 1]: 2 5}");
-  ExpectError(Outcome("const %x: float32[2, 3] = iota\n%y = SplitToSequence(%x) {axis = 2}"), "axis 2");
+  ExpectError(Outcome("const %x: float32[2, 3] = iota\n%y = SplitToSequence(%x) {axis = 2}"),
+              "axis 2");
   // Extents without bytes make no endless sequence.
   ExpectError(Outcome("const %x: float32[2000000, 0] = zeros\n%y = SplitToSequence(%x)"),
               "a sequence holds at most");
@@ -123,8 +124,9 @@ TEST(Sequence, Concat) {
             "[2, 1, 2]: 1 2 3 4");
   EXPECT_EQ(Outcome(two + "%y = ConcatFromSequence(%s) {axis = -1, new_axis = 1}"),
             "[1, 2, 2]: 1 3 2 4");
-  ExpectError(Outcome(kThree + "%y = ConcatFromSequence(%s) {axis = 0, new_axis = 1} \"cat\"", At(0)),
-              "'cat': tensor 1 of the sequence is float32[2], which does not fit the first");
+  ExpectError(
+      Outcome(kThree + "%y = ConcatFromSequence(%s) {axis = 0, new_axis = 1} \"cat\"", At(0)),
+      "'cat': tensor 1 of the sequence is float32[2], which does not fit the first");
   ExpectError(Outcome(two + "%y = ConcatFromSequence(%s) {axis = 3, new_axis = 1}"), "axis");
   ExpectError(Outcome("%e = SequenceEmpty()\n%y = ConcatFromSequence(%e) {axis = 0}"),
               "holds no tensor");
@@ -135,13 +137,15 @@ TEST(Sequence, Optionals) {
   EXPECT_EQ(Outcome(x + "%y = Optional(%x)"), "some [2]: 1 2");
   EXPECT_EQ(Outcome(x + "%o = Optional(%s)\n%y = OptionalGetElement(%o)"), "{[2]: 1 2}");
   EXPECT_EQ(Outcome("%y = Optional() {type = \"seq(float32[?])\"}"), "none");
-  EXPECT_EQ(Outcome("%o = Optional() {type = \"float32[?]\"}\n%y = OptionalHasElement(%o)"), "[]: 0");
+  EXPECT_EQ(Outcome("%o = Optional() {type = \"float32[?]\"}\n%y = OptionalHasElement(%o)"),
+            "[]: 0");
   EXPECT_EQ(Outcome(x + "%o = Optional(%x)\n%y = OptionalHasElement(%o)"), "[]: 1");
   EXPECT_EQ(Outcome(x + "%y = OptionalHasElement(%s)"), "[]: 1");
   EXPECT_EQ(Outcome("%y = OptionalHasElement()"), "[]: 0");
   EXPECT_EQ(Outcome(x + "%y = OptionalGetElement(%x)"), "[2]: 1 2");
-  ExpectError(Outcome("%o = Optional() {type = \"float32[?]\"}\n%y = OptionalGetElement(%o) \"get\""),
-              "'get': its input is an empty optional of float32");
+  ExpectError(
+      Outcome("%o = Optional() {type = \"float32[?]\"}\n%y = OptionalGetElement(%o) \"get\""),
+      "'get': its input is an empty optional of float32");
   ExpectError(Outcome("%y = Optional() {type = \"nonsense\"}"), "attribute 'type'");
 }
 
@@ -185,9 +189,10 @@ TEST(Sequence, Inputs) {
   auto other = Tensor::Sequence(DType::kFloat32, {pair(1), pair(2)});
   const Tensor x = Tensor::Vector<float>({1});
   EXPECT_EQ(Outcome(g, {*sequence, x}), "{[1, 2]: 1 1 [1, 2]: 1 1}");
-  ExpectError(Outcome(g, {*other, x}),
-              "input 's' expects seq(float32[N, 2]), given a sequence of 2 float32 tensors: a tensor "
-              "in it is float32[2, 2]");
+  ExpectError(
+      Outcome(g, {*other, x}),
+      "input 's' expects seq(float32[N, 2]), given a sequence of 2 float32 tensors: a tensor "
+      "in it is float32[2, 2]");
   ExpectError(Outcome(g, {pair(1), x}), "one is a sequence");
   ExpectError(Outcome(g, {*sequence, *sequence}), "one is a sequence");
   // A symbol that no tensor has may differ from tensor to tensor.

@@ -185,8 +185,8 @@ Status SplitToSequence(InferContext& c) {
       }
       if (whole.known() && !whole.Is(sum))
         return Bad("the sizes in 'split' add up to ", sum, " but the axis has ", whole);
-      if (!sizes->empty() && std::all_of(sizes->begin(), sizes->end(),
-                                         [&](int64_t s) { return s == (*sizes)[0]; }))
+      if (!sizes->empty() &&
+          std::all_of(sizes->begin(), sizes->end(), [&](int64_t s) { return s == (*sizes)[0]; }))
         piece = Dim((*sizes)[0]);
     }
   }
@@ -201,7 +201,8 @@ Status ConcatFromSequence(InferContext& c) {
   if (stack != 0 && stack != 1) return Bad("new_axis = ", stack, " must be 0 or 1");
   const Type& sequence = c.input(0);
   const auto n = c.length(0);
-  if (n && n->Is(0)) return Bad("the sequence holds no tensor, so that nothing can be concatenated");
+  if (n && n->Is(0))
+    return Bad("the sequence holds no tensor, so that nothing can be concatenated");
   if (!sequence.shape) {
     c.set_output(0, sequence.dtype, std::nullopt);
     return OkStatus();
@@ -209,9 +210,8 @@ Status ConcatFromSequence(InferContext& c) {
   // The sizes of all tensors agree here, whatever they are.
   SymShape shape = *Taken(c, sequence);
   const bool new_axis = stack != 0;
-  SLIPWAY_ASSIGN_OR_RETURN(
-      const size_t axis,
-      NormalizeAxis(c.attributes().Int("axis", 0), shape.size() + (new_axis ? 1 : 0)));
+  SLIPWAY_ASSIGN_OR_RETURN(const size_t axis, NormalizeAxis(c.attributes().Int("axis", 0),
+                                                            shape.size() + (new_axis ? 1 : 0)));
   if (new_axis) {
     shape.insert(shape.begin() + static_cast<std::ptrdiff_t>(axis), n ? *n : c.fresh_symbol());
   } else {

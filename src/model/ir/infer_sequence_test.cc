@@ -125,7 +125,8 @@ TEST(InferSequence, Make) {
   EXPECT_EQ(Infer(xs + "%y = SequenceConstruct(%a, %a)"), "seq(float32[N, 3])");
   EXPECT_EQ(Infer(xs + "%y = SequenceConstruct(%a, %b)"), "seq(float32[N, _u0])");
   EXPECT_EQ(Infer(xs + "input %c: float32[]\n%y = SequenceConstruct(%a, %c)"), "seq(float32[?])");
-  ExpectError(xs + "%y = SequenceConstruct(%a, %i)", "input 1 is int64 but the sequence is of float32");
+  ExpectError(xs + "%y = SequenceConstruct(%a, %i)",
+              "input 1 is int64 but the sequence is of float32");
   ExpectError(xs + "%s = SequenceConstruct(%a)\n%y = SequenceConstruct(%s)", "must be a tensor");
 }
 
@@ -189,8 +190,7 @@ TEST(InferSequence, Concat) {
       "input %a: float32[N, 3]\ninput %b: float32[M, 3]\n%s = SequenceConstruct(%a, %a)\n"
       "%t = SequenceConstruct(%a, %b)\ninput %u: seq(float32[K, 3])\n";
   EXPECT_EQ(Infer(s + "%y = ConcatFromSequence(%s) {axis = 0}"), "float32[2*N, 3]");
-  EXPECT_EQ(Infer(s + "%y = ConcatFromSequence(%s) {axis = -1, new_axis = 1}"),
-            "float32[N, 3, 2]");
+  EXPECT_EQ(Infer(s + "%y = ConcatFromSequence(%s) {axis = -1, new_axis = 1}"), "float32[N, 3, 2]");
   EXPECT_EQ(Infer(s + "%y = ConcatFromSequence(%t) {axis = 1}"), "float32[_u1, 6]");
   EXPECT_EQ(Infer(s + "%y = ConcatFromSequence(%u) {axis = 0}"), "float32[_u2, 3]");
   ExpectError(s + "%y = ConcatFromSequence(%s) {axis = 2}", "axis");
@@ -232,20 +232,22 @@ TEST(InferSequence, Branches) {
                   "body \"else_branch\" graph \"e\" { input %b: float32[N, 3] %e = "
                   "SequenceConstruct(%b, %b) output %e }"),
             "seq(float32[N, 3])");
-  EXPECT_EQ(Infer(x + "%y = If(%c, %x) " + kBodies +
-                  "body \"else_branch\" graph \"e\" { input %b: float32[N, 3] %f = Flatten(%b) {axis "
-                  "= 0} %e = SequenceConstruct(%f) output %e }"),
-            "seq(float32[_u2, _u3])");
+  EXPECT_EQ(
+      Infer(x + "%y = If(%c, %x) " + kBodies +
+            "body \"else_branch\" graph \"e\" { input %b: float32[N, 3] %f = Flatten(%b) {axis "
+            "= 0} %e = SequenceConstruct(%f) output %e }"),
+      "seq(float32[_u2, _u3])");
   ExpectError(x + "%y = If(%c, %x) " + kBodies +
                   "body \"else_branch\" graph \"e\" { input %b: float32[N, 3] %e = Identity(%b) "
                   "output %e }",
               "is seq(float32[N, 3]) from one branch and float32[N, 3] from the other");
   // A rank that differs leaves none.
-  EXPECT_EQ(Infer(x + "%y = If(%c, %x) body \"then_branch\" graph \"t\" { input %a: float32[N, 3] "
-                      "%t = Identity(%a) output %t }\n"
-                      "body \"else_branch\" graph \"e\" { input %b: float32[N, 3] const %k: int64[1] "
-                      "= [0] %e = Unsqueeze(%b, %k) output %e }"),
-            "float32[?]");
+  EXPECT_EQ(
+      Infer(x + "%y = If(%c, %x) body \"then_branch\" graph \"t\" { input %a: float32[N, 3] "
+                "%t = Identity(%a) output %t }\n"
+                "body \"else_branch\" graph \"e\" { input %b: float32[N, 3] const %k: int64[1] "
+                "= [0] %e = Unsqueeze(%b, %k) output %e }"),
+      "float32[?]");
 }
 
 std::string LoopOf(const std::string& init, const std::string& body) {
@@ -273,14 +275,16 @@ TEST(InferSequence, Loops) {
             "seq(float32[_");
   ExpectError(LoopOf("%s = SequenceEmpty()", "%r = Identity(%z)"),
               "goes in as seq(float32[?]) but the body returns float32[N, 3]");
-  ExpectError("input %s: seq(float32[2])\n%a, %y = Loop(_, _, %s) {carried = 1} body \"body\" graph "
-              "\"b\" { input %i: int64[] input %c: bool[] input %q output %c output %q output %q }",
-              "only tensors can be stacked");
+  ExpectError(
+      "input %s: seq(float32[2])\n%a, %y = Loop(_, _, %s) {carried = 1} body \"body\" graph "
+      "\"b\" { input %i: int64[] input %c: bool[] input %q output %c output %q output %q }",
+      "only tensors can be stacked");
   // An optional may come back as its element.
-  EXPECT_EQ(Infer("input %s: optional(float32[2])\n%y = Loop(_, _, %s) {carried = 1} body \"body\" "
-                  "graph \"b\" { input %i: int64[] input %c: bool[] input %q const %k: float32[2] = "
-                  "[1, 2] %h = OptionalHasElement(%q) output %c output %k }"),
-            "float32[2]");
+  EXPECT_EQ(
+      Infer("input %s: optional(float32[2])\n%y = Loop(_, _, %s) {carried = 1} body \"body\" "
+            "graph \"b\" { input %i: int64[] input %c: bool[] input %q const %k: float32[2] = "
+            "[1, 2] %h = OptionalHasElement(%q) output %c output %k }"),
+      "float32[2]");
 }
 
 TEST(InferControl, CarriedShapeGrows) {
@@ -289,10 +293,11 @@ TEST(InferControl, CarriedShapeGrows) {
   EXPECT_EQ(Infer(LoopOf("%s = Identity(%x)", "const %k: int64[1] = [0]\n%r = Unsqueeze(%q, %k)")),
             "float32[?]");
   // A trip count that is a constant gives the extent of a stacked output.
-  EXPECT_EQ(Infer("input %x: float32[N, 3]\nconst %n: int64[] = [4]\n"
-                  "%a, %y = Loop(%n, _, %x) {carried = 1} body \"body\" graph \"b\" {\n"
-                  "input %i: int64[]\ninput %c: bool[]\ninput %q\noutput %c\noutput %q\noutput %q\n}"),
-            "float32[4, N, 3]");
+  EXPECT_EQ(
+      Infer("input %x: float32[N, 3]\nconst %n: int64[] = [4]\n"
+            "%a, %y = Loop(%n, _, %x) {carried = 1} body \"body\" graph \"b\" {\n"
+            "input %i: int64[]\ninput %c: bool[]\ninput %q\noutput %c\noutput %q\noutput %q\n}"),
+      "float32[4, N, 3]");
 }
 
 }  // namespace

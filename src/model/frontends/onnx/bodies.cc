@@ -41,14 +41,14 @@ Value* PadSteps(Graph* graph, const OldNode& node, Value* y, DType dtype, Value*
                 Value* steps) {
   Value* zero = graph->AddConstant(node.name + "/zero", Tensor::Vector<int64_t>({0}));
   Value* one = graph->AddConstant(node.name + "/one", Tensor::Vector<int64_t>({1}));
-  Value* end = graph->AddConstant(
-      node.name + "/end", Tensor::Vector<int64_t>({std::numeric_limits<int64_t>::max()}));
+  Value* end = graph->AddConstant(node.name + "/end",
+                                  Tensor::Vector<int64_t>({std::numeric_limits<int64_t>::max()}));
   Value* shape = Add(graph, node, "Shape", {y});
   Value* rest = Add(graph, node, "Slice", {shape, one, end, zero});
   Value* missing = Add(graph, node, "Sub", {steps, length});
   Value* extent = Add(graph, node, "Concat", {missing, rest}, {{"axis", int64_t{0}}});
-  Value* zeros = Add(graph, node, "ConstantOfShape", {extent},
-                     {{"dtype", static_cast<int64_t>(dtype)}});
+  Value* zeros =
+      Add(graph, node, "ConstantOfShape", {extent}, {{"dtype", static_cast<int64_t>(dtype)}});
   return Add(graph, node, "Concat", {y, zeros}, {{"axis", int64_t{0}}});
 }
 
@@ -75,10 +75,10 @@ Status ExpandSequenceMap(OldNode* node, Bodies* bodies, size_t formal, Upgrader*
   for (size_t i = 0; i < ys.size(); ++i) {
     const DType dtype = body_upgrader->FindType(ys[i]);
     if (!IsKnown(dtype)) return UnknownType(*node, i);
-    order.push_back(body.AddInput(node->name + "/sequence",
-                                  Type{dtype, std::nullopt, Container::kSequence}));
-    outer.push_back(upgrader->Emit(*node, "SequenceEmpty", {},
-                                   {{"dtype", static_cast<int64_t>(dtype)}}));
+    order.push_back(
+        body.AddInput(node->name + "/sequence", Type{dtype, std::nullopt, Container::kSequence}));
+    outer.push_back(
+        upgrader->Emit(*node, "SequenceEmpty", {}, {{"dtype", static_cast<int64_t>(dtype)}}));
     made.push_back(order.back());
   }
   ir::Node* first = body.nodes().empty() ? nullptr : body.nodes().front().get();
@@ -164,9 +164,9 @@ Status ExpandBatchScan(OldNode* node, Bodies* bodies, size_t formal, Upgrader* b
   }
   (*bodies)["body"] = std::move(batch);
   node->inputs = std::move(inputs);
-  node->attributes = ir::Attributes({{"carried", int64_t{0}},
-                                     {"num_scan_inputs",
-                                      static_cast<int64_t>(formal + (lengths ? 1 : 0))}});
+  node->attributes =
+      ir::Attributes({{"carried", int64_t{0}},
+                      {"num_scan_inputs", static_cast<int64_t>(formal + (lengths ? 1 : 0))}});
   return OkStatus();
 }
 

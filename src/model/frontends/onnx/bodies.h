@@ -24,8 +24,8 @@ std::span<const std::string_view> FileBodyNames(std::string_view op);
 Status ExpandSequenceMap(OldNode* node, Bodies* bodies, size_t formal, Upgrader* upgrader,
                          Upgrader* body_upgrader);
 
-// `node` has sequence_lens or null, then its `formal` inputs, then what the body captures. Becomes a
-// Scan over the batch whose body holds the Scan over the sequence.
+// `node` has sequence_lens or null, then its `formal` inputs, then what the body captures. Becomes
+// a Scan over the batch whose body holds the Scan over the sequence.
 Status ExpandBatchScan(OldNode* node, Bodies* bodies, size_t formal, Upgrader* body_upgrader);
 
 }  // namespace slipway::onnx
