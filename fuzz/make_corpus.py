@@ -19,6 +19,11 @@ TEXTS = [
     '  %q = slipway.Quantize(%x, %s) {bits = 4}\n  %y = slipway.Dequantize(%q, %s) {bits = 4}\n  output %y\n}\n',
     'graph "\\"odd\\" names" {\n  input %"a b": float32[?]\n  const %i: int8[2, 2] = iota\n  const %z: bool[1] = zeros\n'
     '  %y = Identity(%"a b")\n  output %y\n  output %i\n}\n',
+    'graph "loop" {\n  input %s: seq(float32[N, 3])\n  input %o: optional(seq(float32[?]))\n  const %n: int64[] = [3]\n'
+    '  %h = OptionalHasElement(%o)\n  %y = Loop(%n, %h, %s) {carried = 1} body "body" graph "b" {\n'
+    '    input %i: int64[]\n    input %c: bool[]\n    input %q\n    %e = SequenceAt(%q, %i)\n'
+    '    %r = SequenceInsert(%q, %e)\n    output %c\n    output %r\n  }\n'
+    '  %z = ConcatFromSequence(%y) {axis = 0}\n  output %z\n}\n',
 ]
 
 

@@ -50,9 +50,22 @@ Status Execute(const Options& o, Context& context) {
   SLIPWAY_RETURN_IF_ERROR(MakeFolder(o.folder));
   nlohmann::json rows = nlohmann::json::array();
   std::string text;
+  // What a sequence or an optional holds is written one by one: NAME.0, NAME.1, ...
+  std::vector<std::pair<std::string, ir::Tensor>> written;
   for (size_t i = 0; i < outputs.size(); ++i) {
-    const ir::Tensor& t = outputs[i];
     const std::string& name = runner.outputs()[i].name;
+    if (!outputs[i].is_container()) {
+      written.emplace_back(name, outputs[i]);
+      continue;
+    }
+    text += name + ": " + outputs[i].Describe() + "\n";
+    ir::Tensor list = outputs[i];
+    if (list.items().size() == 1 && list.items()[0].is_container())
+      list = ir::Tensor(list.items()[0]);
+    for (size_t k = 0; k < list.items().size(); ++k)
+      written.emplace_back(name + "." + std::to_string(k), list.items()[k]);
+  }
+  for (const auto& [name, t] : written) {
     std::string path;
     if (!o.folder.empty()) {
       path = o.folder + "/" + FileName(name) + ".npy";
@@ -74,7 +87,7 @@ Status Execute(const Options& o, Context& context) {
 Action SetupRun(CLI::App& app) {
   auto o = std::make_shared<Options>();
   app.add_option("MODEL", o->model, "a .slip package or a model file")->required();
-  app.add_option("--input", o->inputs, "name=file.npy, once per input");
+  app.add_option("--input", o->inputs, "name=file.npy, once per input; name.0=file.npy, name.1=... for a sequence");
   app.add_option("--shape", o->shapes, "name=1,3,224,224: the extent of a random input");
   o->read.Declare(app);
   app.add_flag("--random", o->random, "fill inputs that are not given with random values");

@@ -122,9 +122,43 @@ Result<Runner> Runner::ForGraph(std::shared_ptr<const ir::Graph> graph, const st
   return runner;
 }
 
+namespace {
+
+// Sequences are given tensor by tensor, as NAME.0, NAME.1, ...; an optional by what it holds.
+Status GatherContainers(const std::vector<Runner::Port>& ports,
+                        std::map<std::string, ir::Tensor>& given) {
+  for (const auto& port : ports) {
+    if (!port.type.is_container()) continue;
+    ir::Tensor value;
+    if (port.type.container != ir::Container::kOptional) {
+      std::vector<ir::Tensor> items;
+      for (;;) {
+        auto it = given.find(port.name + "." + std::to_string(items.size()));
+        if (it == given.end()) break;
+        items.push_back(it->second);
+        given.erase(it);
+      }
+      if (items.empty()) continue;
+      auto sequence = ir::Tensor::Sequence(port.type.dtype, std::move(items));
+      if (!sequence.ok()) return std::move(sequence).status().With("input '" + port.name + "'");
+      value = std::move(*sequence);
+    } else if (auto it = given.find(port.name); it != given.end()) {
+      value = it->second;
+    } else {
+      continue;
+    }
+    given[port.name] = port.type.is_optional() ? ir::Tensor::Optional(value) : value;
+  }
+  return OkStatus();
+}
+
+}  // namespace
+
 Result<std::vector<ir::Tensor>> MakeInputs(
-    const std::vector<Runner::Port>& ports, const std::map<std::string, ir::Tensor>& given,
+    const std::vector<Runner::Port>& ports, const std::map<std::string, ir::Tensor>& files,
     const std::map<std::string, std::vector<int64_t>>& shapes, bool fill, uint64_t seed) {
+  std::map<std::string, ir::Tensor> given = files;
+  SLIPWAY_RETURN_IF_ERROR(GatherContainers(ports, given));
   std::string names;
   for (const auto& port : ports)
     names += (names.empty() ? "" : ", ") + port.name + ": " + port.type.ToString();
@@ -150,6 +184,10 @@ Result<std::vector<ir::Tensor>> MakeInputs(
     }
     if (!fill)
       return InvalidArgument("input '" + port.name + "' is missing; give --input " + port.name +
+                             (port.type.is_container() &&
+                                      port.type.container != ir::Container::kOptional
+                                  ? ".0"
+                                  : "") +
                              "=FILE.npy (inputs: " + names + ")");
     auto shape = shapes.find(port.name);
     if (shape != shapes.end() && port.type.shape &&
@@ -202,7 +240,11 @@ Result<std::vector<ir::Tensor>> MakeInputs(
                              ", which has no random values; give it with --input");
       }
     }
-    out.push_back(std::move(t));
+    // Of a sequence, two tensors.
+    if (port.type.is_container() && port.type.container != ir::Container::kOptional) {
+      SLIPWAY_ASSIGN_OR_RETURN(t, ir::Tensor::Sequence(t.dtype(), {t, t}));
+    }
+    out.push_back(port.type.is_optional() ? ir::Tensor::Optional(std::move(t)) : std::move(t));
   }
   return out;
 }

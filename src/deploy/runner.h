@@ -63,7 +63,8 @@ class Runner {
 
 // One tensor an input: from `given` by name, else (when `fill`) uniform random values in [-1, 1)
 // (floats) or small non-negative integers, the same for one seed everywhere; dynamic dimensions
-// become 1 or what `shapes` says. Errors name the missing or surplus input.
+// become 1 or what `shapes` says. Sequences are given as NAME.0, NAME.1, ..., optionals by what they
+// hold. Errors name the missing or surplus input.
 Result<std::vector<ir::Tensor>> MakeInputs(
     const std::vector<Runner::Port>& ports, const std::map<std::string, ir::Tensor>& given,
     const std::map<std::string, std::vector<int64_t>>& shapes, bool fill, uint64_t seed = 1);

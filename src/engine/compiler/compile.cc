@@ -55,6 +55,13 @@ class GraphCompiler {
       CompileResult result;
       Shares shares;
     };
+    for (const auto& v : graph.values()) {
+      if (!v->type().is_container()) continue;
+      return Unsupported((v->producer() ? v->producer()->Describe() + ": " : std::string()) + "value '" +
+                         v->name() + "' is " + v->type().ToString() +
+                         ", and sequences and optionals do not run inside of packages; run the "
+                         "model in the interpreter");
+    }
     std::map<const ir::Node*, std::vector<Body>> bodies;
     AssignOptions options;
     Controls controls;

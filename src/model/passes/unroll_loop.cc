@@ -120,6 +120,11 @@ Result<int> UnrollLoop(ir::Graph& graph, const PassOptions&) {
     if (!form.ok()) return false;
     const auto iterations = Iterations(*node, *form);
     if (!iterations) return false;
+    // What starts as an optional may leave the loop as its element (model/ir/infer_control.cc).
+    for (size_t k = 0; k < form->carried; ++k) {
+      if (node->input(form->formal - form->carried - form->scanned + k)->type().is_optional())
+        return false;
+    }
     const int64_t size =
         CountNodes(*node->subgraphs.at("body")) + static_cast<int64_t>(form->scanned) + 1;
     // One iteration is never longer than the loop.

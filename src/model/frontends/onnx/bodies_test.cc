@@ -388,7 +388,9 @@ TEST_F(ValueFiles, Refused) {
   for (size_t n = 0; n < bytes.size(); ++n) {
     auto value =
         ReadValueProtoFile(Write({bytes.begin(), bytes.begin() + static_cast<ptrdiff_t>(n)}), type);
-    if (value.ok()) EXPECT_LT(value->items().size(), 2u);
+    if (value.ok()) {
+      EXPECT_LT(value->items().size(), 2u);
+    }
   }
 }
 
