@@ -72,7 +72,8 @@ TEST(Control, LoopEndsByCountOrCondition) {
 
 TEST(Control, LoopWithoutEnd) {
   const std::string forever =
-      "const %t: bool[] = [1]\nconst %x: float32[1000] = zeros\n%y, %s = Loop(_, %t, %x) {carried = "
+      "const %t: bool[] = [1]\nconst %x: float32[1000] = zeros\n%y, %s = Loop(_, %t, %x) {carried "
+      "= "
       "1} \"loop\" body \"body\" graph \"b\" {\ninput %i: int64[]\ninput %go: bool[]\n"
       "input %v: float32[1000]\n%w = Add(%v, %v)\noutput %go\noutput %w\noutput %w\n}\noutput %y";
   ExpectError(Outcome(forever, {}, {.max_iterations = 1000}),
@@ -82,7 +83,8 @@ TEST(Control, LoopWithoutEnd) {
   const std::string nested =
       "input %n: int64[]\nconst %x: float32[1] = [1]\n%y = Loop(%n, _, %x, %n) {carried = 1} body "
       "\"body\" graph \"b\" {\ninput %i: int64[]\ninput %go: bool[]\ninput %v: float32[1]\n"
-      "input %n: int64[]\n%w = Loop(%n, _, %v) {carried = 1} \"inner\" body \"body\" graph \"c\" {\n"
+      "input %n: int64[]\n%w = Loop(%n, _, %v) {carried = 1} \"inner\" body \"body\" graph \"c\" "
+      "{\n"
       "input %j: int64[]\ninput %go: bool[]\ninput %u: float32[1]\nconst %k: float32[1] = [1]\n"
       "%t = Add(%u, %k)\noutput %go\noutput %t\n}\noutput %go\noutput %w\n}\noutput %y";
   EXPECT_EQ(Outcome(nested, {Int(7)}), "[1]: 50");
@@ -91,8 +93,10 @@ TEST(Control, LoopWithoutEnd) {
 
 TEST(Control, LoopRefuses) {
   const auto loop = [](const std::string& head, const std::string& body) {
-    return "input %x\n" + head + " \"loop\" body \"body\" graph \"b\" {\ninput %i\ninput %go\n"
-           "input %v\n" + body + "\n}\noutput %y";
+    return "input %x\n" + head +
+           " \"loop\" body \"body\" graph \"b\" {\ninput %i\ninput %go\n"
+           "input %v\n" +
+           body + "\n}\noutput %y";
   };
   const std::string head = "const %n: int64[] = [3]\n%y = Loop(%n, _, %x) {carried = 1}";
   const Tensor x = Tensor::Vector<float>({1, 2});
@@ -114,13 +118,14 @@ TEST(Control, LoopRefuses) {
             "[16]:");
   // A body that does not fit its node.
   ExpectError(Outcome(loop(head, "output %go"), {x}), "body 'body' has 1 outputs but needs 2");
-  ExpectError(Outcome(loop("const %n: int64[] = [3]\n%y = Loop(%n) {carried = 1}",
-                           "output %go\noutput %v"),
-                      {x}),
-              "has 1 inputs but needs 3");
+  ExpectError(
+      Outcome(loop("const %n: int64[] = [3]\n%y = Loop(%n) {carried = 1}", "output %go\noutput %v"),
+              {x}),
+      "has 1 inputs but needs 3");
   // An error inside says where.
-  ExpectError(Outcome(loop(head, "const %k: int64[1] = [9]\n%w = Gather(%v, %k) \"take\"\noutput "
-                                 "%go\noutput %w"),
+  ExpectError(Outcome(loop(head,
+                           "const %k: int64[1] = [9]\n%w = Gather(%v, %k) \"take\"\noutput "
+                           "%go\noutput %w"),
                       {x}),
               "Loop node 'loop': Gather node 'take'");
 }
@@ -141,7 +146,9 @@ TEST(Control, If) {
 
 std::string ScanOf(const std::string& attributes) {
   return "input %x\ninput %z\nconst %s: float32[] = [0]\n%t, %y = Scan(%s, %x, %z) {carried = 1, "
-         "num_scan_inputs = 2" + attributes + "} \"scan\" body \"body\" graph \"b\" {\ninput %a\n"
+         "num_scan_inputs = 2" +
+         attributes +
+         "} \"scan\" body \"body\" graph \"b\" {\ninput %a\n"
          "input %e\ninput %f\n%u = Sub(%e, %f)\n%m = ReduceSum(%u) {keepdims = 0}\n"
          "%n = Add(%a, %m)\noutput %n\noutput %e\n}\noutput %t\noutput %y";
 }
@@ -154,8 +161,7 @@ TEST(Control, Scan) {
             "[]: 18 | [2, 3]: 4 5 6 1 2 3");
   EXPECT_EQ(Outcome(ScanOf(", scan_input_directions = [1, 0]"), {x, z}),
             "[]: 18 | [2, 3]: 4 5 6 1 2 3");
-  EXPECT_EQ(Outcome(ScanOf(", scan_input_axes = [1, -1]"), {x, z}),
-            "[]: 18 | [3, 2]: 1 4 2 5 3 6");
+  EXPECT_EQ(Outcome(ScanOf(", scan_input_axes = [1, -1]"), {x, z}), "[]: 18 | [3, 2]: 1 4 2 5 3 6");
   EXPECT_EQ(Outcome(ScanOf(", scan_input_axes = [1, 1], scan_output_axes = [-1]"), {x, z}),
             "[]: 18 | [2, 3]: 1 2 3 4 5 6");
   ExpectError(Outcome(ScanOf(", scan_input_axes = [0, 1]"), {x, z}),

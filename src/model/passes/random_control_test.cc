@@ -174,7 +174,7 @@ class Writer {
   }
 
   // What the optional holds, or another tensor.
-  void Unpack(std::string& out, Scope& scope, const std::string& o, const std::string& has) {
+  void Unpack(std::string& out, Scope& scope, std::string o, std::string has) {
     const std::string t = Tensor(scope);
     out += Made(scope, 't') + " = If(%" + has + ", %" + o + ", " + t +
            ") body \"then_branch\" graph \"t\" {\ninput %o\ninput %t\n%e = "
