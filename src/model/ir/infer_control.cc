@@ -155,6 +155,13 @@ class ControlInference {
         return Bad(node_.Describe(), ": output ", i, " is ", a.dtype, " from one branch and ",
                    b.dtype, " from the other; both must give one type");
       }
+      const auto na = LengthOf(Body(branches[0]).outputs()[i]),
+                 nb = LengthOf(Body(branches[1]).outputs()[i]);
+      if (na && na->Is(0)) {  // without tensors it fits any type
+        a.shape = b.shape;
+      } else if (nb && nb->Is(0)) {
+        b.shape = a.shape;
+      }
       if (a.shape && b.shape && a.shape->size() == b.shape->size()) {
         for (size_t d = 0; d < a.shape->size(); ++d) {
           if (!((*a.shape)[d] == (*b.shape)[d])) (*a.shape)[d] = session_.Fresh();
@@ -220,26 +227,37 @@ class ControlInference {
       SLIPWAY_ASSIGN_OR_RETURN(length, CutSlices(types));
     }
     const Graph& body = Body("body");
-    // A sequence that starts without tensors takes its type from those that come: one round ahead.
+    // A sequence that starts without tensors takes its type from those that come, or never gets any:
+    // that is assumed of all, until none fails it.
     std::vector<bool> empty(types.size(), false);
-    bool any_empty = false;
+    bool assume = false;
     for (size_t k = 0; k < form_.carried; ++k) {
       const auto n = LengthOf(node_.input(first + k));
       empty[first + k] = n && n->Is(0) && types[first + k].is_sequence();
-      any_empty |= empty[first + k];
+      assume |= empty[first + k];
     }
-    if (any_empty) {
-      SLIPWAY_RETURN_IF_ERROR(InferBody("body", types, empty));
+    // Whether it held for all; the others are taken as they came.
+    const auto held = [&] {
+      bool all = true;
       for (size_t k = 0; k < form_.carried; ++k) {
         if (!empty[first + k]) continue;
-        const Type given = TypeOf(body.outputs()[form_.first_result + k]);
+        const Value* result = body.outputs()[form_.first_result + k];
+        const auto n = LengthOf(result);
+        if (n && n->Is(0)) continue;
+        const Type given = TypeOf(result);
         if (given.is_sequence() && given.dtype == types[first + k].dtype)
           types[first + k].shape = given.shape;
+        empty[first + k] = all = false;
       }
+      return all;
+    };
+    while (assume) {
+      SLIPWAY_RETURN_IF_ERROR(InferBody("body", types, empty));
+      assume = !held();
     }
     for (int round = 0;; ++round) {
-      SLIPWAY_RETURN_IF_ERROR(InferBody("body", types));
-      bool settled = true;
+      SLIPWAY_RETURN_IF_ERROR(InferBody("body", types, empty));
+      bool settled = held();
       for (size_t k = 0; k < form_.carried; ++k) {
         const Type given = TypeOf(body.outputs()[form_.first_result + k]);
         SLIPWAY_ASSIGN_OR_RETURN(const bool fits, Widen(k, types[first + k], given, round));
@@ -264,6 +282,7 @@ class ControlInference {
       if (t.is_optional() &&
           TypeOf(body.outputs()[form_.first_result + k]).container == t.Element().container)
         t = t.Element();
+      if (empty[first + k] && node_.output(k)) session_.lengths[node_.output(k)] = Dim(0);
       out.push_back(Leaving(std::move(t)));
     }
     for (size_t i = form_.carried; i < node_.outputs().size(); ++i) {

@@ -273,6 +273,16 @@ TEST(InferSequence, Loops) {
                          "%r = SequenceInsert(%q, %w)"))
                 .substr(0, 13),
             "seq(float32[_");
+  // One that never gets a tensor is still empty behind the loop.
+  EXPECT_EQ(Infer(LoopOf("%s = SequenceEmpty()",
+                         "%t = SequenceInsert(%q, %z)\n%u = SequenceErase(%t)\n%r = Identity(%q)") +
+                  "\n%p = SequenceInsert(%y, %x)")
+                .substr(0, 4),
+            "seq(");
+  auto never =
+      Parse(LoopOf("%s = SequenceEmpty()", "%r = Identity(%q)") + "\n%p = SequenceInsert(%y, %x)");
+  ASSERT_TRUE(InferShapes(*never).ok());
+  EXPECT_EQ(never->FindValue("p")->type().ToString(), "seq(float32[N, 3])");
   ExpectError(LoopOf("%s = SequenceEmpty()", "%r = Identity(%z)"),
               "goes in as seq(float32[?]) but the body returns float32[N, 3]");
   ExpectError(

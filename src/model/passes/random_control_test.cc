@@ -325,6 +325,10 @@ void CheckSeed(uint32_t seed) {
   std::vector<std::vector<Tensor>> want;
   for (uint32_t i = 0; i < 3; ++i) {
     auto made = Outputs(graph, seed + i);
+    // What a loop without iterations would have stacked can be beyond inference.
+    if (made.status().code() == StatusCode::kUnsupported &&
+        made.status().message().find("it ran no iteration") != std::string::npos)
+      return;
     ASSERT_TRUE(made.ok()) << made.status().message() << "\n" << text;
     for (size_t k = 0; k < made->size(); ++k) {
       // Inference says what came.
