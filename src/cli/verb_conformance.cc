@@ -219,7 +219,8 @@ Result<std::shared_ptr<const ir::Graph>> FollowData(const Case& c, const fs::pat
     const Dims& dims = inputs[i].dims();
     bool agrees = type.shape->size() == dims.size();
     for (size_t k = 0; agrees && k < dims.size(); ++k)
-      agrees = !(*type.shape)[k].known() || (*type.shape)[k].value() == dims[k];
+      agrees = (*type.shape)[k].known() ? (*type.shape)[k].value() == dims[k]
+                                        : dims[k] > 0;  // a symbol stands for at least 1
     if (agrees) continue;
     const std::string& name = graph.inputs()[i]->name();
     options.input_shapes[name].assign(dims.begin(), dims.end());
