@@ -36,6 +36,7 @@ Result<std::string> RecordMeasurement(perfdb::Store& store, const ir::Graph& gra
   key.runtime = "slipway";
   key.runtime_version = "0.1.0";
   for (const auto& n : result.nodes) {
+    if (n.backend == "session") continue;  // no backend: the runtime itself
     const compiler::BackendSet& set = Backends();
     const auto* backend = set.Find(n.backend);
     std::string part = "+" + n.backend + (backend ? "-" + backend->version() : "");
@@ -61,6 +62,7 @@ Result<std::string> RecordMeasurement(perfdb::Store& store, const ir::Graph& gra
   row.peak_bytes = static_cast<int64_t>(result.peak_bytes);
   std::vector<perfdb::KernelRow> kernels;  // also on their own, for the cost model
   for (const auto& n : result.nodes) {
+    if (n.calls == 0) continue;  // of a branch that was not taken
     row.kernels.push_back({n.name, n.op, n.backend, n.kernel, n.signature, n.ms, n.macs});
     if (!n.signature.empty() && !result.emulated) kernels.push_back(row.kernels.back());
   }
