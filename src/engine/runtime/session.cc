@@ -366,13 +366,24 @@ void Session::FillDims(const std::vector<int>& tensors, std::vector<slipway_tens
   }
 }
 
+bool Session::HaveDims(const std::vector<int>& tensors, const std::vector<slipway_tensor>& in) const {
+  for (size_t k = 0; k < tensors.size(); ++k) {
+    if (tensors[k] < 0) continue;
+    const Dims& dims = dims_[static_cast<size_t>(tensors[k])];
+    if (!std::equal(dims.begin(), dims.end(), in[k].dims)) return false;
+  }
+  return true;
+}
+
 Status Session::PrepareSteps(const Phase& phase) {
-  ReleaseSteps(phase.begin, phase.end);
   const format::PackageData& data = package_->data();
   for (size_t s = phase.begin; s < phase.end; ++s) {
     const format::PackageStep& step = data.steps[s];
     const Package::LoadedStep& loaded = package_->steps()[s];
     BoundStep& bound = steps_[s];
+    // Where one extent grows from one iteration to the next, most steps do not see it.
+    if (bound.prepared && HaveDims(step.inputs, bound.inputs) && HaveDims(step.outputs, bound.outputs)) continue;
+    ReleaseSteps(s, s + 1);
     FillDims(step.inputs, bound.inputs);
     FillDims(step.outputs, bound.outputs);
     if (bound.control) continue;

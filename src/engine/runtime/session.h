@@ -162,6 +162,7 @@ class Session {
   Status FillPointers(size_t last);
   int PhaseOf(const Io& io) const { return package_->phases().tensor[static_cast<size_t>(io.tensor)]; }
   uint8_t* PointerOf(int tensor);
+  bool HaveDims(const std::vector<int>& tensors, const std::vector<slipway_tensor>& in) const;
   void FillDims(const std::vector<int>& tensors, std::vector<slipway_tensor>& to) const;
   void FillData(const std::vector<int>& tensors, std::vector<slipway_tensor>& to);
   void ReleaseSteps(size_t begin, size_t end);
