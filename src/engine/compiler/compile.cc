@@ -1,9 +1,11 @@
 #include "engine/compiler/compile.h"
 
 #include <algorithm>
+#include <set>
 
 #include "base/cpu.h"
 #include "engine/compiler/control.h"
+#include "engine/compiler/data_shapes.h"
 #include "engine/compiler/lower.h"
 #include "model/ir/control.h"
 #include "model/ir/infer.h"
@@ -57,8 +59,8 @@ class GraphCompiler {
     };
     for (const auto& v : graph.values()) {
       if (!v->type().is_container()) continue;
-      return Unsupported((v->producer() ? v->producer()->Describe() + ": " : std::string()) + "value '" +
-                         v->name() + "' is " + v->type().ToString() +
+      return Unsupported((v->producer() ? v->producer()->Describe() + ": " : std::string()) +
+                         "value '" + v->name() + "' is " + v->type().ToString() +
                          ", and sequences and optionals do not run inside of packages; run the "
                          "model in the interpreter");
     }
@@ -84,7 +86,8 @@ class GraphCompiler {
         programs.push_back(std::move(body.result.package));
       }
     }
-    SLIPWAY_ASSIGN_OR_RETURN(Assignment assignment, Assign(graph, own_, fallback_, target_, cost_, options));
+    SLIPWAY_ASSIGN_OR_RETURN(Assignment assignment,
+                             Assign(graph, own_, fallback_, target_, cost_, options));
     result.expected_ms = assignment.cost_ms;
     result.exact = assignment.exact;
     SLIPWAY_RETURN_IF_ERROR(Lower(graph, assignment, target_, cost_, helper_, controls, result));
@@ -115,7 +118,8 @@ class GraphCompiler {
   uint64_t features() const { return features_; }
 
  private:
-  void AddPlacement(const ir::Node& node, const Assignment& assignment, CompileResult& result, Shares& shares) {
+  void AddPlacement(const ir::Node& node, const Assignment& assignment, CompileResult& result,
+                    Shares& shares) {
     const Choice& choice = assignment.nodes.at(&node);
     PlacementRow row;
     row.node = node.name();
@@ -154,6 +158,34 @@ class GraphCompiler {
   const CostModel& cost_;
   uint64_t features_ = 0;
 };
+
+// Passes that merge nodes leave symbols behind that nothing decides any more: what a value was
+// declared to be is then forgotten, so that its extent is named after the node that decides it.
+Status ForgetStaleSymbols(ir::Graph& graph) {
+  SLIPWAY_ASSIGN_OR_RETURN(const auto deciding, NodesWithDataShapes(graph));
+  std::set<std::string> known;
+  bool stale = false;
+  auto visit = [&](const ir::Value* v, bool decides) {
+    if (!v || !v->type().shape) return;
+    for (const Dim& d : *v->type().shape) {
+      for (std::string& s : d.Symbols()) {
+        if (decides) {
+          known.insert(std::move(s));
+        } else {
+          stale |= known.count(s) == 0;
+        }
+      }
+    }
+  };
+  for (const ir::Value* v : graph.inputs()) visit(v, true);
+  for (const auto& node : graph.nodes()) {
+    for (const ir::Value* v : node->outputs()) visit(v, deciding.count(node.get()) != 0);
+  }
+  if (!stale) return OkStatus();
+  ir::InferOptions options;
+  options.forget_declared = true;
+  return ir::InferShapes(graph, options);
+}
 
 }  // namespace
 
@@ -214,15 +246,14 @@ bool KeepsWeightCodes(const std::vector<const CompileBackend*>& own,
     return g.AddConstant("", std::move(*t));
   };
   ir::Value* x = g.AddInput("x", {DType::kFloat32, SymShape{Dim(1), Dim(32)}});
-  ir::Node* node = g.AddNode({.op = "LinearNBits",
-                              .inputs = {x, tensor(DType::kInt8, {16, 32}),
-                                         tensor(DType::kFloat32, {16, 1})},
-                              .attributes = {{"bits", int64_t{4}}, {"group", int64_t{32}}},
-                              .domain = ir::kSlipwayDomain});
+  ir::Node* node =
+      g.AddNode({.op = "LinearNBits",
+                 .inputs = {x, tensor(DType::kInt8, {16, 32}), tensor(DType::kFloat32, {16, 1})},
+                 .attributes = {{"bits", int64_t{4}}, {"group", int64_t{32}}},
+                 .domain = ir::kSlipwayDomain});
   node->output()->set_type({DType::kFloat32, SymShape{Dim(1), Dim(16)}});
-  return std::any_of(own.begin(), own.end(), [&](const CompileBackend* b) {
-    return b->Supports(*node, target).ok();
-  });
+  return std::any_of(own.begin(), own.end(),
+                     [&](const CompileBackend* b) { return b->Supports(*node, target).ok(); });
 }
 
 }  // namespace
@@ -236,6 +267,7 @@ Result<CompileResult> Compile(const ir::Graph& original, const Platform& platfor
   if (!KeepsWeightCodes(own, TargetOf(platform, options.threads)))
     prepare.disabled_passes.emplace_back("keep-weight-codes");
   SLIPWAY_ASSIGN_OR_RETURN(result.passes, Prepare(*graph, platform, prepare));
+  SLIPWAY_RETURN_IF_ERROR(ForgetStaleSymbols(*graph));
   SLIPWAY_ASSIGN_OR_RETURN(auto fallback, Resolve(platform.fallback, platform, backends));
   const CompileBackend* helper = backends.Find("reference");
   if (!helper)
