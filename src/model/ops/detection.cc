@@ -187,7 +187,8 @@ Status SlipwayDetectionOutput(const OpContext& c) {
   const TensorView& y = c.outputs[0];
   Detector d;
   SLIPWAY_RETURN_IF_ERROR(ReadDetector(c, &d));
-  if (y.dtype != DType::kFloat32 || y.dims.rank() != 4 || y.dims[3] != 7)
+  if (y.dtype != DType::kFloat32 || y.dims.rank() != 4 || y.dims[0] != 1 || y.dims[1] != 1 ||
+      y.dims[3] != 7)
     return Internal("the output must be float32 [1, 1, detections, 7]");
   const int64_t room = y.dims[2];
   auto* out = y.as<float>();

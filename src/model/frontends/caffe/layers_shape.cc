@@ -332,6 +332,45 @@ Status Upsample(LayerContext& c) {
                  "floor");
 }
 
+// Interp to an extent that only the inputs decide: its arithmetic as nodes.
+Result<ir::Value*> OpenSize(LayerContext& c, ir::Value* in, int64_t zoom, int64_t shrink) {
+  const auto number = [&](int64_t v) { return c.Ints({v}); };
+  SLIPWAY_ASSIGN_OR_RETURN(ir::Value * size,
+                           c.Emit("Shape", {in}, {{"start", int64_t{2}}, {"end", int64_t{4}}}));
+  SLIPWAY_ASSIGN_OR_RETURN(ir::Value * steps, c.Emit("Sub", {size, number(1)}));
+  if (shrink > 1) {
+    SLIPWAY_ASSIGN_OR_RETURN(steps, c.Emit("Div", {steps, number(shrink)}));
+  }
+  if (zoom > 1) {
+    SLIPWAY_ASSIGN_OR_RETURN(steps, c.Emit("Mul", {steps, number(zoom)}));
+  }
+  return c.Emit("Add", {steps, number(1)});
+}
+
+Status OpenInterp(LayerContext& c, int64_t height, int64_t width, int64_t zoom, int64_t shrink,
+                  int64_t before, int64_t behind) {
+  ir::Value *in = c.bottom(0), *size = nullptr;
+  if (before != 0 || behind != 0) {
+    const int64_t end = behind == 0 ? INT32_MAX : behind;  // negative: from the end
+    SLIPWAY_ASSIGN_OR_RETURN(
+        in, c.Emit("Slice", {in, c.Ints({-before, -before}), c.Ints({end, end}), c.Ints({2, 3})}));
+  }
+  if (c.num_bottoms() == 2) {
+    SLIPWAY_ASSIGN_OR_RETURN(
+        size, c.Emit("Shape", {c.bottom(1)}, {{"start", int64_t{2}}, {"end", int64_t{4}}}));
+  } else if (height > 0 && width > 0) {
+    size = c.Ints({height, width});
+  } else {
+    SLIPWAY_ASSIGN_OR_RETURN(size, OpenSize(c, in, zoom, shrink));
+  }
+  SLIPWAY_ASSIGN_OR_RETURN(ir::Value * planes,
+                           c.Emit("Shape", {in}, {{"start", int64_t{0}}, {"end", int64_t{2}}}));
+  SLIPWAY_ASSIGN_OR_RETURN(size, c.Emit("Concat", {planes, size}, {{"axis", int64_t{0}}}));
+  return c.Top(c.Emit("Resize", {in, nullptr, nullptr, size},
+                      {{"mode", std::string("linear")},
+                       {"coordinate_transformation_mode", std::string("align_corners")}}));
+}
+
 // DeepLab: bilinear with aligned corners, after cropping by pads that are not positive.
 Status Interp(LayerContext& c) {
   SLIPWAY_RETURN_IF_ERROR(c.Require(1, 2));
@@ -342,6 +381,11 @@ Status Interp(LayerContext& c) {
   const int64_t before = p.Int("pad_beg", 0, -INT32_MAX, 0),
                 behind = p.Int("pad_end", 0, -INT32_MAX, 0);
   SLIPWAY_RETURN_IF_ERROR(p.Finish());
+  if (!c.bottom(0)->type().IsStatic() ||
+      (c.num_bottoms() == 2 && !c.bottom(1)->type().IsStatic())) {
+    if (c.num_bottoms() == 2) SLIPWAY_RETURN_IF_ERROR(c.RequireRank(1, 4));
+    return OpenInterp(c, height, width, zoom, shrink, before, behind);
+  }
   Dims size = c.BottomShape(0);
   ir::Value* in = c.bottom(0);
   if (before != 0 || behind != 0) {

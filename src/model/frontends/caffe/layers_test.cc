@@ -283,17 +283,28 @@ const char* const kPyramid =
     "dim: 4 } } }"
     "layer { name: 'y' type: 'Softmax' bottom: 'f' top: 'y' softmax_param { axis: 2 } }";
 
-TEST(CaffeSymbols, OneGraphServesEverySize) {
+const char* const kInterp =
+    "layer { name: 'p' type: 'Pooling' bottom: 'x' top: 'p' pooling_param { kernel_size: 2 stride: "
+    "2 } }"
+    "layer { name: 'z' type: 'Interp' bottom: 'p' top: 'z' interp_param { zoom_factor: 3 } }"
+    "layer { name: 's' type: 'Interp' bottom: 'z' top: 's' interp_param { shrink_factor: 2 "
+    "pad_beg: -1 pad_end: -1 } }"
+    "layer { name: 'l' type: 'Interp' bottom: 's' bottom: 'x' top: 'l' }"
+    "layer { name: 'e' type: 'Eltwise' bottom: 'l' bottom: 'x' top: 'e' }"
+    "layer { name: 'y' type: 'Interp' bottom: 'e' top: 'y' interp_param { height: 4 width: 3 "
+    "pad_beg: -1 } }";
+
+void SameAtEverySize(const char* layers) {
   ImportOptions options;
   options.random_weights = true;
   const Dim n = Dim::Symbol("N"), h = Dim::Symbol("H"), w = Dim::Symbol("W");
   options.input_shapes["x"] = {n, 3, h, w};
-  auto graph = Import(Net("1,3,8,8", kPyramid), {}, options);
+  auto graph = Import(Net("1,3,8,8", layers), {}, options);
   ASSERT_TRUE(graph.ok()) << graph.status().ToString();
   for (const Dims& dims : {Dims{1, 3, 8, 8}, Dims{2, 3, 9, 12}, Dims{3, 3, 5, 7}}) {
     SCOPED_TRACE(dims.ToString());
     options.input_shapes["x"] = SymShape(dims.begin(), dims.end());
-    auto fixed = Import(Net("1,3,8,8", kPyramid), {}, options);
+    auto fixed = Import(Net("1,3,8,8", layers), {}, options);
     ASSERT_TRUE(fixed.ok()) << fixed.status().ToString();
     Floats x(static_cast<size_t>(dims.count()));
     std::mt19937 random(7);
@@ -310,6 +321,9 @@ TEST(CaffeSymbols, OneGraphServesEverySize) {
   }
 }
 
+TEST(CaffeSymbols, OneGraphServesEverySize) { SameAtEverySize(kPyramid); }
+TEST(CaffeSymbols, InterpComputesItsSize) { SameAtEverySize(kInterp); }
+
 TEST(CaffeSymbols, LayersThatNeedNumbersAreNamed) {
   ImportOptions options;
   options.random_weights = true;
@@ -325,8 +339,11 @@ TEST(CaffeSymbols, LayersThatNeedNumbersAreNamed) {
   ExpectError(Import(Net(dims, Layer("ArgMax")), {}, options), "needs the extents");
   ExpectError(Import(Net(dims, Layer("SPP", "spp_param { pyramid_height: 2 }")), {}, options),
               "SPP layer 'l'");
-  ExpectError(Import(Net(dims, Layer("Interp", "interp_param { zoom_factor: 2 }")), {}, options),
-              "--shape");
+  ExpectError(
+      Import(Net(dims, Layer("Tile", "tile_param { axis: 0 tiles: 2 }") +
+                           "layer { name: 'c' type: 'Crop' bottom: 'y' bottom: 'x' top: 'c' }"),
+             {}, options),
+      "Crop layer 'c'");
   options.input_shapes["x"] = {Dim::Symbol("N"), 3, 8, 8};
   auto graph = Import(Net(dims, ip), {}, options);
   ASSERT_TRUE(graph.ok()) << graph.status().ToString();
