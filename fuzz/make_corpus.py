@@ -40,6 +40,17 @@ CAFFE = [
      b'layer { name: "q" type: "Permute" bottom: "x" top: "q" permute_param { order: 0 order: 2 } }\n'
      b'layer { name: "e" type: "Reshape" bottom: "q" top: "e" reshape_param { shape { dim: 0 dim: -1 dim: 2 } } }\n'
      b'layer { name: "z" type: "PriorBox" bottom: "x" bottom: "x" top: "z" prior_box_param { min_size: 1 aspect_ratio: 2 } }', b""),
+    (b'input: "l" input_shape { dim: 1 dim: 8 } input: "c" input_shape { dim: 1 dim: 4 } input: "p" input_shape { dim: 1 dim: 2 dim: 8 }\n'
+     b'layer { name: "y" type: "DetectionOutput" bottom: "l" bottom: "c" bottom: "p" top: "y" detection_output_param { num_classes: 2 keep_top_k: 3 '
+     b'nms_param { nms_threshold: 0.5 top_k: 4 eta: 0.9 } code_type: CENTER_SIZE confidence_threshold: 0.1 share_location: true } }', b""),
+    (b'input: "x" input_shape { dim: 1 dim: 1 dim: 4 dim: 4 }\n'
+     b'layer { name: "p" type: "Pooling" bottom: "x" top: "p" top: "m" pooling_param { kernel_size: 2 stride: 2 } }\n'
+     b'layer { name: "u" type: "Upsample" bottom: "p" bottom: "m" top: "u" upsample_param { upsample_h: 4 upsample_w: 5 } }\n'
+     b'layer { name: "i" type: "Interp" bottom: "u" top: "i" interp_param { zoom_factor: 2 pad_beg: -1 } }\n'
+     b'layer { name: "f" type: "Filter" bottom: "i" bottom: "x" top: "f" }', b""),
+    (b'input: "x" input_shape { dim: 2 dim: 1 dim: 1 } input: "c" input_shape { dim: 2 dim: 1 } input: "r" input_shape { dim: 1 dim: 5 }\n'
+     b'layer { name: "l" type: "LSTM" bottom: "x" bottom: "c" top: "y" recurrent_param { num_output: 1 } }\n'
+     b'layer { name: "o" type: "ROIPooling" bottom: "y" bottom: "r" top: "o" roi_pooling_param { pooled_h: 1 pooled_w: 1 } }', b""),
 ]
 
 

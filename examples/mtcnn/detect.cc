@@ -1,5 +1,6 @@
-// Finds faces in a photo with the first two networks of MTCNN (Zhang et al., 2016, https://arxiv.org/abs/1604.02878): det1 slides over
-// a pyramid of the photo, det2 refines what it proposes. Uses nothing of Slipway but its C interface; libjpeg and libpng for images.
+// Finds faces in a photo with the first two networks of MTCNN (Zhang et al., 2016,
+// https://arxiv.org/abs/1604.02878): det1 slides over a pyramid of the photo, det2 refines what it
+// proposes. Uses nothing of Slipway but its C interface; libjpeg and libpng for images.
 //
 //   slipway compile det1.prototxt --shape data=1,3,H,W --platform x86 -o det1.slip
 //   slipway compile det2.prototxt --shape data=N,3,24,24 --platform x86 -o det2.slip
@@ -7,7 +8,7 @@
 #include <png.h>
 #include <setjmp.h>
 #include <slipway.h>
-#include <stdio.h>  // before jpeglib.h, which needs FILE
+#include <stdio.h>
 #include <string.h>
 
 #include <algorithm>
@@ -17,15 +18,18 @@
 #include <string>
 #include <vector>
 
+// clang-format off: jpeglib.h needs FILE and size_t before it
 #include <jpeglib.h>
+// clang-format on
 
 namespace {
 
-constexpr int kSmallest = 40;        // pixels of the smallest face looked for
-constexpr double kFactor = 0.709;    // between the pyramid's levels
-constexpr float kProposed = 0.6f;    // score of det1
-constexpr float kSure = 0.97f;       // of det2: high, for the cascade's third network, which drops hands and the like, is not here
-constexpr size_t kBatch = 32;        // windows that det2 sees at once
+constexpr int kSmallest = 40;      // pixels of the smallest face looked for
+constexpr double kFactor = 0.709;  // between the pyramid's levels
+constexpr float kProposed = 0.6f;  // score of det1
+constexpr float kSure = 0.97f;  // of det2: high, for the cascade's third network, which drops hands
+                                // and the like, is not here
+constexpr size_t kBatch = 32;   // windows that det2 sees at once
 
 // --- images: RGB, rows from the top ---
 
@@ -33,8 +37,12 @@ struct Image {
   int width = 0, height = 0;
   std::vector<uint8_t> pixels;
 
-  Image(int w, int h) : width(w), height(h), pixels(static_cast<size_t>(w) * static_cast<size_t>(h) * 3) {}
-  uint8_t* At(int x, int y) { return pixels.data() + (static_cast<size_t>(y) * static_cast<size_t>(width) + static_cast<size_t>(x)) * 3; }
+  Image(int w, int h)
+      : width(w), height(h), pixels(static_cast<size_t>(w) * static_cast<size_t>(h) * 3) {}
+  uint8_t* At(int x, int y) {
+    return pixels.data() +
+           (static_cast<size_t>(y) * static_cast<size_t>(width) + static_cast<size_t>(x)) * 3;
+  }
   const uint8_t* At(int x, int y) const { return const_cast<Image*>(this)->At(x, y); }
 };
 
@@ -85,25 +93,30 @@ void WritePng(const Image& image, const char* path) {
     throw std::runtime_error(std::string(path) + ": " + png.message);
 }
 
-// The part [x, x + width) x [y, y + height), black outside the image, as `side_w` x `side_h` pixels of the mean colour of what each covers,
-// written as the networks want it: planes of (colour - 127.5) / 128 whose rows are the picture's columns (they were trained so).
-void Prepare(const Image& image, double x, double y, double width, double height, int side_w, int side_h, float* to) {
+// The part [x, x + width) x [y, y + height), black outside the image, as `side_w` x `side_h` pixels
+// of the mean colour of what each covers, written as the networks want it: planes of (colour -
+// 127.5) / 128 whose rows are the picture's columns (they were trained so).
+void Prepare(const Image& image, double x, double y, double width, double height, int side_w,
+             int side_h, float* to) {
   const double step_x = width / side_w, step_y = height / side_h;
   for (int i = 0; i < side_w; ++i) {
     const double left = x + i * step_x, right = left + step_x;
     for (int j = 0; j < side_h; ++j) {
       const double top = y + j * step_y, bottom = top + step_y;
       double sum[3] = {0, 0, 0};
-      for (int v = std::max(0, static_cast<int>(std::floor(top))); v < std::min<double>(image.height, std::ceil(bottom)); ++v) {
+      for (int v = std::max(0, static_cast<int>(std::floor(top)));
+           v < std::min<double>(image.height, std::ceil(bottom)); ++v) {
         const double tall = std::min<double>(v + 1, bottom) - std::max<double>(v, top);
-        for (int u = std::max(0, static_cast<int>(std::floor(left))); u < std::min<double>(image.width, std::ceil(right)); ++u) {
+        for (int u = std::max(0, static_cast<int>(std::floor(left)));
+             u < std::min<double>(image.width, std::ceil(right)); ++u) {
           const double share = tall * (std::min<double>(u + 1, right) - std::max<double>(u, left));
           for (int c = 0; c < 3; ++c) sum[c] += share * image.At(u, v)[c];
         }
       }
       for (int c = 0; c < 3; ++c)
-        to[(static_cast<size_t>(c) * static_cast<size_t>(side_w) + static_cast<size_t>(i)) * static_cast<size_t>(side_h) + static_cast<size_t>(j)] =
-            static_cast<float>((sum[c] / (step_x * step_y) - 127.5) / 128);
+        to[(static_cast<size_t>(c) * static_cast<size_t>(side_w) + static_cast<size_t>(i)) *
+               static_cast<size_t>(side_h) +
+           static_cast<size_t>(j)] = static_cast<float>((sum[c] / (step_x * step_y) - 127.5) / 128);
     }
   }
 }
@@ -120,7 +133,8 @@ class Network {
     slipway_session_options options;
     slipway_session_options_init(&options);
     slipway_session* session = nullptr;
-    if (slipway_session_create(package, &options, &session, &error) != 0) throw std::runtime_error(error.message);
+    if (slipway_session_create(package, &options, &session, &error) != 0)
+      throw std::runtime_error(error.message);
     session_.reset(session);
   }
 
@@ -143,13 +157,16 @@ class Network {
   slipway_tensor Output(const char* name) {
     slipway_error error = {};
     slipway_tensor tensor;
-    if (slipway_session_output(session_.get(), name, &tensor, &error) != 0) throw std::runtime_error(error.message);
+    if (slipway_session_output(session_.get(), name, &tensor, &error) != 0)
+      throw std::runtime_error(error.message);
     return tensor;
   }
 
  private:
-  std::unique_ptr<slipway_package, decltype(&slipway_package_free)> package_{nullptr, slipway_package_free};
-  std::unique_ptr<slipway_session, decltype(&slipway_session_free)> session_{nullptr, slipway_session_free};
+  std::unique_ptr<slipway_package, decltype(&slipway_package_free)> package_{nullptr,
+                                                                             slipway_package_free};
+  std::unique_ptr<slipway_session, decltype(&slipway_session_free)> session_{nullptr,
+                                                                             slipway_session_free};
 };
 
 // --- boxes ---
@@ -163,12 +180,14 @@ struct Box {
 
 // Keeps the best of boxes that overlap by more than `most`.
 std::vector<Box> Suppress(std::vector<Box> boxes, double most) {
-  std::sort(boxes.begin(), boxes.end(), [](const Box& a, const Box& b) { return a.score > b.score; });
+  std::sort(boxes.begin(), boxes.end(),
+            [](const Box& a, const Box& b) { return a.score > b.score; });
   std::vector<Box> kept;
   for (const Box& b : boxes) {
     bool good = true;
     for (const Box& k : kept) {
-      const double w = std::min(b.x2, k.x2) - std::max(b.x1, k.x1), h = std::min(b.y2, k.y2) - std::max(b.y1, k.y1);
+      const double w = std::min(b.x2, k.x2) - std::max(b.x1, k.x1),
+                   h = std::min(b.y2, k.y2) - std::max(b.y1, k.y1);
       const double common = std::max(w, 0.0) * std::max(h, 0.0);
       good = good && common <= most * (b.Area() + k.Area() - common);
     }
@@ -189,18 +208,25 @@ void Refine(std::vector<Box>* boxes) {
 
 std::vector<Box> Propose(Network& net, const Image& image) {
   std::vector<Box> found;
-  for (double scale = 12.0 / kSmallest; std::min(image.width, image.height) * scale >= 12; scale *= kFactor) {
-    const int width = static_cast<int>(std::ceil(image.width * scale)), height = static_cast<int>(std::ceil(image.height * scale));
+  for (double scale = 12.0 / kSmallest; std::min(image.width, image.height) * scale >= 12;
+       scale *= kFactor) {
+    const int width = static_cast<int>(std::ceil(image.width * scale)),
+              height = static_cast<int>(std::ceil(image.height * scale));
     Prepare(image, 0, 0, image.width, image.height, width, height, net.Input(1, width, height));
     net.Run();
     const slipway_tensor score = net.Output("prob1"), move = net.Output("conv4-2");
     const int64_t columns = score.dims[2], rows = score.dims[3], plane = columns * rows;
-    const auto *s = static_cast<const float*>(score.data) + plane, *m = static_cast<const float*>(move.data);
+    const auto *s = static_cast<const float*>(score.data) + plane,
+               *m = static_cast<const float*>(move.data);
     std::vector<Box> level;
     for (int64_t i = 0; i < plane; ++i) {
       if (s[i] <= kProposed) continue;
       const double x = 2.0 * static_cast<double>(i / rows), y = 2.0 * static_cast<double>(i % rows);
-      level.push_back({(x + 1) / scale, (y + 1) / scale, (x + 12) / scale, (y + 12) / scale, s[i],
+      level.push_back({(x + 1) / scale,
+                       (y + 1) / scale,
+                       (x + 12) / scale,
+                       (y + 12) / scale,
+                       s[i],
                        {m[i], m[plane + i], m[2 * plane + i], m[3 * plane + i]}});
     }
     for (const Box& b : Suppress(std::move(level), 0.5)) found.push_back(b);
@@ -208,7 +234,8 @@ std::vector<Box> Propose(Network& net, const Image& image) {
   found = Suppress(std::move(found), 0.7);
   Refine(&found);
   for (Box& b : found) {  // the next network sees squares
-    const double x = (b.x1 + b.x2) / 2, y = (b.y1 + b.y2) / 2, half = std::max(b.x2 - b.x1, b.y2 - b.y1) / 2;
+    const double x = (b.x1 + b.x2) / 2, y = (b.y1 + b.y2) / 2,
+                 half = std::max(b.x2 - b.x1, b.y2 - b.y1) / 2;
     b = {x - half, y - half, x + half, y + half, b.score, {}};
   }
   return found;
@@ -222,10 +249,12 @@ std::vector<Box> Confirm(Network& net, const Image& image, const std::vector<Box
     for (size_t i = 0; i < n; ++i) {
       const Box& b = boxes[first + i];
       const double x = std::round(b.x1), y = std::round(b.y1);
-      Prepare(image, x, y, std::max(std::round(b.x2) - x, 1.0), std::max(std::round(b.y2) - y, 1.0), 24, 24, to + i * 3 * 24 * 24);
+      Prepare(image, x, y, std::max(std::round(b.x2) - x, 1.0), std::max(std::round(b.y2) - y, 1.0),
+              24, 24, to + i * 3 * 24 * 24);
     }
     net.Run();
-    const auto *score = static_cast<const float*>(net.Output("prob1").data), *move = static_cast<const float*>(net.Output("conv5-2").data);
+    const auto *score = static_cast<const float*>(net.Output("prob1").data),
+               *move = static_cast<const float*>(net.Output("conv5-2").data);
     for (size_t i = 0; i < n; ++i) {
       if (score[2 * i + 1] <= kSure) continue;
       Box b = boxes[first + i];
@@ -245,7 +274,8 @@ void Draw(Image* image, const Box& b) {
     const uint8_t colour[3] = {0, 255, 0};
     memcpy(image->At(x, y), colour, 3);
   };
-  const int x1 = static_cast<int>(b.x1), y1 = static_cast<int>(b.y1), x2 = static_cast<int>(b.x2), y2 = static_cast<int>(b.y2);
+  const int x1 = static_cast<int>(b.x1), y1 = static_cast<int>(b.y1), x2 = static_cast<int>(b.x2),
+            y2 = static_cast<int>(b.y2);
   for (int thick = 0; thick < 2; ++thick) {
     for (int x = x1; x <= x2; ++x) {
       green(x, y1 + thick);
@@ -270,7 +300,8 @@ int main(int argc, char** argv) {
     Network det1(argv[2]), det2(argv[3]);
     const std::vector<Box> faces = Confirm(det2, image, Propose(det1, image));
     for (const Box& b : faces) {
-      printf("face %.0f %.0f %.0f %.0f score %.3f\n", b.x1, b.y1, b.x2, b.y2, static_cast<double>(b.score));
+      printf("face %.0f %.0f %.0f %.0f score %.3f\n", b.x1, b.y1, b.x2, b.y2,
+             static_cast<double>(b.score));
       Draw(&image, b);
     }
     printf("%zu faces\n", faces.size());

@@ -298,7 +298,7 @@ Status Unpool(LayerContext& c) {
     kernel.push_back(natural ? scales[i] : y[i + 2] - x[i + 2] + 1);
   }
   const int64_t planes = x[0] * x[1];
-  if (planes > 1 << 24 || !CheckedBytes(DType::kFloat32, y)) return c.Bad("is too large");
+  if (planes > 1 << 20 || !CheckedBytes(DType::kFloat32, y)) return c.Bad("is too large");
   Ints starts;
   for (int64_t i = 0; i < planes; ++i) starts.push_back(i * y[2] * y[3]);
   SLIPWAY_ASSIGN_OR_RETURN(ir::Value * index, c.Emit("Cast", {c.bottom(1)}, {{"to", int64_t{7}}}));
