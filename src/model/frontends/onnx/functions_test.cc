@@ -12,14 +12,7 @@ WireWriter Node(const std::string& op, const std::vector<std::string>& inputs,
                 const std::vector<std::string>& outputs,
                 const std::vector<WireWriter>& attributes = {}, const std::string& domain = "",
                 const std::string& name = "") {
-  WireWriter n;
-  for (const auto& i : inputs) n.Text(1, i);
-  for (const auto& o : outputs) n.Text(2, o);
-  n.Text(3, name);
-  n.Text(4, op);
-  for (const auto& a : attributes) n.Message(5, a);
-  if (!domain.empty()) n.Text(7, domain);
-  return n;
+  return TestModel::MakeNode(op, inputs, outputs, attributes, name, domain);
 }
 
 // An attribute whose value is the function's parameter `parameter`.

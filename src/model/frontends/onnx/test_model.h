@@ -106,10 +106,11 @@ class TestModel {
     w.Int(20, 4);
     return w;
   }
-  TestModel& Node(const std::string& op, const std::vector<std::string>& inputs,
-                  const std::vector<std::string>& outputs,
-                  const std::vector<WireWriter>& attributes = {}, const std::string& name = "",
-                  const std::string& domain = "") {
+  // A NodeProto, also for bodies and functions.
+  static WireWriter MakeNode(const std::string& op, const std::vector<std::string>& inputs,
+                             const std::vector<std::string>& outputs,
+                             const std::vector<WireWriter>& attributes = {},
+                             const std::string& name = "", const std::string& domain = "") {
     WireWriter n;
     for (const auto& i : inputs) n.Text(1, i);
     for (const auto& o : outputs) n.Text(2, o);
@@ -117,7 +118,13 @@ class TestModel {
     n.Text(4, op);
     for (const auto& a : attributes) n.Message(5, a);
     if (!domain.empty()) n.Text(7, domain);
-    graph.Message(1, n);
+    return n;
+  }
+  TestModel& Node(const std::string& op, const std::vector<std::string>& inputs,
+                  const std::vector<std::string>& outputs,
+                  const std::vector<WireWriter>& attributes = {}, const std::string& name = "",
+                  const std::string& domain = "") {
+    graph.Message(1, MakeNode(op, inputs, outputs, attributes, name, domain));
     return *this;
   }
   std::vector<uint8_t> Bytes() const {
