@@ -29,7 +29,15 @@ inline T Load(const P* p) {
   __builtin_memcpy(&v, p, sizeof v);
   return v;
 }
-inline V Splat(float x) { return V{} + x; }
+inline V Splat(float x) {  // V{} + x would be an addition: -0 + 0 is 0
+#if defined(__AVX512F__)
+  return reinterpret_cast<V>(_mm512_set1_ps(x));
+#elif defined(__AVX2__)
+  return reinterpret_cast<V>(_mm256_set1_ps(x));
+#else
+  return V{x, x, x, x};
+#endif
+}
 inline V Fma(V a, V b, V c) {
 #if defined(__AVX512F__)
   return reinterpret_cast<V>(_mm512_fmadd_ps(
@@ -84,6 +92,9 @@ struct Decoder<8> {
   }
 };
 
+// Bytes that a product with one row asks for ahead: it runs at the speed of memory.
+constexpr int kAhead = 4096;
+
 // kRows rows of x with one part of a panel.
 template <int kBits, int kRows>
 inline void Part(const NBitsShape& s, const NBitsCall& c, const Decoder<kBits>& decoder,
@@ -105,6 +116,7 @@ inline void Part(const NBitsShape& s, const NBitsCall& c, const Decoder<kBits>& 
     int64_t at = g * s.group;
     const int64_t end = at + s.group < s.k ? at + s.group : s.k;
     for (; at + kCount <= end; at += kCount, words += kNBitsPanel * 4) {
+      if constexpr (kRows == 1) __builtin_prefetch(words + kAhead);
 #if defined(__AVX2__)  // the baseline stays small
 #pragma GCC unroll 32
 #endif
