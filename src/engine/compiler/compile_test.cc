@@ -269,5 +269,23 @@ TEST(Compile, FallbackIsReportedWithItsReason) {
   }
 }
 
+// Packed weights are whole or refused, never cut to their width.
+TEST(Compile, CodesWiderThanTheyClaimAreRefused) {
+  if (!Backends().Find("x86")) GTEST_SKIP() << "no x86 backend in this build";
+  for (const int code : {-8, 7, 8}) {
+    const std::string text = "graph \"g\" {\n  input %x: float32[1, 2]\n  const %c: int8[2, 2] = [1, " +
+                             std::to_string(code) +
+                             ", 3, 4]\n  const %s: float32[2, 1] = [0.5, 0.25]\n"
+                             "  %y = slipway.LinearNBits(%x, %c, %s) {bits = 4, group = 2} \"product\"\n"
+                             "  output %y\n}\n";
+    auto result = Compile(*Parse(text.c_str()), PlatformOf({"x86"}, {"reference"}), Backends());
+    EXPECT_EQ(result.ok(), code < 8) << result.status().ToString();
+    if (result.ok()) continue;
+    EXPECT_EQ(result.status().code(), StatusCode::kInvalidArgument);
+    for (const char* part : {"'product'", "its codes hold 8"})
+      EXPECT_NE(result.status().message().find(part), std::string::npos) << result.status().ToString();
+  }
+}
+
 }  // namespace
 }  // namespace slipway::compiler

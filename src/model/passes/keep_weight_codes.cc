@@ -50,12 +50,25 @@ Tensor PerGroup(const Tensor& t, int64_t outputs, int64_t groups, bool transpose
   if (t.count() == outputs * groups && t.count() > 1)
     return transposed && groups > 1 ? Transposed(t.Reshaped({groups, outputs}))
                                     : t.Reshaped({outputs, groups});
+  if (t.count() != 1) return {};
   auto made = Tensor::Allocate(t.dtype(), {outputs, groups});
   if (!made.ok()) return {};
   const size_t size = DTypeBytes(t.dtype(), 1);
   for (int64_t i = 0; i < outputs * groups; ++i)
     std::memcpy(made->mutable_data() + static_cast<size_t>(i) * size, t.bytes().data(), size);
   return std::move(*made);
+}
+
+// Whether all codes fit the width: packed ones have no room for others.
+bool Fit(const Tensor& codes, int64_t bits) {
+  if (bits == 8) return true;
+  const bool is_signed = codes.dtype() == DType::kInt8;
+  const int low = is_signed ? -(1 << (bits - 1)) : 0, high = low + (1 << bits) - 1;
+  const auto bytes = codes.bytes();
+  return std::all_of(bytes.begin(), bytes.end(), [&](uint8_t b) {
+    const int code = is_signed ? static_cast<int8_t>(b) : b;
+    return code >= low && code <= high;
+  });
 }
 
 // `columns`: outputs are along the second dimension of `value`.
@@ -80,6 +93,7 @@ std::optional<Weights> Read(const Value* value, bool columns) {
   if (node->attributes.String("kind", "affine") != "affine" || w.bits < 1 || w.bits > 8 ||
       node->attributes.Int("precision", 0) != 0)
     return std::nullopt;
+  if (!Fit(*codes, w.bits) || (zero && !Fit(*zero, w.bits))) return std::nullopt;
   const size_t output_axis = columns ? 1 : 0;
   const int64_t outputs = codes->dims()[output_axis], k = codes->dims()[1 - output_axis];
   const auto axis = static_cast<size_t>(NormalAxis(node->attributes.Int("axis", 1), 2));

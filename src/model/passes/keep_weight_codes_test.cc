@@ -76,7 +76,8 @@ TEST(KeepWeightCodes, LeavesQuantizedActivations) {
   EXPECT_EQ(CountOps(*RunAndCheck(*graph, options))["slipway.LinearNBits"], 1);
 }
 
-// A scale for each input, groups along the outputs, codes of 16 bits, transposed activations.
+// A scale for each input, groups along the outputs, codes of 16 bits, codes beyond their width,
+// transposed activations.
 TEST(KeepWeightCodes, LeavesOtherForms) {
   ExpectUnchanged(R"(graph "g" {
       input %x: float32[4, 2]
@@ -89,6 +90,10 @@ TEST(KeepWeightCodes, LeavesOtherForms) {
       %b = slipway.Dequantize(%c, %g) {axis = 1, group = 2}
       %d = slipway.Dequantize(%wide, %s) {bits = 16}
       %e = slipway.Dequantize(%c, %s)
+      const %big: int8[2, 2] = [1, 9, 3, 4]
+      %h = slipway.Dequantize(%big, %s) {bits = 4}
+      %v = MatMul(%x, %h)
+      output %v
       %p = MatMul(%x, %a)
       %q = MatMul(%x, %b)
       %r = MatMul(%x, %d)

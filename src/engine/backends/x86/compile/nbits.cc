@@ -16,6 +16,19 @@ kernels::NBitsShape ShapeOf(const ir::Node& node) {
           .bits = static_cast<int>(node.attributes.Int("bits", 0))};
 }
 
+// Packed codes have no room for others than their width holds.
+Status CheckCodes(const ir::Tensor& t, int bits, const char* what) {
+  const bool is_signed = t.dtype() == DType::kInt8;
+  const int low = is_signed ? -(1 << (bits - 1)) : 0, high = low + (1 << bits) - 1;
+  for (const uint8_t b : t.bytes()) {
+    const int code = is_signed ? static_cast<int8_t>(b) : b;
+    if (code < low || code > high)
+      return InvalidArgument(std::string(what) + " hold " + std::to_string(code) + ", which " +
+                             std::to_string(bits) + " bits do not; raise bits");
+  }
+  return OkStatus();
+}
+
 }  // namespace
 
 Status SupportsNBits(const ir::Node& node) {
@@ -38,6 +51,8 @@ Candidate NBitsCandidate(const ir::Node& node) {
 Result<StepSpec> CompileNBits(const ir::Node& node, const Candidate& candidate) {
   kernels::NBitsShape shape = ShapeOf(node);
   const ir::Tensor *codes = node.constant_input(1), *zeros = node.constant_input(3);
+  SLIPWAY_RETURN_IF_ERROR(CheckCodes(*codes, shape.bits, "its codes"));
+  if (zeros) SLIPWAY_RETURN_IF_ERROR(CheckCodes(*zeros, shape.bits, "its zero points"));
   const bool is_signed = codes->dtype() == DType::kInt8;
   const uint8_t* zero_points = zeros ? zeros->bytes().data() : nullptr;
   shape.offsets = !kernels::NBitsCentered(shape, is_signed, zero_points);
