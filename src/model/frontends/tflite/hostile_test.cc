@@ -71,6 +71,36 @@ TEST(TfliteHostile, EveryTruncationIsAnError) {
   }
 }
 
+// flatbuffers 2.0 verifies that a vector starts at a multiple of 4, also where its elements have 8
+// bytes: such a list of zero points is read all the same.
+TEST(TfliteHostile, ZeroPointsOffTheirAlignment) {
+  Writer w = Small();
+  File file = w.File();
+  auto* graph = const_cast<fb::SubGraph*>(fb::GetModel(file.data())->subgraphs()->Get(0));
+  uint8_t* field = nullptr;
+  for (const fb::Tensor* t : *graph->tensors()) {
+    if (t->quantization() && t->quantization()->zero_point()) {
+      const auto* table = reinterpret_cast<const flatbuffers::Table*>(t->quantization());
+      field = const_cast<uint8_t*>(table->GetAddressOf(fb::QuantizationParameters::VT_ZERO_POINT));
+    }
+  }
+  ASSERT_NE(field, nullptr);
+  // Any 4 bytes that read as "one element", 8 bytes of which start at 4 past a multiple of 8.
+  uint32_t to = 0;
+  const uint32_t from = static_cast<uint32_t>(field - file.data());
+  for (uint32_t at = (from + 8) / 8 * 8; at + 12 <= file.size() && to == 0; at += 8) {
+    uint32_t length;
+    std::memcpy(&length, &file[at], sizeof(length));
+    if (length == 1) to = at;
+  }
+  ASSERT_NE(to, 0u) << "the writer lays its tables out differently: choose another vector";
+  const uint32_t offset = to - from;
+  std::memcpy(field, &offset, sizeof(offset));
+  // What it reads is no int8; the point is that it reads it without touching a misaligned int64.
+  const Status s = Import(file);
+  EXPECT_NE(s.code(), StatusCode::kInternal) << s.ToString();
+}
+
 TEST(TfliteHostile, FlippedBitsNeverCrash) {
   const unsigned seed = std::random_device()();
   std::printf("seed %u\n", seed);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "base/checked.h"
 
@@ -173,7 +174,11 @@ class Reader {
                              std::to_string(q.zero_point()->size()) + " zero points");
     }
     out.scale.assign(q.scale()->begin(), q.scale()->end());
-    if (q.zero_point()) out.zero.assign(q.zero_point()->begin(), q.zero_point()->end());
+    if (q.zero_point() && q.zero_point()->size() != 0) {
+      // The verifier lets 8-byte elements lie at multiples of 4.
+      out.zero.resize(q.zero_point()->size());
+      std::memcpy(out.zero.data(), q.zero_point()->Data(), out.zero.size() * sizeof(int64_t));
+    }
     out.axis = q.quantized_dimension();
     for (float s : out.scale) {
       if (!std::isfinite(s) || s < 0)
