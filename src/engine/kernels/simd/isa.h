@@ -1,20 +1,26 @@
 #pragma once
 // The instruction sets that x86 kernels are compiled for. A family compiles one source (its
 // *_impl.h) once for each in x86_baseline.cc, x86_avx2.cc and x86_avx512.cc, and picks a table of
-// functions by BestIsa() when a package is loaded.
+// functions by BestIsa() when a package is loaded. Families with 8-bit products have an
+// x86_avx512vnni.cc too (AVX-512 with its VNNI) and pick by BestIntegerIsa().
 
 #include "base/cpu.h"
 
 namespace slipway::kernels {
 
-enum class Isa : unsigned char { kBaseline = 0, kAvx2 = 1, kAvx512 = 2 };
+enum class Isa : unsigned char { kBaseline = 0, kAvx2 = 1, kAvx512 = 2, kAvx512Vnni = 3 };
 
 // The best this CPU has, as narrowed by SLIPWAY_CPU_FEATURES.
 inline Isa BestIsa() {
   if (HasFeature(CpuFeature::kAvx512)) return Isa::kAvx512;
   return HasFeature(CpuFeature::kAvx2) ? Isa::kAvx2 : Isa::kBaseline;
 }
+inline Isa BestIntegerIsa() {
+  const Isa best = BestIsa();
+  return best == Isa::kAvx512 && HasFeature(CpuFeature::kAvx512Vnni) ? Isa::kAvx512Vnni : best;
+}
 inline const char* IsaName(Isa isa) {
+  if (isa == Isa::kAvx512Vnni) return "avx512vnni";
   return isa == Isa::kAvx512 ? "avx512" : isa == Isa::kAvx2 ? "avx2" : "baseline";
 }
 
