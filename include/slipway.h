@@ -43,6 +43,15 @@ uint32_t slipway_package_num_inputs(const slipway_package* package);
 uint32_t slipway_package_num_outputs(const slipway_package* package);
 int slipway_package_input(const slipway_package* package, uint32_t index, slipway_tensor_info* info);
 int slipway_package_output(const slipway_package* package, uint32_t index, slipway_tensor_info* info);
+/* What an input or output is: a tensor, or what holds tensors of its dtype (rank 0 in its info, since each has an extent of its own). */
+enum {
+  SLIPWAY_TENSOR = 0,
+  SLIPWAY_SEQUENCE = 1,
+  SLIPWAY_OPTIONAL = 2, /* of one tensor */
+  SLIPWAY_OPTIONAL_SEQUENCE = 3
+};
+int slipway_package_input_container(const slipway_package* package, uint32_t index); /* -1: no such input */
+int slipway_package_output_container(const slipway_package* package, uint32_t index);
 /* A provenance entry ("platform", "model_sha256", "tool_version", ...), or null. */
 const char* slipway_package_provenance(const slipway_package* package, const char* key);
 
@@ -71,6 +80,16 @@ int slipway_session_output(slipway_session* session, const char* name, slipway_t
 /* Uses the caller's memory (64-byte aligned, at least tensor bytes) instead of the session's, until the next set_shape; null goes back. For an output whose extent the
  * data decide, `bytes` is checked in the run. */
 int slipway_session_bind(slipway_session* session, const char* name, void* data, size_t bytes, slipway_error* error);
+
+/* Sequences and optionals, tensor by tensor (the functions above are for tensors). Their runs allocate memory.
+ * set_length: input `name` holds `length` tensors from now on, those that were there unchanged; -1 is an optional that holds nothing, an optional tensor that is
+ * there has length 1. set_item: gives tensor `index` its extent and returns its memory, to be written before the next run. length and item: of an input as it was
+ * set, or of an output as the last run made it (valid until the next). */
+int slipway_session_set_length(slipway_session* session, const char* name, int64_t length, slipway_error* error);
+int slipway_session_set_item(slipway_session* session, const char* name, int64_t index, const int64_t* dims, int32_t rank, slipway_tensor* tensor,
+                             slipway_error* error);
+int slipway_session_length(slipway_session* session, const char* name, int64_t* length, slipway_error* error);
+int slipway_session_item(slipway_session* session, const char* name, int64_t index, slipway_tensor* tensor, slipway_error* error);
 
 int slipway_session_run(slipway_session* session, slipway_error* error);
 

@@ -55,7 +55,7 @@ void AddSteps(const format::PackageData& p, const std::string& prefix, report::T
               nlohmann::json& steps) {
   for (const auto& s : p.steps) {
     const std::string backend =
-        s.control ? "session" : p.backends[static_cast<size_t>(s.backend)].name;
+        s.backend < 0 ? "session" : p.backends[static_cast<size_t>(s.backend)].name;
     table.AddRow({prefix + s.name, s.op, backend, s.kernel, Count(static_cast<double>(s.macs))});
     steps.push_back({{"name", prefix + s.name},
                      {"op", s.op},

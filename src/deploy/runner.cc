@@ -14,9 +14,11 @@
 namespace slipway::deploy {
 namespace {
 
-Runner::Port PortOf(const slipway_tensor_info& info) {
+Runner::Port PortOf(const slipway_tensor_info& info, ir::Container container) {
   ir::Type type;
   type.dtype = static_cast<DType>(info.dtype);
+  type.container = container;
+  if (container != ir::Container::kTensor) return {info.name, std::move(type)};
   type.shape.emplace();
   for (int d = 0; d < info.rank; ++d) {
     auto expression =
@@ -78,8 +80,11 @@ void Sign(std::vector<NodeTime>& nodes, const std::vector<compiler::PlacementRow
 std::string HostPlatform() { return ThisCpu().arch == "x86_64" ? "x86" : "reference"; }
 
 Status Runner::FromSession(Session session) {
-  for (const auto& info : session.inputs()) inputs_.push_back(PortOf(info));
-  for (const auto& info : session.outputs()) outputs_.push_back(PortOf(info));
+  const auto inputs = session.inputs(), outputs = session.outputs();
+  for (size_t i = 0; i < inputs.size(); ++i)
+    inputs_.push_back(PortOf(inputs[i], session.input_container(i)));
+  for (size_t i = 0; i < outputs.size(); ++i)
+    outputs_.push_back(PortOf(outputs[i], session.output_container(i)));
   session_ = std::make_shared<Session>(std::move(session));
   run_ = [s = session_](const std::vector<ir::Tensor>& inputs) { return s->Run(inputs); };
   return OkStatus();

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "base/aligned.h"
+#include "model/ir/graph.h"
 
 namespace slipway::deploy {
 
@@ -78,6 +79,77 @@ std::string Session::Provenance(const std::string& key) const {
   return value ? value : "";
 }
 
+ir::Container Session::input_container(size_t index) const {
+  return static_cast<ir::Container>(
+      slipway_package_input_container(package_.get(), static_cast<uint32_t>(index)));
+}
+ir::Container Session::output_container(size_t index) const {
+  return static_cast<ir::Container>(
+      slipway_package_output_container(package_.get(), static_cast<uint32_t>(index)));
+}
+
+// Tensor by tensor, whatever was there before.
+Status Session::SetContainer(const slipway_tensor_info& info, ir::Container container,
+                             const ir::Tensor& value) {
+  if (value.container() != container || value.dtype() != static_cast<DType>(info.dtype))
+    return InvalidArgument("input '" + std::string(info.name) + "' takes a " +
+                           ir::Type{static_cast<DType>(info.dtype), {}, container}.ToString() +
+                           " but " + value.Describe() + " is given");
+  std::span<const ir::Tensor> items = value.items();
+  const bool is_optional =
+      container == ir::Container::kOptional || container == ir::Container::kOptionalSequence;
+  int64_t length = is_optional && items.empty() ? -1 : static_cast<int64_t>(items.size());
+  if (container == ir::Container::kOptionalSequence && length >= 0) {
+    items = items[0].items();
+    length = static_cast<int64_t>(items.size());
+  }
+  slipway_error error{};
+  if (slipway_session_set_length(session_.get(), info.name, length, &error) != 0)
+    return FromError(error);
+  for (size_t i = 0; i < items.size(); ++i) {
+    slipway_tensor t;
+    if (slipway_session_set_item(session_.get(), info.name, static_cast<int64_t>(i),
+                                 items[i].dims().begin(), items[i].dims().rank(), &t, &error) != 0)
+      return FromError(error);
+    if (t.bytes > 0) std::memcpy(t.data, items[i].bytes().data(), t.bytes);
+  }
+  return OkStatus();
+}
+
+namespace {
+
+Result<ir::Tensor> CopyOf(const slipway_tensor& t) {
+  SLIPWAY_ASSIGN_OR_RETURN(
+      ir::Tensor out, ir::Tensor::Allocate(static_cast<DType>(t.dtype),
+                                           Dims(std::span(t.dims, static_cast<size_t>(t.rank)))));
+  if (t.bytes > 0) std::memcpy(out.mutable_data(), t.data, t.bytes);
+  return out;
+}
+
+}  // namespace
+
+Result<ir::Tensor> Session::GetContainer(const slipway_tensor_info& info,
+                                         ir::Container container) const {
+  const auto dtype = static_cast<DType>(info.dtype);
+  slipway_error error{};
+  int64_t length = 0;
+  if (slipway_session_length(session_.get(), info.name, &length, &error) != 0)
+    return FromError(error);
+  if (length < 0) return ir::Tensor::NoOptional(dtype, container);
+  std::vector<ir::Tensor> items;
+  for (int64_t i = 0; i < length; ++i) {
+    slipway_tensor t;
+    if (slipway_session_item(session_.get(), info.name, i, &t, &error) != 0)
+      return FromError(error);
+    SLIPWAY_ASSIGN_OR_RETURN(ir::Tensor item, CopyOf(t));
+    items.push_back(std::move(item));
+  }
+  if (container == ir::Container::kOptional) return ir::Tensor::Optional(std::move(items.at(0)));
+  SLIPWAY_ASSIGN_OR_RETURN(ir::Tensor sequence, ir::Tensor::Sequence(dtype, std::move(items)));
+  return container == ir::Container::kSequence ? sequence
+                                               : ir::Tensor::Optional(std::move(sequence));
+}
+
 Status Session::SetInputs(const std::vector<ir::Tensor>& tensors) {
   auto infos = inputs();
   if (tensors.size() != infos.size()) {
@@ -86,6 +158,13 @@ Status Session::SetInputs(const std::vector<ir::Tensor>& tensors) {
   }
   slipway_error error{};
   for (size_t i = 0; i < infos.size(); ++i) {
+    if (const auto container = input_container(i); container != ir::Container::kTensor) {
+      SLIPWAY_RETURN_IF_ERROR(SetContainer(infos[i], container, tensors[i]));
+      continue;
+    }
+    if (tensors[i].is_container())
+      return InvalidArgument("input '" + std::string(infos[i].name) + "' takes a tensor but " +
+                             tensors[i].Describe() + " is given");
     Dims& known = shapes_[infos[i].name];
     bool is_dynamic = false;
     for (int d = 0; d < infos[i].rank; ++d) is_dynamic |= infos[i].dims[d] < 0;
@@ -97,6 +176,7 @@ Status Session::SetInputs(const std::vector<ir::Tensor>& tensors) {
     known = tensors[i].dims();
   }
   for (size_t i = 0; i < infos.size(); ++i) {
+    if (input_container(i) != ir::Container::kTensor) continue;
     slipway_tensor t;
     if (slipway_session_input(session_.get(), infos[i].name, &t, &error) != 0)
       return FromError(error);
@@ -123,13 +203,17 @@ Result<std::vector<ir::Tensor>> Session::Run(const std::vector<ir::Tensor>& tens
   SLIPWAY_RETURN_IF_ERROR(RunOnly());
   std::vector<ir::Tensor> results;
   slipway_error error{};
-  for (const slipway_tensor_info& info : outputs()) {
+  const auto infos = outputs();
+  for (size_t i = 0; i < infos.size(); ++i) {
+    if (const auto container = output_container(i); container != ir::Container::kTensor) {
+      SLIPWAY_ASSIGN_OR_RETURN(ir::Tensor value, GetContainer(infos[i], container));
+      results.push_back(std::move(value));
+      continue;
+    }
     slipway_tensor t;
-    if (slipway_session_output(session_.get(), info.name, &t, &error) != 0) return FromError(error);
-    SLIPWAY_ASSIGN_OR_RETURN(
-        ir::Tensor out, ir::Tensor::Allocate(static_cast<DType>(t.dtype),
-                                             Dims(std::span(t.dims, static_cast<size_t>(t.rank)))));
-    if (t.bytes > 0) std::memcpy(out.mutable_data(), t.data, t.bytes);
+    if (slipway_session_output(session_.get(), infos[i].name, &t, &error) != 0)
+      return FromError(error);
+    SLIPWAY_ASSIGN_OR_RETURN(ir::Tensor out, CopyOf(t));
     results.push_back(std::move(out));
   }
   return results;

@@ -29,6 +29,8 @@ class Session {
 
   std::vector<slipway_tensor_info> inputs() const;
   std::vector<slipway_tensor_info> outputs() const;
+  ir::Container input_container(size_t index) const;
+  ir::Container output_container(size_t index) const;
   std::string Provenance(const std::string& key) const;
 
   // Sets shapes where they changed, copies the inputs in (in the package's order), runs, copies the
@@ -51,6 +53,9 @@ class Session {
   };
   Session() = default;
   Status Create(const SessionOptions& options);
+  Status SetContainer(const slipway_tensor_info& info, ir::Container container,
+                      const ir::Tensor& value);
+  Result<ir::Tensor> GetContainer(const slipway_tensor_info& info, ir::Container container) const;
 
   std::shared_ptr<void> bytes_;
   std::shared_ptr<slipway_package> package_;

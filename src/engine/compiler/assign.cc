@@ -46,7 +46,7 @@ class Assigner {
   }
   Status AddNodes(const std::vector<const CompileBackend*>& own,
                   const std::vector<const CompileBackend*>& fallback,
-                  const std::map<const ir::Node*, double>& control_ms);
+                  const std::map<const ir::Node*, double>& session_ms);
   Result<Assignment> Solve(const AssignOptions& options);
 
  private:
@@ -96,12 +96,13 @@ void Assigner::Offer(const ir::Node& node, const CompileBackend& backend, NodeVa
 
 Status Assigner::AddNodes(const std::vector<const CompileBackend*>& own,
                           const std::vector<const CompileBackend*>& fallback,
-                          const std::map<const ir::Node*, double>& control_ms) {
+                          const std::map<const ir::Node*, double>& session_ms) {
   for (const auto& node : graph_.nodes()) {
     NodeVariable v{node.get(), {}, -1};
     std::vector<std::string> reasons;
-    if (ir::IsControlFlow(*node)) {  // no backend's, whatever it says
-      v.states.push_back({nullptr, backends::PlainCandidate(*node, node->op()), control_ms.at(node.get())});
+    // No backend's, whatever it says.
+    if (const auto ms = session_ms.find(node.get()); ms != session_ms.end()) {
+      v.states.push_back({nullptr, backends::PlainCandidate(*node, node->op()), ms->second});
     } else {
       for (const CompileBackend* b : own) Offer(*node, *b, v, reasons);
     }
@@ -266,7 +267,7 @@ Result<Assignment> Assign(const ir::Graph& graph, const std::vector<const Compil
                           const AssignOptions& options) {
   Assigner assigner(graph, target, cost);
   SLIPWAY_RETURN_IF_ERROR(assigner.FindDataShapes());
-  SLIPWAY_RETURN_IF_ERROR(assigner.AddNodes(own, fallback, options.control_ms));
+  SLIPWAY_RETURN_IF_ERROR(assigner.AddNodes(own, fallback, options.session_ms));
   return assigner.Solve(options);
 }
 

@@ -42,7 +42,7 @@ struct AssignOptions {
   // Tables larger than this in variable elimination make it give up and search locally.
   size_t max_table = size_t{1} << 22;
   // What If, Loop and Scan are expected to cost, with their bodies; every such node is here.
-  std::map<const ir::Node*, double> control_ms = {};
+  std::map<const ir::Node*, double> session_ms = {};
 };
 
 // `own` are the platform's backends, `fallback` serve nodes that none of `own` supports.

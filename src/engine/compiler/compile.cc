@@ -7,6 +7,7 @@
 #include "engine/compiler/control.h"
 #include "engine/compiler/data_shapes.h"
 #include "engine/compiler/lower.h"
+#include "engine/compiler/sequence.h"
 #include "model/ir/control.h"
 #include "model/ir/infer.h"
 #include "model/ir/stats.h"
@@ -57,20 +58,18 @@ class GraphCompiler {
       CompileResult result;
       Shares shares;
     };
-    for (const auto& v : graph.values()) {
-      if (!v->type().is_container()) continue;
-      return Unsupported((v->producer() ? v->producer()->Describe() + ": " : std::string()) +
-                         "value '" + v->name() + "' is " + v->type().ToString() +
-                         ", and sequences and optionals do not run inside of packages; run the "
-                         "model in the interpreter");
-    }
     std::map<const ir::Node*, std::vector<Body>> bodies;
     AssignOptions options;
     Controls controls;
+    Sequences sequences;
     for (const auto& node : graph.nodes()) {
+      if (IsSequenceNode(*node)) {
+        SLIPWAY_ASSIGN_OR_RETURN(sequences[node.get()], DescribeSequence(*node));
+        options.session_ms[node.get()] = 0;
+      }
       if (!ir::IsControlFlow(*node)) continue;
       SLIPWAY_ASSIGN_OR_RETURN(controls[node.get()], DescribeControl(*node));
-      double& ms = options.control_ms[node.get()];
+      double& ms = options.session_ms[node.get()];
       for (std::string_view name : ir::BodyNames(node->domain(), node->op())) {
         SLIPWAY_ASSIGN_OR_RETURN(std::unique_ptr<ir::Graph> made, BodyToCompile(*node, name));
         std::shared_ptr<const ir::Graph> copy(std::move(made));
@@ -90,7 +89,7 @@ class GraphCompiler {
                              Assign(graph, own_, fallback_, target_, cost_, options));
     result.expected_ms = assignment.cost_ms;
     result.exact = assignment.exact;
-    SLIPWAY_RETURN_IF_ERROR(Lower(graph, assignment, target_, cost_, helper_, controls, result));
+    SLIPWAY_RETURN_IF_ERROR(Lower(graph, assignment, target_, cost_, helper_, controls, sequences, result));
     for (const auto& node : graph.nodes()) {
       AddPlacement(*node, assignment, result, shares);
       for (Body& body : bodies[node.get()]) {
@@ -166,7 +165,7 @@ Status ForgetStaleSymbols(ir::Graph& graph) {
   std::set<std::string> known;
   bool stale = false;
   auto visit = [&](const ir::Value* v, bool decides) {
-    if (!v || !v->type().shape) return;
+    if (!v || !v->type().shape || v->type().is_container()) return;
     for (const Dim& d : *v->type().shape) {
       for (std::string& s : d.Symbols()) {
         if (decides) {

@@ -24,6 +24,7 @@ Result<std::unique_ptr<ir::Graph>> BodyToCompile(const ir::Node& node, std::stri
   body->name = std::string(name);
   std::set<std::string> taken;
   for (const ir::Value* v : body->inputs()) {
+    if (v->type().is_container()) continue;
     if (!v->type().shape) {
       return Unsupported(node.Describe() + ", body '" + std::string(name) + "': input '" +
                          v->name() +
@@ -37,8 +38,13 @@ Result<std::unique_ptr<ir::Graph>> BodyToCompile(const ir::Node& node, std::stri
   std::map<std::string, Dim> symbols;
   int next = 0;
   std::map<std::string, std::pair<int64_t, int64_t>> ranges;
-  for (ir::Value* v : body->inputs()) {
-    SymShape shape = v->type().shape.value_or(SymShape());
+  // Those in sequences last: an extent that no tensor has is nobody's symbol.
+  std::vector<ir::Value*> inputs(body->inputs().begin(), body->inputs().end());
+  std::stable_partition(inputs.begin(), inputs.end(),
+                        [](const ir::Value* v) { return !v->type().is_container(); });
+  for (ir::Value* v : inputs) {
+    if (!v->type().shape) continue;
+    SymShape shape = *v->type().shape;
     for (Dim& d : shape) {
       if (d.known()) continue;
       const std::string text = d.ToString();
@@ -52,12 +58,13 @@ Result<std::unique_ptr<ir::Graph>> BodyToCompile(const ir::Node& node, std::stri
         it->second = Dim::Symbol(symbol);
         const auto& outer = node.graph()->symbol_ranges;
         const auto range = outer.find(text);
-        ranges[symbol] =
+        if (!v->type().is_container())
+          ranges[symbol] =
             range != outer.end() ? range->second : std::pair<int64_t, int64_t>{0, INT32_MAX};
       }
       d = it->second;
     }
-    v->set_type({v->dtype(), std::move(shape)});
+    v->set_type({v->dtype(), std::move(shape), v->type().container});
   }
   body->symbol_ranges = std::move(ranges);
   ir::InferOptions options;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <string>
 
+#include "engine/compiler/sequence.h"
 #include "model/ir/control.h"
 #include "model/ir/infer.h"
 #include "model/ops/kernel.h"
@@ -10,9 +11,9 @@
 namespace slipway::compiler {
 namespace {
 
-// Control flow decides extents by how often and which way it goes.
+// Control flow decides extents by how often and which way it goes, sequences by what they hold.
 bool ReadsComputedData(const ir::Node& node) {
-  if (ir::IsControlFlow(node)) return true;
+  if (ir::IsControlFlow(node) || IsSequenceNode(node)) return true;
   const ops::ShapeEntry* entry = ops::FindShapeFunction(node.domain(), node.op());
   if (!entry) return false;
   for (size_t i = 0; i < node.inputs().size(); ++i) {
@@ -42,11 +43,15 @@ Result<std::set<const ir::Node*>> NodesWithDataShapes(const ir::Graph& graph) {
   options.forget_declared = true;
   SLIPWAY_RETURN_IF_ERROR(ir::InferShapes(*copy, options));
   std::set<std::string> known;
-  for (const ir::Value* v : copy->inputs()) AddSymbols(v->type().shape, known);
+  // Extents in a sequence are no value's own.
+  for (const ir::Value* v : copy->inputs()) {
+    if (!v->type().is_container()) AddSymbols(v->type().shape, known);
+  }
   auto mine = graph.nodes().begin();
   for (const auto& node : copy->nodes()) {
     bool fresh = false;
-    for (const ir::Value* v : node->outputs()) fresh |= v && AddSymbols(v->type().shape, known);
+    for (const ir::Value* v : node->outputs())
+      fresh |= v && !v->type().is_container() && AddSymbols(v->type().shape, known);
     if (fresh && ReadsComputedData(*node)) out.insert(mine->get());
     ++mine;
   }

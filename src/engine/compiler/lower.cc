@@ -4,6 +4,7 @@
 #include <queue>
 #include <set>
 
+#include "engine/compiler/sequence.h"
 #include "engine/format/plan.h"
 #include "model/ir/stats.h"
 #include "slipway/backend.h"
@@ -29,13 +30,14 @@ class Lowering {
  public:
   Lowering(const ir::Graph& graph, const Assignment& assignment, const backends::Target& target,
            const CostModel& cost, const backends::CompileBackend& helper, const Controls& controls,
-           CompileResult& result)
+           const Sequences& sequences, CompileResult& result)
       : graph_(graph),
         assignment_(assignment),
         target_(target),
         cost_(cost),
         helper_(helper),
         controls_(controls),
+        sequences_(sequences),
         result_(result),
         package_(result.package) {}
 
@@ -47,6 +49,9 @@ class Lowering {
   Result<int> TensorOf(const ir::Value& value,
                        Layout layout);  // converts when that layout does not exist yet
   Result<int> NewTensor(const ir::Value& value, Layout layout);
+  int NewContainer(const ir::Value& value);
+  // An output's own memory from that of another value.
+  void EmitCopy(const ir::Value& value, int from, int to);
   bool IsBound(const Dim& d) const;
   void BindDataShape(const ir::Value& value);
   int ConstantTensor(const ir::Tensor& tensor, const std::string& name);
@@ -66,6 +71,7 @@ class Lowering {
   const CostModel& cost_;
   const backends::CompileBackend& helper_;
   const Controls& controls_;
+  const Sequences& sequences_;
   CompileResult& result_;
   format::PackageData& package_;
   std::map<std::pair<const ir::Value*, Layout>, int> tensors_;
@@ -95,7 +101,7 @@ Result<std::vector<PlannedStep>> Lowering::CompilePartitions() {
   }
   std::vector<PlannedStep> steps;
   for (const auto& [key, nodes] : partitions) {
-    if (!key.second) {  // control flow: the session's
+    if (!key.second) {  // control flow and sequences: the session's
       for (const PartitionNode& n : nodes) {
         StepSpec spec;
         spec.node = n.node;
@@ -208,6 +214,7 @@ void Lowering::BindDataShape(const ir::Value& value) {
 }
 
 Result<int> Lowering::NewTensor(const ir::Value& value, Layout layout) {
+  if (value.type().is_container()) return NewContainer(value);
   if (!value.type().known()) {
     return Unsupported(
         "value '" + value.name() +
@@ -234,6 +241,32 @@ Result<int> Lowering::NewTensor(const ir::Value& value, Layout layout) {
   package_.tensors.push_back(std::move(t));
   tensors_[{&value, layout}] = index;
   return index;
+}
+
+int Lowering::NewContainer(const ir::Value& value) {
+  PackageTensor t;
+  t.name = value.name();
+  t.dtype = value.dtype();
+  t.container = ContainerOf(value);
+  t.kind = value.is_output() ? TensorKind::kOutput : TensorKind::kArena;
+  const int index = static_cast<int>(package_.tensors.size());
+  package_.tensors.push_back(std::move(t));
+  tensors_[{&value, Layout::kPlain}] = index;
+  return index;
+}
+
+void Lowering::EmitCopy(const ir::Value& value, int from, int to) {
+  if (!value.type().is_container()) return EmitEngineStep("Copy", value, from, to);
+  PackageStep step;
+  step.backend = -1;
+  step.name = value.name() + "/Copy";
+  step.op = step.kernel = "Identity";
+  step.sequence.emplace();
+  step.sequence->op = format::SequenceOp::kIdentity;
+  step.inputs = {from};
+  step.outputs = {to};
+  package_.steps.push_back(std::move(step));
+  in_place_.push_back(-1);
 }
 
 void Lowering::EmitEngineStep(const char* op, const ir::Value& value, int from, int to) {
@@ -316,7 +349,11 @@ Status Lowering::EmitStep(PlannedStep& planned) {
     step.backend = BackendIndex(*planned.backend);
   } else {
     step.backend = -1;
-    step.control = controls_.at(spec.node);
+    if (const auto it = sequences_.find(spec.node); it != sequences_.end()) {
+      step.sequence = it->second;
+    } else {
+      step.control = controls_.at(spec.node);
+    }
   }
   in_place_.push_back(spec.in_place);
   package_.steps.push_back(std::move(step));
@@ -345,7 +382,7 @@ Status Lowering::EmitOutputs() {
     for (int i = 1; !names.insert(t.name).second; ++i) t.name = wanted + "/" + std::to_string(i);
     int to = static_cast<int>(package_.tensors.size());
     package_.tensors.push_back(std::move(t));
-    EmitEngineStep("Copy", *v, from, to);
+    EmitCopy(*v, from, to);
     package_.outputs.push_back(to);
   }
   return OkStatus();
@@ -403,8 +440,10 @@ void Lowering::Plan() {
       });
       dims.push_back(size.ok() ? *size : 0);
     }
-    bytes.push_back(
-        static_cast<uint64_t>(format::LayoutBytes(t.dtype, dims, t.layout).value_or(0)));
+    bytes.push_back(t.is_container()
+                        ? 0
+                        : static_cast<uint64_t>(
+                              format::LayoutBytes(t.dtype, dims, t.layout).value_or(0)));
     if (t.kind == TensorKind::kInput || t.kind == TensorKind::kOutput) outside += bytes.back();
   }
   for (const PackageStep& s : package_.steps) {
@@ -426,6 +465,13 @@ void Lowering::Plan() {
 
 Status Lowering::Run() {
   for (const ir::Value* v : graph_.inputs()) {
+    if (v->type().is_container()) {
+      produced_[v] = Layout::kPlain;
+      const int t = NewContainer(*v);
+      package_.tensors[static_cast<size_t>(t)].kind = TensorKind::kInput;
+      package_.inputs.push_back(t);
+      continue;
+    }
     if (!v->type().known()) {
       return InvalidArgument("input '" + v->name() +
                              "' has no known rank; give its shape with --shape");
@@ -455,8 +501,8 @@ Status Lowering::Run() {
 
 Status Lower(const ir::Graph& graph, const Assignment& assignment, const backends::Target& target,
              const CostModel& cost, const backends::CompileBackend& helper, const Controls& controls,
-             CompileResult& result) {
-  return Lowering(graph, assignment, target, cost, helper, controls, result).Run();
+             const Sequences& sequences, CompileResult& result) {
+  return Lowering(graph, assignment, target, cost, helper, controls, sequences, result).Run();
 }
 
 }  // namespace slipway::compiler

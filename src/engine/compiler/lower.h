@@ -12,12 +12,13 @@ namespace slipway::compiler {
 
 // What a control node's step says beside its operands; its bodies are programs of the package.
 using Controls = std::map<const ir::Node*, format::PackageControl>;
+using Sequences = std::map<const ir::Node*, format::PackageSequence>;
 
 // Fills result.package (tensors, steps, plan), conversions, peak_bytes and constant_bytes. `helper`
 // is the backend that runs conversions and copies; it must be in the package's reach on every
 // target (reference).
 Status Lower(const ir::Graph& graph, const Assignment& assignment, const backends::Target& target,
              const CostModel& cost, const backends::CompileBackend& helper, const Controls& controls,
-             CompileResult& result);
+             const Sequences& sequences, CompileResult& result);
 
 }  // namespace slipway::compiler

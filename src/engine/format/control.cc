@@ -3,12 +3,14 @@
 #include <algorithm>
 
 #include "engine/format/plan.h"
+#include "engine/format/sequence.h"
 #include "engine/format/validate.h"
 
 namespace slipway::format {
 namespace {
 
 bool OneElement(const PackageTensor& t) {
+  if (t.is_container()) return false;
   for (const Dim& d : t.shape) {
     if (d.known() && !d.Is(1)) return false;
   }
@@ -118,6 +120,14 @@ class ControlCheck {
     return OkStatus();
   }
 
+  // A sequence is an optional sequence too, which the session then finds to be there.
+  static bool Meet(Container a, Container b) {
+    const auto sequence = [](Container c) {
+      return c == Container::kSequence || c == Container::kOptionalSequence;
+    };
+    return a == b || (sequence(a) && sequence(b));
+  }
+
   // `rank`: how much larger the rank of `outer` is.
   Status Same(const std::string& where, const PackageTensor& outer, const PackageTensor& inner,
               size_t rank) const {
@@ -125,6 +135,9 @@ class ControlCheck {
       return Wrong(where + ": is " + DTypeName(outer.dtype) + " here and " +
                    DTypeName(inner.dtype) + " in the body");
     }
+    if (!Meet(outer.container, inner.container) || (rank > 0 && outer.is_container()))
+      return Wrong(where + ": is a " + ContainerName(outer.container) + " here and a " +
+                   ContainerName(inner.container) + " in the body");
     if (outer.shape.size() != inner.shape.size() + rank) {
       return Wrong(where + ": has " + std::to_string(outer.shape.size()) + " dimensions here and " +
                    std::to_string(inner.shape.size()) + " in the body");
@@ -150,7 +163,7 @@ class ControlCheck {
       const std::string here = where + ".inputs[" + std::to_string(i) + "]";
       if (control_.kind == ControlKind::kLoop && i < 2) {
         const DType wanted = i == 0 ? DType::kInt64 : DType::kBool;
-        if (in(i).dtype != wanted || !in(i).shape.empty())
+        if (in(i).dtype != wanted || !in(i).shape.empty() || in(i).is_container())
           return Wrong(here + ": must be a scalar of type " + DTypeName(wanted));
         continue;
       }

@@ -20,15 +20,18 @@
 
 namespace slipway::format {
 
-// The newest that is read. Version 2 has steps whose outputs' extents depend on data, version 3 has control flow; a package is written as the oldest version
-// that has all it uses.
-inline constexpr uint32_t kFormatVersion = 3;
+// The newest that is read. Version 2 has steps whose outputs' extents depend on data, version 3 has control flow, version 4 sequences and optionals; a package
+// is written as the oldest version that has all it uses.
+inline constexpr uint32_t kFormatVersion = 4;
 // Bodies in bodies in bodies, and bodies altogether.
 inline constexpr int kMaxProgramDepth = 16;
 inline constexpr size_t kMaxPrograms = 1 << 14;
 inline constexpr size_t kSegmentAlignment = 64;
 
 enum class TensorKind : uint8_t { kInput = 0, kOutput = 1, kArena = 2, kConstant = 3 };
+
+// What a value is: a tensor, or what holds tensors of one element type.
+enum class Container : uint8_t { kTensor = 0, kSequence = 1, kOptional = 2, kOptionalSequence = 3 };
 
 struct PackageTensor {
   std::string name;
@@ -41,6 +44,8 @@ struct PackageTensor {
   // Shares the storage of this earlier tensor (which is no alias itself): its bytes in place (some step writes it) or a view (no step does). Inputs are
   // never aliases; outputs may be, of arena tensors, one output for each storage.
   int alias = -1;
+  Container container = Container::kTensor;  // else no shape, plain layout, no alias, no constant
+  bool is_container() const { return container != Container::kTensor; }
 };
 
 enum class ControlKind : uint8_t { kIf = 0, kLoop = 1, kScan = 2 };
@@ -54,8 +59,20 @@ struct PackageControl {
   std::vector<uint8_t> input_backward, output_backward;  // 0 or 1, likewise
 };
 
+enum class SequenceOp : uint8_t {
+  kConstruct = 0, kInsert = 1, kErase = 2, kAt = 3, kLength = 4, kSplit = 5, kConcat = 6, kOptional = 7, kHasElement = 8, kGetElement = 9, kIdentity = 10
+};
+inline constexpr int kSequenceOpCount = 11;
+
+// An operator on sequences or optionals: see package.fbs.
+struct PackageSequence {
+  SequenceOp op = SequenceOp::kConstruct;
+  int axis = 0;
+  bool keepdims = true, new_axis = false;
+};
+
 struct PackageStep {
-  int backend = 0;  // -1: the session runs the step itself, as `control` says
+  int backend = 0;  // -1: the session runs the step itself, as `control` or `sequence` says
   std::string name, op, kernel;
   std::vector<uint8_t> blob;
   std::vector<int> inputs, outputs;  // -1 = absent
@@ -64,6 +81,7 @@ struct PackageStep {
   std::vector<std::string> sources;
   bool data_dims = false;  // the outputs' extents depend on the inputs' data: the backend is asked in the middle of the run
   std::optional<PackageControl> control;
+  std::optional<PackageSequence> sequence;
 };
 
 struct PackageBackend {

@@ -155,6 +155,11 @@ Status ReadTensors(const fb::Package& root, std::span<const std::span<const uint
     SLIPWAY_ASSIGN_OR_RETURN(to.shape, ReadShape(t, where, out));
     if (to.layout != Layout::kPlain && to.shape.size() < 3) return DataLoss(where + ".layout: needs at least three dimensions");
     to.alias = t.alias();
+    if (static_cast<uint8_t>(t.container()) > static_cast<uint8_t>(Container::kOptionalSequence)) {
+      return DataLoss(where + ".container: unknown container " + std::to_string(static_cast<int>(t.container())));
+    }
+    to.container = static_cast<Container>(t.container());
+    if (to.is_container() && root.format_version() < 4) return DataLoss(where + ".container: needs format version 4");
     Dims dims;
     bool known = true;
     for (const Dim& d : to.shape) {
@@ -230,11 +235,21 @@ Status ReadSteps(const fb::Package& root, PackageData& out) {
     to.op = Text(s.op());
     to.kernel = Text(s.kernel());
     const std::string where = Index("steps", i) + " '" + to.name + "'";
+    if (s.control() && s.sequence()) return DataLoss(where + ".sequence: a control step has none");
     if (s.control()) {
       if (root.format_version() < 3) return DataLoss(where + ".control: needs format version 3");
       if (s.backend() != kNoBackend) return DataLoss(where + ".backend: a control step has none");
       to.backend = -1;
       SLIPWAY_ASSIGN_OR_RETURN(to.control, ReadControl(*s.control(), where + ".control", SizeOf(root.programs())));
+    } else if (s.sequence()) {
+      if (root.format_version() < 4) return DataLoss(where + ".sequence: needs format version 4");
+      if (s.backend() != kNoBackend) return DataLoss(where + ".backend: a sequence step has none");
+      to.backend = -1;
+      if (static_cast<int>(s.sequence()->op()) >= kSequenceOpCount) {
+        return DataLoss(where + ".sequence.op: unknown operator " + std::to_string(static_cast<int>(s.sequence()->op())));
+      }
+      to.sequence = PackageSequence{static_cast<SequenceOp>(s.sequence()->op()), s.sequence()->axis(), s.sequence()->keepdims(),
+                                    s.sequence()->new_axis()};
     } else if (static_cast<size_t>(to.backend) >= out.backends.size()) {
       return DataLoss(where + ".backend: " + std::to_string(to.backend) + " is out of range");
     }

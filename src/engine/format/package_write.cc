@@ -89,7 +89,7 @@ Offset<fb::Tensor> WriteTensor(flatbuffers::FlatBufferBuilder& b, const PackageD
     known = known && d.known();
     concrete.push_back(dims.back());
   }
-  const int64_t bytes = known ? LayoutBytes(t.dtype, concrete, t.layout).value_or(0) : 0;
+  const int64_t bytes = known && !t.is_container() ? LayoutBytes(t.dtype, concrete, t.layout).value_or(0) : 0;
   auto name = b.CreateString(t.name);
   auto fb_dims = b.CreateVector(dims);
   Offset<flatbuffers::Vector<Offset<flatbuffers::String>>> fb_symbolic;
@@ -99,7 +99,7 @@ Offset<fb::Tensor> WriteTensor(flatbuffers::FlatBufferBuilder& b, const PackageD
   return fb::CreateTensor(b, name, static_cast<uint8_t>(t.dtype), static_cast<uint8_t>(t.layout),
                           static_cast<fb::TensorKind>(t.kind), fb_dims, fb_symbolic, constant ? placement.segment : 0,
                           constant ? placement.offset : planned ? t.offset : 0,
-                          static_cast<uint64_t>(bytes), t.alias);
+                          static_cast<uint64_t>(bytes), t.alias, static_cast<fb::Container>(t.container));
 }
 
 std::vector<int32_t> Ints(const std::vector<int>& list) { return {list.begin(), list.end()}; }
@@ -124,15 +124,20 @@ Offset<fb::Step> WriteStep(flatbuffers::FlatBufferBuilder& b, const PackageStep&
   auto sources = b.CreateVectorOfStrings(s.sources);
   Offset<fb::Control> control;
   if (s.control) control = WriteControl(b, *s.control);
-  return fb::CreateStep(b, s.control ? kNoBackend : static_cast<uint16_t>(s.backend), name, op, kernel, blob, inputs, outputs, s.workspace,
-                        s.workspace_offset, s.macs, sources, s.data_dims, control);
+  Offset<fb::Sequence> sequence;
+  if (s.sequence) {
+    sequence = fb::CreateSequence(b, static_cast<fb::SequenceOp>(s.sequence->op), s.sequence->axis, s.sequence->keepdims, s.sequence->new_axis);
+  }
+  return fb::CreateStep(b, s.control || s.sequence ? kNoBackend : static_cast<uint16_t>(s.backend), name, op, kernel, blob, inputs, outputs, s.workspace,
+                        s.workspace_offset, s.macs, sources, s.data_dims, control, sequence);
 }
 
 // The oldest version that has all that the package uses, so that old runtimes read what they can.
 uint32_t VersionOf(const PackageData& package) {
-  if (!package.programs.empty()) return 3;
-  uint32_t version = 1;
-  for (const PackageStep& s : package.steps) version = std::max(version, s.control ? 3u : s.data_dims ? 2u : 1u);
+  uint32_t version = package.programs.empty() ? 1 : 3;
+  for (const PackageStep& s : package.steps) version = std::max(version, s.sequence ? 4u : s.control ? 3u : s.data_dims ? 2u : 1u);
+  for (const PackageTensor& t : package.tensors) version = std::max(version, t.is_container() ? 4u : 1u);
+  for (const PackageData& body : package.programs) version = std::max(version, VersionOf(body));
   return version;
 }
 
@@ -204,7 +209,7 @@ Status CheckWritable(const PackageData& package) {
   if (package.backends.size() > kNoBackend) return Internal("a package with more than 65535 backends");
   for (const PackageData& body : package.programs) SLIPWAY_RETURN_IF_ERROR(CheckWritable(body));
   for (const PackageStep& s : package.steps) {
-    if (s.control) continue;
+    if (s.control || s.sequence) continue;
     if (s.backend < 0 || static_cast<size_t>(s.backend) >= package.backends.size()) {
       return Internal("step '" + s.name + "': backend index " + std::to_string(s.backend) + " of " +
                       std::to_string(package.backends.size()));

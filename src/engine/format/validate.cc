@@ -7,6 +7,7 @@
 #include "engine/format/control.h"
 #include "engine/format/phases.h"
 #include "engine/format/plan.h"
+#include "engine/format/sequence.h"
 
 namespace slipway::format {
 namespace {
@@ -15,6 +16,7 @@ namespace {
 constexpr uint64_t kMaxBytes = uint64_t{1} << 46;
 
 std::optional<uint64_t> StaticBytes(const PackageTensor& t) {
+  if (t.is_container()) return 0;
   Dims dims;
   for (const Dim& d : t.shape) {
     if (!d.known()) return std::nullopt;
@@ -202,6 +204,7 @@ Status ValidateProgram(const PackageData& package) {
     if (bytes && *bytes > kMaxBytes) return DataLoss(DescribeTensor(package, i) + ".dims: " + std::to_string(*bytes) + " bytes");
   }
   SLIPWAY_RETURN_IF_ERROR(OrderCheck(package).Run());
+  SLIPWAY_RETURN_IF_ERROR(CheckSequences(package));
   SLIPWAY_RETURN_IF_ERROR(CheckControls(package));
   SLIPWAY_RETURN_IF_ERROR(ComputePhases(package).status());
   for (size_t s = 0; package.static_plan && s < package.steps.size(); ++s) {

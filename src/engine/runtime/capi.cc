@@ -22,6 +22,9 @@ struct slipway_session {
   std::unique_ptr<Session> session;
 };
 
+static_assert(SLIPWAY_SEQUENCE == static_cast<int>(slipway::format::Container::kSequence) &&
+              SLIPWAY_OPTIONAL == static_cast<int>(slipway::format::Container::kOptional) &&
+              SLIPWAY_OPTIONAL_SEQUENCE == static_cast<int>(slipway::format::Container::kOptionalSequence));
 static_assert(SLIPWAY_MAX_RANK == slipway::kMaxRank);
 
 namespace {
@@ -67,6 +70,11 @@ int Describe(const slipway_package* package, const std::vector<int>& list, uint3
     info->dim_names[d] = known ? nullptr : package->package->dim_names(i)[d].c_str();
   }
   return 0;
+}
+
+int ContainerOf(const slipway_package* package, const std::vector<int>& list, uint32_t index) {
+  if (index >= list.size()) return -1;
+  return static_cast<int>(package->package->data().tensors[static_cast<size_t>(list[index])].container);
 }
 
 int Wrap(Result<std::shared_ptr<const Package>> loaded, slipway_package** package, slipway_error* error) {
@@ -130,6 +138,13 @@ int slipway_package_input(const slipway_package* package, uint32_t index, slipwa
 }
 int slipway_package_output(const slipway_package* package, uint32_t index, slipway_tensor_info* info) {
   return package ? Describe(package, package->package->data().outputs, index, info) : SLIPWAY_INVALID_ARGUMENT;
+}
+
+int slipway_package_input_container(const slipway_package* package, uint32_t index) {
+  return package ? ContainerOf(package, package->package->data().inputs, index) : -1;
+}
+int slipway_package_output_container(const slipway_package* package, uint32_t index) {
+  return package ? ContainerOf(package, package->package->data().outputs, index) : -1;
 }
 
 const char* slipway_package_provenance(const slipway_package* package, const char* key) {
@@ -204,6 +219,39 @@ int slipway_session_bind(slipway_session* session, const char* name, void* data,
   return Guard(error, [&]() -> Status {
     if (!session || !name) return Missing(session ? "name" : "session");
     return session->session->Bind(name, data, bytes);
+  });
+}
+
+int slipway_session_set_length(slipway_session* session, const char* name, int64_t length, slipway_error* error) {
+  return Guard(error, [&]() -> Status {
+    if (!session || !name) return Missing(session ? "name" : "session");
+    return session->session->SetLength(name, length);
+  });
+}
+
+int slipway_session_set_item(slipway_session* session, const char* name, int64_t index, const int64_t* dims, int32_t rank, slipway_tensor* tensor,
+                             slipway_error* error) {
+  return Catch(error, [&] {
+    if (!session || !name || !tensor) return Report(Missing("session, name or tensor"), error);
+    if (rank < 0 || rank > SLIPWAY_MAX_RANK || (rank > 0 && !dims)) {
+      return Report(slipway::InvalidArgument("input '" + std::string(name) + "': rank " + std::to_string(rank) + " is not between 0 and 12"), error);
+    }
+    return Get(session->session->SetItem(name, index, {dims, static_cast<size_t>(rank)}), tensor, error);
+  });
+}
+
+int slipway_session_length(slipway_session* session, const char* name, int64_t* length, slipway_error* error) {
+  return Guard(error, [&]() -> Status {
+    if (!session || !name || !length) return Missing("session, name or length");
+    SLIPWAY_ASSIGN_OR_RETURN(*length, session->session->Length(name));
+    return slipway::OkStatus();
+  });
+}
+
+int slipway_session_item(slipway_session* session, const char* name, int64_t index, slipway_tensor* tensor, slipway_error* error) {
+  return Catch(error, [&] {
+    if (!session || !name || !tensor) return Report(Missing("session, name or tensor"), error);
+    return Get(session->session->Item(name, index), tensor, error);
   });
 }
 

@@ -6,6 +6,7 @@
 
 #include "base/aligned.h"
 #include "base/checked.h"
+#include "engine/runtime/slices.h"
 
 namespace slipway::runtime {
 namespace {
@@ -13,44 +14,6 @@ namespace {
 using Tensors = std::span<const slipway_tensor>;
 
 std::string Extent(std::span<const int64_t> dims) { return Dims(dims).ToString(); }
-std::span<const int64_t> DimsOf(const slipway_tensor& t) {
-  return {t.dims, static_cast<size_t>(t.rank)};
-}
-
-size_t ElementBytes(uint32_t dtype) {
-  return static_cast<size_t>(DTypeBits(static_cast<DType>(dtype)) / 8);
-}
-
-// A tensor as [outer, extent of the axis, inner], inner in bytes.
-struct Strides {
-  int64_t outer = 1;
-  size_t extent = 1, inner = 1;
-  Strides(std::span<const int64_t> dims, size_t axis, size_t element)
-      : extent(static_cast<size_t>(dims[axis])), inner(element) {
-    for (size_t i = 0; i < axis; ++i) outer *= dims[i];
-    for (size_t i = axis + 1; i < dims.size(); ++i) inner *= static_cast<size_t>(dims[i]);
-  }
-};
-
-// Slice `at` of a tensor from or to dense memory.
-void CutSlice(const Strides& s, const uint8_t* whole, size_t at, uint8_t* slice) {
-  if (s.inner == 0) return;
-  for (int64_t o = 0; o < s.outer; ++o)
-    std::memcpy(slice + static_cast<size_t>(o) * s.inner,
-                whole + (static_cast<size_t>(o) * s.extent + at) * s.inner, s.inner);
-}
-void PutSlice(const Strides& s, const uint8_t* slice, size_t at, uint8_t* whole) {
-  if (s.inner == 0) return;
-  for (int64_t o = 0; o < s.outer; ++o)
-    std::memcpy(whole + (static_cast<size_t>(o) * s.extent + at) * s.inner,
-                slice + static_cast<size_t>(o) * s.inner, s.inner);
-}
-
-Status NoMemory(uint64_t bytes, const std::string& what) {
-  return ResourceExhausted("no memory for the " + std::to_string(bytes) + " bytes of " + what +
-                           "; free memory or use smaller inputs");
-}
-
 // Copies what has the extent of `to`.
 Status CopyTo(const slipway_tensor& to, std::span<const int64_t> dims, const void* data,
               const std::string& what) {
@@ -60,6 +23,10 @@ Status CopyTo(const slipway_tensor& to, std::span<const int64_t> dims, const voi
   }
   if (to.bytes > 0) std::memcpy(to.data, data, to.bytes);
   return OkStatus();
+}
+
+void PutList(const slipway_tensor& to, ListPtr list) {
+  *static_cast<ListPtr*>(to.data) = std::move(list);
 }
 
 std::string Carried(size_t k) { return "carried value " + std::to_string(k); }
@@ -80,7 +47,7 @@ ControlRun::ControlRun(const Package& package, size_t step, const SessionOptions
   }
   auto add = [&](std::vector<Value>& list, size_t count) {
     list.reserve(count);
-    for (size_t i = 0; i < count; ++i) list.push_back({Block(options.memory), {}});
+    for (size_t i = 0; i < count; ++i) list.push_back({Block(options.memory), {}, nullptr});
   };
   add(carried_, form_.carried);
   add(stacks_, form_.stacked);
@@ -91,7 +58,7 @@ uint64_t ControlRun::memory_bytes() const {
   uint64_t total = 0;
   for (const auto& body : bodies_) total += body->memory_bytes();
   for (const auto* list : {&carried_, &stacks_, &slices_}) {
-    for (const Value& v : *list) total += v.memory.capacity();
+    for (const Value& v : *list) total += v.memory.capacity() + BytesOf(v.list);
   }
   return total;
 }
@@ -124,6 +91,10 @@ Status ControlRun::CountIteration() {
 Status ControlRun::Feed(Session& body, size_t i, std::span<const int64_t> dims, void* data,
                         uint64_t bytes) {
   Session::Io& io = body.inputs_[i];
+  if (body.IsContainer(io.tensor)) {
+    body.lists_[static_cast<size_t>(io.tensor)] = *static_cast<const ListPtr*>(data);
+    return OkStatus();
+  }
   SLIPWAY_RETURN_IF_ERROR(body.SetDims(io, dims));
   if (io.bound != data) {
     io.bound = data;
@@ -149,6 +120,7 @@ Status ControlRun::RunIf(Tensors inputs, Tensors outputs, bool known) {
   SLIPWAY_RETURN_IF_ERROR(body.Prepare());
   for (size_t k = 0; k < body.outputs_.size(); ++k) {
     Session::Io& io = body.outputs_[k];
+    if (body.IsContainer(io.tensor)) continue;
     const bool here = known && step_.outputs[k] >= 0;
     // Extents of later phases are compared behind the run; the body does not write more than there
     // is room for.
@@ -160,7 +132,9 @@ Status ControlRun::RunIf(Tensors inputs, Tensors outputs, bool known) {
   }
   SLIPWAY_RETURN_IF_ERROR(body.RunPhases());
   for (size_t k = 0; known && k < outputs.size(); ++k) {
-    if (step_.outputs[k] >= 0) SLIPWAY_RETURN_IF_ERROR(check(k));
+    if (step_.outputs[k] < 0) continue;
+    SLIPWAY_RETURN_IF_ERROR(check(k));
+    if (body.IsContainer(body.outputs_[k].tensor)) PutList(outputs[k], ListOf(body.outputs_[k], body));
   }
   return OkStatus();
 }
@@ -228,7 +202,7 @@ Status ControlRun::FeedSlice(size_t i, const slipway_tensor& t, int64_t at) {
   if (s.outer != 1 || reinterpret_cast<uintptr_t>(data) % kAlignment != 0) {
     Block& memory = slices_[i].memory;
     if (!memory.Reserve(bytes)) return NoMemory(bytes, "a slice");
-    CutSlice(s, static_cast<const uint8_t*>(t.data), static_cast<size_t>(at), memory.data());
+    CutSlices(s, static_cast<const uint8_t*>(t.data), static_cast<size_t>(at), 1, memory.data());
     data = memory.data();
   }
   return Feed(*bodies_[0], form_.carried + i, dims, data, bytes);
@@ -241,8 +215,10 @@ Status ControlRun::Iterate(Tensors inputs, Tensors outputs, bool known) {
     if (iterations_ == 0) {
       SLIPWAY_RETURN_IF_ERROR(FeedTensor(body, first + k, inputs[form_.first_carried + k]));
     } else {
-      const Value& v = carried_[k];
-      SLIPWAY_RETURN_IF_ERROR(Feed(body, first + k, v.dims, v.memory.data(), v.memory.capacity()));
+      Value& v = carried_[k];
+      void* data = body.IsContainer(body.inputs_[first + k].tensor) ? static_cast<void*>(&v.list)
+                                                                    : v.memory.data();
+      SLIPWAY_RETURN_IF_ERROR(Feed(body, first + k, v.dims, data, v.memory.capacity()));
     }
   }
   for (size_t i = form_.formal; i < inputs.size(); ++i)
@@ -251,6 +227,10 @@ Status ControlRun::Iterate(Tensors inputs, Tensors outputs, bool known) {
   // What it wrote becomes the next input, and the last input's memory the next output.
   for (size_t k = 0; k < form_.carried; ++k) {
     Session::Io& made = body.outputs_[form_.first_result + k];
+    if (body.IsContainer(made.tensor)) {
+      carried_[k].list = ListOf(made, body);
+      continue;
+    }
     carried_[k].dims = made.dims;
     carried_[k].memory.Swap(made.memory);
     // Both at once, so that the next iteration or run allocates nothing.
@@ -289,8 +269,8 @@ Status ControlRun::Append(size_t i, const slipway_tensor& output, bool known) {
       return InvalidArgument(Output(k) + " has more slices than the " + std::to_string(extent) +
                              " that the package expects");
     }
-    PutSlice(Strides(DimsOf(output), axis, ElementBytes(output.dtype)), made.memory.data(),
-             static_cast<size_t>(OutputBackward(i) ? extent - 1 - iterations_ : iterations_),
+    PutSlices(Strides(DimsOf(output), axis, ElementBytes(output.dtype)), made.memory.data(),
+             static_cast<size_t>(OutputBackward(i) ? extent - 1 - iterations_ : iterations_), 1,
              static_cast<uint8_t*>(output.data));
     return OkStatus();
   }
@@ -336,6 +316,11 @@ Status ControlRun::DeliverCarried(Tensors inputs, Tensors outputs) {
   for (size_t k = 0; k < form_.carried; ++k) {
     if (step_.outputs[k] < 0) continue;
     const slipway_tensor& given = inputs[form_.first_carried + k];
+    if (bodies_[0]->IsContainer(bodies_[0]->outputs_[form_.first_result + k].tensor)) {
+      PutList(outputs[k],
+              iterations_ == 0 ? *static_cast<const ListPtr*>(given.data) : carried_[k].list);
+      continue;
+    }
     SLIPWAY_RETURN_IF_ERROR(
         iterations_ == 0
             ? CopyTo(outputs[k], DimsOf(given), given.data, Carried(k))
@@ -348,8 +333,12 @@ Status ControlRun::Deliver(Tensors inputs, Tensors outputs) {
   if (control_.kind == format::ControlKind::kIf) {
     for (size_t k = 0; k < outputs.size(); ++k) {
       const Session::Io& io = bodies_[taken_]->outputs_[k];
-      if (step_.outputs[k] >= 0)
+      if (step_.outputs[k] < 0) continue;
+      if (bodies_[taken_]->IsContainer(io.tensor)) {
+        PutList(outputs[k], ListOf(io, *bodies_[taken_]));
+      } else {
         SLIPWAY_RETURN_IF_ERROR(CopyTo(outputs[k], io.dims, io.memory.data(), Output(k)));
+      }
     }
     return OkStatus();
   }
@@ -366,8 +355,8 @@ Status ControlRun::Deliver(Tensors inputs, Tensors outputs) {
       return InvalidArgument(Output(k) + " is " + Extent(DimsOf(to)) + " but has " +
                              std::to_string(count) + " slices");
     for (size_t at = 0; at < count; ++at) {
-      PutSlice(s, stacks_[i].memory.data() + at * bytes, OutputBackward(i) ? count - 1 - at : at,
-               static_cast<uint8_t*>(to.data));
+      PutSlices(s, stacks_[i].memory.data() + at * bytes, OutputBackward(i) ? count - 1 - at : at, 1,
+                static_cast<uint8_t*>(to.data));
     }
   }
   return OkStatus();

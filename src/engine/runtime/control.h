@@ -34,6 +34,7 @@ class ControlRun {
   struct Value {
     Block memory;
     Dims dims;
+    ListPtr list;  // of a carried sequence or optional
   };
 
   Status RunIf(std::span<const slipway_tensor> inputs, std::span<const slipway_tensor> outputs,
@@ -42,6 +43,9 @@ class ControlRun {
                  bool known);
   Status RunScan(std::span<const slipway_tensor> inputs, std::span<const slipway_tensor> outputs,
                  bool known);
+  static const ListPtr& ListOf(const Session::Io& io, const Session& body) {
+    return body.lists_[static_cast<size_t>(io.tensor)];
+  }
   Status CountIteration();
   // Binds input i of a body to memory that is 64-byte aligned and stays until the body has run.
   Status Feed(Session& body, size_t i, std::span<const int64_t> dims, void* data, uint64_t bytes);

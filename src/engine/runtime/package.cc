@@ -6,6 +6,7 @@
 #include "base/aligned.h"
 #include "base/cpu.h"
 #include "engine/format/control.h"
+#include "engine/format/sequence.h"
 
 namespace slipway::runtime {
 namespace {
@@ -128,7 +129,7 @@ Status Package::LoadSteps(const Registry& registry) {
       dims.push_back(d.known() ? d.value() : -1);
       known = known && d.known();
     }
-    const int64_t bytes = known ? format::LayoutBytes(t.dtype, dims, t.layout).value_or(0) : 0;
+    const int64_t bytes = known && !t.is_container() ? format::LayoutBytes(t.dtype, dims, t.layout).value_or(0) : 0;
     slipway_tensor out = DescribeTensor(t, dims, static_cast<uint64_t>(bytes));
     if (const format::PackageTensor& root = t.alias < 0 ? t : data_.tensors[static_cast<size_t>(t.alias)];
         root.kind == format::TensorKind::kConstant) {
@@ -141,10 +142,11 @@ Status Package::LoadSteps(const Registry& registry) {
   for (size_t s = 0; s < steps_.size(); ++s) {
     const format::PackageStep& step = data_.steps[s];
     LoadedStep& loaded = steps_[s];
-    if (step.control) {
+    if (step.control || step.sequence) {
       for (int t : step.inputs) loaded.inputs.push_back(describe(t));
       for (int t : step.outputs) loaded.outputs.push_back(describe(t));
-      loaded.description = std::string(format::ControlName(step.control->kind)) + " '" + step.name + "'";
+      loaded.description =
+          std::string(step.control ? format::ControlName(step.control->kind) : format::SequenceOpName(step.sequence->op)) + " '" + step.name + "'";
       continue;
     }
     loaded.backend = backends[static_cast<size_t>(step.backend)];

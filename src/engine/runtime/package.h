@@ -27,7 +27,7 @@ class Package {
   Package& operator=(const Package&) = delete;
 
   struct LoadedStep {
-    const slipway_backend* backend = nullptr;  // null: a control step, which the session runs itself
+    const slipway_backend* backend = nullptr;  // null: a control or sequence step, which the session runs itself
     void* program = nullptr;
     bool loaded = false;
     std::vector<slipway_tensor> inputs, outputs;  // as load saw them: dims -1 where not known, data of constants

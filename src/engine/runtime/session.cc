@@ -6,12 +6,12 @@
 
 #include "base/aligned.h"
 #include "base/checked.h"
+#include "engine/format/sequence.h"
 #include "engine/runtime/control.h"
 
 namespace slipway::runtime {
 namespace {
 
-constexpr uint64_t kMaxBlock = uint64_t{1} << 46;
 constexpr int kMaxThreads = 1024;
 
 std::string Quoted(std::string_view name) { return "'" + std::string(name) + "'"; }
@@ -35,46 +35,6 @@ Status BadDim(const std::string& input, size_t dim, const std::string& expected,
 }
 
 }  // namespace
-
-Block::Block(Block&& other) noexcept : hooks_(other.hooks_), data_(other.data_), capacity_(other.capacity_) {
-  other.data_ = nullptr;
-  other.capacity_ = 0;
-}
-
-void Block::Release() {
-  if (data_) hooks_.allocate ? hooks_.release(hooks_.context, data_) : std::free(data_);
-  data_ = nullptr;
-  capacity_ = 0;
-}
-
-void Block::Swap(Block& other) {
-  std::swap(data_, other.data_);
-  std::swap(capacity_, other.capacity_);
-}
-
-bool Block::Reserve(uint64_t bytes, bool spare) {
-  bytes = std::max<uint64_t>(bytes, kAlignment);  // an empty tensor has an address too
-  if (bytes <= capacity_) return true;
-  if (bytes > kMaxBlock * 4) return false;
-  if (spare && data_ && Reserve(bytes + bytes / 2)) return true;
-  Release();
-  bytes = (bytes + kAlignment - 1) / kAlignment * kAlignment;
-  data_ = static_cast<uint8_t*>(hooks_.allocate ? hooks_.allocate(hooks_.context, bytes) : std::aligned_alloc(kAlignment, bytes));
-  if (!data_) return false;
-  capacity_ = bytes;
-  return true;
-}
-
-bool Block::Grow(uint64_t bytes) {
-  bytes = std::max<uint64_t>(bytes, kAlignment);
-  if (bytes <= capacity_) return true;
-  Block larger(hooks_);
-  // Data that decide extents change from run to run: some room to spare saves most of the copies.
-  if (!larger.Reserve(bytes + bytes / 4) && !larger.Reserve(bytes)) return false;
-  if (data_) std::memcpy(larger.data_, data_, capacity_);
-  Swap(larger);
-  return true;
-}
 
 Session::Session(std::shared_ptr<const Package> package, const SessionOptions& options, std::shared_ptr<Shared> shared)
     : package_(std::move(package)), options_(options), shared_(std::move(shared)), is_body_(shared_ != nullptr), arena_(options.memory) {
@@ -102,6 +62,16 @@ Session::Session(std::shared_ptr<const Package> package, const SessionOptions& o
   }
   dims_.resize(data.tensors.size());
   bytes_.resize(data.tensors.size());
+  if (std::any_of(data.tensors.begin(), data.tensors.end(), [](const auto& t) { return t.is_container(); })) {
+    lists_.resize(data.tensors.size());
+    dead_lists_.resize(data.steps.size());
+    for (size_t i = 0; i < data.tensors.size(); ++i) {
+      const int last = package_->liveness().last[i];
+      if (data.tensors[i].is_container() && data.tensors[i].kind == format::TensorKind::kArena && last >= 0) {
+        dead_lists_[static_cast<size_t>(last)].push_back(static_cast<int>(i));
+      }
+    }
+  }
   const format::Phases& phases = package_->phases();
   for (size_t p = 0; p < phases.begin.size(); ++p) {
     phases_.push_back({static_cast<size_t>(phases.begin[p]), static_cast<size_t>(phases.End(p, data.steps.size()))});
@@ -142,6 +112,7 @@ Session::Io* Session::FindIo(std::vector<Io>& list, const format::PackageData& d
 }
 
 uint64_t Session::BytesOf(const Io& io) const {
+  if (IsContainer(io.tensor)) return 0;
   // Inputs and outputs are plain, so their bytes follow from their own shape.
   return static_cast<uint64_t>(CheckedBytes(Tensor(io.tensor).dtype, io.dims).value_or(0));
 }
@@ -150,6 +121,7 @@ Status Session::SetShape(std::string_view input, std::span<const int64_t> dims) 
   const format::PackageData& data = package_->data();
   Io* io = FindIo(inputs_, data, input);
   if (!io) return NotFound("no input " + Quoted(input) + "; the inputs are: " + NamesOf(inputs_, data));
+  if (IsContainer(io->tensor)) return NotTensor(*io);
   SLIPWAY_RETURN_IF_ERROR(SetDims(*io, dims));
   for (auto* list : {&inputs_, &outputs_}) {
     for (Io& other : *list) other.bound = nullptr;
@@ -201,6 +173,12 @@ Status Session::NotRun(const Io& io) const {
                          ", which the data decide; run the session with the inputs' current shapes first");
 }
 
+Status Session::NotTensor(const Io& io) const {
+  const format::PackageTensor& tensor = Tensor(io.tensor);
+  return InvalidArgument(Quoted(tensor.name) + " is no tensor but a value of kind '" + format::ContainerName(tensor.container) +
+                         "'; use the functions for sequences, which take one of its tensors at a time");
+}
+
 Result<slipway_tensor> Session::View(Io& io) {
   const uint64_t bytes = BytesOf(io);
   if (io.bound && bytes > io.bound_bytes) {
@@ -224,6 +202,7 @@ Result<slipway_tensor> Session::View(Io& io) {
 Result<slipway_tensor> Session::Input(std::string_view name) {
   Io* io = FindIo(inputs_, package_->data(), name);
   if (!io) return NotFound("no input " + Quoted(name) + "; the inputs are: " + NamesOf(inputs_, package_->data()));
+  if (IsContainer(io->tensor)) return NotTensor(*io);
   if (!io->given) return NotGiven(*io);
   return View(*io);
 }
@@ -231,6 +210,7 @@ Result<slipway_tensor> Session::Input(std::string_view name) {
 Result<slipway_tensor> Session::Output(std::string_view name) {
   Io* io = FindIo(outputs_, package_->data(), name);
   if (!io) return NotFound("no output " + Quoted(name) + "; the outputs are: " + NamesOf(outputs_, package_->data()));
+  if (IsContainer(io->tensor)) return NotTensor(*io);
   SLIPWAY_RETURN_IF_ERROR(Prepare());
   if (!io->given) return NotRun(*io);
   return View(*io);
@@ -244,8 +224,9 @@ Status Session::Bind(std::string_view name, void* data, size_t bytes) {
       return NotFound("no input or output " + Quoted(name) + "; the inputs are: " + NamesOf(inputs_, package_->data()) +
                       "; the outputs are: " + NamesOf(outputs_, package_->data()));
     }
-    if (data) SLIPWAY_RETURN_IF_ERROR(Prepare());
+    if (data && !IsContainer(io->tensor)) SLIPWAY_RETURN_IF_ERROR(Prepare());
   }
+  if (IsContainer(io->tensor)) return NotTensor(*io);
   if (data) {
     const bool later = package_->phases().tensor[static_cast<size_t>(io->tensor)] > 0;  // its extent: checked in the run
     if (!io->given && !later) return NotGiven(*io);
@@ -316,7 +297,7 @@ Status Session::ResolveTensors(size_t phase) {
       if (*value < 0) return InvalidArgument(where() + ": the inputs make the dimension " + d.ToString() + " negative");
       dims.push_back(*value);
     }
-    const auto bytes = format::LayoutBytes(tensor.dtype, dims, tensor.layout);
+    const auto bytes = tensor.is_container() ? 0 : format::LayoutBytes(tensor.dtype, dims, tensor.layout);
     if (!bytes || static_cast<uint64_t>(*bytes) > kMaxBlock || (total += static_cast<uint64_t>(*bytes)) > kMaxBlock * 4) {
       return ResourceExhausted(where() + ": too large with the inputs' shapes");
     }
@@ -386,7 +367,7 @@ Status Session::PrepareSteps(const Phase& phase) {
     ReleaseSteps(s, s + 1);
     FillDims(step.inputs, bound.inputs);
     FillDims(step.outputs, bound.outputs);
-    if (bound.control) continue;
+    if (bound.control || step.sequence) continue;
     slipway_step view = StepView(step, bound.inputs, bound.outputs);
     slipway_requirements requirements{sizeof(slipway_requirements), threads(), 0};
     slipway_error error{};
@@ -458,6 +439,9 @@ Status Session::EnterPhase(size_t index) {
   const std::span<slipway_tensor> answer(asked_.data(), loaded.outputs.size());
   if (bound.control) {
     SLIPWAY_RETURN_IF_ERROR(AskControl(index, answer).With(loaded.description));
+  } else if (step.sequence) {
+    const SequenceRun run(*package_, s, bound.inputs, options_.memory, shared_->iterations);
+    SLIPWAY_RETURN_IF_ERROR(run.Extent(answer[0]).With(loaded.description));
   } else {
     const slipway_step view = StepView(step, bound.inputs, loaded.outputs);
     slipway_error error;
@@ -473,7 +457,7 @@ Status Session::EnterPhase(size_t index) {
   }
   if (same) {
     for (Io& io : outputs_) {
-      if (PhaseOf(io) == static_cast<int>(index)) SLIPWAY_RETURN_IF_ERROR(View(io).status());
+      if (PhaseOf(io) == static_cast<int>(index) && !IsContainer(io.tensor)) SLIPWAY_RETURN_IF_ERROR(View(io).status());
     }
     return pointers_valid_ ? OkStatus() : FillPointers(index);
   }
@@ -514,6 +498,7 @@ Status Session::BindOutputs(size_t index, std::span<const slipway_tensor> answer
 }
 
 uint8_t* Session::PointerOf(int tensor) {
+  if (IsContainer(tensor)) return reinterpret_cast<uint8_t*>(&lists_[static_cast<size_t>(tensor)]);
   const auto owner = static_cast<size_t>(package_->liveness().owner[static_cast<size_t>(tensor)]);
   const format::TensorKind kind = package_->data().tensors[owner].kind;
   if (kind == format::TensorKind::kArena) return arena_.data() + plan_.tensor_offsets[owner];
@@ -532,7 +517,7 @@ Status Session::FillPointers(size_t last) {
   for (auto* list : {&inputs_, &outputs_}) {
     for (Io& io : *list) {
       // What an output of a later phase was in the last run says nothing about this one.
-      if (!io.given || PhaseOf(io) > static_cast<int>(last)) continue;
+      if (!io.given || PhaseOf(io) > static_cast<int>(last) || IsContainer(io.tensor)) continue;
       auto view = View(io);
       if (!view.ok()) return view.status();
     }
@@ -570,8 +555,9 @@ Status Session::RunSteps(const Phase& phase) {
       SLIPWAY_RETURN_IF_ERROR(SyncBackend(pending));
       pending = nullptr;
     }
-    if (step.control) {
-      SLIPWAY_RETURN_IF_ERROR(RunControl(s));
+    if (!loaded.backend) {
+      SLIPWAY_RETURN_IF_ERROR(step.control ? RunControl(s) : RunSequence(s));
+      for (size_t i = 0; !dead_lists_.empty() && i < dead_lists_[s].size(); ++i) lists_[static_cast<size_t>(dead_lists_[s][i])].reset();
       continue;
     }
     execution.workspace = step.workspace ? arena_.data() + step.workspace_offset : nullptr;
@@ -602,7 +588,10 @@ Status Session::Run() {
     ~Clear() { flag.store(0, std::memory_order_release); }
   } clear{running_};
   shared_->iterations = options_.max_iterations;
-  return RunPhases();
+  if (lists_.empty()) return RunPhases();
+  SLIPWAY_RETURN_IF_ERROR(CheckLists());
+  SLIPWAY_RETURN_IF_ERROR(RunPhases());
+  return OwnOutputs();
 }
 
 Status Session::RunPhases() {

@@ -12,18 +12,13 @@
 #include "base/dims.h"
 #include "base/status.h"
 #include "base/thread_pool.h"
+#include "engine/runtime/block.h"
 #include "engine/runtime/package.h"
+#include "engine/runtime/sequence.h"
 
 namespace slipway::runtime {
 
 class ControlRun;
-
-// Where a session gets the memory of its tensors: 64-byte aligned, null when there is none.
-struct MemoryHooks {
-  void* (*allocate)(void* context, size_t bytes) = nullptr;  // null: the C++ heap
-  void (*release)(void* context, void* memory) = nullptr;
-  void* context = nullptr;
-};
 
 struct SessionOptions {
   int threads = 1;  // 0 = all CPUs this process may use
@@ -33,30 +28,6 @@ struct SessionOptions {
   MemoryHooks memory;
   // Loops and scans may run this many iterations together in one run, nested ones counted each time: a loop that never ends is an error.
   int64_t max_iterations = 10'000'000;
-};
-
-// A block that only grows.
-class Block {
- public:
-  explicit Block(const MemoryHooks& hooks) : hooks_(hooks) {}
-  ~Block() { Release(); }
-  Block(Block&& other) noexcept;
-  Block& operator=(Block&&) = delete;
-
-  // False when the memory is not there; the old block is gone then. `spare`: a block that grows gets more than it needs, for what grows from one iteration
-  // to the next.
-  bool Reserve(uint64_t bytes, bool spare = false);
-  // The same, with what the old block holds. False: the old block is still there.
-  bool Grow(uint64_t bytes);
-  uint8_t* data() const { return data_; }
-  uint64_t capacity() const { return capacity_; }
-  void Swap(Block& other);
-
- private:
-  void Release();
-  MemoryHooks hooks_;
-  uint8_t* data_ = nullptr;
-  uint64_t capacity_ = 0;
 };
 
 class Session {
@@ -73,6 +44,14 @@ class Session {
   Result<slipway_tensor> Output(std::string_view name);
   // An input or an output (an input where both have the name).
   Status Bind(std::string_view name, void* data, size_t bytes);
+  // Sequences and optionals. -1: an optional that holds nothing. An output has what the last run gave.
+  Result<int64_t> Length(std::string_view name);
+  // Input `name` holds that many tensors from now on, those that were there unchanged; -1 (an optional only): nothing. An optional of one tensor takes -1 and 1.
+  Status SetLength(std::string_view input, int64_t length);
+  // Gives tensor `index` of an input its extent; its memory is to be written before the next run and valid until the item's next SetItem or the input's next SetLength.
+  Result<slipway_tensor> SetItem(std::string_view input, int64_t index, std::span<const int64_t> dims);
+  // Tensor `index` of an input (as it was set) or an output; valid until the next run.
+  Result<slipway_tensor> Item(std::string_view name, int64_t index);
   Status Run();
 
   struct StepProfile {
@@ -143,6 +122,14 @@ class Session {
   Status NotGiven(const Io& io) const;
 
   Status NotRun(const Io& io) const;
+  // Errors for functions of one kind of values and names of the other.
+  Status NotTensor(const Io& io) const;
+  Result<Io*> FindContainer(std::string_view name, bool outputs_too);
+  bool IsContainer(int tensor) const { return Tensor(tensor).is_container(); }
+  // All that the caller's sequences hold has been set.
+  Status CheckLists() const;
+  // The caller may write to what it gave, or to what an output shares: apart from now on.
+  Status OwnOutputs();
 
   // Brings everything that the inputs' shapes decide up to them: extents of tensors, prepared steps, the plan and the arena.
   Status Prepare();
@@ -169,6 +156,7 @@ class Session {
   Status SyncBackend(const slipway_backend* backend);
   Status RunSteps(const Phase& phase);
   Status RunControl(size_t step);
+  Status RunSequence(size_t step);
   // What a control step that begins a phase answers: runs its bodies.
   Status AskControl(size_t phase, std::span<slipway_tensor> answer);
   void Count(size_t step, double ms);
@@ -189,6 +177,8 @@ class Session {
   std::vector<BoundStep> steps_;
   std::vector<StepProfile> profile_;
   std::vector<StepRow> rows_;  // of the root
+  std::vector<ListPtr> lists_;  // per tensor, when the program has sequences or optionals
+  std::vector<std::vector<int>> dead_lists_;  // per step: what it reads last
   std::vector<Io*> io_;        // per tensor: the input or output that it is, else null
   Block arena_;
   bool prepared_ = false;         // for the inputs' current shapes
