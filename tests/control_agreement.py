@@ -1,8 +1,7 @@
 #!/usr/bin/python3
 """Runs the networks with control flow of bench/peers/export_control.py (.cache/control, written by scripts/models)
 through ONNX Runtime and through Slipway on the same seeded inputs, each with several sizes and trip counts, and
-compares the outputs as agreement.py does. Sequences do not run inside of packages yet: where the passes cannot take one
-away (MAY_REFUSE), a refusal that says so is counted apart; anywhere else it is a failure.
+compares the outputs as agreement.py does.
 
 usage: control_agreement.py [--platform P] [--tolerance 1e-4] [--seed N] [NAME ...]
 
@@ -18,8 +17,6 @@ import numpy as np
 
 from agreement import ROOT, Failure, OnnxRuntime, compare, file_name, run_slipway, sha256
 
-MAY_REFUSE = ("chunks",)
-REFUSED = "sequences and optionals do not run inside of packages"
 FOLDER = os.path.join(ROOT, ".cache", "control")
 
 
@@ -89,18 +86,17 @@ def main():
     if not models or not os.path.isdir(os.path.join(ROOT, ".cache", "ort", "node_modules")) or not os.path.exists(options.slipway):
         print("control_agreement.py: run scripts/setup dev learn, scripts/models and scripts/build first", file=sys.stderr)
         return 3
-    runtime, failed, refused = OnnxRuntime(), 0, 0
+    runtime, failed = OnnxRuntime(), 0
     try:
         for model in models:
             try:
                 print(f"agrees  {check(options, runtime, model):8.1e}  {os.path.basename(model)}", flush=True)
             except Failure as failure:
-                known = REFUSED in str(failure) and os.path.basename(model).rsplit("_", 1)[0] in MAY_REFUSE
-                failed, refused = failed + (not known), refused + known
-                print(f"{'refused' if known else 'fails'}  {os.path.basename(model)}: {failure}", flush=True)
+                failed += 1
+                print(f"fails  {os.path.basename(model)}: {failure}", flush=True)
     finally:
         runtime.close()
-    print(f"control agreement: {len(models) - failed - refused} of {len(models)} networks agree, {refused} refused, {failed} fail "
+    print(f"control agreement: {len(models) - failed} of {len(models)} networks agree, {failed} fail "
           f"(platform {options.platform or 'default'}, seed {options.seed})")
     return 1 if failed else 0
 

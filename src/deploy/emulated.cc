@@ -162,6 +162,53 @@ Result<ir::Tensor> RunRowsOnDevice(const std::string& package_path,
   return mapped;
 }
 
+namespace {
+
+// The files and arguments of a sequence or optional.
+Status AddContainer(const std::string& name, const ir::Tensor& value, const std::string& file,
+                    std::vector<std::string>& arguments) {
+  std::span<const ir::Tensor> items = value.items();
+  const bool nothing = items.empty() && value.container() != ir::Container::kSequence;
+  if (value.container() == ir::Container::kOptionalSequence && !nothing) items = items[0].items();
+  for (size_t i = 0; i < items.size(); ++i) {
+    const std::string item = name + "." + std::to_string(i);
+    const std::string path = file + "_" + std::to_string(i) + ".bin";
+    SLIPWAY_RETURN_IF_ERROR(WriteFile(path, items[i].bytes()));
+    std::string dims;
+    for (int64_t d : items[i].dims()) dims += (dims.empty() ? "" : ",") + std::to_string(d);
+    arguments.insert(arguments.end(), {"--input", item + "=" + path, "--shape", item + "=" + dims});
+  }
+  arguments.insert(arguments.end(),
+                   {"--length", name + "=" + (nothing ? "-1" : std::to_string(items.size()))});
+  return OkStatus();
+}
+
+Result<ir::Tensor> ReadContainer(const format::PackageTensor& tensor, const std::string& folder) {
+  const auto container = static_cast<ir::Container>(tensor.container);
+  std::string file = OutputFile(folder, tensor.name);
+  file.replace(file.size() - 3, 3, "length");
+  SLIPWAY_ASSIGN_OR_RETURN(const std::string text, ReadFile(file));
+  const int64_t length = std::strtoll(text.c_str(), nullptr, 10);
+  if (length < 0) return ir::Tensor::NoOptional(tensor.dtype, container);
+  std::vector<ir::Tensor> items;
+  for (int64_t i = 0; i < length; ++i) {
+    SLIPWAY_ASSIGN_OR_RETURN(
+        auto array, data::ReadNpy(OutputFile(folder, tensor.name + "." + std::to_string(i))));
+    SLIPWAY_ASSIGN_OR_RETURN(
+        ir::Tensor item, ir::Tensor::Wrap(tensor.dtype, Dims(std::span<const int64_t>(array.dims)),
+                                          array.bytes, array.owner));
+    items.push_back(std::move(item));
+  }
+  if (container == ir::Container::kOptional) {
+    if (items.size() != 1) return Internal("an optional of " + std::to_string(length) + " tensors");
+    return ir::Tensor::Optional(std::move(items[0]));
+  }
+  SLIPWAY_ASSIGN_OR_RETURN(ir::Tensor all, ir::Tensor::Sequence(tensor.dtype, std::move(items)));
+  return container == ir::Container::kSequence ? all : ir::Tensor::Optional(std::move(all));
+}
+
+}  // namespace
+
 Result<std::vector<ir::Tensor>> RunOnDevice(const std::vector<uint8_t>& package,
                                             const compiler::Platform& platform,
                                             const std::vector<ir::Tensor>& inputs,
@@ -178,6 +225,16 @@ Result<std::vector<ir::Tensor>> RunOnDevice(const std::vector<uint8_t>& package,
   std::vector<std::string> arguments = {"--output-dir", out};
   for (size_t i = 0; i < inputs.size(); ++i) {
     const auto& tensor = program.tensors[static_cast<size_t>(program.inputs[i])];
+    if (inputs[i].container() != static_cast<ir::Container>(tensor.container)) {
+      return InvalidArgument("input '" + tensor.name + "' is given as " + inputs[i].Describe() +
+                             ", which is not what the package takes");
+    }
+    if (tensor.is_container()) {
+      SLIPWAY_RETURN_IF_ERROR(
+          AddContainer(tensor.name, inputs[i],
+                       scratch.path() + "/input_" + std::to_string(i), arguments));
+      continue;
+    }
     // Raw bytes: NumPy has no name for some types.
     const std::string file = scratch.path() + "/input_" + std::to_string(i) + ".bin";
     SLIPWAY_RETURN_IF_ERROR(WriteFile(file, inputs[i].bytes()));
@@ -193,6 +250,11 @@ Result<std::vector<ir::Tensor>> RunOnDevice(const std::vector<uint8_t>& package,
   std::vector<ir::Tensor> outputs;
   for (auto index : program.outputs) {
     const auto& tensor = program.tensors[static_cast<size_t>(index)];
+    if (tensor.is_container()) {
+      SLIPWAY_ASSIGN_OR_RETURN(ir::Tensor value, ReadContainer(tensor, out));
+      outputs.push_back(std::move(value));
+      continue;
+    }
     SLIPWAY_ASSIGN_OR_RETURN(auto array, data::ReadNpy(OutputFile(out, tensor.name)));
     Dims dims(std::span<const int64_t>(array.dims));
     if (DTypeBits(tensor.dtype) < 8) {  // the file has one byte after the other

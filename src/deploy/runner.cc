@@ -32,8 +32,7 @@ Runner::Port PortOf(const slipway_tensor_info& info, ir::Container container) {
 
 Result<CompiledModel> CompileModel(const ir::Graph& graph, const compiler::Platform& platform,
                                    const compiler::CompileOptions& options,
-                                   const std::string& model_path,
-                                   const std::string& weights_path) {
+                                   const std::string& model_path, const std::string& weights_path) {
   CompiledModel model;
   model.platform = platform;
   compiler::CompileOptions with = options;
@@ -190,12 +189,11 @@ Result<std::vector<ir::Tensor>> MakeInputs(
       continue;
     }
     if (!fill)
-      return InvalidArgument("input '" + port.name + "' is missing; give --input " + port.name +
-                             (port.type.is_container() &&
-                                      port.type.container != ir::Container::kOptional
-                                  ? ".0"
-                                  : "") +
-                             "=FILE.npy (inputs: " + names + ")");
+      return InvalidArgument(
+          "input '" + port.name + "' is missing; give --input " + port.name +
+          (port.type.is_container() && port.type.container != ir::Container::kOptional ? ".0"
+                                                                                       : "") +
+          "=FILE.npy (inputs: " + names + ")");
     auto shape = shapes.find(port.name);
     if (shape != shapes.end() && port.type.shape &&
         shape->second.size() != port.type.shape->size()) {

@@ -80,6 +80,15 @@ Result<format::PackageControl> DescribeControl(const ir::Node& node) {
   c.kind = node.op() == "If"     ? format::ControlKind::kIf
            : node.op() == "Loop" ? format::ControlKind::kLoop
                                  : format::ControlKind::kScan;
+  for (size_t k = 0; k < form.carried; ++k) {
+    const ir::Value* in = node.input(form.formal - form.carried - form.scanned + k);
+    const ir::Value* out = node.subgraphs.at("body")->outputs()[form.first_result + k];
+    if (in && in->type().container == ir::Container::kOptional && !out->type().is_container()) {
+      return Unsupported(node.Describe() + ": carried value " + std::to_string(k) +
+                         " is an optional that comes back as a tensor; wrap it in Optional, or run "
+                         "the model in the interpreter");
+    }
+  }
   c.carried = static_cast<uint32_t>(form.carried);
   c.scanned = static_cast<uint32_t>(form.scanned);
   if (c.kind != format::ControlKind::kScan) return c;

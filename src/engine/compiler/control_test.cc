@@ -3,159 +3,19 @@
 
 #include "engine/compiler/control.h"
 
-#include <gtest/gtest.h>
-
 #include <chrono>
-#include <cmath>
 #include <cstdlib>
-#include <cstring>
 #include <iostream>
 #include <random>
 
-#include "base/aligned.h"
-#include "base/cpu.h"
-#include "engine/backends/all/compilers.h"
-#include "engine/compiler/compile.h"
-#include "engine/runtime/registry.h"
-#include "engine/runtime/session.h"
-#include "model/interp/interpreter.h"
+#include "engine/compiler/compiled_test_util.h"
 #include "model/ir/control.h"
-#include "model/ir/infer.h"
-#include "model/ir/text.h"
 #include "model/ir/verify.h"
 
 namespace slipway::compiler {
 namespace {
 
-using ir::Tensor;
 using ir::Value;
-
-std::vector<Platform> Platforms() {
-  std::vector<Platform> out;
-  for (const char* name : {"reference", "x86", "x86-onednn"}) {
-    auto p = LoadPlatform(std::string(SLIPWAY_SOURCE_DIR) + "/platforms/" + name + ".yaml");
-    EXPECT_TRUE(p.ok()) << p.status().ToString();
-    if (p.ok() && (p->arch == "any" || p->arch == ThisCpu().arch)) out.push_back(*p);
-  }
-  return out;
-}
-
-const BackendSet& Backends() {
-  static const BackendSet* set = [] {
-    auto* s = new BackendSet;
-    for (auto& b : backends::MakeCompilers()) s->Add(std::move(b));
-    return s;
-  }();
-  return *set;
-}
-
-// A package in memory, with a session.
-class Compiled {
- public:
-  static Result<std::unique_ptr<Compiled>> Make(const ir::Graph& graph, const Platform& platform,
-                                                bool optimize) {
-    auto out = std::make_unique<Compiled>();
-    CompileOptions options;
-    options.optimize = optimize;
-    SLIPWAY_ASSIGN_OR_RETURN(out->result_, Compile(graph, platform, Backends(), options));
-    SLIPWAY_ASSIGN_OR_RETURN(auto bytes, format::SerializePackage(out->result_.package));
-    out->bytes_ = AlignedBuffer(bytes.size());
-    std::memcpy(out->bytes_.data(), bytes.data(), bytes.size());
-    SLIPWAY_ASSIGN_OR_RETURN(
-        auto package, runtime::Package::FromMemory({out->bytes_.data(), bytes.size()}, nullptr,
-                                                   runtime::GlobalRegistry()));
-    SLIPWAY_ASSIGN_OR_RETURN(out->session_, runtime::Session::Create(package, {}));
-    return out;
-  }
-
-  Result<std::vector<Tensor>> Run(const std::vector<Tensor>& inputs) {
-    const format::PackageData& data = session_->package().data();
-    auto name = [&](int t) { return data.tensors[static_cast<size_t>(t)].name; };
-    for (size_t i = 0; i < inputs.size(); ++i)
-      SLIPWAY_RETURN_IF_ERROR(session_->SetShape(name(data.inputs[i]), inputs[i].dims()));
-    for (size_t i = 0; i < inputs.size(); ++i) {
-      SLIPWAY_ASSIGN_OR_RETURN(slipway_tensor t, session_->Input(name(data.inputs[i])));
-      if (t.bytes > 0) std::memcpy(t.data, inputs[i].bytes().data(), t.bytes);
-    }
-    SLIPWAY_RETURN_IF_ERROR(session_->Run());
-    std::vector<Tensor> out;
-    for (int o : data.outputs) {
-      SLIPWAY_ASSIGN_OR_RETURN(slipway_tensor t, session_->Output(name(o)));
-      SLIPWAY_ASSIGN_OR_RETURN(
-          Tensor copy, Tensor::Allocate(static_cast<DType>(t.dtype),
-                                        Dims(std::span(t.dims, static_cast<size_t>(t.rank)))));
-      if (t.bytes > 0) std::memcpy(copy.mutable_data(), t.data, t.bytes);
-      out.push_back(std::move(copy));
-    }
-    return out;
-  }
-  const CompileResult& result() const { return result_; }
-
- private:
-  AlignedBuffer bytes_;
-  CompileResult result_;
-  std::unique_ptr<runtime::Session> session_;
-};
-
-// Of a stack of no slices the interpreter knows less extents than the package, which has the outer
-// ones.
-std::string Different(const Tensor& got, const Tensor& want, bool exact) {
-  const bool empty =
-      want.count() == 0 && got.count() == 0 && want.dims().rank() == got.dims().rank();
-  if (got.dtype() != want.dtype() || !(empty || got.dims() == want.dims())) {
-    return std::string(DTypeName(got.dtype())) + got.dims().ToString() + ", expected " +
-           DTypeName(want.dtype()) + want.dims().ToString();
-  }
-  if (want.bytes().empty()) return "";
-  if (exact || want.dtype() != DType::kFloat32)
-    return std::memcmp(got.bytes().data(), want.bytes().data(), want.bytes().size()) == 0
-               ? ""
-               : "other bits";
-  for (int64_t i = 0; i < want.count(); ++i) {
-    const float g = got.data<float>()[i], w = want.data<float>()[i];
-    if (g == w || (std::isnan(g) && std::isnan(w))) continue;
-    if (!(std::fabs(g - w) <= 1e-4f + 1e-4f * std::fabs(w)))
-      return std::to_string(g) + ", expected " + std::to_string(w);
-  }
-  return "";
-}
-
-std::unique_ptr<ir::Graph> Parse(const std::string& text) {
-  auto graph = ir::ParseText(text);
-  EXPECT_TRUE(graph.ok()) << graph.status().ToString();
-  if (!graph.ok()) return nullptr;
-  const Status status = ir::InferShapes(**graph);
-  EXPECT_TRUE(status.ok()) << status.ToString();
-  return std::move(*graph);
-}
-
-// Runs each set of inputs, one behind the other, on every platform.
-void Check(const ir::Graph& graph, const std::vector<std::vector<Tensor>>& sets) {
-  for (const Platform& platform : Platforms()) {
-    for (bool optimize : {false, true}) {
-      SCOPED_TRACE(platform.name + (optimize ? ", optimized" : ""));
-      auto compiled = Compiled::Make(graph, platform, optimize);
-      ASSERT_TRUE(compiled.ok()) << compiled.status().ToString();
-      for (size_t i = 0; i < sets.size(); ++i) {
-        auto want = interp::Evaluate(graph, sets[i]);
-        auto got = (*compiled)->Run(sets[i]);
-        ASSERT_EQ(got.ok(), want.ok())
-            << "set " << i << ": " << (got.ok() ? want : got).status().ToString();
-        for (size_t k = 0; want.ok() && k < want->size(); ++k)
-          EXPECT_EQ(Different((*got)[k], (*want)[k], platform.name == "reference"), "")
-              << "set " << i << ", output " << k;
-      }
-    }
-  }
-}
-
-Tensor Floats(Dims dims, float first) {
-  auto t = Tensor::Allocate(DType::kFloat32, dims);
-  EXPECT_TRUE(t.ok());
-  for (int64_t i = 0; i < t->count(); ++i)
-    reinterpret_cast<float*>(t->mutable_data())[i] = first + 0.25f * static_cast<float>(i);
-  return *t;
-}
 
 // Greedy decoding: the tokens so far grow by one in every iteration until one is the end.
 constexpr char kDecode[] = R"(graph "decode" {

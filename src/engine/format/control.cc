@@ -136,8 +136,8 @@ class ControlCheck {
                    DTypeName(inner.dtype) + " in the body");
     }
     if (!Meet(outer.container, inner.container) || (rank > 0 && outer.is_container()))
-      return Wrong(where + ": is a " + ContainerName(outer.container) + " here and a " +
-                   ContainerName(inner.container) + " in the body");
+      return Wrong(where + ": is " + WithArticle(outer.container) + " here and " +
+                   WithArticle(inner.container) + " in the body");
     if (outer.shape.size() != inner.shape.size() + rank) {
       return Wrong(where + ": has " + std::to_string(outer.shape.size()) + " dimensions here and " +
                    std::to_string(inner.shape.size()) + " in the body");

@@ -364,6 +364,69 @@ TEST(Package, ControlNeedsVersion3) {
   EXPECT_NE(ParsePackage(bytes, nullptr).status().message().find("format_version: differs"), std::string::npos);
 }
 
+TEST(Package, DamagedSequencesAreNamed) {
+  struct Case {
+    const char* expected;
+    std::function<void(PackageData&)> damage;
+  };
+  // Steps: 0 insert, 1 at, 2 erase, 3 length, 4 split, 5 empty, 6 loop, 7 join, 8 has, 9 if, 10 wrap, 11 again.
+  // Tensors: 0 s, 1 o, 2 l, 3 x, 4 at, 5 trips, 6 more, 7 rest, 8 picked, 9 count.
+  const Case cases[] = {
+      {"'empty'.alias: what holds tensors",
+       [](PackageData& p) {
+         p.steps[6].inputs[3] = p.steps[5].outputs[0];  // nobody reads `pieces` any more
+         p.tensors[static_cast<size_t>(p.steps[5].outputs[0])].alias = p.steps[4].outputs[0];
+       }},
+      {"tensors[0] 's'.dims: what holds tensors has no extent", [](PackageData& p) { p.tensors[0].shape = {2}; }},
+      {"steps[0] 'insert'.inputs: 1 are not what SequenceInsert takes", [](PackageData& p) { p.steps[0].inputs.resize(1); }},
+      {"steps[0] 'insert'.inputs[0]: absent", [](PackageData& p) { p.steps[0].inputs[0] = -1; }},
+      {"steps[0] 'insert'.inputs[0]: is an optional, which", [](PackageData& p) { p.steps[0].inputs[0] = 1; }},
+      {"steps[0] 'insert'.inputs[1]: is a sequence, which", [](PackageData& p) { p.steps[0].inputs[1] = 0; }},
+      {"steps[0] 'insert'.inputs[2]: is float32, must be int64", [](PackageData& p) { p.steps[0].inputs[2] = 3; }},
+      {"steps[0] 'insert': int64 and float32 are not one", [](PackageData& p) { p.steps[0].inputs[1] = 5; }},
+      {"steps[1] 'at'.outputs[0]: is a sequence, which SequenceAt", [](PackageData& p) { std::swap(p.steps[1].outputs[0], p.steps[2].outputs[0]); }},
+      {"steps[3] 'length'.outputs[0]: must be a scalar of type int64", [](PackageData& p) { p.tensors[9].dtype = DType::kInt32; }},
+      {"steps[3] 'length'.blob: a sequence step has none", [](PackageData& p) { p.steps[3].blob = {1}; }},
+      {"steps[3] 'length'.workspace: a sequence step has none", [](PackageData& p) { p.steps[3].workspace = 64; }},
+      {"steps[4] 'split'.inputs[0]: a scalar has no pieces", [](PackageData& p) { p.steps[4].inputs[0] = 4; }},
+      {"steps[5] 'empty'.inputs[0]: absent", [](PackageData& p) { p.steps[5].inputs[0] = -1; }},
+      {"steps[6] 'loop'.inputs[0]: must be one int64", [](PackageData& p) { p.steps[6].inputs[0] = 0; }},
+      {"(programs[0]).inputs[2]: is an optional here and a sequence in the body", [](PackageData& p) { p.steps[6].inputs[2] = 1; }},
+      {"programs[0] 'body': steps[2] 'i': takes or gives tensors[0] 'i', but", [](PackageData& p) { p.programs[0].tensors[0].container = Container::kSequence; }},
+      {"steps[10] 'wrap'.outputs[0]: an optional sequence does not hold a tensor",
+       [](PackageData& p) { p.tensors[static_cast<size_t>(p.steps[10].outputs[0])].container = Container::kOptionalSequence; }},
+      {"steps[11] 'again'.outputs[0]: must be the container", [](PackageData& p) { p.steps[11].inputs[0] = 0; }},
+      {"programs[0] 'body': steps[1] 'row': takes or gives tensors[3] 'rows', but a backend's",
+       [](PackageData& p) {
+         p.programs[0].steps[1].sequence.reset();
+         p.programs[0].steps[1].backend = 0;
+       }},
+  };
+  ASSERT_EQ(WriteError(SequencePackage()), "");
+  for (const Case& c : cases) {
+    PackageMaker m = SequencePackage();
+    c.damage(m.data);
+    std::string error = WriteError(m);
+    EXPECT_NE(error.find(c.expected), std::string::npos) << "expected: " << c.expected << "\n     got: " << error;
+  }
+}
+
+// As v1.slip, for version 4.
+TEST(Package, GoldenVersion4Loads) {
+  const std::string path = std::string(SLIPWAY_SOURCE_DIR) + "/src/engine/format/testdata/v4.slip";
+  if (std::getenv("SLIPWAY_WRITE_GOLDEN_4")) {
+    ASSERT_TRUE(WritePackage(SequencePackage().data, path).ok());
+  }
+  ASSERT_TRUE(VerifyHashes(path).ok());
+  auto p = ReadPackage(path);
+  ASSERT_TRUE(p.ok()) << p.status().ToString();
+  EXPECT_EQ(p->tensors[2].container, Container::kOptionalSequence);
+  ASSERT_TRUE(p->steps[7].sequence.has_value());
+  EXPECT_EQ(p->steps[7].sequence->op, SequenceOp::kConcat);
+  EXPECT_TRUE(p->steps[4].sequence->keepdims);
+  EXPECT_EQ(p->programs[0].tensors[2].container, Container::kSequence);
+}
+
 TEST(Package, OldPackagesAreWrittenAsEver) {
   const auto now = *SerializePackage(Small().data);
   const auto golden = *ReadFile(std::string(SLIPWAY_SOURCE_DIR) + "/src/engine/format/testdata/v1.slip");

@@ -9,6 +9,7 @@
 #include "engine/format/op_desc.h"
 #include "engine/format/package.h"
 #include "engine/format/plan.h"
+#include "engine/format/sequence.h"
 
 namespace slipway::format {
 
@@ -83,13 +84,33 @@ class PackageMaker {
     data.steps.push_back(std::move(step));
     return data.steps.back();
   }
+  // What holds tensors: an input, an output or neither.
+  int Holder(const std::string& name, DType dtype, Container container, TensorKind kind = TensorKind::kArena) {
+    const int t = Add(name, dtype, {}, kind);
+    data.tensors.back().container = container;
+    if (kind == TensorKind::kInput) data.inputs.push_back(t);
+    if (kind == TensorKind::kOutput) data.outputs.push_back(t);
+    return t;
+  }
+  PackageStep& Sequence(const std::string& name, PackageSequence sequence, std::vector<int> inputs, int output) {
+    PackageStep step;
+    step.backend = -1;
+    step.name = name;
+    step.op = step.kernel = "Sequence";
+    step.inputs = std::move(inputs);
+    step.outputs = {output};
+    step.sources = {name};
+    step.sequence = sequence;
+    data.steps.push_back(std::move(step));
+    return data.steps.back();
+  }
   // Static shapes: offsets and the arena as the compiler would write them.
   void Plan() {
     std::vector<uint64_t> bytes, workspace;
     for (const PackageTensor& t : data.tensors) {
       Dims dims;
       for (const Dim& d : t.shape) dims.push_back(d.value());
-      bytes.push_back(static_cast<uint64_t>(*LayoutBytes(t.dtype, dims, t.layout)));
+      bytes.push_back(t.is_container() ? 0 : static_cast<uint64_t>(*LayoutBytes(t.dtype, dims, t.layout)));
     }
     for (const PackageStep& s : data.steps) workspace.push_back(s.workspace);
     MemoryPlan plan = PlanMemory(data, bytes, workspace);
@@ -195,6 +216,65 @@ inline PackageMaker ControlPackage() {
   int yes = m.Body("then_branch", then), no = m.Body("else_branch", other);
   int y = m.Output("y", DType::kFloat32, {n, 4});
   m.Control("if", {.kind = ControlKind::kIf, .bodies = {yes, no}}, {flag, x, trips}, {y});
+  return m;
+}
+
+// Each operator on sequences and optionals, and control flow that carries and captures them:
+//   more    s with x behind, its tensor `at` as `picked`, without that as `rest`, how many as `count`
+//   joined  x cut into rows, the rows in a loop put into a list `trips` times (the list as `grown`), all of it joined
+//   y       what o holds, else x;  wrapped: an optional of that; again: l as it is
+inline PackageMaker SequencePackage() {
+  using enum SequenceOp;
+  const Dim n = PackageMaker::Sym("N");
+  const DType f32 = DType::kFloat32;
+  PackageMaker m;
+  m.data.symbols = {{"N", {0, 1000}}, {"a", {0, 1000}}, {"b", {0, 1000}}, {"c", {0, 1000}}};
+  int s = m.Holder("s", f32, Container::kSequence, TensorKind::kInput), o = m.Holder("o", f32, Container::kOptional, TensorKind::kInput),
+      l = m.Holder("l", f32, Container::kOptionalSequence, TensorKind::kInput);
+  int x = m.Input("x", f32, {n, 4}), at = m.Input("at", DType::kInt64, {}), trips = m.Input("trips", DType::kInt64, {});
+
+  int more = m.Holder("more", f32, Container::kSequence, TensorKind::kOutput), rest = m.Holder("rest", f32, Container::kSequence, TensorKind::kOutput);
+  int picked = m.Output("picked", f32, {PackageMaker::Sym("a"), 4}), count = m.Output("count", DType::kInt64, {});
+  m.Sequence("insert", {.op = kInsert}, {s, x, -1}, more);
+  m.Sequence("at", {.op = kAt}, {more, at}, picked).data_dims = true;
+  m.Sequence("erase", {.op = kErase}, {more, at}, rest);
+  m.Sequence("length", {.op = kLength}, {rest}, count);
+
+  PackageMaker loop;
+  int i = loop.Input("i", DType::kInt64, {}), go = loop.Input("go", DType::kBool, {});
+  int list = loop.Holder("list", f32, Container::kSequence, TensorKind::kInput), rows = loop.Holder("rows", f32, Container::kSequence, TensorKind::kInput);
+  int on = loop.Output("on", DType::kBool, {}), longer = loop.Holder("longer", f32, Container::kSequence, TensorKind::kOutput);
+  int row = loop.Arena("row", f32, {1, 4});
+  int zero = loop.Constant<int64_t>("zero", {}, {0});
+  loop.Step("go", "engine", "Copy", {go}, {on});
+  loop.Sequence("row", {.op = kAt}, {rows, zero}, row);
+  loop.Step("i", "engine", "Copy", {i}, {loop.Arena("unused", DType::kInt64, {})});
+  loop.Sequence("grow", {.op = kInsert}, {list, row, zero}, longer);
+  int pieces = m.Holder("pieces", f32, Container::kSequence), empty = m.Holder("empty", f32, Container::kSequence),
+      grown = m.Holder("grown", f32, Container::kSequence, TensorKind::kOutput);
+  m.Sequence("split", {.op = kSplit, .axis = 0}, {x}, pieces);
+  m.Sequence("empty", {.op = kConstruct}, {m.Constant<float>("nine", {1, 4}, {9, 9, 9, 9})}, empty);
+  int body = m.Body("body", loop);
+  m.Control("loop", {.kind = ControlKind::kLoop, .bodies = {body}, .carried = 1}, {trips, -1, empty, pieces}, {grown});
+  int joined = m.Output("joined", f32, {PackageMaker::Sym("b"), 4});
+  m.Sequence("join", {.op = kConcat, .axis = 0}, {grown}, joined).data_dims = true;
+
+  PackageMaker then, other;
+  then.data.symbols = {{"N", {0, 1000}}, {"k", {0, 1000}}};
+  other.data.symbols["N"] = {0, 1000};
+  int to = then.Holder("o", f32, Container::kOptional, TensorKind::kInput);
+  then.Input("x", f32, {n, 4});
+  int ty = then.Output("y", f32, {PackageMaker::Sym("k"), 4});
+  then.Sequence("get", {.op = kGetElement}, {to}, ty).data_dims = true;
+  other.Holder("o", f32, Container::kOptional, TensorKind::kInput);
+  int ox = other.Input("x", f32, {n, 4}), oy = other.Output("y", f32, {n, 4});
+  other.Step("copy", "engine", "Copy", {ox}, {oy});
+  int has = m.Arena("has", DType::kBool, {}), y = m.Output("y", f32, {PackageMaker::Sym("c"), 4});
+  m.Sequence("has", {.op = kHasElement}, {o}, has);
+  int yes = m.Body("then_branch", then), no = m.Body("else_branch", other);
+  m.Control("if", {.kind = ControlKind::kIf, .bodies = {yes, no}}, {has, o, x}, {y}).data_dims = true;
+  m.Sequence("wrap", {.op = kOptional}, {y}, m.Holder("wrapped", f32, Container::kOptional, TensorKind::kOutput));
+  m.Sequence("again", {.op = kIdentity}, {l}, m.Holder("again", f32, Container::kOptionalSequence, TensorKind::kOutput));
   return m;
 }
 

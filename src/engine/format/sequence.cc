@@ -65,8 +65,8 @@ class SequenceCheck {
     if (!step_.blob.empty()) return Wrong(".blob: a sequence step has none");
     if (step_.workspace != 0) return Wrong(".workspace: a sequence step has none");
     if (step_.inputs.size() < form.inputs || step_.inputs.size() > form.most_inputs)
-      return Wrong(".inputs: " + std::to_string(step_.inputs.size()) + " are not what " + form.name +
-                   " takes");
+      return Wrong(".inputs: " + std::to_string(step_.inputs.size()) + " are not what " +
+                   form.name + " takes");
     if (step_.outputs.size() != 1 || step_.outputs[0] < 0)
       return Wrong(std::string(".outputs: ") + form.name + " has one");
     for (size_t i = 0; i < step_.inputs.size(); ++i) {
@@ -81,13 +81,13 @@ class SequenceCheck {
       }
       const Is is = i == 0 ? form.input : form.more;
       if (!Holds(t->container, is))
-        return Wrong(where + ": is a " + ContainerName(t->container) + ", which " + form.name +
+        return Wrong(where + ": is " + WithArticle(t->container) + ", which " + form.name +
                      " does not take here");
       if (t->layout != Layout::kPlain) return Wrong(where + ".layout: must be plain");
     }
     const PackageTensor& y = Output();
     if (!Holds(y.container, form.output))
-      return Wrong(std::string(".outputs[0]: is a ") + ContainerName(y.container) + ", which " +
+      return Wrong(".outputs[0]: is " + WithArticle(y.container) + ", which " +
                    form.name + " does not give");
     if (y.layout != Layout::kPlain) return Wrong(".outputs[0].layout: must be plain");
     return Types();
@@ -147,12 +147,12 @@ class SequenceCheck {
       case SequenceOp::kOptional:
         if (!Input(0)) return OkStatus();
         if (Input(0)->container != ElementOf(y.container))
-          return Wrong(std::string(".outputs[0]: an ") + ContainerName(y.container) +
-                       " does not hold a " + ContainerName(Input(0)->container));
+          return Wrong(".outputs[0]: " + WithArticle(y.container) + " does not hold " +
+                       WithArticle(Input(0)->container));
         return Same(Input(0)->dtype, y.dtype);
       case SequenceOp::kGetElement:
         if (y.container != ElementOf(Input(0)->container))
-          return Wrong(std::string(".outputs[0]: a ") + ContainerName(y.container) +
+          return Wrong(".outputs[0]: " + WithArticle(y.container) +
                        " is not what its input holds");
         return Same(Input(0)->dtype, y.dtype);
       case SequenceOp::kIdentity:
@@ -185,13 +185,19 @@ const char* ContainerName(Container container) {
   return "unknown";
 }
 
+std::string WithArticle(Container container) {
+  const bool vowel = container == Container::kOptional || container == Container::kOptionalSequence;
+  return (vowel ? "an " : "a ") + std::string(ContainerName(container));
+}
+
 const char* SequenceOpName(SequenceOp op) { return kForms[static_cast<size_t>(op)].name; }
 
 Status CheckSequences(const PackageData& package) {
   bool any = false;
   for (size_t i = 0; i < package.tensors.size(); ++i) {
     const PackageTensor& t = package.tensors[i];
-    const bool aliased = t.alias >= 0 && package.tensors[static_cast<size_t>(t.alias)].is_container();
+    const bool aliased =
+        t.alias >= 0 && package.tensors[static_cast<size_t>(t.alias)].is_container();
     if (!t.is_container() && !aliased) continue;
     any = true;
     const auto wrong = [&](const char* what) {

@@ -2,6 +2,8 @@
 // Sequences and optionals of tensors in packages (format version 4): steps that the session runs
 // itself, on values that no backend sees.
 
+#include <string>
+
 #include "base/status.h"
 #include "engine/format/package.h"
 
@@ -12,6 +14,8 @@ inline constexpr int64_t kMaxSequence = int64_t{1} << 20;
 
 // "sequence", "optional", ...
 const char* ContainerName(Container container);
+// "an optional"
+std::string WithArticle(Container container);
 // "SequenceAt"
 const char* SequenceOpName(SequenceOp op);
 

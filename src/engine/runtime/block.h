@@ -24,8 +24,8 @@ class Block {
   Block(Block&& other) noexcept;
   Block& operator=(Block&&) = delete;
 
-  // False when the memory is not there; the old block is gone then. `spare`: a block that grows gets
-  // more than it needs, for what grows from one iteration to the next.
+  // False when the memory is not there; the old block is gone then. `spare`: a block that grows
+  // gets more than it needs, for what grows from one iteration to the next.
   bool Reserve(uint64_t bytes, bool spare = false);
   // The same, with what the old block holds. False: the old block is still there.
   bool Grow(uint64_t bytes);

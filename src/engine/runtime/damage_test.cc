@@ -20,7 +20,7 @@ void CheckStatus(const Status& status) {
 }
 
 TEST(Damage, GoodPackagesRun) {
-  ASSERT_EQ(GoodPackages().size(), 6u);
+  ASSERT_EQ(GoodPackages().size(), 7u);
   for (const GoodPackage& g : GoodPackages()) {
     AlignedBuffer file = Aligned(g.bytes);
     Status status = LoadAndRun({file.data(), file.size()});

@@ -49,6 +49,15 @@ inline Status LoadAndRun(std::span<const uint8_t> file, size_t memory_limit = si
   SLIPWAY_ASSIGN_OR_RETURN(auto session, Session::Create(package, options));
   for (int t : package->data().inputs) {
     const format::PackageTensor& input = package->data().tensors[static_cast<size_t>(t)];
+    if (input.is_container()) {
+      const int64_t length = input.container == format::Container::kOptional ? 1 : 2;
+      SLIPWAY_RETURN_IF_ERROR(session->SetLength(input.name, length));
+      for (int64_t i = 0; i < length; ++i) {
+        const int64_t extent[] = {i + 1, 4};
+        SLIPWAY_RETURN_IF_ERROR(session->SetItem(input.name, i, extent).status());
+      }
+      continue;
+    }
     Dims dims;
     for (const Dim& d : input.shape) dims.push_back(d.known() ? d.value() : 2);
     SLIPWAY_RETURN_IF_ERROR(session->SetShape(input.name, dims));
@@ -59,7 +68,13 @@ inline Status LoadAndRun(std::span<const uint8_t> file, size_t memory_limit = si
   }
   SLIPWAY_RETURN_IF_ERROR(session->Run());
   for (int t : package->data().outputs) {
-    auto output = session->Output(package->data().tensors[static_cast<size_t>(t)].name);
+    const format::PackageTensor& tensor = package->data().tensors[static_cast<size_t>(t)];
+    if (tensor.is_container()) {
+      SLIPWAY_ASSIGN_OR_RETURN(const int64_t length, session->Length(tensor.name));
+      for (int64_t i = 0; i < length; ++i) SLIPWAY_RETURN_IF_ERROR(session->Item(tensor.name, i).status());
+      continue;
+    }
+    auto output = session->Output(tensor.name);
     if (!output.ok()) return output.status();
   }
   return OkStatus();

@@ -133,7 +133,8 @@ inline std::vector<GoodPackage> GoodPackages() {
                                                          {"network", NetworkPackage(PackageMaker::Sym("N"))},
                                                          {"indexing", IndexingPackage()},
                                                          {"selection", SelectionPackage()},
-                                                         {"control", format::ControlPackage()}};
+                                                         {"control", format::ControlPackage()},
+                                                         {"sequence", format::SequencePackage()}};
   std::vector<GoodPackage> list;
   for (const auto& [name, maker] : makers) {
     auto bytes = format::SerializePackage(maker.data);

@@ -177,7 +177,8 @@ Result<std::vector<int64_t>> SequenceRun::Sizes(int64_t extent) const {
       return InvalidArgument("its sizes must be one integer or a vector, are " +
                              Extents(DimsOf(inputs_[1])));
     SLIPWAY_ASSIGN_OR_RETURN(each, Integer(1));
-    if (each < 1) return InvalidArgument("size " + std::to_string(each) + " of a piece is impossible");
+    if (each < 1)
+      return InvalidArgument("size " + std::to_string(each) + " of a piece is impossible");
   }
   const int64_t count = extent / each + (extent % each != 0 ? 1 : 0);
   if (count > format::kMaxSequence)
@@ -200,8 +201,8 @@ Status SequenceRun::Split(const slipway_tensor& output) {
   for (const int64_t size : sizes) {
     Dims dims(DimsOf(x));
     dims[axis] = size;
-    SLIPWAY_ASSIGN_OR_RETURN(ItemPtr item, MakeItem(static_cast<DType>(x.dtype), dims, hooks_,
-                                                    "a piece of its input"));
+    SLIPWAY_ASSIGN_OR_RETURN(
+        ItemPtr item, MakeItem(static_cast<DType>(x.dtype), dims, hooks_, "a piece of its input"));
     CutSlices(strides, static_cast<const uint8_t*>(x.data), at, static_cast<size_t>(size),
               item->memory.data());
     at += static_cast<size_t>(size);
@@ -317,8 +318,7 @@ Status SequenceRun::Run(const slipway_tensor& output) {
     }
     case SequenceOp::kErase: {
       const auto& from = Items(0).items;
-      if (from.empty())
-        return InvalidArgument("the sequence holds no tensor that could be erased");
+      if (from.empty()) return InvalidArgument("the sequence holds no tensor that could be erased");
       SLIPWAY_ASSIGN_OR_RETURN(const size_t at, Position(1, from.size(), from.size() - 1));
       std::vector<ItemPtr> items(from.begin(), from.end());
       items.erase(items.begin() + static_cast<std::ptrdiff_t>(at));
@@ -362,8 +362,7 @@ Status SequenceRun::Run(const slipway_tensor& output) {
       const Strides strides(dims, axis, ElementBytes(output.dtype));
       size_t at = 0;
       for (const ItemPtr& item : Items(0).items) {
-        const size_t count =
-            sequence_.new_axis ? 1 : static_cast<size_t>(item->dims[axis]);
+        const size_t count = sequence_.new_axis ? 1 : static_cast<size_t>(item->dims[axis]);
         PutSlices(strides, item->data, at, count, static_cast<uint8_t*>(output.data));
         at += count;
       }
@@ -381,8 +380,8 @@ Status SequenceRun::Run(const slipway_tensor& output) {
     case SequenceOp::kAt: {
       SLIPWAY_ASSIGN_OR_RETURN(const Source source, Taken());
       if (!std::ranges::equal(source.dims, DimsOf(output)))
-        return InvalidArgument("its result is " + Extents(source.dims) +
-                               ", the package expects " + Extents(DimsOf(output)));
+        return InvalidArgument("its result is " + Extents(source.dims) + ", the package expects " +
+                               Extents(DimsOf(output)));
       if (output.bytes > 0) std::memcpy(output.data, source.data, output.bytes);
       return OkStatus();
     }

@@ -13,8 +13,8 @@
 
 namespace slipway::runtime {
 
-// A tensor in a sequence: dense, row-major. It does not change once a step has made it, so sequences
-// share it.
+// A tensor in a sequence: dense, row-major. It does not change once a step has made it, so
+// sequences share it.
 struct Item {
   explicit Item(const MemoryHooks& hooks) : memory(hooks) {}
   Dims dims;

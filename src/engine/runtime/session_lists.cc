@@ -21,8 +21,8 @@ Result<Session::Io*> Session::FindContainer(std::string_view name, bool outputs_
   if (!io)
     return NotFound("no input " + std::string(outputs_too ? "or output " : "") + Quoted(name));
   if (IsContainer(io->tensor)) return io;
-  return InvalidArgument(Quoted(name) +
-                         " is a tensor, no sequence and no optional; use the functions for tensors");
+  return InvalidArgument(
+      Quoted(name) + " is a tensor, no sequence and no optional; use the functions for tensors");
 }
 
 Result<int64_t> Session::Length(std::string_view name) {
@@ -39,10 +39,10 @@ Status Session::SetLength(std::string_view input, int64_t length) {
   const bool sequence = container != format::Container::kOptional;
   if (length < (container == format::Container::kSequence ? 0 : -1) ||
       length > (sequence ? format::kMaxSequence : 1) || (!sequence && length == 0)) {
-    return InvalidArgument("input " + Quoted(input) + ", length " + std::to_string(length) + ": " +
-                           (sequence ? "a sequence has 0 to " + std::to_string(format::kMaxSequence) +
-                                           " tensors"
-                                     : "an optional tensor has 1, or -1 when it is not there"));
+    return InvalidArgument(
+        "input " + Quoted(input) + ", length " + std::to_string(length) + ": " +
+        (sequence ? "a sequence has 0 to " + std::to_string(format::kMaxSequence) + " tensors"
+                  : "an optional tensor has 1, or -1 when it is not there"));
   }
   ListPtr& to = lists_[static_cast<size_t>(io->tensor)];
   auto list = std::make_shared<List>();
@@ -60,8 +60,7 @@ Result<slipway_tensor> Session::SetItem(std::string_view input, int64_t index,
   ListPtr& to = lists_[static_cast<size_t>(io->tensor)];
   const std::string what = "input " + Quoted(input) + ", tensor " + std::to_string(index);
   if (!to || index < 0 || static_cast<size_t>(index) >= to->items.size()) {
-    return InvalidArgument(what + ": the input holds " +
-                           std::to_string(to ? to->items.size() : 0) +
+    return InvalidArgument(what + ": the input holds " + std::to_string(to ? to->items.size() : 0) +
                            " tensors; set its length first");
   }
   if (dims.size() > static_cast<size_t>(kMaxRank) || !CheckedBytes(tensor.dtype, dims)) {

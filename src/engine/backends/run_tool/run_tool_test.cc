@@ -130,6 +130,44 @@ TEST_F(RunTool, BadArgumentsAreOneLineNamingThem) {
   EXPECT_NE(err_.find("none.slip"), std::string::npos);
 }
 
+TEST_F(RunTool, SequencesTensorByTensor) {
+  ASSERT_TRUE(format::WritePackage(format::SequencePackage().data, package_).ok());
+  ASSERT_EQ(Run({"--info"}), 0) << err_;
+  EXPECT_NE(out_.find("input  s  sequence of float32 tensors\n"), std::string::npos) << out_;
+  EXPECT_NE(out_.find("output again  optional sequence of float32 tensors\n"), std::string::npos) << out_;
+  const std::vector<float> eight{1, 2, 3, 4, 5, 6, 7, 8};
+  const int64_t one = 1;
+  const std::string a = WriteFloats("a.npy", {1, 4}, {1, 2, 3, 4}), b = WriteFloats("b.npy", {2, 4}, eight);
+  const std::string raw = Write("raw.bin", {reinterpret_cast<const uint8_t*>(eight.data()), 32});
+  const std::string count = Write("count.bin", {reinterpret_cast<const uint8_t*>(&one), 8});
+  const std::vector<std::string> base = {"--input", "s.0=" + a, "--input", "s.1=" + raw, "--shape", "s.1=2,4", "--input", "x=" + b,
+                                         "--input", "at=" + count, "--input", "trips=" + count, "--output-dir", dir_};
+  ASSERT_EQ(Run(base), 0) << err_;
+  EXPECT_EQ(*ReadFile(dir_ + "/more.length"), "3\n");
+  EXPECT_EQ(Floats(Read("more.1.npy")), eight);
+  EXPECT_EQ(Floats(Read("picked.npy")), eight);
+  EXPECT_EQ(*ReadFile(dir_ + "/again.length"), "-1\n");  // l was not given
+  EXPECT_EQ(*ReadFile(dir_ + "/wrapped.length"), "1\n");
+  EXPECT_EQ(Floats(Read("wrapped.0.npy")), eight);
+  auto with = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), base.begin(), base.end());
+    return Run(more);
+  };
+  ASSERT_EQ(with({"--length", "l=0", "--input", "o.0=" + a}), 0) << err_;
+  EXPECT_EQ(*ReadFile(dir_ + "/again.length"), "0\n");
+  EXPECT_EQ(Floats(Read("wrapped.0.npy")), (std::vector<float>{1, 2, 3, 4}));
+  ASSERT_EQ(with({"--bench", "2", "--warmup", "0"}), 0) << err_;
+  EXPECT_EQ(with({"--length", "s=3"}), 2);
+  EXPECT_NE(err_.find("--length says 3, 2 tensors are given"), std::string::npos) << err_;
+  EXPECT_EQ(with({"--length", "x=3"}), 2);
+  EXPECT_NE(err_.find("no sequence or optional 'x'"), std::string::npos) << err_;
+  EXPECT_EQ(with({"--input", "s.3=" + a}), 2);
+  EXPECT_NE(err_.find("no input 's.3'"), std::string::npos) << err_;
+  EXPECT_EQ(with({"--input", "s.2=" + raw}), 2);
+  EXPECT_NE(err_.find("need a --shape s.2"), std::string::npos) << err_;
+  EXPECT_EQ(with({"--batched"}), 2);
+}
+
 TEST(Npy, RoundTripsAndRefusesDamage) {
   std::vector<uint8_t> bytes(24);
   for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<uint8_t>(i);

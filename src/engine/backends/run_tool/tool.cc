@@ -26,8 +26,10 @@ Runs a package made by `slipway compile`.
   --input NAME=FILE     a .npy array or raw bytes for an input; may be repeated. Inputs without a file get seeded random numbers
                         (integers of 16 bits or more: zeros)
   --shape NAME=1,3,8,8  the shape of a dynamic input (default: that of its .npy array)
+                        tensors of a sequence are given as NAME.0=FILE, NAME.1=FILE, ... (--shape likewise, for raw bytes)
+  --length NAME=N       how many tensors a sequence has (default: as many as are given), -1: an optional holds nothing
   --batched             arrays hold several batches along their first dimension: runs them one after the other, joins the outputs
-  --output-dir DIR      writes every output as DIR/NAME.npy
+  --output-dir DIR      writes every output as DIR/NAME.npy; a sequence or optional as DIR/NAME.0.npy, ... and its length as DIR/NAME.length
   --threads N           default 1; 0 = all CPUs
   --bench N             times N runs and prints JSON: {"samples_ms", "peak_bytes", "steps"}
   --warmup N            untimed runs before (default 3)
@@ -40,6 +42,7 @@ struct Options {
   std::string package, output_dir;
   std::map<std::string, std::string> inputs;
   std::map<std::string, std::vector<int64_t>> shapes;
+  std::map<std::string, int64_t> lengths;
   std::vector<std::string> plugins;
   int threads = 1;
   int64_t bench = 0, warmup = 3;
@@ -55,10 +58,10 @@ Result<int64_t> Number(const std::string& option, std::string_view text, int64_t
   return value;
 }
 
-Result<std::pair<std::string, std::string>> Pair(const std::string& option, const std::string& text) {
+Result<std::pair<std::string, std::string>> Pair(const std::string& option, const std::string& text, bool may_be_empty = false) {
   // Names may contain '=': a file or a shape rarely does.
   const size_t at = text.rfind('=');
-  if (at == std::string::npos || at == 0 || at + 1 == text.size()) return InvalidArgument(option + ": '" + text + "' is not NAME=VALUE");
+  if (at == std::string::npos || at == 0 || (!may_be_empty && at + 1 == text.size())) return InvalidArgument(option + ": '" + text + "' is not NAME=VALUE");
   return std::pair(text.substr(0, at), text.substr(at + 1));
 }
 
@@ -74,7 +77,7 @@ Result<Options> ParseOptions(const std::vector<std::string>& arguments) {
       o.package = option;
       continue;
     }
-    static const char* const kWithValue[] = {"--input", "--shape", "--output-dir", "--threads", "--bench", "--warmup", "--plugin"};
+    static const char* const kWithValue[] = {"--input", "--shape", "--length", "--output-dir", "--threads", "--bench", "--warmup", "--plugin"};
     if (std::find(std::begin(kWithValue), std::end(kWithValue), option) == std::end(kWithValue)) {
       return InvalidArgument("unknown option " + option + "; see slipway-run --help");
     }
@@ -83,8 +86,12 @@ Result<Options> ParseOptions(const std::vector<std::string>& arguments) {
     if (option == "--input") {
       SLIPWAY_ASSIGN_OR_RETURN(auto pair, Pair(option, value));
       o.inputs.insert_or_assign(pair.first, pair.second);
-    } else if (option == "--shape") {
+    } else if (option == "--length") {
       SLIPWAY_ASSIGN_OR_RETURN(auto pair, Pair(option, value));
+      SLIPWAY_ASSIGN_OR_RETURN(const int64_t n, Number(option, pair.second, -1, 1 << 20));
+      o.lengths.insert_or_assign(pair.first, n);
+    } else if (option == "--shape") {
+      SLIPWAY_ASSIGN_OR_RETURN(auto pair, Pair(option, value, true));  // empty: a scalar
       std::vector<int64_t> dims;
       for (std::string_view rest = pair.second; !rest.empty();) {
         const size_t comma = std::min(rest.find(','), rest.size());
@@ -132,6 +139,24 @@ class Model {
   }
   Result<slipway_tensor> Input(const std::string& name) { return Tensor(slipway_session_input, name); }
   Result<slipway_tensor> Output(const std::string& name) { return Tensor(slipway_session_output, name); }
+  int InputContainer(size_t i) const { return slipway_package_input_container(package_, static_cast<uint32_t>(i)); }
+  int OutputContainer(size_t i) const { return slipway_package_output_container(package_, static_cast<uint32_t>(i)); }
+  Status SetLength(const std::string& name, int64_t n) { return Check(slipway_session_set_length(session_, name.c_str(), n, &error_)); }
+  Result<int64_t> Length(const std::string& name) {
+    int64_t n = 0;
+    SLIPWAY_RETURN_IF_ERROR(Check(slipway_session_length(session_, name.c_str(), &n, &error_)));
+    return n;
+  }
+  Result<slipway_tensor> SetItem(const std::string& name, int64_t i, std::span<const int64_t> dims) {
+    slipway_tensor t{};
+    SLIPWAY_RETURN_IF_ERROR(Check(slipway_session_set_item(session_, name.c_str(), i, dims.data(), static_cast<int32_t>(dims.size()), &t, &error_)));
+    return t;
+  }
+  Result<slipway_tensor> Item(const std::string& name, int64_t i) {
+    slipway_tensor t{};
+    SLIPWAY_RETURN_IF_ERROR(Check(slipway_session_item(session_, name.c_str(), i, &t, &error_)));
+    return t;
+  }
   Status Run() { return Check(slipway_session_run(session_, &error_)); }
   slipway_session* session() { return session_; }
   slipway_package* package() { return package_; }
@@ -169,6 +194,9 @@ struct Feed {
   std::optional<Array> array;  // from a file; dims as in the file
   std::vector<int64_t> dims;   // of one run
   bool dynamic = false;
+  int container = SLIPWAY_TENSOR;  // else only these:
+  int64_t length = 0;
+  std::vector<Array> items;
 };
 
 void FillRandom(const slipway_tensor& t, uint64_t seed) {
@@ -184,6 +212,63 @@ void FillRandom(const slipway_tensor& t, uint64_t seed) {
   } else if (dtype == DType::kInt8 || dtype == DType::kUInt8) {
     for (uint64_t i = 0; i < t.bytes; ++i) static_cast<uint8_t*>(t.data)[i] = static_cast<uint8_t>(next() >> 9);
   }
+}
+
+std::string ItemName(const std::string& name, int64_t i) { return name + "." + std::to_string(i); }
+
+const char* ContainerName(int container) {
+  return container == SLIPWAY_SEQUENCE ? "sequence" : container == SLIPWAY_OPTIONAL ? "optional" : "optional sequence";
+}
+
+// One tensor of a sequence or optional, whose extent is the file's or that of --shape.
+Result<Array> ReadItem(DType dtype, const std::string& name, const std::string& path, const Options& options) {
+  const std::string where = "input '" + name + "', '" + path + "'";
+  SLIPWAY_ASSIGN_OR_RETURN(auto file, MappedFile::Open(path));
+  Array array;
+  if (IsNpy(file->bytes())) {
+    auto read = ReadNpy(file->bytes());
+    if (!read.ok()) return read.status().With(where);
+    array = std::move(*read);
+    if (DTypeBits(array.dtype) != DTypeBits(dtype) || (IsFloating(array.dtype) && array.dtype != dtype)) {
+      return InvalidArgument(where + ": expected " + DTypeName(dtype) + ", the array has " + DTypeName(array.dtype));
+    }
+    return array;
+  }
+  const auto shape = options.shapes.find(name);
+  if (shape == options.shapes.end()) return InvalidArgument(where + ": raw bytes in a sequence need a --shape " + name + "=...");
+  array.dtype = dtype;
+  array.dims = shape->second;
+  array.bytes.assign(file->bytes().begin(), file->bytes().end());
+  const auto bytes = CheckedBytes(dtype, array.dims);
+  if (!bytes || static_cast<uint64_t>(*bytes) != array.bytes.size()) {
+    return InvalidArgument(where + ": " + std::to_string(array.bytes.size()) + " raw bytes do not fill " + Dims(std::span<const int64_t>(array.dims)).ToString());
+  }
+  return array;
+}
+
+Result<Feed> MakeContainerFeed(const slipway_tensor_info& info, int container, const Options& options) {
+  Feed feed;
+  feed.info = info;
+  feed.container = container;
+  const std::string name = info.name;
+  const auto add = [&](const std::string& item) -> Result<bool> {
+    const auto path = options.inputs.find(item);
+    if (path == options.inputs.end()) return false;
+    SLIPWAY_ASSIGN_OR_RETURN(Array array, ReadItem(static_cast<DType>(info.dtype), item, path->second, options));
+    feed.items.push_back(std::move(array));
+    return true;
+  };
+  for (bool more = true; more;) {
+    SLIPWAY_ASSIGN_OR_RETURN(more, add(ItemName(name, static_cast<int64_t>(feed.items.size()))));
+  }
+  feed.length = static_cast<int64_t>(feed.items.size());
+  if (container != SLIPWAY_SEQUENCE && feed.length == 0) feed.length = -1;
+  if (const auto given = options.lengths.find(name); given != options.lengths.end()) feed.length = given->second;
+  if (std::max<int64_t>(feed.length, 0) != static_cast<int64_t>(feed.items.size())) {
+    return InvalidArgument("input '" + name + "': --length says " + std::to_string(feed.length) + ", " + std::to_string(feed.items.size()) +
+                           " tensors are given, as " + ItemName(name, 0) + ", ...");
+  }
+  return feed;
 }
 
 Result<Feed> MakeFeed(const slipway_tensor_info& info, const Options& options) {
@@ -238,8 +323,13 @@ struct Joined {
   std::vector<uint8_t> bytes;
 };
 
-// Runs all batches and joins the outputs along dimension 0.
-Status RunAll(Model& model, std::vector<Feed>& feeds, bool batched, std::map<std::string, Joined>& outputs) {
+Joined CopyOf(const slipway_tensor& t) {
+  const auto* from = static_cast<const uint8_t*>(t.data);
+  return {static_cast<DType>(t.dtype), {t.dims, t.dims + t.rank}, {from, from + t.bytes}};
+}
+
+// Runs all batches and joins the outputs along dimension 0. `lengths`: of sequences and optionals, whose tensors are outputs of their own.
+Status RunAll(Model& model, std::vector<Feed>& feeds, bool batched, std::map<std::string, Joined>& outputs, std::map<std::string, int64_t>& lengths) {
   int64_t rows = -1, batch = -1;  // of the arrays, of one run
   std::string first;
   for (Feed& f : feeds) {
@@ -274,7 +364,20 @@ Status RunAll(Model& model, std::vector<Feed>& feeds, bool batched, std::map<std
     }
     SLIPWAY_RETURN_IF_ERROR(model.Run());
     const int64_t kept = rows < 0 ? -1 : std::min(batch, rows - run * batch);
-    for (const slipway_tensor_info& info : model.Outputs()) {
+    const auto infos = model.Outputs();
+    for (size_t o = 0; o < infos.size(); ++o) {
+      const slipway_tensor_info& info = infos[o];
+      if (model.OutputContainer(o) != SLIPWAY_TENSOR) {
+        const std::string name = info.name;
+        if (batched) return InvalidArgument("output '" + name + "' is no tensor: --batched cannot join it");
+        SLIPWAY_ASSIGN_OR_RETURN(const int64_t length, model.Length(name));
+        lengths[name] = length;
+        for (int64_t i = 0; i < length; ++i) {
+          SLIPWAY_ASSIGN_OR_RETURN(slipway_tensor t, model.Item(name, i));
+          outputs[ItemName(name, i)] = CopyOf(t);
+        }
+        continue;
+      }
       SLIPWAY_ASSIGN_OR_RETURN(slipway_tensor t, model.Output(info.name));
       Joined& to = outputs[info.name];
       to.dtype = static_cast<DType>(t.dtype);
@@ -358,12 +461,22 @@ Status Time(Model& model, int64_t runs, std::vector<double>* samples) {
 // Shapes and the first batch of every input.
 Status FillInputs(Model& model, const std::vector<Feed>& feeds, const Options& options) {
   for (const Feed& f : feeds) {
+    if (f.container != SLIPWAY_TENSOR) {
+      SLIPWAY_RETURN_IF_ERROR(model.SetLength(f.info.name, f.length));
+      for (size_t i = 0; i < f.items.size(); ++i) {
+        SLIPWAY_ASSIGN_OR_RETURN(slipway_tensor t, model.SetItem(f.info.name, static_cast<int64_t>(i), f.items[i].dims));
+        if (t.bytes != f.items[i].bytes.size()) return Internal("input '" + std::string(f.info.name) + "': a tensor of another size");
+        if (t.bytes > 0) std::memcpy(t.data, f.items[i].bytes.data(), t.bytes);
+      }
+      continue;
+    }
     if (f.dynamic && std::find(f.dims.begin(), f.dims.end(), -1) != f.dims.end()) {
       return InvalidArgument("input '" + std::string(f.info.name) + "' is dynamic: " + Shape(f.info) + "; give --shape " + f.info.name + "=... or an array");
     }
     if (f.dynamic || options.shapes.count(f.info.name)) SLIPWAY_RETURN_IF_ERROR(model.SetShape(f.info.name, f.dims));
   }
   for (size_t i = 0; i < feeds.size(); ++i) {
+    if (feeds[i].container != SLIPWAY_TENSOR) continue;
     SLIPWAY_ASSIGN_OR_RETURN(slipway_tensor t, model.Input(feeds[i].info.name));
     if (feeds[i].array) {
       std::memset(t.data, 0, t.bytes);
@@ -397,9 +510,15 @@ Status Bench(Model& model, const std::vector<Feed>& feeds, const Options& option
   return OkStatus();
 }
 
-Status CheckNames(const Options& options, const std::vector<slipway_tensor_info>& inputs) {
+Status CheckNames(const Options& options, const std::vector<Feed>& feeds, const std::vector<slipway_tensor_info>& inputs) {
   auto known = [&](const std::string& name) {
-    return std::any_of(inputs.begin(), inputs.end(), [&](const auto& i) { return name == i.name; });
+    return std::any_of(feeds.begin(), feeds.end(), [&](const Feed& f) {
+      if (f.container == SLIPWAY_TENSOR) return name == f.info.name;
+      for (size_t i = 0; i < f.items.size(); ++i) {
+        if (name == ItemName(f.info.name, static_cast<int64_t>(i))) return true;
+      }
+      return false;
+    });
   };
   std::string names;
   for (const auto& i : inputs) names += (names.empty() ? "" : ", ") + std::string(i.name);
@@ -408,6 +527,11 @@ Status CheckNames(const Options& options, const std::vector<slipway_tensor_info>
   }
   for (const auto& [name, dims] : options.shapes) {
     if (!known(name)) return NotFound("--shape: the package has no input '" + name + "'; it has: " + names);
+  }
+  for (const auto& [name, length] : options.lengths) {
+    if (std::none_of(feeds.begin(), feeds.end(), [&](const Feed& f) { return f.container != SLIPWAY_TENSOR && name == f.info.name; })) {
+      return NotFound("--length: the package has no sequence or optional '" + name + "' as input; it has: " + names);
+    }
   }
   return OkStatus();
 }
@@ -429,21 +553,38 @@ Status RunTool(const Options& options, std::string& out) {
   SLIPWAY_RETURN_IF_ERROR(model.Load(options.package));
   const auto inputs = model.Inputs();
   if (options.info) {
-    for (const auto& i : inputs) out += "input  " + std::string(i.name) + "  " + Shape(i) + "\n";
-    for (const auto& o : model.Outputs()) out += "output " + std::string(o.name) + "  " + Shape(o) + "\n";
+    const auto line = [](const slipway_tensor_info& info, int container) {
+      if (container == SLIPWAY_TENSOR) return std::string(info.name) + "  " + Shape(info) + "\n";
+      return std::string(info.name) + "  " + ContainerName(container) + " of " + DTypeName(static_cast<DType>(info.dtype)) + " tensors\n";
+    };
+    const auto outputs = model.Outputs();
+    for (size_t i = 0; i < inputs.size(); ++i) out += "input  " + line(inputs[i], model.InputContainer(i));
+    for (size_t i = 0; i < outputs.size(); ++i) out += "output " + line(outputs[i], model.OutputContainer(i));
     return OkStatus();
   }
-  SLIPWAY_RETURN_IF_ERROR(CheckNames(options, inputs));
   std::vector<Feed> feeds;
-  for (const auto& info : inputs) {
-    SLIPWAY_ASSIGN_OR_RETURN(Feed feed, MakeFeed(info, options));
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const int container = model.InputContainer(i);
+    SLIPWAY_ASSIGN_OR_RETURN(Feed feed,
+                             container == SLIPWAY_TENSOR ? MakeFeed(inputs[i], options) : MakeContainerFeed(inputs[i], container, options));
     feeds.push_back(std::move(feed));
   }
+  SLIPWAY_RETURN_IF_ERROR(CheckNames(options, feeds, inputs));
   SLIPWAY_RETURN_IF_ERROR(model.Start(options.threads, options.profile && options.bench == 0));
   SLIPWAY_RETURN_IF_ERROR(FillInputs(model, feeds, options));
   if (options.bench == 0 || !options.output_dir.empty()) {
     std::map<std::string, Joined> outputs;
-    SLIPWAY_RETURN_IF_ERROR(RunAll(model, feeds, options.batched, outputs));
+    std::map<std::string, int64_t> lengths;
+    SLIPWAY_RETURN_IF_ERROR(RunAll(model, feeds, options.batched, outputs, lengths));
+    for (const auto& [name, length] : lengths) {
+      const std::string text = std::to_string(length) + "\n";
+      if (options.output_dir.empty()) {
+        out += name + "  holds " + (length < 0 ? "nothing\n" : text);
+      } else {
+        SLIPWAY_RETURN_IF_ERROR(WriteFile(options.output_dir + "/" + FileName(name) + ".length",
+                                          {reinterpret_cast<const uint8_t*>(text.data()), text.size()}));
+      }
+    }
     for (const auto& [name, joined] : outputs) {
       if (options.output_dir.empty()) {
         out += name + "  " + DTypeName(joined.dtype) + Dims(std::span<const int64_t>(joined.dims)).ToString() + "\n";
