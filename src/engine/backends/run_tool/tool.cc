@@ -528,7 +528,8 @@ Status CheckNames(const Options& options, const std::vector<Feed>& feeds, const 
   for (const auto& [name, dims] : options.shapes) {
     if (!known(name)) return NotFound("--shape: the package has no input '" + name + "'; it has: " + names);
   }
-  for (const auto& [name, length] : options.lengths) {
+  for (const auto& given : options.lengths) {
+    const std::string& name = given.first;
     if (std::none_of(feeds.begin(), feeds.end(), [&](const Feed& f) { return f.container != SLIPWAY_TENSOR && name == f.info.name; })) {
       return NotFound("--length: the package has no sequence or optional '" + name + "' as input; it has: " + names);
     }
