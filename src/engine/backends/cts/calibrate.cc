@@ -47,6 +47,18 @@ constexpr const char* kNodes[] = {
     // Vectors and transformers
     "x: float32[1, 2048] | const %w: float32[1000, 2048] = random(1) | slipway.Linear(%x, %w) "
     "{transW = 1}",
+    "x: float32[1, 4096] | const %w: float32[4096, 2304] = random(1) | MatMul(%x, %w)",
+    "x: float32[1, 4096] | const %w: float32[2304, 4096] = random(1) | slipway.Linear(%x, %w) "
+    "{transW = 1}",
+    "x: float32[1, 512] | const %w: float32[1000, 512] = random(1) | slipway.Linear(%x, %w) "
+    "{transW = 1}",
+    "x: float32[2, 1024] | const %w: float32[1024, 1024] = random(1) | slipway.Linear(%x, %w)",
+    "x: float32[2, 4096] | const %w: float32[4096, 2304] = random(1) | slipway.Linear(%x, %w)",
+    "x: float32[2, 4096] | const %w: float32[2304, 4096] = random(1) | slipway.Linear(%x, %w) "
+    "{transW = 1}",
+    "x: float32[4, 4096] | const %w: float32[4096, 2304] = random(1) | slipway.Linear(%x, %w)",
+    "x: float32[4, 4096] | const %w: float32[2304, 4096] = random(1) | slipway.Linear(%x, %w) "
+    "{transW = 1}",
     "x: float32[1, 197, 768] | const %w: float32[768, 3072] = random(1) | slipway.Linear(%x, %w) "
     "{activation = \"Gelu\"}",
     "x: float32[1, 12, 197, 64] | input %k: float32[1, 12, 64, 197] | MatMul(%x, %k)",

@@ -126,7 +126,7 @@ Case Gemm(Random& r) {
   Maker m(r);
   const int64_t k = r.Int(1, 50), n = r.Int(1, 50);
   const bool trans = r.Chance(0.5), trans_a = r.Chance(0.1);
-  const Dim batch = BatchSymbol();
+  const Dim batch = r.Chance(0.7) ? BatchSymbol() : Dim(r.Int(1, 9));
   m.Input(DType::kFloat32, trans_a ? SymShape{k, batch} : SymShape{batch, k})
       .Floats(trans ? Dims{n, k} : Dims{k, n});
   if (r.Chance(0.7)) m.Floats(r.Chance(0.8) ? Dims{n} : Dims{1});

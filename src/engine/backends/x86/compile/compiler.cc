@@ -6,6 +6,7 @@
 #include "engine/backends/describe.h"
 #include "engine/backends/x86/compile/nbits.h"
 #include "engine/backends/x86/run/backend.h"
+#include "engine/kernels/thin/thin.h"
 
 namespace slipway::backends {
 namespace {
@@ -19,6 +20,7 @@ enum class Family : uint8_t {
   kPlain,    // rows in plain layout
   kMove,     // copies: any layouts that the run side accepts
   kView,
+  kThin,  // products of a few rows with a matrix
 };
 
 struct Row {
@@ -107,6 +109,9 @@ constexpr Row kRows[] = {
     {"slipway", "Dequantize", Family::kUnary, 1},
     {"slipway", "QRescale", Family::kUnary, 0.25},
     {"slipway", "QLookup", Family::kUnary, 0.5},
+    {"slipway", "Linear", Family::kThin, 1},
+    {"", "Gemm", Family::kThin, 1},
+    {"", "MatMul", Family::kThin, 1},
 };
 
 const Row* FindRow(const ir::Node& node) {
@@ -137,6 +142,30 @@ bool OnePosition(const ir::Value* v) {
     if (!shape[i].Is(1)) return false;
   }
   return true;
+}
+
+// Rows of a product, all dimensions before the last; -1 when unknown.
+int64_t RowsOf(const ir::Value* v) {
+  int64_t rows = 1;
+  if (RankOf(v) < 1) return -1;
+  for (size_t i = 0; i + 1 < v->type().shape->size(); ++i) {
+    const Dim& d = (*v->type().shape)[i];
+    if (!d.known() || d.value() > kernels::kThinRows) return -1;
+    rows *= d.value();
+    if (rows > kernels::kThinRows) return -1;
+  }
+  return rows;
+}
+
+// As measured beside oneDNN's 1 (calibrate, Zen 4): a row of x runs at the speed of memory, two do
+// where the weights come from beyond the cache; more are a matter of arithmetic and want packed
+// weights.
+double ThinFigure(const ir::Node& node) {
+  const int64_t rows = RowsOf(node.output());
+  int64_t weights = 1;
+  for (const Dim& d : *node.input(1)->type().shape) weights *= d.known() ? d.value() : 1;
+  if (rows == 1 || (rows == 2 && weights > int64_t{1} << 22)) return 1;
+  return rows == 2 ? 0.8 : 0.5;
 }
 
 bool SameType(const ir::Value* a, const ir::Value* b) {
@@ -199,7 +228,8 @@ class X86Compiler final : public OpBackend {
         c.inputs[0] == Layout::kPlain && HasLayouts(node.input(0))) {
       c.memory_efficiency *= node.op()[0] == 'Q' ? 0.2 : 0.45;  // short rows
     }
-    c.compute_efficiency = 0.05;
+    c.compute_efficiency = row.family == Family::kThin ? 1 : 0.05;
+    if (row.family == Family::kThin) c.memory_efficiency = ThinFigure(node);
     c.overhead_us = 0.5;
     c.view = probed->view;
     choice.candidates.push_back(std::move(c));
@@ -225,7 +255,8 @@ class X86Compiler final : public OpBackend {
       return c;
     };
     std::vector<Layout> layouts = {Layout::kPlain};
-    if (row.family != Family::kPlain) layouts = {Layout::kPlain, Layout::kChannelsLast, block};
+    if (row.family != Family::kPlain && row.family != Family::kThin)
+      layouts = {Layout::kPlain, Layout::kChannelsLast, block};
     for (Layout layout : layouts) {
       if (layout != Layout::kPlain && !HasLayouts(node.input(0)) && !HasLayouts(node.output()))
         continue;
@@ -268,6 +299,13 @@ class X86Compiler final : public OpBackend {
             if (!Fills(node.input(i), layout)) c.kernel.clear();
           }
           if (c.kernel.empty()) continue;
+          break;
+        case Family::kThin:
+          if (RowsOf(node.output()) < 0) {
+            choice.status = Unsupported("more than " + std::to_string(kernels::kThinRows) + " rows");
+            continue;
+          }
+          if (node.IsSlipway("Linear") && node.input(3)) c.in_place = 3;
           break;
         case Family::kPlain:
         case Family::kView:

@@ -96,6 +96,9 @@ constexpr Row kRows[] = {
     {"slipway", "QLookup", BuildQLookup},
     {"slipway", "QAveragePool", BuildQAveragePool},
     {"slipway", "LinearNBits", BuildLinearNBits},
+    {"slipway", "Linear", BuildLinear},
+    {"", "Gemm", BuildGemm},
+    {"", "MatMul", BuildMatMul},
 };
 
 struct Program {

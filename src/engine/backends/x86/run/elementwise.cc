@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "engine/backends/x86/run/activation.h"
 #include "engine/backends/x86/run/broadcast.h"
 #include "engine/kernels/eltwise/eltwise.h"
 #include "engine/kernels/movement/movement.h"
@@ -17,42 +18,6 @@ using kernels::UnaryKind;
 
 // Waking a thread costs some microseconds: what one thread does in less stays there.
 constexpr int64_t kGrain = 32768;
-
-struct UnaryCall {
-  UnaryKind kind = UnaryKind::kIdentity;
-  float a = 0, b = 0;
-};
-
-UnaryCall FromActivation(const ops::Activation& act) {
-  using ops::ActivationKind;
-  switch (act.kind) {
-    case ActivationKind::kNone:
-      return {UnaryKind::kIdentity, 0, 0};
-    case ActivationKind::kRelu:
-      return {UnaryKind::kRelu, 0, 0};
-    case ActivationKind::kClip:
-      return {UnaryKind::kClip, act.a, act.b};
-    case ActivationKind::kLeakyRelu:
-      return {UnaryKind::kLeakyRelu, act.a, 0};
-    case ActivationKind::kSigmoid:
-      return {UnaryKind::kSigmoid, 0, 0};
-    case ActivationKind::kHardSigmoid:
-      return {UnaryKind::kHardSigmoid, act.a, act.b};
-    case ActivationKind::kHardSwish:
-      return {UnaryKind::kHardSwish, 0, 0};
-    case ActivationKind::kSwish:
-      return {UnaryKind::kSwish, act.a, 0};
-    case ActivationKind::kGelu:
-      return {UnaryKind::kGelu, 0, 0};
-    case ActivationKind::kGeluTanh:
-      return {UnaryKind::kGeluTanh, 0, 0};
-    case ActivationKind::kTanh:
-      return {UnaryKind::kTanh, 0, 0};
-    case ActivationKind::kElu:
-      return {UnaryKind::kElu, act.a, 0};
-  }
-  return {};
-}
 
 // Operators whose name is the kernel's and that take no more than the parameter alpha.
 struct UnaryRow {

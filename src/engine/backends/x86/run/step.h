@@ -138,5 +138,8 @@ Status BuildQRescale(Builder&);
 Status BuildQLookup(Builder&);
 Status BuildQAveragePool(Builder&);
 Status BuildLinearNBits(Builder&);
+Status BuildLinear(Builder&);
+Status BuildGemm(Builder&);
+Status BuildMatMul(Builder&);
 
 }  // namespace slipway::backends::x86
