@@ -6,6 +6,9 @@
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
+#if __has_include(<sys/mman.h>)
+#include <sys/mman.h>
+#endif
 #include <new>
 #include <utility>
 
@@ -23,6 +26,21 @@ class AlignedBuffer {
     data_.reset(static_cast<uint8_t*>(
         std::aligned_alloc(kAlignment, (size + kAlignment - 1) / kAlignment * kAlignment)));
     if (!data_) size_ = 0;
+  }
+  // For large tables that are read from end to end (packed weights): in pages of 2 MB where the system
+  // has them to give, so that streams through them are not held up at every 4 KB.
+  static AlignedBuffer Table(size_t size) {
+    constexpr size_t kPage = size_t{2} << 20;
+    if (size < kPage) return AlignedBuffer(size);
+    AlignedBuffer buffer;
+    const size_t whole = (size + kPage - 1) / kPage * kPage;
+    buffer.data_.reset(static_cast<uint8_t*>(std::aligned_alloc(kPage, whole)));
+    if (!buffer.data_) return buffer;
+    buffer.size_ = size;
+#ifdef MADV_HUGEPAGE
+    (void)madvise(buffer.data_.get(), whole, MADV_HUGEPAGE);  // a wish
+#endif
+    return buffer;
   }
   uint8_t* data() { return data_.get(); }
   const uint8_t* data() const { return data_.get(); }

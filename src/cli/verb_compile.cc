@@ -15,7 +15,7 @@ struct Options {
   std::vector<std::string> ranges, disabled;
   ModelFlags read;
   int threads = 1;
-  bool no_optimize = false, float_io = false;
+  bool no_optimize = false, float_io = false, exact = false;
 };
 
 std::string Why(const compiler::PlacementRow& row) {
@@ -71,6 +71,7 @@ Status Execute(const Options& o, Context& context) {
   SLIPWAY_ASSIGN_OR_RETURN(auto cost, deploy::CostModelFor(o.costs, o.threads));
   options.cost = cost.get();
   options.optimize = !o.no_optimize;
+  options.exact = o.exact;
   options.disabled_passes = o.disabled;
   SLIPWAY_ASSIGN_OR_RETURN(auto compiled, deploy::CompileModel(*graph, platform, options, o.model,
                                                                deploy::WeightsOf(o.model, model)));
@@ -154,6 +155,8 @@ Action SetupCompile(CLI::App& app) {
   app.add_flag("--float-io", o->float_io,
                "quantized inputs and outputs of a .tflite become float32 (so that eval can feed it)");
   app.add_flag("--no-optimize", o->no_optimize, "compile the graph as imported");
+  app.add_flag("--exact", o->exact,
+               "no algorithm that rounds more than the sums it stands for (Winograd's convolutions)");
   app.add_option("--threads", o->threads, "threads that costs are estimated for")
       ->check(CLI::Range(1, 1024));
   return [o](Context& c) -> Status {

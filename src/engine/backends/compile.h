@@ -28,6 +28,7 @@ struct Target {
   std::string arch = "x86_64";  // "any" for portable backends only
   uint64_t features = 0;        // base/cpu.h bits that may be used
   int threads = 1;              // what costs are estimated for
+  bool exact = false;  // no algorithm that rounds more than the sums it stands for (Winograd)
   // Rough machine model for analytic costs, per thread: see compiler/cost.h for where it comes
   // from.
   double float_gmacs = 50;  // float32 GMAC/s at best
@@ -86,8 +87,8 @@ class CompileBackend {
   // Ok, or Unsupported with the reason in a few words ("dilation 3", "uint8 input"). Shapes may be
   // symbolic.
   virtual Status Supports(const ir::Node& node, const Target& target) const = 0;
-  // Whether its run side answers output_dims for this node (slipway/backend.h): it then takes nodes whose outputs' extents
-  // depend on their inputs' data. Asked for such nodes only.
+  // Whether its run side answers output_dims for this node (slipway/backend.h): it then takes nodes
+  // whose outputs' extents depend on their inputs' data. Asked for such nodes only.
   virtual bool GivesDataDims(const ir::Node&) const { return false; }
   // At least one candidate for a supported node.
   virtual std::vector<Candidate> Candidates(const ir::Node& node, const Target& target) const = 0;

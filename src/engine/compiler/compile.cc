@@ -272,6 +272,7 @@ Result<CompileResult> Compile(const ir::Graph& original, const Platform& platfor
   if (!helper)
     return Internal("the reference backend is not registered; it runs layout conversions");
   backends::Target target = TargetOf(platform, options.threads);
+  target.exact = options.exact;
   AnalyticCost analytic;
   const CostModel& cost = options.cost ? *options.cost : analytic;
   GraphCompiler compiler(std::move(own), std::move(fallback), *helper, target, cost);

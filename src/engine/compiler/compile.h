@@ -30,6 +30,7 @@ class BackendSet {
 struct CompileOptions {
   int threads = 1;  // what costs are estimated for
   bool optimize = true;
+  bool exact = false;  // no Winograd: see backends::Target
   std::vector<std::string> disabled_passes;
   const CostModel* cost = nullptr;  // null: AnalyticCost
   std::map<std::string, std::string> provenance;

@@ -44,6 +44,37 @@ constexpr const char* kNodes[] = {
     "x: float32[1, 144, 1, 1] | const %w: float32[24, 144, 1, 1] = random(1) | slipway.Conv(%x, "
     "%w) {activation = \"Swish\", activation_params = [1.0]}",
     "x: float32[1, 144, 56, 56] | input %s: float32[1, 144, 1, 1] | Mul(%x, %s)",
+    // 3x3 windows of ResNet-18, DenseNet, SqueezeNet and RegNet
+    "x: float32[1, 64, 56, 56] | const %w: float32[64, 64, 3, 3] = random(1) | slipway.Conv(%x, "
+    "%w) {pads = [1, 1, 1, 1], group = 1, activation = \"Relu\"}",
+    "x: float32[1, 128, 28, 28] | const %w: float32[128, 128, 3, 3] = random(1) | slipway.Conv(%x, "
+    "%w) {pads = [1, 1, 1, 1], group = 1, activation = \"Relu\"}",
+    "x: float32[1, 256, 14, 14] | const %w: float32[256, 256, 3, 3] = random(1) | slipway.Conv(%x, "
+    "%w) {pads = [1, 1, 1, 1], group = 1, activation = \"Relu\"}",
+    "x: float32[1, 512, 7, 7] | const %w: float32[512, 512, 3, 3] = random(1) | slipway.Conv(%x, "
+    "%w) {pads = [1, 1, 1, 1], group = 1, activation = \"Relu\"}",
+    "x: float32[1, 128, 56, 56] | const %w: float32[32, 128, 3, 3] = random(1) | slipway.Conv(%x, "
+    "%w) {pads = [1, 1, 1, 1], group = 1, activation = \"Relu\"}",
+    "x: float32[1, 128, 28, 28] | const %w: float32[32, 128, 3, 3] = random(1) | slipway.Conv(%x, "
+    "%w) {pads = [1, 1, 1, 1], group = 1, activation = \"Relu\"}",
+    "x: float32[1, 128, 14, 14] | const %w: float32[32, 128, 3, 3] = random(1) | slipway.Conv(%x, "
+    "%w) {pads = [1, 1, 1, 1], group = 1, activation = \"Relu\"}",
+    "x: float32[1, 128, 7, 7] | const %w: float32[32, 128, 3, 3] = random(1) | slipway.Conv(%x, "
+    "%w) {pads = [1, 1, 1, 1], group = 1, activation = \"Relu\"}",
+    "x: float32[1, 16, 55, 55] | const %w: float32[64, 16, 3, 3] = random(1) | slipway.Conv(%x, "
+    "%w) {pads = [1, 1, 1, 1], group = 1, activation = \"Relu\"}",
+    "x: float32[1, 32, 27, 27] | const %w: float32[128, 32, 3, 3] = random(1) | slipway.Conv(%x, "
+    "%w) {pads = [1, 1, 1, 1], group = 1, activation = \"Relu\"}",
+    "x: float32[1, 48, 13, 13] | const %w: float32[192, 48, 3, 3] = random(1) | slipway.Conv(%x, "
+    "%w) {pads = [1, 1, 1, 1], group = 1, activation = \"Relu\"}",
+    "x: float32[1, 64, 13, 13] | const %w: float32[256, 64, 3, 3] = random(1) | slipway.Conv(%x, "
+    "%w) {pads = [1, 1, 1, 1], group = 1, activation = \"Relu\"}",
+    "x: float32[1, 160, 28, 28] | const %w: float32[160, 16, 3, 3] = random(1) | slipway.Conv(%x, "
+    "%w) {pads = [1, 1, 1, 1], group = 10, activation = \"Relu\"}",
+    "x: float32[1, 400, 14, 14] | const %w: float32[400, 16, 3, 3] = random(1) | slipway.Conv(%x, "
+    "%w) {pads = [1, 1, 1, 1], group = 25, activation = \"Relu\"}",
+    "x: float32[1, 400, 7, 7] | const %w: float32[400, 16, 3, 3] = random(1) | slipway.Conv(%x, "
+    "%w) {pads = [1, 1, 1, 1], group = 25, activation = \"Relu\"}",
     // Vectors and transformers
     "x: float32[1, 2048] | const %w: float32[1000, 2048] = random(1) | slipway.Linear(%x, %w) "
     "{transW = 1}",

@@ -94,11 +94,36 @@ Case MakeConv(Random& r, bool fused) {
   m.Set("group", c.group);
   SetWindow(m, window, true);
   if (fused) SetActivation(m);
-  m.options().tolerance = 5e-5;  // thousands of products, and activations that make them small
+  m.options().tolerance = 1e-4;  // thousands of products, and activations that make them small
   return m.Node("Conv", fused ? "slipway" : "");
 }
 Case Conv(Random& r) { return MakeConv(r, false); }
 Case FusedConv(Random& r) { return MakeConv(r, true); }
+
+// What Winograd's algorithm is for, with all that it has to cut: odd extents, uneven padding, groups.
+Case Conv3x3(Random& r) {
+  Maker m(r);
+  const int64_t group = r.Chance(0.3) ? r.Int(2, 3) : 1, in = 8 * r.Int(1, 5), out = 8 * r.Int(1, 9),
+                h = r.Int(1, 19), w = r.Int(1, 19);
+  const std::vector<int64_t> pads = {r.Int(h < 3 ? 1 : 0, 2), r.Int(w < 3 ? 1 : 0, 2),
+                                     r.Int(h < 3 ? 1 : 0, 2), r.Int(w < 3 ? 1 : 0, 2)};
+  const Dim n = r.Chance(0.7) ? BatchSymbol() : Dim(1);
+  m.Input(DType::kFloat32, {n, Dim(group * in), Dim(h), Dim(w)})
+      .Floats({group * out, in, 3, 3}, -0.5, 0.5);
+  const bool residual = r.Chance(0.4);
+  if (r.Chance(0.7)) {
+    m.Floats({group * out});
+  } else if (residual) {
+    m.Absent();
+  }
+  if (residual)
+    m.Input(DType::kFloat32, {n, Dim(group * out), Dim(h + pads[0] + pads[2] - 2),
+                              Dim(w + pads[1] + pads[3] - 2)});
+  m.Set("group", group).Set("pads", pads);
+  SetActivation(m);
+  m.options().tolerance = 1e-4;
+  return m.Node("Conv", "slipway");
+}
 
 Case Linear(Random& r) {
   Maker m(r);
@@ -326,6 +351,7 @@ Case Reduce(Random& r) {
 constexpr Family kFamilies[] = {
     {"Conv", Conv},
     {"FusedConv", FusedConv},
+    {"Conv3x3", Conv3x3},
     {"Linear", Linear},
     {"LinearNBits", LinearNBits},
     {"Gemm", Gemm},

@@ -4,6 +4,7 @@
 
 #include "base/cpu.h"
 #include "engine/backends/describe.h"
+#include "engine/backends/x86/compile/conv.h"
 #include "engine/backends/x86/compile/nbits.h"
 #include "engine/backends/x86/run/backend.h"
 #include "engine/kernels/thin/thin.h"
@@ -185,7 +186,7 @@ class X86Compiler final : public OpBackend {
 
   Status Supports(const ir::Node& node, const Target& target) const override {
     const bool nbits = node.IsSlipway("LinearNBits");
-    if (!nbits && !FindRow(node)) return Unsupported("no " + node.FullOp());
+    if (!nbits && !x86::IsConv(node) && !FindRow(node)) return Unsupported("no " + node.FullOp());
     if (node.Is("Dropout") && node.input(2)) return Unsupported("Dropout with a training mode");
     if (target.arch != "x86_64" || target.arch != ThisCpu().arch)
       return Unsupported("the x86 backend compiles on and for x86-64 only");
@@ -195,10 +196,15 @@ class X86Compiler final : public OpBackend {
           return Unsupported("value '" + v->name() + "' has no known shape");
       }
     }
+    if (x86::IsConv(node)) return x86::ConvCandidates(node, target).status();
     return nbits ? x86::SupportsNBits(node) : Choose(node, target).status;
   }
   std::vector<Candidate> Candidates(const ir::Node& node, const Target& target) const override {
     if (node.IsSlipway("LinearNBits")) return {x86::NBitsCandidate(node)};
+    if (x86::IsConv(node)) {
+      auto candidates = x86::ConvCandidates(node, target);
+      return candidates.ok() ? std::move(*candidates) : std::vector<Candidate>{};
+    }
     return Choose(node, target).candidates;
   }
 

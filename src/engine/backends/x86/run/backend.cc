@@ -96,6 +96,8 @@ constexpr Row kRows[] = {
     {"slipway", "QLookup", BuildQLookup},
     {"slipway", "QAveragePool", BuildQAveragePool},
     {"slipway", "LinearNBits", BuildLinearNBits},
+    {"", "Conv", BuildConv},
+    {"slipway", "Conv", BuildConv},
     {"slipway", "Linear", BuildLinear},
     {"", "Gemm", BuildGemm},
     {"", "MatMul", BuildMatMul},
@@ -104,6 +106,7 @@ constexpr Row kRows[] = {
 struct Program {
   format::OpDesc op;
   BuildFunction build;
+  std::unique_ptr<SharedState> shared = std::make_unique<SharedState>();
 };
 struct Bound {
   RunFunction run;  // empty: nothing to do
@@ -136,7 +139,10 @@ Result<Program> Decode(const slipway_step& step) {
   if (!build)
     return Unsupported("no operator " + op.domain + (op.domain.empty() ? "" : ".") + op.op +
                        " in the x86 backend");
-  return Program{std::move(op), build};
+  Program p;
+  p.op = std::move(op);
+  p.build = build;
+  return p;
 }
 
 Status Named(const Status& s, const slipway_step* step) {
@@ -159,7 +165,7 @@ int Prepare(void*, void* program, const slipway_step* step, slipway_requirements
   return kernels::CatchToError(error, [&]() -> Status {
     const Program& p = *static_cast<const Program*>(program);
     SLIPWAY_RETURN_IF_ERROR(Named(CheckTensors(*step), step));
-    Builder builder(p.op, *step, std::max(1, requirements->threads));
+    Builder builder(p.op, *step, std::max(1, requirements->threads), p.shared.get());
     SLIPWAY_RETURN_IF_ERROR(Named(p.build(builder), step));
     auto b = std::make_unique<Bound>();
     b->run = builder.TakeRun();

@@ -11,6 +11,10 @@ namespace slipway::backends {
 const slipway_backend* X86Backend();
 
 namespace x86 {
+// How the kernels of convolutions that the run side knows end.
+inline constexpr char kWinograd4x4[] = "-winograd4x4";
+inline constexpr char kWinograd2x2[] = "-winograd2x2";
+
 struct ProbeResult {
   bool view = false;  // output 0 is input 0's bytes
 };

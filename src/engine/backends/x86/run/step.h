@@ -3,6 +3,8 @@
 // shapes, checks everything and leaves behind a function to run.
 
 #include <functional>
+#include <memory>
+#include <mutex>
 #include <optional>
 #include <span>
 #include <string>
@@ -40,10 +42,18 @@ struct RunContext {
 };
 using RunFunction = std::function<Status(const RunContext&)>;
 
+// What the sessions of a package share of one step: packed weights, made by the first of them.
+struct SharedState {
+  std::mutex mutex;
+  std::shared_ptr<const void> value;
+};
+
 class Builder {
  public:
-  Builder(const format::OpDesc& op, const slipway_step& step, int threads)
-      : op_(op), step_(step), threads_(threads) {}
+  // Without `shared` the step is only tried.
+  Builder(const format::OpDesc& op, const slipway_step& step, int threads,
+          SharedState* shared = nullptr)
+      : op_(op), step_(step), threads_(threads), shared_(shared) {}
 
   const std::string& op() const { return op_.op; }
   bool IsSlipway() const { return op_.domain == "slipway"; }
@@ -88,6 +98,20 @@ class Builder {
   // axis in [-rank, rank) -> [0, rank).
   static Result<int> Axis(int64_t axis, int rank);
 
+  // The value that the step's sessions share; `make`, a function to Result<shared_ptr<const T>>,
+  // makes it for the first. It may depend on constants and attributes only. Null in a probe.
+  template <typename T, typename F>
+  Result<std::shared_ptr<const T>> Shared(F&& make) {
+    if (!shared_) return std::shared_ptr<const T>();
+    const std::lock_guard lock(shared_->mutex);
+    if (!shared_->value) {
+      Result<std::shared_ptr<const T>> made = make();
+      if (!made.ok()) return made.status();
+      shared_->value = std::move(*made);
+    }
+    return std::static_pointer_cast<const T>(shared_->value);
+  }
+
   void Run(RunFunction f) { run_ = std::move(f); }
   void Workspace(uint64_t bytes) { workspace_ = bytes; }
   // Output 0 is input 0's bytes; run then only copies when they lie apart.
@@ -101,6 +125,7 @@ class Builder {
   const format::OpDesc& op_;
   const slipway_step& step_;
   int threads_;
+  SharedState* shared_;
   RunFunction run_;
   uint64_t workspace_ = 0;
   bool view_ = false;
@@ -139,6 +164,7 @@ Status BuildQLookup(Builder&);
 Status BuildQAveragePool(Builder&);
 Status BuildLinearNBits(Builder&);
 Status BuildLinear(Builder&);
+Status BuildConv(Builder&);
 Status BuildGemm(Builder&);
 Status BuildMatMul(Builder&);
 

@@ -1,0 +1,190 @@
+// Conv and slipway.Conv in float32. The compile side names the kernel; see kernels/winograd.
+
+#include <cmath>
+#include <limits>
+
+#include "base/aligned.h"
+#include "engine/backends/x86/run/activation.h"
+#include "engine/backends/x86/run/backend.h"
+#include "engine/backends/x86/run/step.h"
+#include "engine/kernels/winograd/winograd.h"
+#include "model/ops/window.h"
+
+namespace slipway::backends::x86 {
+namespace {
+
+using kernels::WinogradShape;
+
+struct Conv {
+  ops::Window window;
+  Dims x, w, y;
+  int64_t group = 1;
+  ops::Activation activation;
+};
+
+Result<Conv> ReadConv(const Builder& b) {
+  SLIPWAY_RETURN_IF_ERROR(b.Need(2));
+  for (size_t i = 0; i < b.num_inputs(); ++i) {
+    if (b.Has(i)) SLIPWAY_RETURN_IF_ERROR(b.NeedType(i, DType::kFloat32));
+  }
+  if (b.out_type() != DType::kFloat32) return Unsupported("an output that is not float32");
+  Conv c;
+  c.x = b.in_dims(0);
+  c.w = b.in_dims(1);
+  c.y = b.out_dims();
+  c.group = b.attributes().Int("group", 1);
+  const int rank = c.x.rank();
+  if (rank < 3 || rank > 5 || c.w.rank() != rank || c.y.rank() != rank || c.group < 1 ||
+      c.w[0] % c.group != 0 || c.w[1] < 1 || CheckedMul(c.w[1], c.group) != c.x[1] ||
+      c.y[1] != c.w[0] || c.y[0] != c.x[0]) {
+    return InvalidArgument("X " + c.x.ToString() + ", W " + c.w.ToString() + " and Y " +
+                           c.y.ToString() + " with group " + std::to_string(c.group) +
+                           " make no convolution");
+  }
+  SLIPWAY_ASSIGN_OR_RETURN(c.window,
+                           ops::ResolveWindow(b.attributes(), c.x, c.y, std::span(c.w).subspan(2)));
+  for (int d = 3 - c.window.spatial; d < 3; ++d) {
+    const ops::Window& w = c.window;
+    const int64_t span = (w.kernel[d] - 1) * w.dilation[d] + 1;
+    const int64_t room = w.in[d] + w.pad_begin[d] + w.pad_end[d] - span;
+    if (room < 0 || room / w.stride[d] + 1 != w.out[d]) {
+      return InvalidArgument("X " + c.x.ToString() + " and Y " + c.y.ToString() +
+                             " do not fit the window");
+    }
+  }
+  if (b.Has(2) && b.in_dims(2) != Dims{c.y[1]})
+    return InvalidArgument("the bias does not fit the output channels");
+  if (b.Has(3)) {
+    if (!b.IsSlipway()) return InvalidArgument("Conv has no input 3");
+    SLIPWAY_RETURN_IF_ERROR(b.NeedLikeOutput(3));
+  }
+  if (b.IsSlipway()) {
+    SLIPWAY_ASSIGN_OR_RETURN(c.activation, ops::ParseActivation(b.attributes()));
+  }
+  return c;
+}
+
+// Transformed weights, and for what.
+struct WinogradWeights {
+  int64_t groups, in_channels, out_channels;
+  int tile;
+  kernels::Isa isa;
+  AlignedBuffer data;
+
+  bool For(const WinogradShape& s, kernels::Isa i) const {
+    return groups == s.groups && in_channels == s.in_channels && out_channels == s.out_channels &&
+           tile == s.tile && isa == i;
+  }
+};
+
+Result<std::shared_ptr<const WinogradWeights>> PackWinograd(const WinogradShape& s,
+                                                            kernels::Isa isa, const float* w) {
+  auto packed = std::make_shared<WinogradWeights>(WinogradWeights{
+      s.groups, s.in_channels, s.out_channels, s.tile, isa,
+      AlignedBuffer::Table(static_cast<size_t>(s.weight_floats()) * sizeof(float))});
+  if (!packed->data.data()) return ResourceExhausted("no memory for transformed weights");
+  const kernels::WinogradKernels& kernels = kernels::GetWinograd(isa);
+  kernels.pack(s, w, reinterpret_cast<float*>(packed->data.data()), 0, kernels.panels(s));
+  return std::shared_ptr<const WinogradWeights>(std::move(packed));
+}
+
+Status BuildWinograd(Builder& b, const Conv& c, int tile) {
+  const ops::Window& w = c.window;
+  if (w.spatial != 2) return Unsupported("Winograd with other than two spatial dimensions");
+  for (int d = 1; d < 3; ++d) {
+    if (w.kernel[d] != 3 || w.stride[d] != 1 || w.dilation[d] != 1)
+      return Unsupported("Winograd with a window other than 3x3, stride 1");
+    if (w.pad_begin[d] < 0 || w.pad_end[d] < 0) return Unsupported("negative padding");
+  }
+  const int block = format::ChannelBlock(b.out_layout());
+  if (block == 1 || b.in_layout(0) != b.out_layout())
+    return Unsupported("Winograd in other layouts than blocks of channels");
+  const auto* weights = static_cast<const float*>(b.ConstantData(1));
+  if (!weights) return Unsupported("weights that are no constant");
+  if (c.y.count() == 0) return OkStatus();
+  const WinogradShape shape{.images = c.x[0],
+                            .groups = c.group,
+                            .in_channels = c.w[1],
+                            .out_channels = c.w[0] / c.group,
+                            .height = w.in[1],
+                            .width = w.in[2],
+                            .out_height = w.out[1],
+                            .out_width = w.out[2],
+                            .pad_top = w.pad_begin[1],
+                            .pad_left = w.pad_begin[2],
+                            .block = block,
+                            .tile = tile};
+  if (!shape.Valid()) return Unsupported("Winograd with channels that do not fill the blocks");
+  // A vector of channels must lie in one block.
+  const kernels::Isa isa =
+      block == 8 && b.isa() == kernels::Isa::kAvx512 ? kernels::Isa::kAvx2 : b.isa();
+  SLIPWAY_ASSIGN_OR_RETURN(
+      const std::shared_ptr<const WinogradWeights> packed,
+      b.Shared<WinogradWeights>([&] { return PackWinograd(shape, isa, weights); }));
+  if (packed && !packed->For(shape, isa)) return Internal("the weights changed");
+  const kernels::WinogradKernels& kernels = kernels::GetWinograd(isa);
+  const int threads = b.threads();
+  const kernels::WinogradPlan plan = kernels.plan(shape, threads);
+  b.Workspace(static_cast<uint64_t>(plan.workspace_bytes));
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  kernels::WinogradCall call{.low = -kInfinity, .high = kInfinity};
+  switch (c.activation.kind) {
+    case ops::ActivationKind::kRelu:
+      call.low = 0;
+      break;
+    case ops::ActivationKind::kClip:
+      call.low = c.activation.a;
+      call.high = c.activation.b;
+      break;
+    default: {
+      const FusedActivation fused = FusedActivation::Of(c.activation, isa);
+      call.activation = fused.function;
+      call.a = fused.a;
+      call.b = fused.b;
+    }
+  }
+  const bool bias = b.Has(2), residual = b.Has(3);
+  b.Run([=, &kernels](const RunContext& run) {
+    kernels::WinogradCall now = call;
+    now.x = run.in<float>(0);
+    now.weights = reinterpret_cast<const float*>(packed->data.data());
+    now.bias = bias ? run.in<float>(2) : nullptr;
+    now.residual = residual ? run.in<float>(3) : nullptr;
+    now.y = run.out<float>();
+    now.workspace = static_cast<float*>(run.workspace);
+    const int64_t jobs = plan.blocks * shape.groups;
+    if (!plan.shared) {
+      run.parallel.ParallelFor(threads, 1, [&](int64_t begin, int64_t end) {
+        for (; begin < end; ++begin)
+          kernels.block(shape, plan, now, begin, jobs * begin / threads,
+                        jobs * (begin + 1) / threads);
+      });
+      return OkStatus();
+    }
+    const int64_t vectors = kernels.input_vectors(shape), panels = kernels.group_panels(shape);
+    for (int64_t job = 0; job < jobs; ++job) {
+      run.parallel.ParallelFor(vectors, 1, [&](int64_t begin, int64_t end) {
+        kernels.input(shape, plan, now, job, begin, end);
+      });
+      run.parallel.ParallelFor(threads, 1, [&](int64_t begin, int64_t end) {
+        for (; begin < end; ++begin)
+          kernels.output(shape, plan, now, begin, job, panels * begin / threads,
+                         panels * (begin + 1) / threads);
+      });
+    }
+    return OkStatus();
+  });
+  return OkStatus();
+}
+
+}  // namespace
+
+Status BuildConv(Builder& b) {
+  SLIPWAY_ASSIGN_OR_RETURN(const Conv c, ReadConv(b));
+  const std::string kernel(b.attributes().String("kernel", ""));
+  if (kernel.ends_with(kWinograd4x4)) return BuildWinograd(b, c, 4);
+  if (kernel.ends_with(kWinograd2x2)) return BuildWinograd(b, c, 2);
+  return Unsupported("a convolution by the kernel '" + kernel + "'");
+}
+
+}  // namespace slipway::backends::x86
