@@ -47,12 +47,13 @@ void Bias(Maker& m, int64_t channels, bool residual) {
 }
 
 // Codes that keep an 8-bit result inside its range now and then: small multipliers do.
-Case QConv(Random& r) {
+Case MakeQConv(Random& r, bool depthwise) {
   Maker m(r);
   const int spatial = r.Chance(0.1) ? 1 : 2;
-  const RandomWindow w = MakeWindow(r, spatial, 6, true);
+  const RandomWindow w = MakeWindow(r, spatial, depthwise ? 8 : 6, true);
   int64_t group = 1, cin = r.Int(1, 40), cout = r.Int(1, 40);
-  switch (r.Int(0, 3)) {
+  if (depthwise) group = cin = cout = r.Chance(0.5) ? 8 * r.Int(1, 20) : r.Int(1, 90);
+  switch (depthwise ? -1 : r.Int(0, 3)) {
     case 0:
       cin = 16 * r.Int(1, 3), cout = 16 * r.Int(1, 3);
       break;
@@ -68,7 +69,8 @@ Case QConv(Random& r) {
   SymShape x{r.Chance(0.7) ? BatchSymbol() : Dim(1), Dim(cin)}, y{x[0], Dim(cout)};
   Dims wd{cout, cin / group};
   for (size_t d = 0; d < w.kernel.size(); ++d) {
-    const int64_t size = r.Int(6, 13), span = (w.kernel[d] - 1) * w.dilations[d] + 1;
+    const int64_t size = depthwise ? r.Int(8, 20) : r.Int(6, 13),
+                  span = (w.kernel[d] - 1) * w.dilations[d] + 1;
     x.push_back(size);
     wd.push_back(w.kernel[d]);
     y.push_back((size + w.pads[d] + w.pads[d + w.kernel.size()] - span) / w.strides[d] + 1);
@@ -92,6 +94,8 @@ Case QConv(Random& r) {
   SetOutput(m);
   return m.Node("QConv", "slipway");
 }
+Case QConv(Random& r) { return MakeQConv(r, false); }
+Case QDepthwise(Random& r) { return MakeQConv(r, true); }
 
 Case QLinear(Random& r) {
   Maker m(r);
@@ -221,6 +225,7 @@ Case Dequantize(Random& r) {
 
 constexpr Family kFamilies[] = {
     {"QConv", QConv},
+    {"QDepthwise", QDepthwise},
     {"QLinear", QLinear},
     {"QAdd", QAdd},
     {"QMul", QMul},

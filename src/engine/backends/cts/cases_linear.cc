@@ -62,15 +62,17 @@ Channels MakeChannels(Random& r) {
   }
 }
 
-Case MakeConv(Random& r, bool fused) {
+Case MakeConv(Random& r, bool fused, bool depthwise = false) {
   Maker m(r);
   const int spatial = r.Chance(0.15) ? 1 : r.Chance(0.05) ? 3 : 2;
-  const Channels c = MakeChannels(r);
+  Channels c = MakeChannels(r);
+  if (depthwise) c.group = c.in = c.out = r.Chance(0.6) ? 8 * r.Int(1, 8) : r.Int(1, 40);
   SymShape x{r.Chance(0.7) ? BatchSymbol() : Dim(1), Dim(c.in)};
   Dims w{c.out, c.in / c.group};
-  RandomWindow window = MakeWindow(r, spatial, 6, true);
+  const int64_t smallest = depthwise ? 8 : 6;
+  RandomWindow window = MakeWindow(r, spatial, smallest, true);
   for (int d = 0; d < spatial; ++d) {
-    x.push_back(r.Int(6, 15));
+    x.push_back(r.Int(smallest, 15));
     w.push_back(window.kernel[static_cast<size_t>(d)]);
   }
   m.Input(DType::kFloat32, x).Floats(w, -0.5, 0.5);
@@ -99,6 +101,7 @@ Case MakeConv(Random& r, bool fused) {
 }
 Case Conv(Random& r) { return MakeConv(r, false); }
 Case FusedConv(Random& r) { return MakeConv(r, true); }
+Case Depthwise(Random& r) { return MakeConv(r, r.Chance(0.8), true); }
 
 // What Winograd's algorithm is for, with all that it has to cut: odd extents, uneven padding, groups.
 Case Conv3x3(Random& r) {
@@ -352,6 +355,7 @@ constexpr Family kFamilies[] = {
     {"Conv", Conv},
     {"FusedConv", FusedConv},
     {"Conv3x3", Conv3x3},
+    {"Depthwise", Depthwise},
     {"Linear", Linear},
     {"LinearNBits", LinearNBits},
     {"Gemm", Gemm},

@@ -389,6 +389,10 @@ OnednnCompiler::Choice OnednnCompiler::Choose(const ir::Node& node, const Target
       case Family::kQConv:
         if (p.x == Layout::kPlain && p.y == Layout::kPlain)
           c.compute_efficiency = PlainConvFigure(node);
+        // Whatever the implementation is called.
+        if (family == Family::kQConv && node.attributes.Int("group", 1) > 1 &&
+            (*node.input(1)->type().shape)[1].Is(1))
+          c.compute_efficiency = std::min(c.compute_efficiency, 0.11);
         if (p.x == Layout::kChannelsLast && family == Family::kConv && IsStridedPointwise(node))
           c.compute_efficiency *= 0.75;
         if (node.input(family == Family::kConv ? 3 : 4))

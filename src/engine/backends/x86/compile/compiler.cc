@@ -5,6 +5,7 @@
 #include "base/cpu.h"
 #include "engine/backends/describe.h"
 #include "engine/backends/x86/compile/conv.h"
+#include "engine/backends/x86/compile/depthwise.h"
 #include "engine/backends/x86/compile/nbits.h"
 #include "engine/backends/x86/run/backend.h"
 #include "engine/kernels/thin/thin.h"
@@ -186,7 +187,8 @@ class X86Compiler final : public OpBackend {
 
   Status Supports(const ir::Node& node, const Target& target) const override {
     const bool nbits = node.IsSlipway("LinearNBits");
-    if (!nbits && !x86::IsConv(node) && !FindRow(node)) return Unsupported("no " + node.FullOp());
+    if (!nbits && !x86::IsConv(node) && !x86::IsDepthwise(node) && !FindRow(node))
+      return Unsupported("no " + node.FullOp());
     if (node.Is("Dropout") && node.input(2)) return Unsupported("Dropout with a training mode");
     if (target.arch != "x86_64" || target.arch != ThisCpu().arch)
       return Unsupported("the x86 backend compiles on and for x86-64 only");
@@ -241,7 +243,25 @@ class X86Compiler final : public OpBackend {
     choice.candidates.push_back(std::move(c));
   }
 
+  // The candidates for a depthwise convolution that the run side takes.
+  static Choice ChooseDepthwise(const ir::Node& node, const Target& target) {
+    Choice choice{{}, Unsupported("no layout fits")};
+    for (Candidate& c : x86::DepthwiseCandidates(node, target)) {
+      const auto description = Describe(node, c);
+      if (!description) return {{}, Unsupported("shapes that cannot be tried")};
+      const auto probed = x86::Probe(description->Step());
+      if (probed.ok()) {
+        choice.candidates.push_back(std::move(c));
+      } else if (choice.candidates.empty()) {
+        choice.status = Unsupported(probed.status().message());
+      }
+    }
+    if (!choice.candidates.empty()) choice.status = OkStatus();
+    return choice;
+  }
+
   static Choice Choose(const ir::Node& node, const Target& target) {
+    if (x86::IsDepthwise(node)) return ChooseDepthwise(node, target);
     const Row& row = *FindRow(node);
     const Layout block = (target.features & static_cast<uint64_t>(CpuFeature::kAvx512)) != 0
                              ? Layout::kBlocked16

@@ -101,6 +101,7 @@ constexpr Row kRows[] = {
     {"slipway", "Linear", BuildLinear},
     {"", "Gemm", BuildGemm},
     {"", "MatMul", BuildMatMul},
+    {"slipway", "QConv", BuildQDepthwise},
 };
 
 struct Program {

@@ -167,5 +167,6 @@ Status BuildLinear(Builder&);
 Status BuildConv(Builder&);
 Status BuildGemm(Builder&);
 Status BuildMatMul(Builder&);
+Status BuildQDepthwise(Builder&);
 
 }  // namespace slipway::backends::x86

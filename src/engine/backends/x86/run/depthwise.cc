@@ -1,0 +1,120 @@
+// slipway.QConv where every channel has a window of its own.
+
+#include "engine/kernels/depthwise/depthwise.h"
+
+#include <algorithm>
+#include <memory>
+
+#include "engine/backends/x86/run/step.h"
+#include "model/ops/quantized.h"
+#include "model/ops/window.h"
+
+namespace slipway::backends::x86 {
+namespace {
+
+bool IsCode(DType t) { return t == DType::kUInt8 || t == DType::kInt8; }
+
+Result<kernels::DepthwiseShape> ReadShape(const Builder& b) {
+  const Dims x = b.in_dims(0), w = b.in_dims(1), y = b.out_dims();
+  const int64_t group = b.attributes().Int("group", 1);
+  if (x.rank() < 3 || x.rank() > 4)
+    return Unsupported("a convolution of rank " + std::to_string(x.rank()));
+  if (group != x[1]) return Unsupported("a convolution that is not depthwise");
+  if (w.rank() != x.rank() || y.rank() != x.rank() || w[0] != group || w[1] != 1 || y[1] != group ||
+      y[0] != x[0]) {
+    return InvalidArgument("X " + x.ToString() + ", W " + w.ToString() + " and Y " + y.ToString() +
+                           " with group " + std::to_string(group) +
+                           " make no depthwise convolution");
+  }
+  SLIPWAY_ASSIGN_OR_RETURN(const ops::Window window,
+                           ops::ResolveWindow(b.attributes(), x, y, std::span(w).subspan(2)));
+  for (int d = 1; d < 3; ++d) {
+    const int64_t span = (window.kernel[d] - 1) * window.dilation[d] + 1,
+                  padded = window.in[d] + window.pad_begin[d] + window.pad_end[d];
+    if (span > padded || (padded - span) / window.stride[d] + 1 != window.out[d]) {
+      return InvalidArgument("X " + x.ToString() + " and Y " + y.ToString() +
+                             " do not fit the window");
+    }
+  }
+  const kernels::DepthwiseShape s = {.batch = x[0],
+                                     .channels = group,
+                                     .in_h = window.in[1],
+                                     .in_w = window.in[2],
+                                     .out_h = window.out[1],
+                                     .out_w = window.out[2],
+                                     .kernel_h = window.kernel[1],
+                                     .kernel_w = window.kernel[2],
+                                     .stride_h = window.stride[1],
+                                     .stride_w = window.stride[2],
+                                     .dilation_h = window.dilation[1],
+                                     .dilation_w = window.dilation[2],
+                                     .pad_top = window.pad_begin[1],
+                                     .pad_left = window.pad_begin[2]};
+  if (y.count() != 0 && !s.Valid()) return Unsupported("extents that are empty or too large");
+  return s;
+}
+
+// Units that are worth a thread: some microseconds of work.
+int64_t Grain(const kernels::DepthwiseShape& s, int64_t units) {
+  const int64_t macs = s.batch * s.channels * s.out_h * s.out_w * s.kernel_h * s.kernel_w;
+  return std::max<int64_t>(1, (int64_t{1} << 18) / std::max<int64_t>(1, macs / units));
+}
+
+}  // namespace
+
+Status BuildQDepthwise(Builder& b) {
+  SLIPWAY_RETURN_IF_ERROR(b.Need(3));
+  SLIPWAY_ASSIGN_OR_RETURN(const kernels::DepthwiseShape shape, ReadShape(b));
+  if (!IsCode(b.in_type())) return Unsupported(std::string(DTypeName(b.in_type())) + " input");
+  SLIPWAY_RETURN_IF_ERROR(b.NeedType(1, DType::kInt8));
+  SLIPWAY_RETURN_IF_ERROR(b.NeedType(2, DType::kFloat32));
+  if (b.in_layout() != Layout::kChannelsLast || b.out_layout() != Layout::kChannelsLast)
+    return Unsupported("a layout other than channels last");
+  const int64_t channels = shape.channels, scales = b.in_dims(2).count();
+  if (scales != 1 && scales != channels)
+    return InvalidArgument("the multiplier must be one or one a channel");
+  if (b.Has(3) && (b.in_type(3) != DType::kInt32 || b.in_dims(3).count() != channels))
+    return InvalidArgument("the bias must be int32, one a channel");
+  const auto* weights = static_cast<const int8_t*>(b.ConstantData(1));
+  const auto* multipliers = static_cast<const float*>(b.ConstantData(2));
+  const auto* bias = static_cast<const int32_t*>(b.ConstantData(3));
+  if (b.out_dims().count() == 0) return OkStatus();
+  if (!weights || !multipliers || (b.Has(3) && !bias))
+    return Unsupported("weights, multipliers or a bias that are no constants");
+  kernels::QDepthwiseParams p;
+  SLIPWAY_ASSIGN_OR_RETURN(const ops::Requantizer to,
+                           ops::MakeRequantizer(b.attributes(), b.out_type()));
+  SLIPWAY_ASSIGN_OR_RETURN(p.x_zero,
+                           ops::ReadZeroPoint(b.attributes(), "x_zero_point", b.in_type()));
+  p.x_signed = b.in_type() == DType::kInt8;
+  p.y = b.out_type() == DType::kFloat32 ? kernels::CodeType::kF32
+        : b.out_type() == DType::kInt8  ? kernels::CodeType::kS8
+                                        : kernels::CodeType::kU8;
+  p.to = {to.zero_point, to.lo, to.hi};
+  if (b.Has(4)) {
+    if (!IsCode(b.in_type(4))) return Unsupported("a residual that is not 8 bit");
+    SLIPWAY_RETURN_IF_ERROR(b.NeedLikeOutput(4));
+    SLIPWAY_ASSIGN_OR_RETURN(p.z_zero,
+                             ops::ReadZeroPoint(b.attributes(), "z_zero_point", b.in_type(4)));
+    p.residual = true;
+    p.z_signed = b.in_type(4) == DType::kInt8;
+    p.z_multiplier = b.attributes().Float("z_multiplier", 0);
+  }
+  const auto& kernels = kernels::GetQDepthwise(kernels::BestIntegerIsa());
+  auto plan = std::make_shared<kernels::QDepthwisePlan>();
+  if (!plan->Make(shape, p, weights, multipliers, scales > 1, bias, kernels))
+    return Unsupported("a window of " + std::to_string(shape.kernel_h) + " x " +
+                       std::to_string(shape.kernel_w));
+  const int64_t units = plan->units(), grain = Grain(shape, units);
+  b.Run([plan = std::move(plan), units, grain, run = kernels.run,
+         residual = p.residual](const RunContext& c) {
+    const kernels::QDepthwiseCall call = {c.in<uint8_t>(0), c.out<void>(),
+                                          residual ? c.in<uint8_t>(4) : nullptr};
+    c.parallel.ParallelFor(
+        units, grain, [&](int64_t begin, int64_t end) { run(plan->view(), call, begin, end); });
+    return OkStatus();
+  });
+  return OkStatus();
+}
+
+}  // namespace slipway::backends::x86

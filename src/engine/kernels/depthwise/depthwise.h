@@ -1,0 +1,123 @@
+#pragma once
+// Depthwise convolution: every channel has a window of its own, y[n, c, :] = x[n, c, :] * w[c, :].
+// Float32 as slipway.Conv has it and 8-bit codes as slipway.QConv has it (bit for bit), for group =
+// channels in = channels out and two spatial dimensions (one: let the height be 1). Windows,
+// strides, dilations and padding are arbitrary; padding is never written to memory.
+//
+// A plan is made once for a shape and holds the packed weights; it is immutable and may be used by
+// several threads.
+
+#include <cstdint>
+#include <vector>
+
+#include "engine/kernels/quant/quant.h"
+#include "engine/kernels/simd/isa.h"
+
+namespace slipway::kernels {
+
+struct DepthwiseShape {
+  int64_t batch = 0, channels = 0;
+  int64_t in_h = 1, in_w = 1, out_h = 1, out_w = 1;
+  int64_t kernel_h = 1, kernel_w = 1, stride_h = 1, stride_w = 1;
+  int64_t dilation_h = 1, dilation_w = 1;
+  int64_t pad_top = 0, pad_left = 0;  // negative: the image is cut
+
+  // Extents within limits that no arithmetic on them can exceed, and outputs that lie where the
+  // window can be.
+  bool Valid() const;
+};
+
+// ---- 8 bit
+// ----------------------------------------------------------------------------------------------------------------------------
+//
+// x and y lie channels last: [batch, height, width, channels]. Bytes of several rows of the image
+// are interleaved in a small buffer on the stack, so that one instruction multiplies and adds 4
+// (VNNI) or 2 (multiply-add of pairs) taps of a column; signed codes are moved to unsigned ones by
+// flipping their top bit, and what that and zero points add is taken off the bias, modulo 2^32 as
+// the sums are.
+
+struct QDepthwiseParams {
+  bool x_signed = false;
+  int32_t x_zero = 0;
+  CodeType y = CodeType::kU8;
+  Requant to;
+  bool residual = false, z_signed = false;
+  int32_t z_zero = 0;
+  float z_multiplier = 0;
+};
+
+// Channels that are computed together. A vector holds `width` channels of as many rows of outputs
+// as fill it.
+struct QDepthwiseBlock {
+  int64_t channel = 0;  // the first
+  int32_t width = 0;    // the vector's bytes, or 32 or 16
+  int32_t count = 0;    // <= width
+  int64_t packed = 0;   // offset of its weights, bias and multipliers
+};
+
+struct QDepthwiseView {  // what the kernel reads
+  DepthwiseShape shape;
+  QDepthwiseParams params;
+  bool bounded = false;           // no value can leave the range of int32
+  bool direct = false;            // see QDepthwiseKernels
+  bool plain = false;             // codes without a zero point and with all of their type's range
+  int64_t rows = 1;               // of outputs that share interleaved rows of the image (a band)
+  int64_t bands = 1, merged = 1;  // in all; of one unit
+  int64_t groups = 1;             // of rows that are interleaved
+  int64_t columns = 1;            // outputs of a row that are computed together
+  int64_t image_units = 0;
+  int64_t whole_blocks = 0;  // blocks whose width is the vector's, full ones first
+  const QDepthwiseBlock* blocks = nullptr;
+  const uint8_t* packed = nullptr;
+};
+struct QDepthwiseCall {
+  const uint8_t* x;
+  void* y;
+  const uint8_t* residual;  // like y, 8 bit; null without
+};
+
+struct QDepthwiseKernels {
+  int taps;     // of a column that one instruction takes: 4 int8 or 2 int16 weights
+  int width;    // bytes of a vector
+  int outputs;  // of a row that one step computes
+  bool direct;  // small windows have a way of their own
+  // The units [begin, end) of what QDepthwisePlan::units counts.
+  void (*run)(const QDepthwiseView& view, const QDepthwiseCall& call, int64_t begin, int64_t end);
+};
+// By BestIntegerIsa().
+const QDepthwiseKernels& GetQDepthwise(Isa isa);
+
+class QDepthwisePlan {
+ public:
+  // weights [channels, kernel_h, kernel_w]; multipliers one or one a channel; bias null or one a
+  // channel. False: the window is too large for the buffer.
+  bool Make(const DepthwiseShape& shape, const QDepthwiseParams& params, const int8_t* weights,
+            const float* multipliers, bool per_channel, const int32_t* bias,
+            const QDepthwiseKernels& kernels);
+  int64_t units() const;
+  const QDepthwiseView& view() const { return view_; }
+
+  QDepthwisePlan() = default;
+  QDepthwisePlan(const QDepthwisePlan&) = delete;
+  QDepthwisePlan& operator=(const QDepthwisePlan&) = delete;
+
+ private:
+  QDepthwiseView view_;
+  std::vector<QDepthwiseBlock> blocks_;
+  std::vector<uint8_t> storage_;
+};
+
+namespace baseline {
+extern const QDepthwiseKernels kQDepthwise;
+}
+namespace avx2 {
+extern const QDepthwiseKernels kQDepthwise;
+}
+namespace avx512vnni {
+extern const QDepthwiseKernels kQDepthwise;
+}
+
+// Limits: bytes of the buffer of interleaved columns, rows of a window.
+inline constexpr int64_t kQDepthwiseBuffer = 65536, kQDepthwiseMostRows = 64;
+
+}  // namespace slipway::kernels
