@@ -5,6 +5,7 @@
 
 #include <cmath>
 
+#include "model/ops/activation.h"
 #include "model/ops/dispatch.h"
 #include "model/ops/pack_window.h"
 
@@ -20,6 +21,8 @@ struct Finish {
   const Z* residual;
   float z_multiplier;
   int32_t z_zero;
+  Activation activation;
+  float y_multiplier;
   Requantizer to;
   Y* y;
 
@@ -27,6 +30,7 @@ struct Finish {
     if (bias) acc += static_cast<uint32_t>(bias[channel]);
     float v = static_cast<float>(static_cast<int32_t>(acc)) * multiplier[per_channel ? channel : 0];
     if (residual) v = std::fma(static_cast<float>(residual[at] - z_zero), z_multiplier, v);
+    if (activation.kind != ActivationKind::kNone) v = activation.Apply(v) * y_multiplier;
     y[at] = to.Convert<Y>(v);
   }
 };
@@ -52,7 +56,9 @@ Status WithTypes(const OpContext& c, int64_t channels, Body&& body) {
   const DType z_type = c.Has(4) ? c.inputs[4].dtype : DType::kInt8;
   SLIPWAY_ASSIGN_OR_RETURN(const int32_t z_zero,
                            ReadZeroPoint(*c.attributes, "z_zero_point", z_type));
-  const float z_multiplier = c.attributes->Float("z_multiplier", 0);
+  const float z_multiplier = c.attributes->Float("z_multiplier", 0),
+              y_multiplier = c.attributes->Float("y_multiplier", 1);
+  SLIPWAY_ASSIGN_OR_RETURN(const Activation activation, ParseActivation(*c.attributes));
   bool done = false;
   Dispatch<uint8_t, int8_t>(x.dtype, [&]<typename X>() {
     Dispatch<uint8_t, int8_t>(z_type, [&]<typename Z>() {
@@ -63,6 +69,8 @@ Status WithTypes(const OpContext& c, int64_t channels, Body&& body) {
                                   c.Has(4) ? c.inputs[4].as<const Z>() : nullptr,
                                   z_multiplier,
                                   z_zero,
+                                  activation,
+                                  y_multiplier,
                                   to,
                                   y.as<Y>()};
         body(x.as<const X>(), static_cast<int16_t>(x_zero), finish);

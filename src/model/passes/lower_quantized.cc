@@ -23,9 +23,10 @@ float Ratio(double numerator, double denominator) {
 struct Output {
   std::optional<QParams> params;  // absent: float32
   int32_t q_min = 0, q_max = 0;
-  std::vector<Node*> nodes;  // Relu or Clip, and the Quantize
+  std::vector<Node*> nodes;  // the activation and the Quantize
+  Activation activation;     // that is no clamp, before the division by the scale
   // The divisor of the multiplier.
-  double scale() const { return params ? params->scale : 1.0; }
+  double scale() const { return params && activation.none() ? params->scale : 1.0; }
 };
 
 // Narrows the range of codes by a Relu or Clip; false when it is another activation.
@@ -47,8 +48,8 @@ bool Clamp(const Activation& activation, Output& out) {
 }
 
 // `own`: the activation that the node itself applies. When no Quantize can be reached the result is
-// float, without activation.
-Output FindOutput(const Node* node, const Activation& own) {
+// float, without activation; with `any` an activation that is no clamp is taken all the same.
+Output FindOutput(const Node* node, const Activation& own, bool any = false) {
   Output out;
   Node* user = node->output()->OnlyUser();
   Activation activation = own;
@@ -61,17 +62,26 @@ Output FindOutput(const Node* node, const Activation& own) {
     }
   }
   auto params = user && user->IsSlipway("Quantize") ? PerTensorParams(user) : std::nullopt;
-  if (!params) return {};
+  any &= !activation.none() && activation.name != "Relu" && activation.name != "Clip";
+  if (any) out.activation = activation;
+  if (!params) {
+    if (any) out.nodes = nodes;
+    return out;
+  }
   nodes.push_back(user);
   out.params = params;
   out.q_min = params->q_min;
   out.q_max = params->q_max;
-  if (!Clamp(activation, out)) return {};
+  if (!any && !Clamp(activation, out)) return {};
   out.nodes = nodes;
   return out;
 }
 
 void Write(const Output& out, ir::Attributes& attributes) {
+  if (!out.activation.none()) {
+    out.activation.WriteTo(attributes);
+    if (out.params) attributes.Set("y_multiplier", Ratio(1.0, out.params->scale));
+  }
   if (!out.params) {
     attributes.Set("to", static_cast<int64_t>(DType::kFloat32));
     return;
@@ -177,7 +187,7 @@ bool LowerWeighted(Graph& graph, Node* node) {
 
   Dequantized z = DequantizedValue(w->residual);
   bool float_residual = w->residual && !z;
-  Output out = float_residual ? Output{} : FindOutput(node, w->activation);
+  Output out = float_residual ? Output{} : FindOutput(node, w->activation, true);
   std::vector<float> multiplier;
   for (float s : weights->scales)
     multiplier.push_back(Ratio(static_cast<double>(x.params.scale) * s, out.scale()));
@@ -210,7 +220,7 @@ bool LowerWeighted(Graph& graph, Node* node) {
                        .inputs = inputs,
                        .attributes = attributes,
                        .domain = kDomain};
-  bool rest = !out.params && (float_residual || !w->activation.none());
+  bool rest = !out.params && out.activation.none() && (float_residual || !w->activation.none());
   if (!rest) {
     Fuse(graph, std::move(spec), node, Replaced(node, out));
     return true;

@@ -138,7 +138,7 @@ TEST(LowerQuantized, SignedReluClampsAtTheZeroPoint) {
   EXPECT_EQ(made->nodes().front()->attributes.Int("q_max", 0), 127);
 }
 
-TEST(LowerQuantized, OtherActivationsAndFloatResultsKeepTheIntegerCore) {
+TEST(LowerQuantized, OtherActivationsAreTakenAlong) {
   auto made = Lower(G("input %q: uint8[1, 4, 6, 6]" + std::string(kConstants) + R"(
       %dx = slipway.Dequantize(%q, %s, %z) {signed = 0}
       %c = Conv(%dx, %dw, %b)
@@ -147,7 +147,22 @@ TEST(LowerQuantized, OtherActivationsAndFloatResultsKeepTheIntegerCore) {
       %f = Conv(%dx, %dw)
       output %y
       output %f)"));
-  EXPECT_EQ(Ops(*made), "QConv HardSwish Quantize QConv");
+  ASSERT_EQ(Ops(*made), "QConv QConv");
+  const ir::Node* h = made->nodes().front().get();
+  EXPECT_EQ(h->attributes.String("activation", ""), "HardSwish");
+  EXPECT_EQ(h->attributes.Float("y_multiplier", 0), static_cast<float>(1.0 / 0.03f));
+  EXPECT_EQ(h->output()->dtype(), DType::kUInt8);
+  // In real units: the scale of the output comes behind the activation.
+  EXPECT_FLOAT_EQ(static_cast<float>(h->constant_input(2)->ToDoubles()[2]), 0.02f * 0.0005f);
+  // As float where no Quantize follows.
+  made = Lower(G("input %q: uint8[1, 4, 6, 6]" + std::string(kConstants) + R"(
+      %dx = slipway.Dequantize(%q, %s, %z) {signed = 0}
+      %c = Conv(%dx, %dw, %b)
+      %y = Sigmoid(%c)
+      output %y)"));
+  ASSERT_EQ(Ops(*made), "QConv");
+  EXPECT_EQ(made->nodes().front()->attributes.String("activation", ""), "Sigmoid");
+  EXPECT_EQ(made->nodes().front()->output()->dtype(), DType::kFloat32);
 }
 
 TEST(LowerQuantized, LinearInEveryForm) {

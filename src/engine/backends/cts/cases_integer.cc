@@ -46,6 +46,16 @@ void Bias(Maker& m, int64_t channels, bool residual) {
   }
 }
 
+// An activation in a fifth of the cases; it wants real values, not codes.
+void Activate(Maker& m, int64_t channels, int64_t depth) {
+  if (!m.random().Chance(0.2)) return Multipliers(m, channels, depth);
+  const double s = 1.0 / (4000.0 * std::sqrt(static_cast<double>(depth)));
+  m.Floats(m.random().Chance(0.8) ? Dims{channels} : Dims{1}, s * 0.5, s * 2);
+  SetActivation(m);
+  m.Set("y_multiplier", static_cast<float>(m.random().Real(5, 40)));
+  m.options().ties = true;
+}
+
 // Codes that keep an 8-bit result inside its range now and then: small multipliers do.
 Case MakeQConv(Random& r, bool depthwise) {
   Maker m(r);
@@ -77,7 +87,7 @@ Case MakeQConv(Random& r, bool depthwise) {
   }
   const DType xt = Code(r);
   m.Input(xt, x).Constant(m.RandomCodes(DType::kInt8, wd));
-  Multipliers(m, cout, wd.count(1, wd.rank()));
+  Activate(m, cout, wd.count(1, wd.rank()));
   const bool residual = r.Chance(0.35);
   Bias(m, cout, residual);
   if (residual) {
@@ -108,7 +118,7 @@ Case QLinear(Random& r) {
   const bool trans = r.Chance(0.5), residual = r.Chance(0.3);
   const DType xt = Code(r);
   m.Input(xt, x).Constant(m.RandomCodes(DType::kInt8, trans ? Dims{n, k} : Dims{k, n}));
-  Multipliers(m, n, k);
+  Activate(m, n, k);
   Bias(m, n, residual);
   if (residual) {
     const DType z = Code(r);

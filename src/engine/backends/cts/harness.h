@@ -41,6 +41,7 @@ class Random {
 struct Case {
   std::unique_ptr<ir::Graph> graph;  // one node; the batch of its inputs may be the symbol N
   double tolerance = 1e-5;    // of floats, relative to max(1, the largest magnitude of the output)
+  bool ties = false;  // a float function before the rounding: codes may differ by one step
   double low = -2, high = 2;  // range of float inputs
   int64_t int_low = -100, int_high = 100;  // range of int32 and int64 inputs
 };

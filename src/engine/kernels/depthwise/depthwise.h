@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "engine/kernels/eltwise/eltwise.h"
 #include "engine/kernels/quant/quant.h"
 #include "engine/kernels/simd/isa.h"
 
@@ -44,6 +45,8 @@ struct QDepthwiseParams {
   bool residual = false, z_signed = false;
   int32_t z_zero = 0;
   float z_multiplier = 0;
+  UnaryFunction activation = nullptr;  // over values in no particular order, before the rounding
+  float a = 0, b = 0, y_multiplier = 1;  // the last: of what the activation gives
 };
 
 // Channels that are computed together. A vector holds `width` channels of as many rows of outputs

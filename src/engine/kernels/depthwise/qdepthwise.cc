@@ -70,7 +70,8 @@ bool QDepthwisePlan::Make(const DepthwiseShape& shape, const QDepthwiseParams& p
   v.groups = (s.kernel_h + taps - 1) / taps;
   v.bounded = Bounded(s, weights, multipliers, per_channel, bias);
   v.direct = kernels.direct && s.kernel_w == 3 && s.kernel_h <= 3 && s.stride_w <= 2 &&
-             s.dilation_w == 1 && v.bounded && params.y != CodeType::kF32 && !params.residual;
+             s.dilation_w == 1 && v.bounded && params.y != CodeType::kF32 && !params.residual &&
+             !params.activation;
   // Rows of outputs whose windows fit the interleaved rows.
   v.rows = v.direct || s.dilation_h > 1 ? 1 : (v.groups * taps - s.kernel_h) / s.stride_h + 1;
   v.rows = std::min(v.rows, s.out_h);

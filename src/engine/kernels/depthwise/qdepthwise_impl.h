@@ -205,6 +205,10 @@ inline void FinishValue(const Finish& f, int l, int64_t at, float v) {
     const uint8_t code = f.residual[l][at];
     const int32_t z = p.z_signed ? static_cast<int8_t>(code) : code;
     v = __builtin_fmaf(static_cast<float>(z - p.z_zero), p.z_multiplier, v);
+    if (p.activation) {
+      p.activation(&v, &v, 1, p.a, p.b);
+      v *= p.y_multiplier;
+    }
   }
   if (p.y == CodeType::kF32) {
     reinterpret_cast<float*>(f.y[l])[at] = v;
@@ -227,6 +231,11 @@ __attribute__((noinline)) void FinishSums(const Finish& f, const uint8_t* sums, 
       const I sum = Load<I>(sums + (j * kOutputs + i) * kBytes);
       Store(parts + j * kBytes,
             SLIPWAY_MM(mul_ps)(ToFloat(sum), Load<F>(f.multipliers + j * kBytes)));
+    }
+    if (p.activation && !p.residual) {  // else behind the residual
+      float* v = reinterpret_cast<float*>(parts);
+      p.activation(v, v, kBytes, p.a, p.b);
+      for (int c = 0; c < kBytes; ++c) v[c] *= p.y_multiplier;
     }
     for (int l = 0; l < kLanes; ++l) {
       if (!f.y[l]) continue;
@@ -256,6 +265,38 @@ __attribute__((noinline)) void Scatter(const Finish& f, const uint8_t* codes, in
         for (int64_t c = 0; c < f.count[l]; ++c) to[c] = codes[l * 16 + c];
       }
     }
+  }
+}
+
+// sums as above to codes of their activation, at `to`, which has room for kOutputs of them.
+__attribute__((noinline)) void FinishActivated(const Finish& f, uint8_t* sums, int64_t outputs,
+                                               uint8_t* to, int64_t to_step) {
+  const QDepthwiseParams& p = *f.params;
+  float* v = reinterpret_cast<float*>(sums);
+  for (int j = 0; j < 4; ++j) {
+    const F m = Load<F>(f.multipliers + j * kBytes);
+    for (int i = 0; i < kOutputs; ++i) {
+      uint8_t* at = sums + (j * kOutputs + i) * kBytes;
+      Store(at, SLIPWAY_MM(mul_ps)(ToFloat(Load<I>(at)), m));
+    }
+  }
+  p.activation(v, v, kOutputs * kBytes, p.a, p.b);
+  const F low = SLIPWAY_MM(set1_ps)(static_cast<float>(p.to.lo - p.to.zero_point)),
+          high = SLIPWAY_MM(set1_ps)(static_cast<float>(p.to.hi - p.to.zero_point)),
+          multiplier = SLIPWAY_MM(set1_ps)(p.y_multiplier);
+  const I zero = SLIPWAY_MM(set1_epi32)(p.to.zero_point);
+  for (int64_t i = 0; i < outputs; ++i, to += to_step) {
+    I code[4];
+    for (int j = 0; j < 4; ++j) {
+      const F value = SLIPWAY_MM(mul_ps)(Load<F>(sums + (j * kOutputs + i) * kBytes), multiplier);
+      // NaN becomes low.
+      const F inside = SLIPWAY_MM(min_ps)(SLIPWAY_MM(max_ps)(value, low), high);
+      code[j] = SLIPWAY_MM(add_epi32)(ToInt(inside), zero);
+    }
+    const I first = SLIPWAY_MM(packs_epi32)(code[0], code[1]),
+            second = SLIPWAY_MM(packs_epi32)(code[2], code[3]);
+    Store(to, p.y == CodeType::kU8 ? SLIPWAY_MM(packus_epi16)(first, second)
+                                   : SLIPWAY_MM(packs_epi16)(first, second));
   }
 }
 
@@ -355,7 +396,13 @@ void Outputs(const QDepthwiseView& d, const uint8_t* buffer, const uint8_t* weig
 #pragma GCC unroll 8
       for (int i = 0; i < kOutputs; ++i) Store(kept + (j * kOutputs + i) * kBytes, acc[i]);
     }
-    FinishSums(f, kept, outputs);
+    if (!f.params->activation || f.params->residual || f.params->y == CodeType::kF32) {
+      FinishSums(f, kept, outputs);
+      return;
+    }
+    alignas(64) uint8_t codes[kOutputs * kBytes];
+    FinishActivated(f, kept, outputs, whole ? to : codes, to_step);
+    if (!whole) Scatter(f, codes, outputs);
   }
 }
 
@@ -463,7 +510,8 @@ void RunBand(const QDepthwiseView& d, const QDepthwiseCall& call, const Unit& u,
   Prepare(d, u, (steps - 1) * advance + reach, strip);
   Finish f;
   Prepare<kPieces>(d, u, f);
-  const bool codes = d.params.y != CodeType::kF32 && !call.residual && d.bounded;
+  const bool codes =
+      d.params.y != CodeType::kF32 && !call.residual && d.bounded && !d.params.activation;
   const OutputsFunction compute = codes ? ChooseOutputs<true>(s) : ChooseOutputs<false>(s);
   const uint8_t* packed = d.packed + u.block->packed;
   const int64_t weights = d.groups * s.kernel_w * 4 * kBytes;  // of one row of outputs

@@ -139,36 +139,118 @@ void Where(const uint8_t* c, int64_t cs, const float* x, int64_t xs, const float
 }
 
 #if defined(__AVX512F__)
-// 1 / (1 + e^-x) with one Newton step on the approximate reciprocal instead of a division: 4e-7.
-inline __m512 SigmoidOf(__m512 x) {
-  const __m512 limit = _mm512_set1_ps(87.0f);
-  // min and max give their second operand when one is NaN.
-  const __m512 t = _mm512_sub_ps(
-      _mm512_setzero_ps(),
-      _mm512_max_ps(_mm512_sub_ps(_mm512_setzero_ps(), limit), _mm512_min_ps(limit, x)));
-  const __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(t, _mm512_set1_ps(1.44269504f)),
-                                        _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-  __m512 r = _mm512_fmadd_ps(n, _mm512_set1_ps(-0.693359375f), t);
-  r = _mm512_fmadd_ps(n, _mm512_set1_ps(2.12194440e-4f), r);
-  __m512 p = _mm512_fmadd_ps(_mm512_set1_ps(0.00139263256f), r, _mm512_set1_ps(0.00836329275f));
-  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0.0416665538f));
-  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0.166665763f));
-  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0.5f));
-  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f));
-  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f));
-  const __m512 d = _mm512_add_ps(_mm512_set1_ps(1.0f), _mm512_scalef_ps(p, n));
-  const __m512 y = _mm512_rcp14_ps(d);
-  return _mm512_mul_ps(y, _mm512_fnmadd_ps(d, y, _mm512_set1_ps(2.0f)));
-}
-template <bool kSwish>
-void SigmoidRow(const float* x, float* y, int64_t n, float a, float) {
-  const __m512 alpha = _mm512_set1_ps(a);
-  for (int64_t i = 0; i < n; i += 16) {
-    const __mmask16 live = static_cast<__mmask16>(n - i >= 16 ? 0xffff : (1 << (n - i)) - 1);
-    const __m512 v = _mm512_maskz_loadu_ps(live, x + i);
-    const __m512 s = SigmoidOf(kSwish ? _mm512_mul_ps(v, alpha) : v);
-    _mm512_mask_storeu_ps(y + i, live, kSwish ? _mm512_mul_ps(v, s) : s);
+#include "engine/kernels/simd/sigmoid512.h"
+
+// Functions of |x| as polynomials of degree 4 on 32 intervals whose middles are 0, WIDTH, 2 WIDTH,
+// ... (interpolated at Chebyshev nodes, fitted for this file): a coefficient is looked up in two
+// registers.
+struct PiecewiseTable {
+  __m512 low[5], high[5];
+  explicit PiecewiseTable(const float (&rows)[5][32]) {
+    for (int i = 0; i < 5; ++i) {
+      low[i] = _mm512_loadu_ps(rows[i]);
+      high[i] = _mm512_loadu_ps(rows[i] + 16);
+    }
   }
+  // For t in [0, 31.5 * width].
+  __m512 At(__m512 t, float width) const {
+    const __m512 magic = _mm512_set1_ps(12582912.0f);
+    const __m512 at = _mm512_fmadd_ps(t, _mm512_set1_ps(1.0f / width), magic);
+    const __m512i index = _mm512_castps_si512(at);
+    const __m512 u = _mm512_fnmadd_ps(_mm512_sub_ps(at, magic), _mm512_set1_ps(width), t);
+    __m512 p = _mm512_permutex2var_ps(low[4], index, high[4]);
+    p = _mm512_fmadd_ps(p, u, _mm512_permutex2var_ps(low[3], index, high[3]));
+    p = _mm512_fmadd_ps(p, u, _mm512_permutex2var_ps(low[2], index, high[2]));
+    p = _mm512_fmadd_ps(p, u, _mm512_permutex2var_ps(low[1], index, high[1]));
+    return _mm512_fmadd_ps(p, u, _mm512_permutex2var_ps(low[0], index, high[0]));
+  }
+};
+
+// Erf(t) / t.
+constexpr float kErfWidth = 0.125f;
+constexpr float kErfRows[5][32] = {
+    {1.12837917f,  1.12252964f,  1.10530556f,  1.07764509f,  1.04099976f,  0.997185412f,
+     0.948207512f, 0.896085784f, 0.842700793f, 0.789678428f, 0.738320103f, 0.689578235f,
+     0.644070098f, 0.60211922f,  0.563812384f, 0.529061364f, 0.497661133f, 0.46933928f,
+     0.443794348f, 0.420722973f, 0.399837219f, 0.380874143f, 0.363599774f, 0.347809442f,
+     0.33332597f,  0.319996833f, 0.307690984f, 0.296295758f, 0.285714073f, 0.275861988f,
+     0.266666636f, 0.258064505f},
+    {0.0f,           -0.0931548572f, -0.181165554f,  -0.259445864f,  -0.324434115f,  -0.373897179f,
+     -0.407035076f,  -0.424389294f,  -0.427593236f,  -0.419026192f,  -0.401439225f,  -0.377613495f,
+     -0.350093287f,  -0.321013596f,  -0.292021436f,  -0.26427501f,   -0.238497116f,  -0.215058127f,
+     -0.194067585f,  -0.175459585f,  -0.159063576f,  -0.144657624f,  -0.132004904f,  -0.120876244f,
+     -0.111062235f,  -0.10237826f,   -0.0946651642f, -0.0877875546f, -0.0816310473f, -0.0760992453f,
+     -0.0711108663f, -0.0665972026f},
+    {-0.376126261f, -0.365645548f,  -0.335351141f, -0.288496534f, -0.229913872f, -0.165263735f,
+     -0.100217463f, -0.0397286531f, 0.0124857166f, 0.0541937024f, 0.0846301766f, 0.104268146f,
+     0.114465174f,  0.117074527f,   0.114094372f,  0.107400833f,  0.0985815715f, 0.0888630078f,
+     0.0791099472f, 0.0698712484f,  0.0614471515f, 0.0539597953f, 0.0474155091f, 0.0417536846f,
+     0.036881493f,  0.0326962852f,  0.0290985542f, 0.0259983758f, 0.023317757f,  0.0209906794f,
+     0.0189620163f, 0.017186035f},
+    {-1.44415729e-15f, 0.0552828445f,   0.10454648f,     0.142760736f,    0.166655932f,
+     0.175119048f,     0.169156982f,    0.151477457f,    0.125822365f,    0.0962269269f,
+     0.0663665682f,    0.0391031848f,   0.0162746662f,   -0.00129178268f, -0.0136049861f,
+     -0.0212529128f,   -0.0251360186f,  -0.0262420385f,  -0.0254876597f,  -0.0236300861f,
+     -0.021236717f,    -0.0186946452f,  -0.0162417058f,  -0.0140046444f,  -0.0120351013f,
+     -0.0103387913f,   -0.00889665936f, -0.00767878347f, -0.00665264157f, -0.00578746623f,
+     -0.0050561392f,   -0.00443568725f},
+    {0.112706834f,   0.106509607f,    0.0889466023f,    0.0628752112f,  0.0323592381f,
+     0.00182248583f, -0.0248015763f,  -0.0447217756f,   -0.056615352f,  -0.0606025611f,
+     -0.0579376568f, -0.0505423036f,  -0.0405194691f,   -0.0297579734f, -0.0196876828f,
+     -0.0111930115f, -0.00465334211f, -6.00739298e-05f, 0.00284005052f, 0.00441333827f,
+     0.00504027296f, 0.00505500234f,  0.00471836291f,   0.00421471825f, 0.00366236571f,
+     0.00312928214f, 0.00264886207f,  0.00223294208f,   0.00188129813f, 0.00158789083f,
+     0.00134458764f, 0.00114315112f},
+};
+
+template <typename F>
+void RowOf(const float* x, float* y, int64_t n, const F& f) {
+  int64_t i = 0;
+  for (; i + 16 <= n; i += 16) _mm512_storeu_ps(y + i, f(_mm512_loadu_ps(x + i)));
+  if (i == n) return;
+  const __mmask16 live = static_cast<__mmask16>((1 << (n - i)) - 1);
+  _mm512_mask_storeu_ps(y + i, live, f(_mm512_maskz_loadu_ps(live, x + i)));
+}
+
+void SigmoidRow(const float* x, float* y, int64_t n, float, float) {
+  const SigmoidTable table;
+  const __m512 limit = _mm512_set1_ps(87.0f), least = _mm512_set1_ps(-87.0f);
+  RowOf(x, y, n, [&](__m512 v) {  // min and max give their second operand when one is NaN
+    return SigmoidOf<true>(_mm512_max_ps(least, _mm512_min_ps(limit, v)), table);
+  });
+}
+
+template <bool kScaled>
+void SwishRowOf(const float* x, float* y, int64_t n, float a) {
+  const SigmoidTable table;
+  const __m512 limit = _mm512_set1_ps(87.0f), alpha = _mm512_set1_ps(a);
+  RowOf(x, y, n, [&](__m512 v) {
+    const __m512 s = Limited(kScaled ? _mm512_mul_ps(v, alpha) : v, limit);
+    return _mm512_mul_ps(v, SigmoidOf<false>(s, table));
+  });
+}
+void SwishRow(const float* x, float* y, int64_t n, float a, float) {
+  a == 1.0f ? SwishRowOf<false>(x, y, n, a) : SwishRowOf<true>(x, y, n, a);
+}
+
+// Absolute and relative 2e-7.
+inline __m512 ErfOf(__m512 x, const PiecewiseTable& table) {
+  const __m512 limit = _mm512_set1_ps(3.85f);  // from where on it gives 1
+  const __m512 s =
+      _mm512_max_ps(_mm512_sub_ps(_mm512_setzero_ps(), limit), _mm512_min_ps(limit, x));
+  return _mm512_mul_ps(s, table.At(_mm512_abs_ps(s), kErfWidth));
+}
+void ErfRow(const float* x, float* y, int64_t n, float, float) {
+  const PiecewiseTable table(kErfRows);
+  RowOf(x, y, n, [&](__m512 v) { return ErfOf(v, table); });
+}
+void GeluRow(const float* x, float* y, int64_t n, float, float) {
+  const PiecewiseTable table(kErfRows);
+  const __m512 half = _mm512_set1_ps(0.5f), root = _mm512_set1_ps(0.707106781f);
+  RowOf(x, y, n, [&](__m512 v) {
+    const __m512 h = _mm512_mul_ps(v, half);
+    return _mm512_fmadd_ps(h, ErfOf(_mm512_mul_ps(v, root), table), h);
+  });
 }
 #endif
 
@@ -197,8 +279,10 @@ constexpr EltwiseKernels Make() {
   };
   k.binary[static_cast<int>(BinaryKind::kPow)].scalar_y = PowScalarY;
 #if defined(__AVX512F__)
-  k.unary[static_cast<int>(UnaryKind::kSigmoid)] = SigmoidRow<false>;
-  k.unary[static_cast<int>(UnaryKind::kSwish)] = SigmoidRow<true>;
+  k.unary[static_cast<int>(UnaryKind::kSigmoid)] = SigmoidRow;
+  k.unary[static_cast<int>(UnaryKind::kSwish)] = SwishRow;
+  k.unary[static_cast<int>(UnaryKind::kErf)] = ErfRow;
+  k.unary[static_cast<int>(UnaryKind::kGelu)] = GeluRow;
 #endif
   return k;
 }

@@ -341,6 +341,7 @@ std::vector<Pattern> Patterns(const ir::Node& node, Family family, const Target&
 
 OnednnCompiler::Choice OnednnCompiler::Choose(const ir::Node& node, const Target& target) const {
   const Family family = FindRow(node)->family;
+  const ops::Attributes& a = node.attributes;
   Choice choice{{}, Unsupported("oneDNN has only plain loops for this")};
   for (const Pattern& p : Patterns(node, family, target)) {
     Candidate c = PlainCandidate(node, node.op() + ":" + p.name);
@@ -397,12 +398,17 @@ OnednnCompiler::Choice OnednnCompiler::Choose(const ir::Node& node, const Target
           c.compute_efficiency *= 0.75;
         if (node.input(family == Family::kConv ? 3 : 4))
           c.in_place = family == Family::kConv ? 3 : 4;
+        // The activation is computed in whole registers for every few sums.
+        if (family == Family::kQConv && a.String("activation", "none") != "none")
+          c.compute_efficiency *= 0.4;
         break;
       case Family::kLinear:
       case Family::kQLinear:
         if (node.op() == "Attention") c.compute_efficiency = 0.7;
         if (node.IsSlipway("Linear") && node.input(3)) c.in_place = 3;
         if (node.IsSlipway("QLinear") && node.input(4)) c.in_place = 4;
+        if (family == Family::kQLinear && a.String("activation", "none") != "none")
+          c.compute_efficiency *= 0.6;
         break;
       case Family::kUnary:
         c.memory_efficiency = UnaryFigure(node);

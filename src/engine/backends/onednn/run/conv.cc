@@ -1,6 +1,8 @@
 // Conv, slipway.Conv and slipway.QConv.
 
+#include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "base/cpu.h"
 #include "engine/backends/onednn/run/backend.h"
@@ -180,21 +182,48 @@ Status QuantizedAttr(Builder& b, int64_t channels, size_t residual, dnnl::primit
     post_ops.append_sum(a.Float("z_multiplier", 0), 0, z.dtype == y.dtype ? dt::undef : type);
     b.Accumulate(residual);
   }
+  SLIPWAY_ASSIGN_OR_RETURN(const ops::Activation activation, ops::ParseActivation(a));
+  // oneDNN 2.6 takes the parameters of two eltwise post-ops of one kind for the same: linear parts
+  // and clamps are put together.
+  constexpr float kMost = std::numeric_limits<float>::max();
+  float low = -kMost, high = kMost;
+  const bool active = activation.kind != ops::ActivationKind::kNone;
+  if (active) {
+    const float m = a.Float("y_multiplier", 1);
+    if (!(m > 0 && m < kMost)) return Unsupported("a y_multiplier that is not positive");
+    float shift = 0, slope = m;
+    if (activation.kind == ops::ActivationKind::kHardSigmoid) {
+      slope = activation.a * m;
+      shift = activation.b * m;
+      low = 0;
+      high = m;
+    } else if (activation.kind == ops::ActivationKind::kClip) {
+      high = std::min(activation.b * m, kMost);
+      low = std::min(std::max(activation.a * m, -kMost), high);
+    } else {
+      SLIPWAY_RETURN_IF_ERROR(AppendActivation(activation, post_ops));
+    }
+    post_ops.append_eltwise(1.0f, dnnl::algorithm::eltwise_linear, slope, shift);
+  }
+  bool relu = false;
   if (!to_float) {
     const int64_t lo = a.Int("q_min", -128), hi = a.Int("q_max", 127);
     const int64_t type_lo = is_unsigned ? 0 : -128, type_hi = is_unsigned ? 255 : 127;
     if (y_zero < type_lo || y_zero > type_hi)
       return InvalidArgument("y_zero_point outside the output type");
     if (lo > type_lo || hi < type_hi) {
-      if (hi >= type_hi && lo == y_zero) {
-        post_ops.append_eltwise(1.0f, dnnl::algorithm::eltwise_relu, 0, 0);
-      } else {
-        post_ops.append_eltwise(1.0f, dnnl::algorithm::eltwise_clip,
-                                static_cast<float>(std::max(lo, type_lo) - y_zero),
-                                static_cast<float>(std::min(hi, type_hi) - y_zero));
-      }
+      relu = !active && hi >= type_hi && lo == y_zero;
+      const float least = static_cast<float>(std::max(lo, type_lo) - y_zero),
+                  most = static_cast<float>(std::min(hi, type_hi) - y_zero);
+      low = std::clamp(low, least, most);
+      high = std::clamp(high, least, most);
     }
     if (y_zero != 0) attr.set_zero_points(DNNL_ARG_DST, 0, {static_cast<int32_t>(y_zero)});
+  }
+  if (relu) {
+    post_ops.append_eltwise(1.0f, dnnl::algorithm::eltwise_relu, 0, 0);
+  } else if (low > -kMost || high < kMost) {
+    post_ops.append_eltwise(1.0f, dnnl::algorithm::eltwise_clip, low, high);
   }
   attr.set_post_ops(post_ops);
   return OkStatus();

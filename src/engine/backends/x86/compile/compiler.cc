@@ -23,6 +23,7 @@ enum class Family : uint8_t {
   kMove,     // copies: any layouts that the run side accepts
   kView,
   kThin,  // products of a few rows with a matrix
+  kProduct,  // integer convolutions and linear layers; the figure is the share of the best arithmetic rate
 };
 
 struct Row {
@@ -114,6 +115,8 @@ constexpr Row kRows[] = {
     {"slipway", "Linear", Family::kThin, 1},
     {"", "Gemm", Family::kThin, 1},
     {"", "MatMul", Family::kThin, 1},
+    {"slipway", "QConv", Family::kProduct, 1},
+    {"slipway", "QLinear", Family::kProduct, 1},
 };
 
 const Row* FindRow(const ir::Node& node) {
@@ -174,6 +177,27 @@ bool SameType(const ir::Value* a, const ir::Value* b) {
   return a && b && a->type().known() && a->type() == b->type();
 }
 
+// The share of lanes that a product of codes fills: 16 outputs of a group, 4 inputs.
+double ProductFigure(const ir::Node& node, const Target& target) {
+  const auto& w = node.input(1)->constant()->dims();
+  const bool linear = node.op() == "QLinear";
+  const bool trans = node.attributes.Int("transW", 0) != 0;
+  const int64_t n = linear ? w[trans ? 0 : 1]
+                           : w[0] / std::max<int64_t>(1, node.attributes.Int("group", 1));
+  const int64_t k = w.count() / std::max<int64_t>(1, linear ? n : w[0]);
+  auto filled = [](int64_t v, int64_t of) {
+    return static_cast<double>(v) / static_cast<double>(std::max<int64_t>(of, RoundUp(v, of)));
+  };
+  // Sums of few products: their rounding takes as long as they do.
+  const double depth = static_cast<double>(k) / static_cast<double>(k + 12);
+  double figure = filled(n, 16) * filled(k, 4) * depth;
+  if (n <= 16) figure *= 0.6;
+  // Patches are copied, and positions outside of the image multiplied like any other.
+  if (!linear && w.count(2, w.rank()) > 1) figure *= n >= 64 ? 0.8 : 0.65;
+  if ((target.features & static_cast<uint64_t>(CpuFeature::kAvx512Vnni)) == 0) figure *= 0.3;
+  return std::max(figure, 1e-3);
+}
+
 struct Choice {
   std::vector<Candidate> candidates;
   Status status;
@@ -219,7 +243,8 @@ class X86Compiler final : public OpBackend {
 
  private:
   // Adds the candidate if the run side takes it.
-  static void Try(const ir::Node& node, const Row& row, Candidate c, Choice& choice) {
+  static void Try(const ir::Node& node, const Row& row, Candidate c, Choice& choice,
+                  const Target& target) {
     const auto description = Describe(node, c);
     if (!description) {
       choice.status = Unsupported("shapes that cannot be tried");
@@ -238,6 +263,10 @@ class X86Compiler final : public OpBackend {
     }
     c.compute_efficiency = row.family == Family::kThin ? 1 : 0.05;
     if (row.family == Family::kThin) c.memory_efficiency = ThinFigure(node);
+    if (row.family == Family::kProduct) {
+      c.compute_efficiency = ProductFigure(node, target);
+      if (node.input(4) && DTypeBits(node.output()->dtype()) == 8) c.in_place = 4;
+    }
     c.overhead_us = 0.5;
     c.view = probed->view;
     choice.candidates.push_back(std::move(c));
@@ -261,7 +290,10 @@ class X86Compiler final : public OpBackend {
   }
 
   static Choice Choose(const ir::Node& node, const Target& target) {
-    if (x86::IsDepthwise(node)) return ChooseDepthwise(node, target);
+    if (x86::IsDepthwise(node)) {
+      Choice choice = ChooseDepthwise(node, target);
+      if (choice.status.ok()) return choice;
+    }
     const Row& row = *FindRow(node);
     const Layout block = (target.features & static_cast<uint64_t>(CpuFeature::kAvx512)) != 0
                              ? Layout::kBlocked16
@@ -280,6 +312,19 @@ class X86Compiler final : public OpBackend {
       }
       return c;
     };
+    if (row.family == Family::kProduct) {
+      if (!node.constant_input(1)) {
+        choice.status = Unsupported("weights that are no constant");
+        return choice;
+      }
+      const Layout layout = node.op() == "QConv" ? Layout::kChannelsLast : Layout::kPlain;
+      Candidate c = PlainCandidate(node, node.op() + ":gemm");
+      if (!c.inputs.empty()) c.inputs[0] = layout;
+      if (c.inputs.size() > 4 && node.input(4)) c.inputs[4] = layout;
+      if (!c.outputs.empty()) c.outputs[0] = layout;
+      Try(node, row, std::move(c), choice, target);
+      return choice;
+    }
     std::vector<Layout> layouts = {Layout::kPlain};
     if (row.family != Family::kPlain && row.family != Family::kThin)
       layouts = {Layout::kPlain, Layout::kChannelsLast, block};
@@ -335,9 +380,10 @@ class X86Compiler final : public OpBackend {
           break;
         case Family::kPlain:
         case Family::kView:
+        case Family::kProduct:
           break;
       }
-      Try(node, row, std::move(c), choice);
+      Try(node, row, std::move(c), choice, target);
     }
     if (row.family == Family::kMove && node.op() == "Transpose") {
       for (const auto& [x, y] : {std::pair(Layout::kPlain, Layout::kChannelsLast),
@@ -345,15 +391,15 @@ class X86Compiler final : public OpBackend {
         if ((x != Layout::kPlain && !HasLayouts(node.input(0))) ||
             (y != Layout::kPlain && !HasLayouts(node.output())))
           continue;
-        Try(node, row, uniform(x, y), choice);
+        Try(node, row, uniform(x, y), choice, target);
       }
     }
     if (row.family == Family::kView) {  // from images to vectors and back
       for (Layout layout : {Layout::kChannelsLast, block}) {
         if (HasLayouts(node.input(0)) && Fills(node.input(0), layout))
-          Try(node, row, uniform(layout, Layout::kPlain), choice);
+          Try(node, row, uniform(layout, Layout::kPlain), choice, target);
         if (HasLayouts(node.output()) && Fills(node.output(), layout))
-          Try(node, row, uniform(Layout::kPlain, layout), choice);
+          Try(node, row, uniform(Layout::kPlain, layout), choice, target);
       }
     }
     if (!choice.candidates.empty()) {

@@ -95,13 +95,14 @@ constexpr Row kRows[] = {
     {"slipway", "QRescale", BuildQRescale},
     {"slipway", "QLookup", BuildQLookup},
     {"slipway", "QAveragePool", BuildQAveragePool},
+    {"slipway", "QConv", BuildQConv},
+    {"slipway", "QLinear", BuildQLinear},
     {"slipway", "LinearNBits", BuildLinearNBits},
     {"", "Conv", BuildConv},
     {"slipway", "Conv", BuildConv},
     {"slipway", "Linear", BuildLinear},
     {"", "Gemm", BuildGemm},
     {"", "MatMul", BuildMatMul},
-    {"slipway", "QConv", BuildQDepthwise},
 };
 
 struct Program {

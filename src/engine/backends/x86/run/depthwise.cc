@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <memory>
 
+#include "engine/backends/x86/run/activation.h"
 #include "engine/backends/x86/run/step.h"
 #include "model/ops/quantized.h"
 #include "model/ops/window.h"
@@ -100,6 +101,12 @@ Status BuildQDepthwise(Builder& b) {
     p.z_signed = b.in_type(4) == DType::kInt8;
     p.z_multiplier = b.attributes().Float("z_multiplier", 0);
   }
+  SLIPWAY_ASSIGN_OR_RETURN(const ops::Activation activation, ops::ParseActivation(b.attributes()));
+  const auto fused = FusedActivation::Of(activation, b.isa());
+  p.activation = fused.function;
+  p.a = fused.a;
+  p.b = fused.b;
+  p.y_multiplier = b.attributes().Float("y_multiplier", 1);
   const auto& kernels = kernels::GetQDepthwise(kernels::BestIntegerIsa());
   auto plan = std::make_shared<kernels::QDepthwisePlan>();
   if (!plan->Make(shape, p, weights, multipliers, scales > 1, bias, kernels))

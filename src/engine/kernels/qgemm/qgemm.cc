@@ -1,0 +1,41 @@
+#include "engine/kernels/qgemm/qgemm.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace slipway::kernels {
+
+const QGemmKernels& GetQGemm(Isa isa) {
+  switch (isa) {
+    case Isa::kAvx512Vnni:
+      return avx512vnni::kQGemm;
+    case Isa::kAvx512:
+      return avx512::kQGemm;
+    case Isa::kAvx2:
+      return avx2::kQGemm;
+    case Isa::kBaseline:
+      break;
+  }
+  return baseline::kQGemm;
+}
+
+void QGemmPack(const int8_t* w, int64_t k, int64_t n, int64_t k_stride, int64_t n_stride,
+               int8_t* packed, int32_t* sums) {
+  const int64_t steps = (k + 3) / 4;
+  if (sums) std::fill_n(sums, n, 0);
+  if (k % 4 != 0 || n % kQGemmBlock != 0)
+    std::memset(packed, 0, static_cast<size_t>(QGemmPackedBytes(k, n)));
+  for (int64_t j = 0; j < n; ++j) {
+    int8_t* to = packed + j / kQGemmBlock * steps * 64 + j % kQGemmBlock * 4;
+    const int8_t* from = w + j * n_stride;
+    int32_t sum = 0;
+    for (int64_t i = 0; i < k; ++i) {
+      const int8_t v = from[i * k_stride];
+      to[i / 4 * 64 + i % 4] = v;
+      sum += v;
+    }
+    if (sums) sums[j] = sum;
+  }
+}
+
+}  // namespace slipway::kernels

@@ -1,0 +1,86 @@
+#pragma once
+// Products of 8-bit codes with 8-bit weights in int32, finished under the integer contract of
+// model/ops/operators.inc while the sums are still in registers or the first-level cache:
+//
+//   sum[m, n] = sum over k of x[m, k] * w[k, n] + bias[n] + row_add[m]          (modulo 2^32)
+//   v = float(sum) * multiplier[n]
+//   v = fma(float(z[m, n] - z_zero), z_multiplier, v)                           (with a residual)
+//   v = activation(v) * y_multiplier                                            (with an
+//   activation) y = clamp(round_half_even(v) + zero_point, lo, hi), or v itself for float32
+//
+// Zero points of x and w are the caller's: they go into bias and row_add. Without an activation all
+// instruction sets agree bit for bit; activations are float functions (eltwise.h) and agree to
+// rounding.
+//
+// With AVX-512 VNNI four products of an unsigned and a signed byte go into one lane (vpdpbusd,
+// which wraps and does not saturate); elsewhere codes are widened to 16 bits, as vpmaddubsw would
+// saturate.
+
+#include <cstdint>
+
+#include "engine/kernels/eltwise/eltwise.h"
+#include "engine/kernels/quant/quant.h"
+
+namespace slipway::kernels {
+
+// Columns that lie together, and the alignment of k.
+inline constexpr int kQGemmBlock = 16, kQGemmDepth = 4;
+
+// Bytes of packed weights, [ceil(n / 16)][ceil(k / 4)][16][4], filled up with zeros.
+constexpr int64_t QGemmPackedBytes(int64_t k, int64_t n) {
+  return (k + 3) / 4 * 4 * ((n + 15) / 16 * 16);
+}
+// Packs w[k, n] at w + k * k_stride + n * n_stride. sums: [n] or null, the sum of every column.
+void QGemmPack(const int8_t* w, int64_t k, int64_t n, int64_t k_stride, int64_t n_stride,
+               int8_t* packed, int32_t* sums);
+
+struct QGemmCall {
+  // Rows of x: k bytes each, the last up to k rounded up to 4 readable (whatever it holds meets
+  // zero weights). What is added to every byte of x before it is taken as unsigned: 128 makes
+  // unsigned codes of signed ones; the caller takes 128 * sums off the bias.
+  const uint8_t* x = nullptr;
+  int64_t x_stride = 0, rows = 0, k = 0;
+  bool flip = false;
+  const int8_t* weights = nullptr;  // packed, 64-byte aligned
+  int64_t columns = 0;
+  const int32_t* bias = nullptr;      // [columns rounded up to 16]
+  const float* multiplier = nullptr;  // [columns rounded up to 16]
+  const int32_t* row_add = nullptr;   // [rows] or null
+  const void* z = nullptr;            // or null
+  CodeType z_type = CodeType::kS8;
+  int64_t z_stride = 0;
+  float z_multiplier = 0;
+  int32_t z_zero = 0;
+  UnaryFunction activation = nullptr;
+  bool swish = false;  // the activation is UnaryKind::kSwish
+  float a = 0, b = 0, y_multiplier = 1;
+  CodeType y_type = CodeType::kS8;
+  Requant to;
+  bool bounded = false;  // every |v| < 2^31 before rounding: it need not be clamped first
+  void* y = nullptr;     // must not overlap x; may be z itself
+  int64_t y_stride = 0;  // elements
+};
+
+struct QGemmKernels {
+  // All of a call, on one thread. Nothing is allocated.
+  void (*run)(const QGemmCall& call);
+  // sums[i] = sum of the row's k codes (as they are).
+  void (*row_sums[2])(const void* x, int64_t stride, int64_t rows, int64_t k, int32_t* sums);
+};
+// Of BestIntegerIsa().
+const QGemmKernels& GetQGemm(Isa isa);
+
+namespace baseline {
+extern const QGemmKernels kQGemm;
+}
+namespace avx2 {
+extern const QGemmKernels kQGemm;
+}
+namespace avx512 {
+extern const QGemmKernels kQGemm;
+}
+namespace avx512vnni {
+extern const QGemmKernels kQGemm;
+}
+
+}  // namespace slipway::kernels

@@ -1,0 +1,184 @@
+// Bit for bit against the formulas of qgemm.h written out, for every instruction set of this CPU;
+// activations to one code.
+
+#include "engine/kernels/qgemm/qgemm.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <random>
+#include <vector>
+
+#include "base/aligned.h"
+
+namespace slipway::kernels {
+namespace {
+
+std::vector<Isa> Isas() {
+  std::vector<Isa> all;
+  for (int i = 0; i <= static_cast<int>(BestIntegerIsa()); ++i) all.push_back(static_cast<Isa>(i));
+  return all;
+}
+
+class QGemm : public testing::TestWithParam<Isa> {};
+INSTANTIATE_TEST_SUITE_P(Isa, QGemm, testing::ValuesIn(Isas()),
+                         [](const auto& info) { return IsaName(info.param); });
+
+int32_t ValueOf(uint8_t code, bool is_signed) {
+  return is_signed ? static_cast<int8_t>(code) : code;
+}
+
+struct Problem {
+  int64_t rows, columns, k, x_stride, y_stride;
+  bool x_signed, row_add, residual, z_signed, activation;
+  CodeType y;
+};
+
+void CheckOne(const QGemmKernels& kernels, const Problem& p, std::mt19937& random) {
+  auto fill = [&](auto& v) {
+    for (auto& x : v) x = static_cast<std::decay_t<decltype(x)>>(random());
+  };
+  const auto rows = static_cast<size_t>(p.rows), columns = static_cast<size_t>(p.columns),
+             k = static_cast<size_t>(p.k), stride = static_cast<size_t>(p.y_stride);
+  std::vector<uint8_t> x(rows * static_cast<size_t>(p.x_stride) + 4), z(rows * stride);
+  std::vector<int8_t> w(k * columns);
+  const size_t wide = (columns + 15) / 16 * 16;
+  std::vector<int32_t> given(columns), bias(wide), sums(columns), row_add(rows);
+  std::vector<float> multiplier(wide);
+  fill(x), fill(z), fill(w);
+  const float scale = p.activation ? 1e-5f : 2e-4f / std::sqrt(static_cast<float>(k)) * 50;
+  for (size_t j = 0; j < columns; ++j) {
+    given[j] = static_cast<int32_t>(random() % 40001) - 20000;
+    multiplier[j] = scale * (1 + static_cast<float>(j % 7));
+  }
+  for (int32_t& v : row_add) v = static_cast<int32_t>(random() % 40001) - 20000;
+  AlignedBuffer packed(static_cast<size_t>(QGemmPackedBytes(p.k, p.columns)));
+  QGemmPack(w.data(), p.k, p.columns, p.columns, 1, reinterpret_cast<int8_t*>(packed.data()),
+            sums.data());
+  const int32_t x_zero = p.x_signed ? -3 : 7;
+  for (size_t j = 0; j < columns; ++j)
+    bias[j] = given[j] - (x_zero + (p.x_signed ? 128 : 0)) * sums[j];
+
+  QGemmCall c;
+  c.x = x.data(), c.x_stride = p.x_stride, c.rows = p.rows, c.k = p.k, c.flip = p.x_signed;
+  c.weights = reinterpret_cast<int8_t*>(packed.data()), c.columns = p.columns;
+  c.bias = bias.data(), c.multiplier = multiplier.data();
+  if (p.row_add) c.row_add = row_add.data();
+  if (p.residual) {
+    c.z = z.data(), c.z_stride = p.y_stride, c.z_multiplier = 0.37f, c.z_zero = 5;
+    c.z_type = p.z_signed ? CodeType::kS8 : CodeType::kU8;
+  }
+  if (p.activation) {
+    c.activation = GetEltwise(BestIsa()).unary[static_cast<int>(UnaryKind::kSwish)];
+    c.a = 1, c.y_multiplier = 20, c.swish = p.rows % 2 == 0;
+  }
+  c.bounded = p.rows % 3 != 0;
+  c.to = p.rows % 2 == 0        ? (p.y == CodeType::kS8 ? Requant{0, -7, 127} : Requant{0, 3, 255})
+         : p.y == CodeType::kS8 ? Requant{-4, -120, 127}
+                                : Requant{9, 9, 250};
+  c.y_type = p.y, c.y_stride = p.y_stride;
+  const size_t size = p.y == CodeType::kF32 ? 4 : 1;
+  std::vector<uint8_t> y(rows * stride * size, 0xAA);
+  c.y = y.data();
+  kernels.run(c);
+
+  for (size_t m = 0; m < rows; ++m) {
+    for (size_t j = 0; j < stride; ++j) {
+      const uint8_t* got = y.data() + (m * stride + j) * size;
+      if (j >= columns) {
+        ASSERT_EQ(*got, 0xAA) << "written beside the columns";
+        continue;
+      }
+      uint32_t acc =
+          static_cast<uint32_t>(given[j]) + static_cast<uint32_t>(p.row_add ? row_add[m] : 0);
+      for (size_t i = 0; i < k; ++i)
+        acc += static_cast<uint32_t>(
+            (ValueOf(x[m * static_cast<size_t>(p.x_stride) + i], p.x_signed) - x_zero) *
+            w[i * columns + j]);
+      float v = static_cast<float>(static_cast<int32_t>(acc)) * multiplier[j];
+      if (p.residual)
+        v = std::fma(static_cast<float>(ValueOf(z[m * stride + j], p.z_signed) - 5), 0.37f, v);
+      if (p.activation) v = v / (1 + std::exp(-v)) * 20;
+      if (p.y == CodeType::kF32) {
+        float f;
+        std::memcpy(&f, got, 4);
+        ASSERT_NEAR(f, v, p.activation ? 1e-5 * std::max(1.0f, std::fabs(v)) : 0);
+        continue;
+      }
+      double r = std::nearbyint(static_cast<double>(v)) + c.to.zero_point;
+      r = std::min<double>(std::max<double>(r, c.to.lo), c.to.hi);
+      ASSERT_NEAR(ValueOf(*got, p.y == CodeType::kS8), r, p.activation ? 1 : 0)
+          << "row " << m << " column " << j << " of " << p.rows << " x " << p.columns << " x "
+          << p.k;
+    }
+  }
+}
+
+TEST_P(QGemm, EveryTile) {
+  std::mt19937 random(5);
+  for (int64_t columns : {1, 15, 16, 17, 33, 48, 64, 65, 80, 112}) {
+    for (int64_t rows = 1; rows <= 14; ++rows) {
+      const int64_t k = rows % 3 == 0 ? 7 : 4 * rows;
+      CheckOne(GetQGemm(GetParam()),
+               {rows, columns, k, k + 4, columns + 3, rows % 2 == 0, false, false, false, false,
+                rows % 4 < 2 ? CodeType::kS8 : CodeType::kU8},
+               random);
+    }
+  }
+}
+
+TEST_P(QGemm, RandomProblems) {
+  const unsigned seed = std::random_device{}();
+  std::mt19937 random(seed);
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  for (int i = 0; i < 60; ++i) {
+    const int64_t columns = 1 + random() % 100, k = 1 + random() % 300;
+    CheckOne(GetQGemm(GetParam()),
+             {static_cast<int64_t>(1 + random() % 40), columns, k,
+              static_cast<int64_t>(k + random() % 5), static_cast<int64_t>(columns + random() % 5),
+              random() % 2 == 0, random() % 3 == 0, random() % 3 == 0, random() % 2 == 0,
+              random() % 4 == 0, static_cast<CodeType>(random() % 3)},
+             random);
+  }
+}
+
+// Sums wrap and do not saturate, whatever the codes.
+TEST_P(QGemm, ExtremeCodes) {
+  const int64_t k = 4096;
+  std::vector<uint8_t> x(static_cast<size_t>(k), 255);
+  std::vector<int8_t> w(static_cast<size_t>(k), -128);
+  AlignedBuffer packed(static_cast<size_t>(QGemmPackedBytes(k, 1)));
+  int32_t sum = 0;
+  QGemmPack(w.data(), k, 1, 1, 1, reinterpret_cast<int8_t*>(packed.data()), &sum);
+  EXPECT_EQ(sum, -128 * k);
+  const std::vector<int32_t> bias(16, 0);
+  const std::vector<float> multiplier(16, 1);
+  float y = 0;
+  QGemmCall c;
+  c.x = x.data(), c.x_stride = k, c.rows = 1, c.k = k, c.columns = 1;
+  c.weights = reinterpret_cast<int8_t*>(packed.data());
+  c.bias = bias.data(), c.multiplier = multiplier.data();
+  c.y = &y, c.y_type = CodeType::kF32, c.y_stride = 1;
+  GetQGemm(GetParam()).run(c);
+  EXPECT_EQ(y, -128.0f * 255 * static_cast<float>(k));
+}
+
+TEST_P(QGemm, RowSums) {
+  std::mt19937 random(9);
+  std::vector<uint8_t> x(5 * 70);
+  for (uint8_t& v : x) v = static_cast<uint8_t>(random());
+  for (int is_signed = 0; is_signed < 2; ++is_signed) {
+    int32_t sums[5];
+    GetQGemm(GetParam()).row_sums[is_signed](x.data(), 70, 5, 67, sums);
+    for (size_t m = 0; m < 5; ++m) {
+      int32_t want = 0;
+      for (size_t i = 0; i < 67; ++i) want += ValueOf(x[m * 70 + i], is_signed);
+      EXPECT_EQ(sums[m], want);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace slipway::kernels

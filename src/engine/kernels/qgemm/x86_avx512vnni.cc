@@ -1,0 +1,2 @@
+#define SLIPWAY_ISA avx512vnni
+#include "engine/kernels/qgemm/qgemm_impl.h"
