@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "base/aligned.h"
 #include "engine/kernels/eltwise/eltwise.h"
 #include "engine/kernels/quant/quant.h"
 #include "engine/kernels/simd/isa.h"
@@ -27,6 +28,54 @@ struct DepthwiseShape {
   // window can be.
   bool Valid() const;
 };
+
+// ---- float32 ------------------------------------------------------------------------------------
+//
+// x and y lie channels last ([batch, height, width, channels]) or in blocks of channels ([batch,
+// channels / block, height, width, block]); sums are made in the order of the window's taps.
+
+struct DepthwiseParams {
+  int64_t block =
+      1;  // 8 or 16: channels of a block, of which there are whole ones; 1: channels last
+  int64_t rows = 1;                    // of outputs in a unit
+  float low, high;                     // what the sums are clamped to
+  UnaryFunction activation = nullptr;  // instead, over rows that have just been written
+  float a = 0, b = 0;
+};
+
+struct DepthwiseCall {
+  const float* x;
+  const float* weights;   // from Pack
+  const float* residual;  // like y, or null
+  float* y;
+};
+
+struct DepthwiseKernels {
+  int lanes;  // at most the block where there are blocks
+  // The units [begin, end) of DepthwiseUnits.
+  void (*run)(const DepthwiseShape& shape, const DepthwiseParams& params, const DepthwiseCall& call,
+              int64_t begin, int64_t end);
+};
+// AVX2's for Isa::kAvx512Vnni and up to kAvx512 where blocks are too small for more.
+const DepthwiseKernels& GetDepthwise(Isa isa, int64_t block);
+
+// Units can be computed in any order.
+int64_t DepthwiseUnits(const DepthwiseShape& shape, const DepthwiseParams& params);
+
+// weights [channels, kernel_h, kernel_w]; bias null or one a channel -> for every `lanes` channels
+// their bias and behind it their taps. Data is null where memory fails.
+AlignedBuffer PackDepthwise(const DepthwiseShape& shape, int lanes, const float* weights,
+                            const float* bias);
+
+namespace baseline {
+extern const DepthwiseKernels kDepthwise;
+}
+namespace avx2 {
+extern const DepthwiseKernels kDepthwise;
+}
+namespace avx512 {
+extern const DepthwiseKernels kDepthwise;
+}
 
 // ---- 8 bit
 // ----------------------------------------------------------------------------------------------------------------------------

@@ -47,16 +47,6 @@ bool Bounded(const DepthwiseShape& s, const int8_t* weights, const float* multip
 
 }  // namespace
 
-bool DepthwiseShape::Valid() const {
-  constexpr int64_t kMost = int64_t{1} << 31;
-  for (const int64_t v : {batch, channels, in_h, in_w, out_h, out_w, kernel_h, kernel_w, stride_h,
-                          stride_w, dilation_h, dilation_w}) {
-    if (v < 1 || v >= kMost) return false;
-  }
-  return pad_top > -kMost && pad_top < kMost && pad_left > -kMost && pad_left < kMost &&
-         kernel_h <= (int64_t{1} << 24) / kernel_w;
-}
-
 bool QDepthwisePlan::Make(const DepthwiseShape& shape, const QDepthwiseParams& params,
                           const int8_t* weights, const float* multipliers, bool per_channel,
                           const int32_t* bias, const QDepthwiseKernels& kernels) {

@@ -222,12 +222,13 @@ class X86Compiler final : public OpBackend {
           return Unsupported("value '" + v->name() + "' has no known shape");
       }
     }
-    if (x86::IsConv(node)) return x86::ConvCandidates(node, target).status();
+    if (x86::IsConv(node) && !x86::IsDepthwise(node))
+      return x86::ConvCandidates(node, target).status();
     return nbits ? x86::SupportsNBits(node) : Choose(node, target).status;
   }
   std::vector<Candidate> Candidates(const ir::Node& node, const Target& target) const override {
     if (node.IsSlipway("LinearNBits")) return {x86::NBitsCandidate(node)};
-    if (x86::IsConv(node)) {
+    if (x86::IsConv(node) && !x86::IsDepthwise(node)) {
       auto candidates = x86::ConvCandidates(node, target);
       return candidates.ok() ? std::move(*candidates) : std::vector<Candidate>{};
     }
@@ -292,7 +293,7 @@ class X86Compiler final : public OpBackend {
   static Choice Choose(const ir::Node& node, const Target& target) {
     if (x86::IsDepthwise(node)) {
       Choice choice = ChooseDepthwise(node, target);
-      if (choice.status.ok()) return choice;
+      if (choice.status.ok() || !FindRow(node)) return choice;
     }
     const Row& row = *FindRow(node);
     const Layout block = (target.features & static_cast<uint64_t>(CpuFeature::kAvx512)) != 0

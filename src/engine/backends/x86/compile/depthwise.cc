@@ -1,6 +1,7 @@
 #include "engine/backends/x86/compile/depthwise.h"
 
 #include "base/cpu.h"
+#include "engine/backends/x86/run/backend.h"
 
 namespace slipway::backends::x86 {
 namespace {
@@ -23,26 +24,39 @@ int64_t Taps(const ir::Node& node) {
 }  // namespace
 
 bool IsDepthwise(const ir::Node& node) {
-  if (!node.IsSlipway("QConv")) return false;
+  const bool conv = node.Is("Conv") || node.IsSlipway("Conv");
+  if (!conv && !node.IsSlipway("QConv")) return false;
   const ir::Value *x = node.input(0), *w = node.input(1);
   if (!x || !w || !x->type().shape || !w->type().shape) return false;
   const auto &xs = *x->type().shape, &ws = *w->type().shape;
+  if (conv && x->dtype() != DType::kFloat32) return false;
   const int64_t group = node.attributes.Int("group", 1);
   return (xs.size() == 3 || xs.size() == 4) && ws.size() == xs.size() && xs[1].Is(group) &&
          ws[0].Is(group) && ws[1].Is(1);
 }
 
 std::vector<Candidate> DepthwiseCandidates(const ir::Node& node, const Target& target) {
+  const auto has = [&](CpuFeature f) { return (target.features & static_cast<uint64_t>(f)) != 0; };
+  const bool integer = node.IsSlipway("QConv"), small = Taps(node) <= 9, stride = HasStride(node);
+  const auto candidate = [&](Layout layout, double figure) {
+    Candidate c = PlainCandidate(node, node.op() + ":" + LayoutName(layout) + kDepthwise);
+    c.inputs[0] = c.outputs[0] = layout;
+    const size_t residual = integer ? 4 : 3;
+    if (residual < c.inputs.size() && node.input(residual)) c.inputs[residual] = layout;
+    c.compute_efficiency = figure;
+    c.memory_efficiency = 1;
+    c.overhead_us = 0.5;
+    return c;
+  };
   // Shares of the best rate, measured by cts/depthwise_bench.cc on a Zen 4 core, 1 thread.
-  Candidate c = PlainCandidate(node, "depthwise:nhwc");
-  c.inputs[0] = c.outputs[0] = Layout::kChannelsLast;
-  if (node.input(4)) c.inputs[4] = Layout::kChannelsLast;
-  const bool vnni = (target.features & static_cast<uint64_t>(CpuFeature::kAvx512Vnni)) != 0;
-  c.compute_efficiency = (Taps(node) > 9 ? 0.38 : 0.32) * (HasStride(node) ? 0.7 : 1);
-  if (!vnni) c.compute_efficiency *= 0.35;
-  c.memory_efficiency = 1;
-  c.overhead_us = 0.5;
-  return {c};
+  if (integer) {
+    const double figure = (small ? 0.32 : 0.38) * (stride ? 0.7 : 1);
+    return {
+        candidate(Layout::kChannelsLast, has(CpuFeature::kAvx512Vnni) ? figure : figure * 0.35)};
+  }
+  const double figure = small ? (stride ? 0.5 : 0.78) : stride ? 0.8 : 1.0;
+  const Layout block = has(CpuFeature::kAvx512) ? Layout::kBlocked16 : Layout::kBlocked8;
+  return {candidate(block, figure), candidate(Layout::kChannelsLast, figure * 0.95)};
 }
 
 }  // namespace slipway::backends::x86

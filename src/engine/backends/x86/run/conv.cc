@@ -180,8 +180,9 @@ Status BuildWinograd(Builder& b, const Conv& c, int tile) {
 }  // namespace
 
 Status BuildConv(Builder& b) {
-  SLIPWAY_ASSIGN_OR_RETURN(const Conv c, ReadConv(b));
   const std::string kernel(b.attributes().String("kernel", ""));
+  if (kernel.ends_with(kDepthwise)) return BuildDepthwise(b);
+  SLIPWAY_ASSIGN_OR_RETURN(const Conv c, ReadConv(b));
   if (kernel.ends_with(kWinograd4x4)) return BuildWinograd(b, c, 4);
   if (kernel.ends_with(kWinograd2x2)) return BuildWinograd(b, c, 2);
   return Unsupported("a convolution by the kernel '" + kernel + "'");

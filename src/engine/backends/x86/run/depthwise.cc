@@ -1,8 +1,9 @@
-// slipway.QConv where every channel has a window of its own.
+// Conv, slipway.Conv (float32) and slipway.QConv where every channel has a window of its own.
 
 #include "engine/kernels/depthwise/depthwise.h"
 
 #include <algorithm>
+#include <limits>
 #include <memory>
 
 #include "engine/backends/x86/run/activation.h"
@@ -61,7 +62,85 @@ int64_t Grain(const kernels::DepthwiseShape& s, int64_t units) {
   return std::max<int64_t>(1, (int64_t{1} << 18) / std::max<int64_t>(1, macs / units));
 }
 
+// Packed weights, and for what.
+struct DepthwiseWeights {
+  int64_t channels, taps;
+  int lanes;
+  AlignedBuffer data;
+};
+
 }  // namespace
+
+Status BuildDepthwise(Builder& b) {
+  SLIPWAY_RETURN_IF_ERROR(b.Need(2));
+  SLIPWAY_ASSIGN_OR_RETURN(const kernels::DepthwiseShape shape, ReadShape(b));
+  for (size_t i = 0; i < b.num_inputs(); ++i) {
+    if (b.Has(i)) SLIPWAY_RETURN_IF_ERROR(b.NeedType(i, DType::kFloat32));
+  }
+  if (b.out_type() != DType::kFloat32) return Unsupported("an output that is not float32");
+  const Layout layout = b.out_layout();
+  if (layout == Layout::kPlain || b.in_layout() != layout)
+    return Unsupported("layouts other than channels last and blocks of channels");
+  kernels::DepthwiseParams p;
+  p.block = format::ChannelBlock(layout);
+  const int64_t channels = shape.channels;
+  if (channels % p.block != 0) return Unsupported("channels that do not fill the blocks");
+  if (b.Has(2) && b.in_dims(2) != Dims{channels})
+    return InvalidArgument("the bias does not fit the channels");
+  const bool residual = b.Has(3);
+  ops::Activation activation;
+  if (b.IsSlipway()) {
+    if (residual) SLIPWAY_RETURN_IF_ERROR(b.NeedLikeOutput(3));
+    SLIPWAY_ASSIGN_OR_RETURN(activation, ops::ParseActivation(b.attributes()));
+  } else if (residual) {
+    return InvalidArgument("Conv has no input 3");
+  }
+  const auto* weights = static_cast<const float*>(b.ConstantData(1));
+  const auto* bias = static_cast<const float*>(b.ConstantData(2));
+  if (b.out_dims().count() == 0) return OkStatus();
+  if (!weights || (b.Has(2) && !bias))
+    return Unsupported("weights or a bias that are no constants");
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  p.low = -kInfinity;
+  p.high = kInfinity;
+  if (activation.kind == ops::ActivationKind::kRelu) {
+    p.low = 0;
+  } else if (activation.kind == ops::ActivationKind::kClip) {
+    p.low = activation.a;
+    p.high = activation.b;
+  } else {
+    const FusedActivation fused = FusedActivation::Of(activation, b.isa());
+    p.activation = fused.function;
+    p.a = fused.a;
+    p.b = fused.b;
+  }
+  p.rows = std::max<int64_t>(1, 112 / shape.out_w);
+  const kernels::DepthwiseKernels& kernels = kernels::GetDepthwise(b.isa(), p.block);
+  const int64_t taps = shape.kernel_h * shape.kernel_w;
+  SLIPWAY_ASSIGN_OR_RETURN(
+      const std::shared_ptr<const DepthwiseWeights> packed,
+      b.Shared<DepthwiseWeights>([&]() -> Result<std::shared_ptr<const DepthwiseWeights>> {
+        auto made = std::make_shared<DepthwiseWeights>(
+            DepthwiseWeights{channels, taps, kernels.lanes,
+                             kernels::PackDepthwise(shape, kernels.lanes, weights, bias)});
+        if (!made->data.data()) return ResourceExhausted("no memory for packed weights");
+        return std::shared_ptr<const DepthwiseWeights>(std::move(made));
+      }));
+  if (packed &&
+      (packed->channels != channels || packed->taps != taps || packed->lanes != kernels.lanes)) {
+    return Internal("the weights changed");
+  }
+  const int64_t units = kernels::DepthwiseUnits(shape, p), grain = Grain(shape, units);
+  b.Run([=, run = kernels.run](const RunContext& c) {
+    const kernels::DepthwiseCall call = {c.in<float>(0),
+                                         reinterpret_cast<const float*>(packed->data.data()),
+                                         residual ? c.in<float>(3) : nullptr, c.out<float>()};
+    c.parallel.ParallelFor(units, grain,
+                           [&](int64_t begin, int64_t end) { run(shape, p, call, begin, end); });
+    return OkStatus();
+  });
+  return OkStatus();
+}
 
 Status BuildQDepthwise(Builder& b) {
   SLIPWAY_RETURN_IF_ERROR(b.Need(3));

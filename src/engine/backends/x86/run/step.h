@@ -169,6 +169,7 @@ Status BuildLinear(Builder&);
 Status BuildConv(Builder&);
 Status BuildGemm(Builder&);
 Status BuildMatMul(Builder&);
+Status BuildDepthwise(Builder&);
 Status BuildQDepthwise(Builder&);
 
 }  // namespace slipway::backends::x86

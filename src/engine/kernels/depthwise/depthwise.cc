@@ -1,0 +1,43 @@
+#include "engine/kernels/depthwise/depthwise.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace slipway::kernels {
+
+bool DepthwiseShape::Valid() const {
+  constexpr int64_t kMost = int64_t{1} << 31;
+  for (const int64_t v : {batch, channels, in_h, in_w, out_h, out_w, kernel_h, kernel_w, stride_h,
+                          stride_w, dilation_h, dilation_w}) {
+    if (v < 1 || v >= kMost) return false;
+  }
+  return pad_top > -kMost && pad_top < kMost && pad_left > -kMost && pad_left < kMost &&
+         kernel_h <= (int64_t{1} << 24) / kernel_w;
+}
+
+const DepthwiseKernels& GetDepthwise(Isa isa, int64_t block) {
+  if (isa >= Isa::kAvx512 && block != 8) return avx512::kDepthwise;
+  return isa >= Isa::kAvx2 ? avx2::kDepthwise : baseline::kDepthwise;
+}
+
+int64_t DepthwiseUnits(const DepthwiseShape& s, const DepthwiseParams& p) {
+  const int64_t parts = p.block > 1 ? s.channels / p.block : 1;
+  return s.batch * parts * ((s.out_h + p.rows - 1) / p.rows);
+}
+
+AlignedBuffer PackDepthwise(const DepthwiseShape& s, int lanes, const float* weights,
+                            const float* bias) {
+  const int64_t taps = s.kernel_h * s.kernel_w, blocks = (s.channels + lanes - 1) / lanes;
+  AlignedBuffer packed(static_cast<size_t>(blocks * (taps + 1) * lanes) * sizeof(float));
+  if (!packed.data()) return packed;
+  std::memset(packed.data(), 0, packed.size());
+  auto* to = reinterpret_cast<float*>(packed.data());
+  for (int64_t c = 0; c < s.channels; ++c) {
+    float* p = to + c / lanes * (taps + 1) * lanes + c % lanes;
+    if (bias) *p = bias[c];
+    for (int64_t k = 0; k < taps; ++k) p[(k + 1) * lanes] = weights[c * taps + k];
+  }
+  return packed;
+}
+
+}  // namespace slipway::kernels

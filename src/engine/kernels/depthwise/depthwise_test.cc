@@ -1,0 +1,165 @@
+// Against sums in double, in every layout and for every instruction set.
+
+#include "engine/kernels/depthwise/depthwise.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <limits>
+#include <random>
+
+namespace slipway::kernels {
+namespace {
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+std::vector<Isa> Isas() {
+  std::vector<Isa> all;
+  for (int i = 0; i <= static_cast<int>(BestIsa()); ++i) all.push_back(static_cast<Isa>(i));
+  return all;
+}
+
+struct Random {
+  std::mt19937 engine;
+  int64_t Int(int64_t lo, int64_t hi) {
+    return std::uniform_int_distribution<int64_t>(lo, hi)(engine);
+  }
+  bool Chance(double p) { return std::uniform_real_distribution<double>(0, 1)(engine) < p; }
+  float Real(float lo, float hi) { return std::uniform_real_distribution<float>(lo, hi)(engine); }
+};
+
+// Where element (n, c, y, x) of a tensor lies.
+size_t At(int64_t block, int64_t channels, int64_t height, int64_t width, int64_t n, int64_t c,
+          int64_t y, int64_t x) {
+  if (block == 1) return static_cast<size_t>(((n * height + y) * width + x) * channels + c);
+  return static_cast<size_t>(
+      (((n * channels / block + c / block) * height + y) * width + x) * block + c % block);
+}
+
+void Twice(const float* x, float* y, int64_t n, float a, float b) {
+  for (int64_t i = 0; i < n; ++i) y[i] = x[i] * a + b;
+}
+
+void Check(const DepthwiseShape& s, int64_t block, bool with_bias, bool with_residual,
+           int activation, Random& r) {
+  ASSERT_TRUE(s.Valid());
+  const int64_t taps = s.kernel_h * s.kernel_w;
+  std::vector<float> x(static_cast<size_t>(s.batch * s.channels * s.in_h * s.in_w)),
+      w(static_cast<size_t>(s.channels * taps)), bias(static_cast<size_t>(s.channels)),
+      residual(static_cast<size_t>(s.batch * s.channels * s.out_h * s.out_w));
+  for (auto* v : {&x, &w, &bias, &residual}) {
+    for (float& f : *v) f = r.Real(-1, 1);
+  }
+  DepthwiseParams p;
+  p.block = block;
+  p.rows = r.Int(1, 4);
+  p.low = activation == 1 ? 0 : -kInfinity;
+  p.high = activation == 1 ? 0.7f : kInfinity;
+  if (activation == 2) p.activation = Twice, p.a = 2, p.b = 0.5f;
+  std::vector<double> want(residual.size());
+  for (int64_t n = 0; n < s.batch; ++n) {
+    for (int64_t c = 0; c < s.channels; ++c) {
+      for (int64_t oy = 0; oy < s.out_h; ++oy) {
+        for (int64_t ox = 0; ox < s.out_w; ++ox) {
+          double sum = with_bias ? bias[static_cast<size_t>(c)] : 0;
+          for (int64_t k = 0; k < taps; ++k) {
+            const int64_t iy = oy * s.stride_h - s.pad_top + k / s.kernel_w * s.dilation_h,
+                          ix = ox * s.stride_w - s.pad_left + k % s.kernel_w * s.dilation_w;
+            if (iy < 0 || iy >= s.in_h || ix < 0 || ix >= s.in_w) continue;
+            sum += static_cast<double>(x[At(block, s.channels, s.in_h, s.in_w, n, c, iy, ix)]) *
+                   w[static_cast<size_t>(c * taps + k)];
+          }
+          const size_t at = At(block, s.channels, s.out_h, s.out_w, n, c, oy, ox);
+          if (with_residual) sum += residual[at];
+          want[at] = activation == 1   ? std::clamp(sum, 0.0, 0.7)
+                     : activation == 2 ? sum * 2 + 0.5
+                                       : sum;
+        }
+      }
+    }
+  }
+  for (const Isa isa : Isas()) {
+    SCOPED_TRACE(IsaName(isa));
+    const DepthwiseKernels& kernels = GetDepthwise(isa, block);
+    const AlignedBuffer packed =
+        PackDepthwise(s, kernels.lanes, w.data(), with_bias ? bias.data() : nullptr);
+    std::vector<float> y(want.size() + 16, 77);
+    const DepthwiseCall call = {x.data(), reinterpret_cast<const float*>(packed.data()),
+                                with_residual ? residual.data() : nullptr, y.data()};
+    const int64_t units = DepthwiseUnits(s, p), step = r.Int(1, std::max<int64_t>(1, units / 2));
+    for (int64_t end = units; end > 0; end -= step)
+      kernels.run(s, p, call, std::max<int64_t>(0, end - step), end);
+    for (size_t i = want.size(); i < y.size(); ++i) ASSERT_EQ(y[i], 77);
+    const double tolerance = 1e-6 * static_cast<double>(taps + 4);
+    for (size_t i = 0; i < want.size(); ++i)
+      ASSERT_NEAR(y[i], want[i], tolerance) << "element " << i;
+  }
+}
+
+int64_t Outputs(int64_t in, int64_t kernel, int64_t stride, int64_t dilation, int64_t pads) {
+  return (in + pads - ((kernel - 1) * dilation + 1)) / stride + 1;
+}
+
+TEST(Depthwise, RandomLayers) {
+  const uint32_t seed = std::random_device{}();
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  Random r{std::mt19937(seed)};
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(3);
+  int cases = 0;
+  for (; std::chrono::steady_clock::now() < end && !HasFatalFailure(); ++cases) {
+    DepthwiseShape s;
+    const int64_t blocks[] = {1, 1, 8, 16}, block = blocks[r.Int(0, 3)];
+    s.batch = r.Int(1, 2);
+    s.channels = block == 1 ? r.Int(1, 70) : block * r.Int(1, 4);
+    const int64_t windows[] = {1, 2, 3, 3, 3, 5, 5, 7, 9};
+    const bool square = r.Chance(0.6);
+    s.kernel_w = windows[r.Int(0, 8)];
+    s.kernel_h = square ? s.kernel_w : windows[r.Int(0, 8)];
+    s.stride_w = r.Int(1, 3);
+    s.stride_h = square ? s.stride_w : r.Int(1, 3);
+    if (r.Chance(0.2)) s.dilation_h = r.Int(1, 3), s.dilation_w = r.Int(1, 3);
+    s.in_h = r.Int(1, 18), s.in_w = r.Int(1, 30);
+    // Sometimes more padding than the window is wide, sometimes a cut.
+    s.pad_top = r.Int(-1, s.kernel_h), s.pad_left = r.Int(-1, s.kernel_w);
+    int64_t bottom = r.Int(0, s.kernel_h), right = r.Int(0, s.kernel_w);
+    bottom = std::max(bottom, (s.kernel_h - 1) * s.dilation_h + 1 - s.in_h - s.pad_top);
+    right = std::max(right, (s.kernel_w - 1) * s.dilation_w + 1 - s.in_w - s.pad_left);
+    s.out_h = Outputs(s.in_h, s.kernel_h, s.stride_h, s.dilation_h, s.pad_top + bottom);
+    s.out_w = Outputs(s.in_w, s.kernel_w, s.stride_w, s.dilation_w, s.pad_left + right);
+    std::string name = "block " + std::to_string(block);
+    for (const int64_t v :
+         {s.batch, s.channels, s.in_h, s.in_w, s.out_h, s.out_w, s.kernel_h, s.kernel_w, s.stride_h,
+          s.stride_w, s.dilation_h, s.dilation_w, s.pad_top, s.pad_left})
+      name += " " + std::to_string(v);
+    SCOPED_TRACE(name);
+    Check(s, block, r.Chance(0.7), r.Chance(0.3), static_cast<int>(r.Int(0, 2)), r);
+  }
+  EXPECT_GT(cases, 50);
+}
+
+// NaN stays NaN through the clamp, as the plain loops have it.
+TEST(Depthwise, NotANumber) {
+  const DepthwiseShape s = {
+      .batch = 1, .channels = 16, .in_h = 1, .in_w = 9, .out_h = 1, .out_w = 9};
+  std::vector<float> x(16 * 9, 1), y(16 * 9), w(16, 2);
+  x[16 * 3 + 5] = std::numeric_limits<float>::quiet_NaN();
+  for (const Isa isa : Isas()) {
+    const DepthwiseKernels& kernels = GetDepthwise(isa, 1);
+    const AlignedBuffer packed = PackDepthwise(s, kernels.lanes, w.data(), nullptr);
+    DepthwiseParams p;
+    p.low = 0, p.high = 1.5f;
+    kernels.run(s, p, {x.data(), reinterpret_cast<const float*>(packed.data()), nullptr, y.data()},
+                0, DepthwiseUnits(s, p));
+    for (size_t i = 0; i < y.size(); ++i) {
+      if (i == 16 * 3 + 5)
+        EXPECT_TRUE(std::isnan(y[i]));
+      else
+        EXPECT_EQ(y[i], 1.5f);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace slipway::kernels

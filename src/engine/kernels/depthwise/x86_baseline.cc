@@ -1,0 +1,2 @@
+#define SLIPWAY_ISA baseline
+#include "engine/kernels/depthwise/depthwise_impl.h"
