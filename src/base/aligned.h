@@ -33,12 +33,12 @@ class AlignedBuffer {
     constexpr size_t kPage = size_t{2} << 20;
     if (size < kPage) return AlignedBuffer(size);
     AlignedBuffer buffer;
-    const size_t whole = (size + kPage - 1) / kPage * kPage;
-    buffer.data_.reset(static_cast<uint8_t*>(std::aligned_alloc(kPage, whole)));
+    buffer.data_.reset(static_cast<uint8_t*>(
+        std::aligned_alloc(kPage, (size + kAlignment - 1) / kAlignment * kAlignment)));
     if (!buffer.data_) return buffer;
     buffer.size_ = size;
 #ifdef MADV_HUGEPAGE
-    (void)madvise(buffer.data_.get(), whole, MADV_HUGEPAGE);  // a wish
+    (void)madvise(buffer.data_.get(), size / kPage * kPage, MADV_HUGEPAGE);  // a wish
 #endif
     return buffer;
   }

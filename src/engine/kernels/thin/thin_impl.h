@@ -125,16 +125,16 @@ void PlainRows(const ThinCall& c, int64_t row, int64_t begin, int64_t end) {
 
 // --- w [n, k]: scalar products of rows.
 
-// kOuts rows of w with kRows rows of x.
-template <int kRows, int kOuts>
+// kOuts rows of w with kRows rows of x. kSums, which decides how the sums round, must depend on the
+// shape only.
+template <int kRows, int kOuts, int kSums>
 inline void Dots(const ThinCall& c, int64_t row, int64_t out) {
-  constexpr int kSums = kRows <= 2 ? 2 : 1;  // the same for every kOuts: it decides the result
   const float* x = c.x + row * c.k;
   const float* w = c.w + out * c.k;
   V sum[kOuts][kRows][kSums] = {};
   int64_t k = 0;
   for (; k + kSums * kLanes <= c.k; k += kSums * kLanes) {
-#pragma GCC unroll 2
+#pragma GCC unroll 4
     for (int s = 0; s < kSums; ++s) {
       V v[kRows];
 #pragma GCC unroll 8
@@ -162,11 +162,17 @@ inline void Dots(const ThinCall& c, int64_t row, int64_t out) {
 
 template <int kRows>
 void TransposedRows(const ThinCall& c, int64_t row, int64_t begin, int64_t end) {
+  constexpr int kSums = kRows <= 2 ? 2 : 1;
   constexpr int kOuts = kLanes == 16 ? (kRows <= 4 ? 4 : 2) : kRows <= 2 ? 2 : 1;
   int64_t out = begin;
-  for (; out + kOuts <= end; out += kOuts) Dots<kRows, kOuts>(c, row, out);
+  // Short rows are one stream, which the hardware sees through; of long ones several run at a time.
+  if (kRows == 1 && c.k < 1536) {
+    for (; out < end; ++out) Dots<kRows, 1, 4>(c, row, out);
+    return;
+  }
+  for (; out + kOuts <= end; out += kOuts) Dots<kRows, kOuts, kSums>(c, row, out);
   if constexpr (kOuts > 1) {
-    for (; out < end; ++out) Dots<kRows, 1>(c, row, out);
+    for (; out < end; ++out) Dots<kRows, 1, kSums>(c, row, out);
   }
 }
 

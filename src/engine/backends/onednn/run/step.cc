@@ -204,11 +204,13 @@ Result<dnnl::memory> Builder::Weight(size_t i, const MemoryDesc& from, const Mem
       return p.memory;
     }
   }
-  dnnl::memory source(from, Engine(), input(i).data), packed(to, Engine());
+  AlignedBuffer bytes = AlignedBuffer::Table(to.get_size());
+  if (!bytes.data() && to.get_size() > 0) return ResourceExhausted("no memory for packed weights");
+  dnnl::memory source(from, Engine(), input(i).data), packed(to, Engine(), bytes.data());
   dnnl::stream stream(Engine());
   dnnl::reorder(source, packed).execute(stream, source, packed);
   stream.wait();
-  program_.packed.push_back({i, from, to, packed});
+  program_.packed.push_back({i, from, to, std::move(bytes), packed});
   bound_.memories.push_back(packed);
   return packed;
 }

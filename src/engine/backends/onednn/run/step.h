@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "base/aligned.h"
 #include "base/dims.h"
 #include "base/dtype.h"
 #include "base/status.h"
@@ -34,7 +35,8 @@ using BuildFunction = Status (*)(Builder&);
 struct PackedWeight {
   size_t input;
   MemoryDesc from, to;
-  dnnl::memory memory;
+  AlignedBuffer bytes;
+  dnnl::memory memory;  // over them
 };
 
 struct Program {
