@@ -10,6 +10,7 @@
 
 #include "base/aligned.h"
 #include "engine/backends/x86/run/activation.h"
+#include "engine/backends/x86/run/backend.h"
 #include "engine/backends/x86/run/step.h"
 #include "model/ops/quantized.h"
 #include "model/ops/window.h"
@@ -255,7 +256,10 @@ struct Patches {
 }  // namespace
 
 Status BuildQConv(Builder& b) {
-  if (b.attributes().String("kernel", "").starts_with("depthwise")) return BuildQDepthwise(b);
+  const std::string name(b.attributes().String("kernel", ""));
+  if (name.ends_with(kDepthwise)) return BuildQDepthwise(b);
+  if (!name.empty() && !name.ends_with(":gemm"))
+    return Unsupported("a convolution by the kernel '" + name + "'");
   SLIPWAY_RETURN_IF_ERROR(b.Need(3));
   const ops::Attributes& a = b.attributes();
   const Dims x = b.in_dims(), w = b.in_dims(1), y = b.out_dims();
