@@ -21,8 +21,15 @@ Result<Codes> ReadCodes(const InferContext& c, int64_t most) {
     if (c.has_input(2)) return Bad("kind ", kind, " has no zero point");
     return Codes{bits, small};
   }
+  if (kind == "bipolar") {
+    if (bits != 1 || c.attributes().Int("signed", 1) == 0)
+      return Bad("bipolar codes have one bit and are signed");
+    if (c.has_input(2)) return Bad("bipolar codes have no zero point");
+    return Codes{bits, DType::kInt8};
+  }
   if (kind != "affine" && kind != "power_of_two" && kind != "logarithmic") {
-    return Bad("kind '", kind, "' must be affine, power_of_two, logarithmic or a small float type");
+    return Bad("kind '", kind,
+               "' must be affine, power_of_two, logarithmic, bipolar or a small float type");
   }
   const std::string_view rounding = c.attributes().String("rounding", "half_even");
   if (!ops::RoundingFromName(rounding)) return Bad("unknown rounding '", rounding, "'");

@@ -190,6 +190,11 @@ void QuantizeRuns(const OpContext& c, const Operands& o, const ZeroPoints& zeros
         y[i] = static_cast<Y>(levels.Encode(static_cast<double>(static_cast<Compute<X>>(x[i]))));
       return;
     }
+    if (o.q.kind == QuantKind::kBipolar) {
+      for (int64_t i = begin; i < end; ++i)
+        y[i] = static_cast<Y>(static_cast<float>(x[i]) >= 0 ? 1 : -1);
+      return;
+    }
     const int64_t zero = zeros.At(s);
     if (o.q.zero_first) {
       for (int64_t i = begin; i < end; ++i) {
@@ -256,6 +261,10 @@ Result<QuantParams> ParseQuant(const Attributes& a, int max_bits) {
     q.kind = QuantKind::kPowerOfTwo;
   } else if (kind == "logarithmic") {
     q.kind = QuantKind::kLogarithmic;
+  } else if (kind == "bipolar") {
+    q.kind = QuantKind::kBipolar;
+    if (q.bits != 1 || !q.is_signed || q.group != 0)
+      return InvalidArgument("bipolar codes have one bit, are signed and have no groups");
   } else if (q.code_type = SmallFloatKind(kind); q.code_type != DType::kUndefined) {
     q.kind = QuantKind::kSmallFloat;
     if (q.bits != DTypeBits(q.code_type)) {
@@ -264,7 +273,7 @@ Result<QuantParams> ParseQuant(const Attributes& a, int max_bits) {
     }
   } else if (kind != "affine") {
     return InvalidArgument("unknown kind '" + std::string(kind) +
-                           "'; expected affine, power_of_two, logarithmic or the name of an 8- or "
+                           "'; expected affine, power_of_two, logarithmic, bipolar or the name of an 8- or "
                            "4-bit floating-point type");
   }
   q.zero_first = a.Int("zero_first", 0) != 0;
@@ -290,6 +299,7 @@ Result<QuantParams> ParseQuant(const Attributes& a, int max_bits) {
     return InvalidArgument("logarithmic codes are signed and have 2 to 8 bits");
   }
   if (q.bits <= 16) q.range = RangeOf(q.bits, q.is_signed, q.narrow);
+  if (q.kind == QuantKind::kBipolar) q.range = {-1, 1};
   return q;
 }
 

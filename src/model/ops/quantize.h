@@ -45,7 +45,7 @@ inline int32_t Requantize(float v, int32_t zero_point, int32_t lo, int32_t hi) {
 }
 
 // kSmallFloat: codes are elements of an 8- or 4-bit floating-point type (QuantParams::code_type).
-enum class QuantKind : uint8_t { kAffine = 0, kPowerOfTwo = 1, kLogarithmic = 2, kSmallFloat = 3 };
+enum class QuantKind : uint8_t { kAffine = 0, kPowerOfTwo = 1, kLogarithmic = 2, kSmallFloat = 3, kBipolar = 4 };
 enum class QuantRounding : uint8_t {
   kHalfEven = 0,
   kHalfAway = 1,

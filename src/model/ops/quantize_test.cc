@@ -208,6 +208,19 @@ TEST(Quantize, Logarithmic) {
   ExpectNear(Run1("Dequantize", {q, F({}, {4})}, {3}, log, DType::kFloat32, "slipway"), {4, -2, 0});
 }
 
+TEST(Quantize, Bipolar) {
+  const Attributes a{{"kind", "bipolar"}, {"bits", int64_t{1}}};
+  const T x = F({5}, {-3, -0.0f, 0, 1e-40f, NAN}), s = F({}, {0.25f});
+  const T q = Run1("Quantize", {x, s}, {5}, a, DType::kInt8, "slipway");
+  EXPECT_EQ(q.As<int8_t>(), (std::vector<int8_t>{-1, 1, 1, 1, -1}));
+  EXPECT_EQ(Run1("Dequantize", {q, s}, {5}, a, DType::kFloat32, "slipway").As<float>(),
+            (std::vector<float>{-0.25f, 0.25f, 0.25f, 0.25f, -0.25f}));
+  const Attributes two{{"kind", "bipolar"}, {"bits", int64_t{2}}};
+  EXPECT_NE(RunError("Quantize", {x, s}, {5}, two, DType::kInt8, "slipway")
+                .find("bipolar codes have one bit"),
+            std::string::npos);
+}
+
 TEST(QConv, BitExactContract) {
   // 1x1, two channels; x zero point 128, so that x - zp = {-28, 72}.
   const T x = U8({1, 2, 1, 1}, {100, 200}), w = S8({2, 2, 1, 1}, {127, 1, -128, 3}),

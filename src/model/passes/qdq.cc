@@ -18,7 +18,9 @@ std::optional<ops::QuantParams> Affine(const Node* node, int max_bits) {
   if (!IsQuantization(node)) return std::nullopt;
   auto q = ops::ParseQuant(node->attributes, 32);
   if (!q.ok() || q->group != 0 || q->bits > max_bits || q->precision != DType::kUndefined ||
-      (q->kind != ops::QuantKind::kAffine && q->kind != ops::QuantKind::kPowerOfTwo))
+      (q->kind != ops::QuantKind::kAffine && q->kind != ops::QuantKind::kPowerOfTwo &&
+       // Its codes are as affine ones; making them is no rounding.
+       !(q->kind == ops::QuantKind::kBipolar && node->IsSlipway("Dequantize"))))
     return std::nullopt;
   return *q;
 }

@@ -50,6 +50,7 @@ bool SameCodes(const Node& q, const Node& d) {
     const int64_t fallback = name[0] == 'b' ? 8 : name[0] == 's' ? 1 : 0;
     if (q.attributes.Int(name, fallback) != d.attributes.Int(name, fallback)) return false;
   }
+  if (q.attributes.String("kind", "affine") != d.attributes.String("kind", "affine")) return false;
   auto same = [](const Value* a, const Value* b) {
     if (a == b) return true;
     if (!a || !b || !a->constant() || !b->constant()) return false;
@@ -145,6 +146,10 @@ Status Convert(Graph* g, Node* d) {
   }
   SLIPWAY_ASSIGN_OR_RETURN(Value * scale, Operand(r, *d, d->input(1), x, "scale"));
   SLIPWAY_ASSIGN_OR_RETURN(Value * zero, Operand(r, *d, d->input(2), x, "zero_point"));
+  if (kind == "bipolar") {
+    r.Finish(r.Op("BipolarQuant", {x, scale}, {}, kQonnxDomain));
+    return OkStatus();
+  }
   Value* width = r.Constant("bits", Tensor::Scalar<float>(static_cast<float>(bits)));
   r.Finish(r.Op("Quant", {x, scale, zero, width},
                 {{"narrow", int64_t{narrow}},

@@ -164,6 +164,16 @@ Attributes LinearAttributes(const Node& n, int opset) {
 }
 
 Status Quantize(Graph* g, Node* n, int opset) {
+  if (n->attributes.String("kind", "affine") == "bipolar") {
+    Rewriter r(g, n);
+    const auto code = [&](int8_t v) { return r.Constant("code", Tensor::Scalar<int8_t>(v)); };
+    Value* up = r.Op("GreaterOrEqual",
+                     {n->input(0), r.Constant("zero", Tensor::Scalar<float>(0))});
+    up->set_type({DType::kBool, n->output()->type().shape});
+    r.Finish(r.Op("Where", {up, code(1), code(-1)}))
+        ->set_type({DType::kInt8, n->output()->type().shape});
+    return OkStatus();
+  }
   SLIPWAY_ASSIGN_OR_RETURN(Codes c, CodesOf(*n, opset));
   if (c.small) {
     Rewriter r(g, n);
@@ -201,6 +211,10 @@ Status Quantize(Graph* g, Node* n, int opset) {
 
 Status Dequantize(Graph* g, Node* n, int opset) {
   SLIPWAY_ASSIGN_OR_RETURN(Codes c, CodesOf(*n, opset));
+  if (n->attributes.String("kind", "affine") == "bipolar") {  // 1 fits no width below 8 bits
+    c.bits = 8;
+    c.file = DType::kInt8;
+  }
   Rewriter r(g, n);
   Value* x = n->input(0);
   if (!c.small && x->constant() && IsPackedWidth(c.bits, opset) && DTypeBits(x->dtype()) == 8) {

@@ -183,6 +183,15 @@ Status Quant(OldNode& n, Upgrader& u) {
 // scale where x >= 0, -scale elsewhere
 Status BipolarQuant(OldNode& n, Upgrader& u) {
   SLIPWAY_RETURN_IF_ERROR(NeedInputs(n, 2));
+  const Tensor zero = Tensor::Scalar<float>(0);
+  if (const auto o = ReadOperands(n.input(1)->constant(), &zero)) {
+    Attributes a{{"bits", int64_t{1}}, {"kind", std::string("bipolar")}};
+    if (o->vector) a.Set("axis", o->axis);
+    Value* scale = u.Constant(
+        n, "scale", o->vector ? Tensor::Vector<float>(o->scale) : Tensor::Scalar(o->scale[0]));
+    Value* codes = u.Emit(n, "Quantize", {n.input(0), scale}, a, ir::kSlipwayDomain);
+    return Become(n, "Dequantize", {codes, scale}, a, ir::kSlipwayDomain);
+  }
   Value* up = u.Emit(n, "GreaterOrEqual", {n.input(0), Scalar(n, u, "zero", 0)});
   return Become(n, "Where", {up, n.input(1), u.Emit(n, "Neg", {n.input(1)})});
 }

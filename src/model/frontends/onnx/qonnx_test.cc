@@ -155,6 +155,31 @@ TEST(Qonnx, BipolarQuant) {
   m.Input("x", {"4"}).Output("y").Floats("s", {}, {0.5f});
   m.Node("BipolarQuant", {"x", "s"}, {"y"}, {}, "q", kQonnx);
   EXPECT_EQ(Compute(m, {-2, -0.0f, 0, 3}), (std::vector<float>{-0.5f, 0.5f, 0.5f, 0.5f}));
+  auto graph = m.Import();
+  ASSERT_TRUE(graph.ok());
+  EXPECT_TRUE((*graph)->nodes().front()->IsSlipway("Quantize"));
+  EXPECT_EQ((*graph)->nodes().front()->attributes.String("kind", ""), "bipolar");
+  // Out and in again, in both forms.
+  for (const bool qonnx : {false, true}) {
+    for (int opset : {11, 17, 23}) {
+      auto bytes = ExportOnnxBytes(**graph, {.opset = opset, .qonnx = qonnx});
+      ASSERT_TRUE(bytes.ok()) << bytes.status().ToString();
+      auto owner = std::make_shared<std::vector<uint8_t>>(std::move(*bytes));
+      auto again = ImportOnnxBytes(*owner, owner, {});
+      ASSERT_TRUE(again.ok()) << again.status().ToString();
+      auto out = Evaluate(**again, Tensor::Vector<float>({-2, -0.0f, 0, NAN}));
+      ASSERT_TRUE(out.ok()) << out.status().ToString();
+      EXPECT_EQ((*out)[0].ToDoubles(), (std::vector<double>{-0.5, 0.5, 0.5, -0.5}));
+    }
+  }
+}
+
+// A scale that is computed, or not positive: by its definition.
+TEST(Qonnx, BipolarQuantByItsDefinition) {
+  TestModel m(13);
+  m.Input("x", {"4"}).Output("y").Floats("s", {}, {-0.5f});
+  m.Node("BipolarQuant", {"x", "s"}, {"y"}, {}, "q", kQonnx);
+  EXPECT_EQ(Compute(m, {-2, -0.0f, 0, 3}), (std::vector<float>{0.5f, -0.5f, -0.5f, -0.5f}));
 }
 
 // Out as QONNX and in again: the same graph, whatever the form.

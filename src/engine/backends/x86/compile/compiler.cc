@@ -4,6 +4,7 @@
 
 #include "base/cpu.h"
 #include "engine/backends/describe.h"
+#include "engine/backends/x86/compile/bits.h"
 #include "engine/backends/x86/compile/conv.h"
 #include "engine/backends/x86/compile/depthwise.h"
 #include "engine/backends/x86/compile/nbits.h"
@@ -211,6 +212,7 @@ class X86Compiler final : public OpBackend {
 
   Status Supports(const ir::Node& node, const Target& target) const override {
     const bool nbits = node.IsSlipway("LinearNBits");
+    if (target.arch == ThisCpu().arch && x86::BitsCandidate(node, target)) return OkStatus();
     if (!nbits && !x86::IsConv(node) && !x86::IsDepthwise(node) && !FindRow(node))
       return Unsupported("no " + node.FullOp());
     if (node.Is("Dropout") && node.input(2)) return Unsupported("Dropout with a training mode");
@@ -228,21 +230,29 @@ class X86Compiler final : public OpBackend {
   }
   std::vector<Candidate> Candidates(const ir::Node& node, const Target& target) const override {
     if (node.IsSlipway("LinearNBits")) return {x86::NBitsCandidate(node)};
-    if (x86::IsConv(node) && !x86::IsDepthwise(node)) {
-      auto candidates = x86::ConvCandidates(node, target);
-      return candidates.ok() ? std::move(*candidates) : std::vector<Candidate>{};
-    }
-    return Choose(node, target).candidates;
+    std::vector<Candidate> all = WithoutBits(node, target);
+    if (auto bits = x86::BitsCandidate(node, target)) all.push_back(std::move(*bits));
+    return all;
   }
 
  protected:
   Result<StepSpec> CompileNode(const ir::Node& node, const Candidate& candidate,
                                const Target& target) const override {
     if (node.IsSlipway("LinearNBits")) return x86::CompileNBits(node, candidate);
+    if (x86::IsBits(candidate)) return x86::CompileBits(node, candidate);
     return OpBackend::CompileNode(node, candidate, target);
   }
 
  private:
+  static std::vector<Candidate> WithoutBits(const ir::Node& node, const Target& target) {
+    if (x86::IsConv(node) && !x86::IsDepthwise(node)) {
+      auto candidates = x86::ConvCandidates(node, target);
+      return candidates.ok() ? std::move(*candidates) : std::vector<Candidate>{};
+    }
+    return x86::IsDepthwise(node) || FindRow(node) ? Choose(node, target).candidates
+                                                   : std::vector<Candidate>{};
+  }
+
   // Adds the candidate if the run side takes it.
   static void Try(const ir::Node& node, const Row& row, Candidate c, Choice& choice,
                   const Target& target) {

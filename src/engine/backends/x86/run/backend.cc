@@ -98,6 +98,8 @@ constexpr Row kRows[] = {
     {"slipway", "QConv", BuildQConv},
     {"slipway", "QLinear", BuildQLinear},
     {"slipway", "LinearNBits", BuildLinearNBits},
+    {"slipway", "QConvBits", BuildQConvBits},
+    {"slipway", "QLinearBits", BuildQLinearBits},
     {"", "Conv", BuildConv},
     {"slipway", "Conv", BuildConv},
     {"slipway", "Linear", BuildLinear},

@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "engine/backends/x86/run/broadcast.h"
+#include "engine/kernels/bits/bits.h"
 #include "engine/kernels/quant/quant.h"
 #include "model/ops/quantize.h"
 #include "model/ops/window.h"
@@ -82,11 +83,28 @@ Status CheckPerChannel(const Builder& b, bool per_channel) {
 
 }  // namespace
 
+// Kind bipolar: the scale is none of its business.
+static Status BuildSigns(Builder& b) {
+  SLIPWAY_RETURN_IF_ERROR(b.NeedLikeOutput(0));
+  if (b.out_type() != DType::kInt8) return InvalidArgument("bipolar codes that are not int8");
+  if (format::ChannelBlock(b.out_layout()) != 1)
+    return Unsupported("bipolar codes in blocks, whose padding has no code");
+  const auto signs = kernels::GetBits(b.isa()).signs;
+  b.Run([signs, total = b.Physical(b.output())](const RunContext& c) {
+    c.parallel.ParallelFor(total, kGrain, [&](int64_t begin, int64_t end) {
+      signs(c.in<float>(0) + begin, c.out<int8_t>() + begin, end - begin);
+    });
+    return OkStatus();
+  });
+  return OkStatus();
+}
+
 Status BuildQuantize(Builder& b) {
   SLIPWAY_RETURN_IF_ERROR(b.Need(2));
   SLIPWAY_RETURN_IF_ERROR(b.NeedType(0, DType::kFloat32));
   if (!IsCode(b.out_type())) return Unsupported(std::string(DTypeName(b.out_type())) + " output");
   SLIPWAY_ASSIGN_OR_RETURN(const ops::QuantParams q, ops::ParseQuant(b.attributes(), 16));
+  if (q.kind == ops::QuantKind::kBipolar) return BuildSigns(b);
   if (q.rounding != ops::QuantRounding::kHalfEven)
     return Unsupported("a rounding other than half_even");
   if (q.zero_first || q.precision != DType::kUndefined)

@@ -165,6 +165,8 @@ Status BuildQAveragePool(Builder&);
 Status BuildQConv(Builder&);
 Status BuildQLinear(Builder&);
 Status BuildLinearNBits(Builder&);
+Status BuildQConvBits(Builder&);
+Status BuildQLinearBits(Builder&);
 Status BuildLinear(Builder&);
 Status BuildConv(Builder&);
 Status BuildGemm(Builder&);

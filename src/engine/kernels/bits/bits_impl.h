@@ -1,0 +1,454 @@
+// The source of the bit-serial kernels; x86_*.cc include it with SLIPWAY_ISA set to the namespace
+// of their instruction set.
+
+#include <cstdint>
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+#include "engine/kernels/bits/bits.h"
+
+namespace slipway::kernels::SLIPWAY_ISA {
+namespace {
+
+#include "engine/kernels/simd/math.h"
+
+// Eight counters of 64 bits: one for each output of a panel.
+#if defined(__AVX512F__)
+struct Lanes {
+  __m512i v;
+};
+inline Lanes Zero() { return {_mm512_setzero_si512()}; }
+inline Lanes Load(const uint64_t* p) { return {_mm512_loadu_si512(p)}; }
+inline Lanes Both(uint64_t bits, Lanes w) {
+  return {_mm512_and_si512(_mm512_set1_epi64(static_cast<int64_t>(bits)), w.v)};
+}
+inline Lanes Add(Lanes a, Lanes b) { return {_mm512_add_epi64(a.v, b.v)}; }
+inline Lanes Twice(Lanes a) { return {_mm512_slli_epi64(a.v, 1)}; }
+inline void Store(Lanes a, int32_t* to) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtepi64_epi32(a.v));
+}
+inline Lanes Count(Lanes a) { return {_mm512_popcnt_epi64(a.v)}; }
+#elif defined(__AVX2__)
+struct Lanes {
+  __m256i v, u;
+};
+inline Lanes Zero() { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
+inline Lanes Load(const uint64_t* p) {
+  return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)),
+          _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + 4))};
+}
+inline Lanes Both(uint64_t bits, Lanes w) {
+  const __m256i b = _mm256_set1_epi64x(static_cast<int64_t>(bits));
+  return {_mm256_and_si256(b, w.v), _mm256_and_si256(b, w.u)};
+}
+inline Lanes Add(Lanes a, Lanes b) {
+  return {_mm256_add_epi64(a.v, b.v), _mm256_add_epi64(a.u, b.u)};
+}
+inline Lanes Twice(Lanes a) { return Add(a, a); }
+inline __m256i CountHalf(__m256i a) {
+  const __m256i table =
+      _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4));
+  const __m256i nibble = _mm256_set1_epi8(15);
+  const __m256i low = _mm256_shuffle_epi8(table, _mm256_and_si256(a, nibble)),
+                high =
+                    _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16(a, 4), nibble));
+  return _mm256_sad_epu8(_mm256_add_epi8(low, high), _mm256_setzero_si256());
+}
+inline Lanes Count(Lanes a) { return {CountHalf(a.v), CountHalf(a.u)}; }
+inline void Store(Lanes a, int32_t* to) {
+  alignas(32) int64_t v[8];
+  _mm256_store_si256(reinterpret_cast<__m256i*>(v), a.v);
+  _mm256_store_si256(reinterpret_cast<__m256i*>(v + 4), a.u);
+  for (int i = 0; i < 8; ++i) to[i] = static_cast<int32_t>(v[i]);
+}
+#else
+struct Lanes {
+  uint64_t v[8];
+};
+inline Lanes Zero() { return {}; }
+inline Lanes Load(const uint64_t* p) {
+  Lanes a;
+  for (int i = 0; i < 8; ++i) a.v[i] = p[i];
+  return a;
+}
+inline Lanes Both(uint64_t bits, Lanes w) {
+  for (uint64_t& v : w.v) v &= bits;
+  return w;
+}
+inline Lanes Add(Lanes a, Lanes b) {
+  for (int i = 0; i < 8; ++i) a.v[i] += b.v[i];
+  return a;
+}
+inline Lanes Twice(Lanes a) { return Add(a, a); }
+inline Lanes Count(Lanes a) {
+  for (uint64_t& v : a.v) v = static_cast<uint64_t>(__builtin_popcountll(v));
+  return a;
+}
+inline void Store(Lanes a, int32_t* to) {
+  for (int i = 0; i < 8; ++i) to[i] = static_cast<int32_t>(a.v[i]);
+}
+#endif
+
+// The bits of up to 64 channels of one pixel.
+inline uint64_t PlaneOf(const uint8_t* x, int64_t n, uint8_t low, int bit) {
+#if defined(__AVX512BW__)
+  const __mmask64 live = n >= 64 ? ~__mmask64{0} : (__mmask64{1} << n) - 1;
+  const __m512i v =
+      _mm512_sub_epi8(_mm512_maskz_loadu_epi8(live, x), _mm512_set1_epi8(static_cast<char>(low)));
+  return _mm512_mask_test_epi8_mask(live, v, _mm512_set1_epi8(static_cast<char>(1 << bit)));
+#else
+  uint64_t word = 0;
+  for (int64_t c = 0; c < (n < 64 ? n : 64); ++c)
+    word |= static_cast<uint64_t>(static_cast<uint8_t>(x[c] - low) >> bit & 1) << c;
+  return word;
+#endif
+}
+
+void Pack(const BitsConv& conv, const uint8_t* x, uint64_t* planes, int32_t* sums, int64_t row,
+          int64_t end) {
+  const BitsWeights& w = conv.weights;
+  const int64_t all = w.groups * w.channels, words = w.words();
+  for (int64_t g = 0; g < w.groups; ++g) {
+    for (int64_t y = row; y < end; ++y) {
+      const int64_t from_y = y - conv.pad_top;
+      const bool inside_y = from_y >= 0 && from_y < conv.in_height;
+      for (int64_t px = 0; px < conv.width; ++px) {
+        const int64_t from_x = px - conv.pad_left, at = (g * conv.height + y) * conv.width + px;
+        uint64_t* to = planes + at * conv.pixel_words();
+        if (!inside_y || from_x < 0 || from_x >= conv.in_width) {
+          for (int64_t i = 0; i < conv.pixel_words(); ++i) to[i] = 0;
+          sums[at] = 0;
+          continue;
+        }
+        const uint8_t* codes = x + (from_y * conv.in_width + from_x) * all + g * w.channels;
+        int64_t sum = 0;
+        for (int i = 0; i < conv.a_planes; ++i) {
+          for (int64_t k = 0; k < words; ++k) {
+            const uint64_t word = PlaneOf(codes + 64 * k, w.channels - 64 * k,
+                                          static_cast<uint8_t>(conv.a_low), i + conv.a_shift);
+            to[i * words + k] = word;
+            sum += static_cast<int64_t>(__builtin_popcountll(word)) << i;
+          }
+        }
+        sums[at] = static_cast<int32_t>(sum);
+      }
+    }
+  }
+}
+
+// See quant/quant_impl.h.
+struct Rounder {
+  float low, high;
+  int32_t zero;
+  explicit Rounder(const BitsFinish& f)
+      : low(static_cast<float>(f.low - f.zero_point)),
+        high(static_cast<float>(f.high - f.zero_point)),
+        zero(f.zero_point) {}
+  template <typename Y>
+  Y To(float v) const {
+    if constexpr (sizeof(Y) == 4) {
+      return v;
+    } else {
+      constexpr float kMagic = 12582912.0f;
+      v = v > low ? v : low;
+      v = v < high ? v : high;
+      return static_cast<Y>(static_cast<int32_t>((v + kMagic) - kMagic) + zero);
+    }
+  }
+};
+
+template <typename Z>
+inline void AddResidual(const BitsFinish& f, int64_t n, int64_t at, float* v) {
+  const Z* z = static_cast<const Z*>(f.residual) + at;
+  for (int64_t i = 0; i < n; ++i)
+    v[i] = __builtin_fmaf(static_cast<float>(z[i] - f.z_zero), f.z_multiplier, v[i]);
+}
+
+// Accumulators of outputs `out` and up, at element `at` of y: N of them, or n where N is 0.
+template <int N>
+void FinishRow(const BitsFinish& f, const int32_t* acc, int64_t n, int64_t out, void* y,
+               int64_t at) {
+  if constexpr (N > 0) n = N;
+  const Rounder to(f);
+  float v[kBitsPanel * 4];
+  if (f.per_output) {
+    const float* m = f.multiplier + out;
+    for (int64_t i = 0; i < n; ++i) v[i] = static_cast<float>(acc[i]) * m[i];
+  } else {
+    const float m = f.multiplier[0];
+    for (int64_t i = 0; i < n; ++i) v[i] = static_cast<float>(acc[i]) * m;
+  }
+  if (f.residual) (f.residual_signed ? AddResidual<int8_t> : AddResidual<uint8_t>)(f, n, at, v);
+  const auto store = [&]<typename Y>(Y* to_y) {
+    SLIPWAY_INDEPENDENT
+    for (int64_t i = 0; i < n; ++i) to_y[i] = to.template To<Y>(v[i]);
+  };
+  if (f.to == 2) {
+    store(static_cast<float*>(y) + at);
+  } else if (f.to == 1) {
+    store(static_cast<int8_t*>(y) + at);
+  } else {
+    store(static_cast<uint8_t*>(y) + at);
+  }
+}
+
+// One group's part of a call.
+struct Group {
+  const BitsConv& conv;
+  const BitsFinish& finish;
+  const uint64_t* planes;
+  const uint32_t* windows;
+  const uint64_t* weights;
+  const int32_t *tap_sums, *base, *step;
+  int64_t g;
+  void* y;
+  // Of the panels in work: the bias, and the accumulator as offset + base * terms + factor * count
+  // where all taps lie in the image.
+  int32_t bias[kBitsPanel * 4], offset[kBitsPanel * 4], factor[kBitsPanel * 4];
+};
+
+// |p & q| of PB pixels and OB panels. The words of a pixel start at in[p].
+template <int AP, int WP, int PB, int OB>
+inline void Dot(const BitsConv& conv, const uint64_t* const* in, const uint64_t* w,
+                int64_t panel_words, int32_t (*out)[kBitsPanel * OB]) {
+  constexpr int kLevels = AP + WP - 1;
+  Lanes acc[PB][OB][kLevels];
+  for (int p = 0; p < PB; ++p)
+    for (int o = 0; o < OB; ++o)
+      for (int l = 0; l < kLevels; ++l) acc[p][o][l] = Zero();
+  const int64_t words = conv.weights.words(), pixel = conv.pixel_words();
+  const uint64_t* at = w;
+  for (int64_t ky = 0; ky < conv.kernel_height; ++ky) {
+    int64_t tap = ky * conv.dilation_height * conv.width * pixel;
+    for (int64_t kx = 0; kx < conv.kernel_width; ++kx, tap += conv.dilation_width * pixel) {
+      for (int64_t k = 0; k < words; ++k, at += WP * kBitsPanel) {
+        for (int j = 0; j < WP; ++j) {
+          Lanes q[OB];
+          for (int o = 0; o < OB; ++o) q[o] = Load(at + o * panel_words + j * kBitsPanel);
+          for (int p = 0; p < PB; ++p) {
+            for (int i = 0; i < AP; ++i) {
+              const uint64_t bits = in[p][tap + i * words + k];
+              for (int o = 0; o < OB; ++o)
+                acc[p][o][i + j] = Add(acc[p][o][i + j], Count(Both(bits, q[o])));
+            }
+          }
+        }
+      }
+    }
+  }
+  for (int p = 0; p < PB; ++p) {
+    for (int o = 0; o < OB; ++o) {
+      Lanes sum = acc[p][o][kLevels - 1];
+      for (int l = kLevels - 2; l >= 0; --l) sum = Add(Twice(sum), acc[p][o][l]);
+      Store(sum, out[p] + o * kBitsPanel);
+    }
+  }
+}
+
+// Taps [begin, end) of a row or column lie in the image.
+struct Taps {
+  int64_t begin, end;
+};
+inline Taps TapsInside(int64_t at, int64_t dilation, int64_t kernel, int64_t extent) {
+  if (at >= 0 && at + (kernel - 1) * dilation < extent) return {0, kernel};
+  Taps t;
+  t.begin = at < 0 ? (-at + dilation - 1) / dilation : 0;
+  t.begin = t.begin < kernel ? t.begin : kernel;
+  t.end = at >= extent ? 0 : (extent - 1 - at) / dilation + 1;
+  t.end = t.end < kernel ? t.end : kernel;
+  t.end = t.end > t.begin ? t.end : t.begin;
+  return t;
+}
+inline Taps RowTaps(const BitsConv& c, int64_t oy) {
+  return TapsInside(oy * c.stride_height - c.pad_top, c.dilation_height, c.kernel_height,
+                    c.in_height);
+}
+inline Taps ColumnTaps(const BitsConv& c, int64_t ox) {
+  return TapsInside(ox * c.stride_width - c.pad_left, c.dilation_width, c.kernel_width, c.in_width);
+}
+
+void Signs(const float* x, int8_t* y, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) y[i] = x[i] >= 0 ? 1 : -1;
+}
+
+void Windows(const BitsConv& c, const int32_t* sums, uint32_t* windows, int64_t row, int64_t end) {
+  const auto a_base = static_cast<uint32_t>(c.a_base()), a_step = static_cast<uint32_t>(c.a_step());
+  for (int64_t g = 0; g < c.weights.groups; ++g) {
+    for (int64_t oy = row; oy < end; ++oy) {
+      uint32_t* to = windows + (g * c.out_height + oy) * c.out_width;
+      for (int64_t ox = 0; ox < c.out_width; ++ox) to[ox] = 0;
+      // The sums of the padding are 0.
+      for (int64_t ky = 0; ky < c.kernel_height; ++ky) {
+        for (int64_t kx = 0; kx < c.kernel_width; ++kx) {
+          const int32_t* from =
+              sums + (g * c.height + oy * c.stride_height + ky * c.dilation_height) * c.width +
+              kx * c.dilation_width;
+          if (c.stride_width == 1) {
+            for (int64_t ox = 0; ox < c.out_width; ++ox) to[ox] += static_cast<uint32_t>(from[ox]);
+          } else {
+            for (int64_t ox = 0; ox < c.out_width; ++ox)
+              to[ox] += static_cast<uint32_t>(from[ox * c.stride_width]);
+          }
+        }
+      }
+      const Taps y = RowTaps(c, oy);
+      for (int64_t ox = 0; ox < c.out_width; ++ox) {
+        to[ox] *= a_step;
+        if (a_base == 0) continue;
+        const Taps x = ColumnTaps(c, ox);
+        to[ox] += a_base *
+                  static_cast<uint32_t>((y.end - y.begin) * (x.end - x.begin) * c.weights.channels);
+      }
+    }
+  }
+}
+
+// From the counts of one pixel to the outputs of panels [panel, panel + OB).
+template <int OB>
+void Complete(const Group& g, int64_t panel, int64_t oy, int64_t ox, const int32_t* dot) {
+  constexpr int kOutputs = kBitsPanel * OB;
+  const BitsConv& c = g.conv;
+  const BitsWeights& w = c.weights;
+  const int64_t row = w.panels() * kBitsPanel, first = panel * kBitsPanel;
+  const uint32_t terms = g.windows[oy * c.out_width + ox];
+  int32_t acc[kOutputs], border[kOutputs];
+  const int32_t* offset = g.offset;
+  const Taps y = RowTaps(c, oy), x = ColumnTaps(c, ox);
+  if (g.conv.a_base() != 0 && (y.end - y.begin) * (x.end - x.begin) != w.taps) {
+    // Of the sum of q over the taps inside.
+    const uint32_t a_base = static_cast<uint32_t>(c.a_base());
+    int32_t sum_q[kOutputs] = {};
+    for (int64_t ky = y.begin; ky < y.end; ++ky) {
+      for (int64_t kx = x.begin; kx < x.end; ++kx) {
+        const int32_t* from = g.tap_sums + (ky * c.kernel_width + kx) * row + first;
+        for (int i = 0; i < kOutputs; ++i) sum_q[i] += from[i];
+      }
+    }
+    for (int i = 0; i < kOutputs; ++i) {
+      border[i] = static_cast<int32_t>(static_cast<uint32_t>(g.bias[i]) +
+                                       static_cast<uint32_t>(g.step[first + i]) * a_base *
+                                           static_cast<uint32_t>(sum_q[i]));
+    }
+    offset = border;
+  }
+  for (int i = 0; i < kOutputs; ++i) {
+    acc[i] = static_cast<int32_t>(
+        static_cast<uint32_t>(offset[i]) + static_cast<uint32_t>(g.base[first + i]) * terms +
+        static_cast<uint32_t>(g.factor[i]) * static_cast<uint32_t>(dot[i]));
+  }
+  const int64_t out = g.g * w.outputs + first;
+  const int64_t at = (oy * c.out_width + ox) * w.groups * w.outputs + out;
+  if (w.outputs - first >= kOutputs) {
+    FinishRow<kOutputs>(g.finish, acc, kOutputs, out, g.y, at);
+  } else {
+    FinishRow<0>(g.finish, acc, w.outputs - first, out, g.y, at);
+  }
+}
+
+// Output positions in their order.
+struct Position {
+  int64_t y, x;
+  void Next(int64_t width) {
+    if (++x == width) {
+      x = 0;
+      ++y;
+    }
+  }
+};
+
+template <int AP, int WP, int PB, int OB>
+inline void Block(Group& g, int64_t panel, Position& at) {
+  const BitsConv& c = g.conv;
+  const uint64_t* in[PB];
+  Position positions[PB];
+  for (int p = 0; p < PB; ++p) {
+    positions[p] = at;
+    in[p] = g.planes + (at.y * c.stride_height * c.width + at.x * c.stride_width) * c.pixel_words();
+    at.Next(c.out_width);
+  }
+  int32_t dot[PB][kBitsPanel * OB];
+  const int64_t panel_words = c.weights.panel_words();
+  Dot<AP, WP, PB, OB>(c, in, g.weights + panel * panel_words, panel_words, dot);
+  for (int p = 0; p < PB; ++p) Complete<OB>(g, panel, positions[p].y, positions[p].x, dot[p]);
+}
+
+#if defined(__AVX512F__)
+constexpr bool kManyRegisters = true, kFewRegisters = false;
+#elif defined(__AVX2__)
+constexpr bool kManyRegisters = false, kFewRegisters = true;
+#else
+constexpr bool kManyRegisters = false, kFewRegisters = false;
+#endif
+
+template <int AP, int WP, int OB>
+void Panels(Group& g, int64_t panel, int64_t pixel, int64_t end) {
+  const BitsWeights& w = g.conv.weights;
+  const int64_t row = w.panels() * kBitsPanel, first = panel * kBitsPanel;
+  for (int i = 0; i < kBitsPanel * OB; ++i) {
+    uint32_t sum_q = 0;
+    for (int64_t t = 0; t < w.taps; ++t)
+      sum_q += static_cast<uint32_t>(g.tap_sums[t * row + first + i]);
+    const auto step = static_cast<uint32_t>(g.step[first + i]);
+    g.bias[i] =
+        g.finish.bias && first + i < w.outputs ? g.finish.bias[g.g * w.outputs + first + i] : 0;
+    g.offset[i] = static_cast<int32_t>(static_cast<uint32_t>(g.bias[i]) +
+                                       step * static_cast<uint32_t>(g.conv.a_base()) * sum_q);
+    g.factor[i] = static_cast<int32_t>(step * static_cast<uint32_t>(g.conv.a_step()));
+  }
+  // As many accumulators as there are registers for.
+  constexpr int kPixels = kManyRegisters ? (AP + WP == 2 ? 4 : 2) : kFewRegisters ? 2 : 1;
+  Position at{pixel / g.conv.out_width, pixel % g.conv.out_width};
+  for (; pixel + kPixels <= end; pixel += kPixels) Block<AP, WP, kPixels, OB>(g, panel, at);
+  if constexpr (kPixels > 1) {
+    for (; pixel < end; ++pixel) Block<AP, WP, 1, OB>(g, panel, at);
+  }
+}
+
+template <int AP, int WP>
+void Convolve(const BitsConv& conv, const uint64_t* planes, const uint32_t* windows,
+              const uint8_t* weights, const BitsFinish& finish, void* y, int64_t pixel,
+              int64_t end) {
+  const BitsWeights& w = conv.weights;
+  const int64_t row = w.panels() * kBitsPanel;
+  constexpr int kPanels = kManyRegisters ? (AP + WP == 4 ? 2 : 4) : 1;
+  for (int64_t i = 0; i < w.groups; ++i) {
+    Group g{conv,
+            finish,
+            planes + i * conv.pixels() * conv.pixel_words(),
+            windows + i * conv.out_height * conv.out_width,
+            reinterpret_cast<const uint64_t*>(weights) + i * w.panels() * w.panel_words(),
+            reinterpret_cast<const int32_t*>(weights + w.sums_at()) + i * w.taps * row,
+            reinterpret_cast<const int32_t*>(weights + w.base_at()) + i * row,
+            reinterpret_cast<const int32_t*>(weights + w.step_at()) + i * row,
+            i,
+            y,
+            {},
+            {},
+            {}};
+    int64_t panel = 0;
+    for (; panel + kPanels <= w.panels(); panel += kPanels)
+      Panels<AP, WP, kPanels>(g, panel, pixel, end);
+    if constexpr (kPanels > 1) {
+      for (; panel < w.panels(); ++panel) Panels<AP, WP, 1>(g, panel, pixel, end);
+    }
+  }
+}
+
+void ConvolveAny(const BitsConv& conv, const uint64_t* planes, const uint32_t* windows,
+                 const uint8_t* weights, const BitsFinish& finish, void* y, int64_t pixel,
+                 int64_t end) {
+  if (conv.a_planes == 1) {
+    (conv.weights.planes == 1 ? Convolve<1, 1> : Convolve<1, 2>)(conv, planes, windows, weights,
+                                                                 finish, y, pixel, end);
+  } else {
+    (conv.weights.planes == 1 ? Convolve<2, 1> : Convolve<2, 2>)(conv, planes, windows, weights,
+                                                                 finish, y, pixel, end);
+  }
+}
+
+}  // namespace
+
+extern const BitsKernels kBits = {Pack, Signs, Windows, ConvolveAny};
+
+}  // namespace slipway::kernels::SLIPWAY_ISA

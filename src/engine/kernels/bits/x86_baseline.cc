@@ -1,0 +1,2 @@
+#define SLIPWAY_ISA baseline
+#include "engine/kernels/bits/bits_impl.h"
