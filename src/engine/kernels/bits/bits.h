@@ -81,6 +81,9 @@ struct BitsFinish {
   bool residual_signed = true;
   float z_multiplier = 0;
   int32_t z_zero = 0;
+  // With an activation: min(max(v, lowest), highest) * y_multiplier.
+  bool clamps = false;
+  float lowest = 0, highest = 0, y_multiplier = 1;
   int to = 0;  // 0 uint8, 1 int8, 2 float32
   int32_t zero_point = 0, low = 0, high = 0;
 };

@@ -180,6 +180,13 @@ void FinishRow(const BitsFinish& f, const int32_t* acc, int64_t n, int64_t out, 
     for (int64_t i = 0; i < n; ++i) v[i] = static_cast<float>(acc[i]) * m;
   }
   if (f.residual) (f.residual_signed ? AddResidual<int8_t> : AddResidual<uint8_t>)(f, n, at, v);
+  if (f.clamps) {
+    const float lowest = f.lowest, highest = f.highest, m = f.y_multiplier;
+    for (int64_t i = 0; i < n; ++i) {
+      const float up = v[i] < lowest ? lowest : v[i];
+      v[i] = (up > highest ? highest : up) * m;
+    }
+  }
   const auto store = [&]<typename Y>(Y* to_y) {
     SLIPWAY_INDEPENDENT
     for (int64_t i = 0; i < n; ++i) to_y[i] = to.template To<Y>(v[i]);

@@ -121,6 +121,10 @@ void CheckRandom(uint64_t seed) {
   f.residual_signed = below(2) != 0;
   f.z_multiplier = 0.25f;
   f.z_zero = static_cast<int32_t>(below(5));
+  f.clamps = below(2) != 0;
+  f.lowest = below(2) ? 0 : -0.5f;
+  f.highest = below(2) ? INFINITY : 3.25f;
+  f.y_multiplier = 1.5f;
   f.to = static_cast<int>(below(3));
   f.zero_point = f.to == 0 ? static_cast<int32_t>(below(200)) : static_cast<int32_t>(below(9)) - 4;
   f.low = f.to == 0 ? 3 : -100;
@@ -154,6 +158,7 @@ void CheckRandom(uint64_t seed) {
           const int z = f.residual_signed ? static_cast<int8_t>(residual[at]) : int{residual[at]};
           v = std::fma(static_cast<float>(z - f.z_zero), f.z_multiplier, v);
         }
+        if (f.clamps) v = std::min(std::max(v, f.lowest), f.highest) * f.y_multiplier;
         if (f.to == 2) {
           ASSERT_EQ(reinterpret_cast<const float*>(y.data())[at], v) << pixel << ", " << o;
           continue;

@@ -5,6 +5,7 @@
 
 #include "base/cpu.h"
 #include "engine/kernels/bits/bits.h"
+#include "model/ops/activation.h"
 #include "model/ops/quantize.h"
 
 namespace slipway::backends::x86 {
@@ -59,6 +60,11 @@ std::optional<Plan> PlanOf(const ir::Node& node) {
   const ir::Tensor* w = node.constant_input(1);
   if ((!conv && !node.IsSlipway("QLinear")) || !w || w->dtype() != DType::kInt8 ||
       w->count() == 0 || !node.constant_input(2) || (node.input(3) && !node.constant_input(3)))
+    return std::nullopt;
+  const auto activation = ops::ParseActivation(node.attributes);
+  if (!activation.ok() || (activation->kind != ops::ActivationKind::kNone &&
+                           activation->kind != ops::ActivationKind::kRelu &&
+                           activation->kind != ops::ActivationKind::kClip))
     return std::nullopt;
   const auto x = CodesOf(node.input(0));
   if (!x || x->levels() > 4) return std::nullopt;

@@ -5,9 +5,11 @@
 #include "engine/kernels/bits/bits.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "base/aligned.h"
 #include "engine/backends/x86/run/step.h"
+#include "model/ops/activation.h"
 #include "model/ops/quantized.h"
 #include "model/ops/window.h"
 
@@ -58,6 +60,16 @@ Status ReadFinish(Builder& b, int64_t outputs, kernels::BitsFinish& f) {
   if (!IsCode(b.out_type()) && b.out_type() != DType::kFloat32)
     return Unsupported(std::string(DTypeName(b.out_type())) + " output");
   SLIPWAY_ASSIGN_OR_RETURN(const ops::Requantizer to, ops::MakeRequantizer(a, b.out_type()));
+  SLIPWAY_ASSIGN_OR_RETURN(const ops::Activation activation, ops::ParseActivation(a));
+  if (activation.kind != ops::ActivationKind::kNone) {
+    const bool relu = activation.kind == ops::ActivationKind::kRelu;
+    if (!relu && activation.kind != ops::ActivationKind::kClip)
+      return Unsupported("an activation other than Relu and Clip");
+    f.clamps = true;
+    f.lowest = relu ? 0 : activation.a;
+    f.highest = relu ? std::numeric_limits<float>::infinity() : activation.b;
+    f.y_multiplier = a.Float("y_multiplier", 1);
+  }
   f.to = b.out_type() == DType::kFloat32 ? 2 : b.out_type() == DType::kInt8 ? 1 : 0;
   f.zero_point = to.zero_point;
   f.low = to.lo;
