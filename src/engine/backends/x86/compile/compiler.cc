@@ -212,7 +212,6 @@ class X86Compiler final : public OpBackend {
 
   Status Supports(const ir::Node& node, const Target& target) const override {
     const bool nbits = node.IsSlipway("LinearNBits");
-    if (target.arch == ThisCpu().arch && x86::BitsCandidate(node, target)) return OkStatus();
     if (!nbits && !x86::IsConv(node) && !x86::IsDepthwise(node) && !FindRow(node))
       return Unsupported("no " + node.FullOp());
     if (node.Is("Dropout") && node.input(2)) return Unsupported("Dropout with a training mode");
@@ -224,6 +223,7 @@ class X86Compiler final : public OpBackend {
           return Unsupported("value '" + v->name() + "' has no known shape");
       }
     }
+    if (x86::BitsCandidate(node, target)) return OkStatus();
     if (x86::IsConv(node) && !x86::IsDepthwise(node))
       return x86::ConvCandidates(node, target).status();
     return nbits ? x86::SupportsNBits(node) : Choose(node, target).status;
