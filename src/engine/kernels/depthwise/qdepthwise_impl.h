@@ -222,31 +222,44 @@ inline void FinishValue(const Finish& f, int l, int64_t at, float v) {
   f.y[l][at] = static_cast<uint8_t>(static_cast<int32_t>((v + kMagic) - kMagic) + p.to.zero_point);
 }
 
-// sums: [4][kOutputs] vectors.
-__attribute__((noinline)) void FinishSums(const Finish& f, const uint8_t* sums, int64_t outputs) {
+// values: float32 of the sums, [4][kOutputs] vectors.
+__attribute__((noinline)) void FinishValues(const Finish& f, uint8_t* values, int64_t outputs) {
   const QDepthwiseParams& p = *f.params;
-  alignas(64) uint8_t parts[4 * kBytes];
+  if (p.activation && !p.residual) {  // else behind the residual
+    float* v = reinterpret_cast<float*>(values);
+    p.activation(v, v, kOutputs * kBytes, p.a, p.b);
+    if (p.y_multiplier != 1.0f) {
+      for (int c = 0; c < kOutputs * kBytes; ++c) v[c] *= p.y_multiplier;
+    }
+  }
+  const bool floats = p.y == CodeType::kF32 && !p.residual;
   for (int64_t i = 0; i < outputs; ++i) {
-    for (int j = 0; j < 4; ++j) {
-      const I sum = Load<I>(sums + (j * kOutputs + i) * kBytes);
-      Store(parts + j * kBytes,
-            SLIPWAY_MM(mul_ps)(ToFloat(sum), Load<F>(f.multipliers + j * kBytes)));
-    }
-    if (p.activation && !p.residual) {  // else behind the residual
-      float* v = reinterpret_cast<float*>(parts);
-      p.activation(v, v, kBytes, p.a, p.b);
-      for (int c = 0; c < kBytes; ++c) v[c] *= p.y_multiplier;
-    }
+    const uint8_t* parts = values + i * kBytes;
+    constexpr int kPart = kOutputs * kBytes;  // from one part to the next
+#if defined(__AVX512F__)
+    const __m512 a = Load<F>(parts), b = Load<F>(parts + kPart), c = Load<F>(parts + 2 * kPart),
+                 d = Load<F>(parts + 3 * kPart);
+    const __m512 low1 = _mm512_shuffle_f32x4(a, b, 0x44), high1 = _mm512_shuffle_f32x4(a, b, 0xee),
+                 low2 = _mm512_shuffle_f32x4(c, d, 0x44), high2 = _mm512_shuffle_f32x4(c, d, 0xee);
+    const __m512 lanes[4] = {
+        _mm512_shuffle_f32x4(low1, low2, 0x88), _mm512_shuffle_f32x4(low1, low2, 0xdd),
+        _mm512_shuffle_f32x4(high1, high2, 0x88), _mm512_shuffle_f32x4(high1, high2, 0xdd)};
+#endif
+#pragma GCC unroll 4
     for (int l = 0; l < kLanes; ++l) {
       if (!f.y[l]) continue;
       const uint8_t* part = parts + l * 16;
-      if (p.y == CodeType::kF32 && !p.residual && f.count[l] == 16) {
+      if (floats && f.count[l] == 16) {
         uint8_t* to = f.y[l] + i * f.step * 4;
-        for (int j = 0; j < 4; ++j) Store(to + j * 16, Load<__m128>(part + j * kBytes));
+#if defined(__AVX512F__)
+        Store(to, lanes[l]);
+#else
+        for (int j = 0; j < 4; ++j) Store(to + j * 16, Load<__m128>(part + j * kPart));
+#endif
         continue;
       }
       for (int64_t c = 0; c < f.count[l]; ++c)
-        FinishValue(f, l, i * f.step + c, Load<float>(part + c / 4 * kBytes + c % 4 * 4));
+        FinishValue(f, l, i * f.step + c, Load<float>(part + c / 4 * kPart + c % 4 * 4));
     }
   }
 }
@@ -268,18 +281,11 @@ __attribute__((noinline)) void Scatter(const Finish& f, const uint8_t* codes, in
   }
 }
 
-// sums as above to codes of their activation, at `to`, which has room for kOutputs of them.
-__attribute__((noinline)) void FinishActivated(const Finish& f, uint8_t* sums, int64_t outputs,
+// values as above to codes of their activation, at `to`, which has room for kOutputs of them.
+__attribute__((noinline)) void FinishActivated(const Finish& f, uint8_t* values, int64_t outputs,
                                                uint8_t* to, int64_t to_step) {
   const QDepthwiseParams& p = *f.params;
-  float* v = reinterpret_cast<float*>(sums);
-  for (int j = 0; j < 4; ++j) {
-    const F m = Load<F>(f.multipliers + j * kBytes);
-    for (int i = 0; i < kOutputs; ++i) {
-      uint8_t* at = sums + (j * kOutputs + i) * kBytes;
-      Store(at, SLIPWAY_MM(mul_ps)(ToFloat(Load<I>(at)), m));
-    }
-  }
+  float* v = reinterpret_cast<float*>(values);
   p.activation(v, v, kOutputs * kBytes, p.a, p.b);
   const F low = SLIPWAY_MM(set1_ps)(static_cast<float>(p.to.lo - p.to.zero_point)),
           high = SLIPWAY_MM(set1_ps)(static_cast<float>(p.to.hi - p.to.zero_point)),
@@ -288,7 +294,7 @@ __attribute__((noinline)) void FinishActivated(const Finish& f, uint8_t* sums, i
   for (int64_t i = 0; i < outputs; ++i, to += to_step) {
     I code[4];
     for (int j = 0; j < 4; ++j) {
-      const F value = SLIPWAY_MM(mul_ps)(Load<F>(sums + (j * kOutputs + i) * kBytes), multiplier);
+      const F value = SLIPWAY_MM(mul_ps)(Load<F>(values + (j * kOutputs + i) * kBytes), multiplier);
       // NaN becomes low.
       const F inside = SLIPWAY_MM(min_ps)(SLIPWAY_MM(max_ps)(value, low), high);
       code[j] = SLIPWAY_MM(add_epi32)(ToInt(inside), zero);
@@ -393,11 +399,13 @@ void Outputs(const QDepthwiseView& d, const uint8_t* buffer, const uint8_t* weig
     for (int j = 0; j < 4; ++j) {
       I acc[kOutputs];
       sum(j, acc);
+      const F m = Load<F>(f.multipliers + j * kBytes);
 #pragma GCC unroll 8
-      for (int i = 0; i < kOutputs; ++i) Store(kept + (j * kOutputs + i) * kBytes, acc[i]);
+      for (int i = 0; i < kOutputs; ++i)
+        Store(kept + (j * kOutputs + i) * kBytes, SLIPWAY_MM(mul_ps)(ToFloat(acc[i]), m));
     }
     if (!f.params->activation || f.params->residual || f.params->y == CodeType::kF32) {
-      FinishSums(f, kept, outputs);
+      FinishValues(f, kept, outputs);
       return;
     }
     alignas(64) uint8_t codes[kOutputs * kBytes];
