@@ -44,6 +44,7 @@ constexpr const char* kNodes[] = {
     "x: float32[1, 144, 1, 1] | const %w: float32[24, 144, 1, 1] = random(1) | slipway.Conv(%x, "
     "%w) {activation = \"Swish\", activation_params = [1.0]}",
     "x: float32[1, 144, 56, 56] | input %s: float32[1, 144, 1, 1] | Mul(%x, %s)",
+    "x: float32[1, 672, 14, 14] | input %s: float32[1, 672, 1, 1] | Mul(%x, %s)",
     // 3x3 windows of ResNet-18, DenseNet, SqueezeNet and RegNet
     "x: float32[1, 64, 56, 56] | const %w: float32[64, 64, 3, 3] = random(1) | slipway.Conv(%x, "
     "%w) {pads = [1, 1, 1, 1], group = 1, activation = \"Relu\"}",
