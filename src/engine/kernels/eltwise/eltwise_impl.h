@@ -100,8 +100,10 @@ void Periodic(const float* x, const float* y, float* z, int64_t n, int64_t) {
   float v[kPeriod];
   for (int64_t j = 0; j < kPeriod; ++j) v[j] = y[j];
   for (int64_t i = 0; i < n; i += kPeriod) {
-    SLIPWAY_INDEPENDENT
-    for (int64_t j = 0; j < kPeriod; ++j) z[i + j] = kF(x[i + j], v[j]);
+    // By way of t: GCC takes elements one by one where z may be x.
+    float t[kPeriod];
+    for (int64_t j = 0; j < kPeriod; ++j) t[j] = kF(x[i + j], v[j]);
+    for (int64_t j = 0; j < kPeriod; ++j) z[i + j] = t[j];
   }
 }
 template <auto kF>
