@@ -89,7 +89,8 @@ class GraphCompiler {
                              Assign(graph, own_, fallback_, target_, cost_, options));
     result.expected_ms = assignment.cost_ms;
     result.exact = assignment.exact;
-    SLIPWAY_RETURN_IF_ERROR(Lower(graph, assignment, target_, cost_, helper_, controls, sequences, result));
+    SLIPWAY_RETURN_IF_ERROR(
+        Lower(graph, assignment, target_, cost_, helper_, controls, sequences, result));
     for (const auto& node : graph.nodes()) {
       AddPlacement(*node, assignment, result, shares);
       for (Body& body : bodies[node.get()]) {
@@ -234,6 +235,36 @@ Result<std::vector<passes::PassReport>> Prepare(ir::Graph& graph, const Platform
 
 namespace {
 
+bool AnySupports(const std::vector<const CompileBackend*>& own, const ir::Node& node,
+                 const backends::Target& target) {
+  return std::any_of(own.begin(), own.end(),
+                     [&](const CompileBackend* b) { return b->Supports(node, target).ok(); });
+}
+
+// Integer operators that not every set of integer backends has; float ones stay in their place.
+bool HasQMatMul(const std::vector<const CompileBackend*>& own, const backends::Target& target) {
+  ir::Graph g;
+  const ir::Type type{DType::kInt8, SymShape{Dim(16), Dim(16)}};
+  ir::Node* node = g.AddNode({.op = "QMatMul",
+                              .inputs = {g.AddInput("a", type), g.AddInput("b", type)},
+                              .attributes = {{"multiplier", 0.01f}},
+                              .domain = ir::kSlipwayDomain});
+  node->output()->set_type(type);
+  return AnySupports(own, *node, target);
+}
+bool HasQAffine(const std::vector<const CompileBackend*>& own, const backends::Target& target) {
+  ir::Graph g;
+  auto factors = ir::Tensor::Allocate(DType::kFloat32, {16});
+  std::fill_n(factors->mutable_data(), factors->bytes().size(), uint8_t{0});
+  ir::Value* constant = g.AddConstant("", std::move(*factors));
+  const ir::Type type{DType::kInt8, SymShape{Dim(1), Dim(16), Dim(4), Dim(4)}};
+  ir::Node* node = g.AddNode({.op = "QAffine",
+                              .inputs = {constant, constant, g.AddInput("x", type)},
+                              .domain = ir::kSlipwayDomain});
+  node->output()->set_type(type);
+  return AnySupports(own, *node, target);
+}
+
 // Whether a backend multiplies with weights that stay codes. Without one their Dequantize and a
 // float product are the better choice.
 bool KeepsWeightCodes(const std::vector<const CompileBackend*>& own,
@@ -251,8 +282,7 @@ bool KeepsWeightCodes(const std::vector<const CompileBackend*>& own,
                  .attributes = {{"bits", int64_t{4}}, {"group", int64_t{32}}},
                  .domain = ir::kSlipwayDomain});
   node->output()->set_type({DType::kFloat32, SymShape{Dim(1), Dim(16)}});
-  return std::any_of(own.begin(), own.end(),
-                     [&](const CompileBackend* b) { return b->Supports(*node, target).ok(); });
+  return AnySupports(own, *node, target);
 }
 
 }  // namespace
@@ -265,6 +295,10 @@ Result<CompileResult> Compile(const ir::Graph& original, const Platform& platfor
   CompileOptions prepare = options;
   if (!KeepsWeightCodes(own, TargetOf(platform, options.threads)))
     prepare.disabled_passes.emplace_back("keep-weight-codes");
+  if (!HasQMatMul(own, TargetOf(platform, options.threads)))
+    prepare.disabled_passes.emplace_back("lower-matmul");
+  if (!HasQAffine(own, TargetOf(platform, options.threads)))
+    prepare.disabled_passes.emplace_back("lower-affine");
   SLIPWAY_ASSIGN_OR_RETURN(result.passes, Prepare(*graph, platform, prepare));
   SLIPWAY_RETURN_IF_ERROR(ForgetStaleSymbols(*graph));
   SLIPWAY_ASSIGN_OR_RETURN(auto fallback, Resolve(platform.fallback, platform, backends));

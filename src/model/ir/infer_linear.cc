@@ -126,6 +126,17 @@ Status InferQLinear(InferContext& c) {
   return RequireVector(c, 2, out->back(), "multiplier");
 }
 
+Status InferQMatMul(InferContext& c) {
+  SLIPWAY_ASSIGN_OR_RETURN(const DType to, QuantizedOutput(c));
+  SLIPWAY_RETURN_IF_ERROR(CheckCodes(c, 0, "a_zero_point"));
+  SLIPWAY_RETURN_IF_ERROR(CheckCodes(c, 1, "b_zero_point"));
+  SLIPWAY_RETURN_IF_ERROR(RequireMinRank(c, 0, 2, "A"));
+  SLIPWAY_RETURN_IF_ERROR(RequireMinRank(c, 1, 2, "B"));
+  SLIPWAY_ASSIGN_OR_RETURN(auto out, MatMulOutput(c));
+  c.set_output(0, to, std::move(out));
+  return OkStatus();
+}
+
 Status InferLinearNBits(InferContext& c) {
   const int64_t bits = c.attributes().Int("bits", 0), group = c.attributes().Int("group", 0);
   if (bits < 1 || bits > 8) return Bad("bits is ", bits, " but must be 1 to 8");

@@ -139,6 +139,50 @@ Status InferQUnary(InferContext& c) {
   return OkStatus();
 }
 
+Status InferQAffine(InferContext& c) {
+  SLIPWAY_ASSIGN_OR_RETURN(const DType to, QuantizedOutput(c));
+  SLIPWAY_RETURN_IF_ERROR(RequireDtype(c, 0, DType::kFloat32, "multiplier"));
+  SLIPWAY_RETURN_IF_ERROR(RequireDtype(c, 1, DType::kFloat32, "offset"));
+  std::optional<SymShape> out;
+  bool known = true;
+  size_t axis = 0;
+  for (size_t i = 2; i < c.num_inputs(); ++i) {
+    if (!c.has_input(i)) return Bad("input ", i, " is absent");
+    SLIPWAY_RETURN_IF_ERROR(CheckCodes(c, i, ""));
+    const SymShape* s = ShapeOf(c, i);
+    if (!s) {
+      known = false;
+      continue;
+    }
+    if (!out) {
+      SLIPWAY_ASSIGN_OR_RETURN(axis, NormalizeAxis(c.attributes().Int("axis", 1), s->size()));
+      out = *s;
+      continue;
+    }
+    if (s->size() != out->size())
+      return Bad("input ", i, " has shape ", *s, " but earlier pieces have ", out->size(),
+                 " dimensions");
+    for (size_t d = 0; d < s->size(); ++d) {
+      if (d == axis) {
+        (*out)[d] = (*out)[d] + (*s)[d];
+      } else {
+        SLIPWAY_ASSIGN_OR_RETURN(
+            (*out)[d], Unify(c, (*out)[d], (*s)[d],
+                             "dimension " + std::to_string(d) + " of input " + std::to_string(i)));
+      }
+    }
+  }
+  if (!known && out) (*out)[axis] = c.fresh_symbol();
+  c.set_output(0, to, out);
+  if (!known || !out) return OkStatus();
+  for (size_t i : {0, 1}) {
+    const SymShape* v = ShapeOf(c, i);
+    if (v && v->size() == 1 && (*v)[0].Is(1)) continue;
+    SLIPWAY_RETURN_IF_ERROR(RequireVector(c, i, (*out)[axis], i == 0 ? "multiplier" : "offset"));
+  }
+  return OkStatus();
+}
+
 Status InferQLookup(InferContext& c) {
   SLIPWAY_RETURN_IF_ERROR(CheckCodes(c, 0, "x_zero_point"));
   SLIPWAY_RETURN_IF_ERROR(RequireVector(c, 1, Dim(256), "table"));

@@ -113,7 +113,7 @@ Dim NodeMacs(const Node& node) {
   if (op == "ConvTranspose") return Count(*x) * Tail(*w, 1);
   if (op == "Gemm" && x->size() == 2)
     return Count(*y) * (*x)[node.attributes.Int("transA", 0) != 0 ? 0 : 1];
-  if ((op == "MatMul" || op == "MatMulInteger" || op == "Linear" || op == "LinearNBits" || op == "QLinear") && !x->empty())
+  if ((op == "MatMul" || op == "MatMulInteger" || op == "Linear" || op == "LinearNBits" || op == "QLinear" || op == "QMatMul") && !x->empty())
     return Count(*y) * x->back();
   if (op == "Attention") return AttentionMacs(node, *y);
   return Dim(0);

@@ -1,4 +1,5 @@
-// QAdd, QMul, QAveragePool, QRescale and QLookup: the integer contract of operators.inc, bit-exact.
+// QAdd, QMul, QAffine, QAveragePool, QRescale and QLookup: the integer contract of operators.inc,
+// bit-exact.
 
 #include <cmath>
 #include <cstring>
@@ -120,6 +121,51 @@ Status SlipwayQAveragePool(const OpContext& c) {
         y.dtype, [&]<typename Y>() { AveragePool<X, Y>(c, w, zero, multiplier, include_pad, to); });
   });
   return done ? OkStatus() : NoKernel(x.dtype);
+}
+
+Status SlipwayQAffine(const OpContext& c) {
+  const TensorView &multiplier = c.inputs[0], &offset = c.inputs[1], &y = c.outputs[0];
+  SLIPWAY_ASSIGN_OR_RETURN(const Requantizer to, MakeRequantizer(*c.attributes, y.dtype));
+  const int64_t rank = y.dims.rank(), given = c.attributes->Int("axis", 1),
+                axis = given < 0 ? given + rank : given;
+  if (axis < 0 || axis >= rank) return InvalidArgument("axis outside of the output");
+  const int64_t channels = y.dims[static_cast<size_t>(axis)];
+  for (const TensorView* t : {&multiplier, &offset}) {
+    if (t->dtype != DType::kFloat32 || (t->count() != 1 && t->count() != channels))
+      return InvalidArgument("multiplier and offset must be float32 with 1 or " +
+                             std::to_string(channels) + " elements");
+  }
+  const int at = static_cast<int>(axis);
+  const int64_t outer = y.dims.count(0, at), inner = y.dims.count(at + 1, y.dims.rank());
+  const float *m = multiplier.as<const float>(), *o = offset.as<const float>();
+  const int64_t step_m = multiplier.count() > 1 ? 1 : 0, step_o = offset.count() > 1 ? 1 : 0;
+  int64_t first = 0;
+  for (size_t i = 2; i < c.inputs.size(); ++i) {
+    const TensorView& x = c.inputs[i];
+    if (x.dims.rank() != y.dims.rank() ||
+        x.count() != outer * x.dims[static_cast<size_t>(axis)] * inner ||
+        x.dims[static_cast<size_t>(axis)] > channels - first)
+      return InvalidArgument("a piece " + x.dims.ToString() + " does not fit " + y.dims.ToString());
+    const int64_t own = x.dims[static_cast<size_t>(axis)];
+    bool done = false;
+    DispatchCode(x.dtype, [&]<typename X>() {
+      done = Dispatch<uint8_t, int8_t, float>(y.dtype, [&]<typename Y>() {
+        For(c, outer * own, 1, [&](int64_t begin, int64_t end) {
+          for (int64_t row = begin; row < end; ++row) {
+            const int64_t channel = first + row % own;
+            const X* from = x.as<const X>() + row * inner;
+            Y* out = y.as<Y>() + (row / own * channels + channel) * inner;
+            for (int64_t k = 0; k < inner; ++k)
+              out[k] = to.Convert<Y>(
+                  std::fma(static_cast<float>(from[k]), m[channel * step_m], o[channel * step_o]));
+          }
+        });
+      });
+    });
+    if (!done) return NoKernel(x.dtype);
+    first += own;
+  }
+  return first == channels ? OkStatus() : InvalidArgument("pieces that do not fill the output");
 }
 
 Status SlipwayQRescale(const OpContext& c) {

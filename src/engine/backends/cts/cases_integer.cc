@@ -131,6 +131,31 @@ Case QLinear(Random& r) {
   return m.Node("QLinear", "slipway");
 }
 
+Case QMatMul(Random& r) {
+  Maker m(r);
+  const int64_t rows = r.Int(1, 30), k = r.Int(1, 90), n = r.Int(1, 70);
+  SymShape a, b;
+  if (r.Chance(0.8)) {
+    a.push_back(r.Chance(0.6) ? BatchSymbol() : Dim(2));
+    b = r.Chance(0.7) ? a : SymShape{Dim(1)};
+    if (r.Chance(0.5)) {
+      const Dim heads(r.Int(2, 4));
+      a.push_back(heads);
+      b.push_back(r.Chance(0.7) ? heads : Dim(1));
+    }
+    if (r.Chance(0.15)) b.clear();
+  }
+  a.insert(a.end(), {Dim(rows), Dim(k)});
+  b.insert(b.end(), {Dim(k), Dim(n)});
+  const DType at = Code(r), bt = Code(r);
+  m.Input(at, a).Input(bt, b);
+  m.Set("a_zero_point", Zero(r, at)).Set("b_zero_point", Zero(r, bt));
+  m.Set("multiplier",
+        static_cast<float>(r.Real(0.3, 1.5) / (80 * std::sqrt(static_cast<double>(k)))));
+  SetOutput(m);
+  return m.Node("QMatMul", "slipway");
+}
+
 SymShape Shape(Random& r) {
   SymShape s{r.Chance(0.6) ? BatchSymbol() : Dim(r.Int(1, 3)),
              Dim(r.Chance(0.5) ? 16 * r.Int(1, 3) : r.Int(1, 40))};
@@ -169,6 +194,29 @@ Case QRescale(Random& r) {
       .Set("x_zero_point", Zero(r, x));
   SetOutput(m);
   return m.Node("QRescale", "slipway");
+}
+
+Case QAffine(Random& r) {
+  Maker m(r);
+  const int spatial = static_cast<int>(r.Int(1, 2));
+  const int64_t axis = r.Chance(0.7) ? 1 : spatial + 1;
+  SymShape s{r.Chance(0.6) ? BatchSymbol() : Dim(r.Int(1, 3)), Dim(r.Int(1, 20))};
+  for (int i = 0; i < spatial; ++i) s.push_back(Dim(r.Int(1, 12)));
+  std::vector<int64_t> pieces;
+  int64_t channels = 0;
+  for (int64_t i = r.Int(1, 4); i > 0; --i) {
+    pieces.push_back(r.Chance(0.5) ? 16 * r.Int(1, 3) : r.Int(1, 70));
+    channels += pieces.back();
+  }
+  m.Floats(r.Chance(0.8) ? Dims{channels} : Dims{1}, -1.2, 1.2);
+  m.Floats(r.Chance(0.8) ? Dims{channels} : Dims{1}, -30, 30);
+  for (int64_t n : pieces) {
+    s[static_cast<size_t>(axis)] = Dim(n);
+    m.Input(Code(r), s);
+  }
+  m.Set("axis", axis);
+  SetOutput(m);
+  return m.Node("QAffine", "slipway");
 }
 
 Case QLookup(Random& r) {
@@ -234,16 +282,12 @@ Case Dequantize(Random& r) {
 }
 
 constexpr Family kFamilies[] = {
-    {"QConv", QConv},
-    {"QDepthwise", QDepthwise},
-    {"QLinear", QLinear},
-    {"QAdd", QAdd},
-    {"QMul", QMul},
-    {"QRescale", QRescale},
-    {"QLookup", QLookup},
-    {"QAveragePool", QAveragePool},
-    {"Quantize", Quantize},
-    {"Dequantize", Dequantize},
+    {"QConv", QConv},       {"QDepthwise", QDepthwise},
+    {"QLinear", QLinear},   {"QMatMul", QMatMul},
+    {"QAffine", QAffine},   {"QAdd", QAdd},
+    {"QMul", QMul},         {"QRescale", QRescale},
+    {"QLookup", QLookup},   {"QAveragePool", QAveragePool},
+    {"Quantize", Quantize}, {"Dequantize", Dequantize},
 };
 
 }  // namespace

@@ -119,6 +119,13 @@ void RunTile(const Tile& t) {
     const __m512 multiplier = _mm512_loadu_ps(c.multiplier + t.column + v * kQGemmBlock);
     uint8_t* y = t.y + v * kQGemmBlock;
     const __mmask16 live = Live(left);
+    if (c.y_type == CodeType::kF32) {
+      float* f = reinterpret_cast<float*>(t.y) + v * kQGemmBlock;
+#pragma GCC unroll 12
+      for (int m = 0; m < kRows; ++m, f += c.y_stride)
+        _mm512_mask_storeu_ps(f, live, _mm512_mul_ps(_mm512_cvtepi32_ps(acc[m][v]), multiplier));
+      continue;
+    }
 #pragma GCC unroll 12
     for (int m = 0; m < kRows; ++m, y += c.y_stride) {
       const __m128i codes = to.Simple(_mm512_mul_ps(_mm512_cvtepi32_ps(acc[m][v]), multiplier));
@@ -134,14 +141,25 @@ void RunTile(const Tile& t) {
 using TileFunction = void (*)(const Tile&);
 // Rows of a tile by its blocks: accumulators, weights and two more must fit 32 registers.
 constexpr int RowsOf(int blocks) { return blocks == 4 ? 6 : blocks == 3 ? 8 : 12; }
-constexpr TileFunction kTiles[4][kMaxRows] = {
-    {RunTile<1, 1>, RunTile<2, 1>, RunTile<3, 1>, RunTile<4, 1>, RunTile<5, 1>, RunTile<6, 1>,
-     RunTile<7, 1>, RunTile<8, 1>, RunTile<9, 1>, RunTile<10, 1>, RunTile<11, 1>, RunTile<12, 1>},
-    {RunTile<1, 2>, RunTile<2, 2>, RunTile<3, 2>, RunTile<4, 2>, RunTile<5, 2>, RunTile<6, 2>,
-     RunTile<7, 2>, RunTile<8, 2>, RunTile<9, 2>, RunTile<10, 2>, RunTile<11, 2>, RunTile<12, 2>},
-    {RunTile<1, 3>, RunTile<2, 3>, RunTile<3, 3>, RunTile<4, 3>, RunTile<5, 3>, RunTile<6, 3>,
-     RunTile<7, 3>, RunTile<8, 3>},
+// Not all numbers of rows: code is not free.
+constexpr int kHeights[4][7] = {
+    {1, 2, 3, 4, 6, 8, 12}, {1, 2, 3, 4, 6, 8, 12}, {1, 2, 4, 6, 8}, {1, 2, 3, 4, 5, 6}};
+constexpr TileFunction kTiles[4][7] = {
+    {RunTile<1, 1>, RunTile<2, 1>, RunTile<3, 1>, RunTile<4, 1>, RunTile<6, 1>, RunTile<8, 1>,
+     RunTile<12, 1>},
+    {RunTile<1, 2>, RunTile<2, 2>, RunTile<3, 2>, RunTile<4, 2>, RunTile<6, 2>, RunTile<8, 2>,
+     RunTile<12, 2>},
+    {RunTile<1, 3>, RunTile<2, 3>, RunTile<4, 3>, RunTile<6, 3>, RunTile<8, 3>},
     {RunTile<1, 4>, RunTile<2, 4>, RunTile<3, 4>, RunTile<4, 4>, RunTile<5, 4>, RunTile<6, 4>}};
+// The tile for the next of `left` rows; the last two share what is left.
+inline int ChooseTile(int blocks, int64_t left) {
+  const int* heights = kHeights[blocks - 1];
+  const int64_t most = RowsOf(blocks);
+  const int64_t ideal = left >= 2 * most ? most : left > most ? (left + 1) / 2 : left;
+  int i = 0;
+  while (heights[i] < ideal) ++i;
+  return heights[i] <= left ? i : i - 1;
+}
 
 #elif defined(__AVX2__)
 
@@ -214,7 +232,6 @@ void RunTile(const Tile& t) {
 }
 
 using TileFunction = void (*)(const Tile&);
-constexpr int RowsOf(int) { return kMaxRows; }
 #if defined(__AVX512BW__)
 constexpr TileFunction kOneTile[kMaxRows] = {RunTile<1>, RunTile<2>, RunTile<3>, RunTile<4>};
 #else
@@ -225,7 +242,7 @@ constexpr TileFunction kOneTile[kMaxRows] = {RunTile<1>, RunTile<2>};
 
 constexpr bool kBiasInSums = false;
 constexpr int kMaxRows = 1;
-void RunTile(const Tile& t) {
+__attribute__((noinline)) void RunTile(const Tile& t) {
   const int flip = t.call->flip ? 0x80 : 0;
   for (int v = 0; v * kQGemmBlock < t.columns; ++v) {
     uint32_t acc[kQGemmBlock] = {};
@@ -233,6 +250,7 @@ void RunTile(const Tile& t) {
     for (int64_t k = 0; k < t.steps; ++k, w += 64) {
       int a[4];
       for (int i = 0; i < 4; ++i) a[i] = t.x[4 * k + i] ^ flip;
+#pragma GCC unroll 1
       for (int j = 0; j < kQGemmBlock; ++j) {
         acc[j] += static_cast<uint32_t>(a[0] * w[4 * j] + a[1] * w[4 * j + 1] +
                                         a[2] * w[4 * j + 2] + a[3] * w[4 * j + 3]);
@@ -243,7 +261,6 @@ void RunTile(const Tile& t) {
   }
 }
 using TileFunction = void (*)(const Tile&);
-constexpr int RowsOf(int) { return 1; }
 constexpr TileFunction kOneTile[1] = {RunTile};
 
 #endif
@@ -328,7 +345,8 @@ void FinishSwish(const QGemmCall& c, const Tile& t, int64_t row, int rows, int b
 
 #else
 
-void ToValues(const QGemmCall& c, const Tile& t, int64_t row, int rows, int blocks, float* v) {
+__attribute__((noinline)) void ToValues(const QGemmCall& c, const Tile& t, int64_t row, int rows,
+                                        int blocks, float* v) {
   for (int m = 0; m < rows; ++m, v += blocks * kQGemmBlock) {
     const uint32_t add = c.row_add ? static_cast<uint32_t>(c.row_add[row + m]) : 0;
     const int32_t* sums = t.sums + m * kTileColumns;
@@ -350,7 +368,8 @@ void ToValues(const QGemmCall& c, const Tile& t, int64_t row, int rows, int bloc
   }
 }
 
-void Round(const QGemmCall& c, const Tile& t, int64_t row, int rows, int blocks, float* v) {
+__attribute__((noinline)) void Round(const QGemmCall& c, const Tile& t, int64_t row, int rows,
+                                     int blocks, float* v) {
   constexpr float kMagic = 12582912.0f;  // rounds half to even, as quant_impl.h does
   const float low = static_cast<float>(c.to.lo - c.to.zero_point),
               high = static_cast<float>(c.to.hi - c.to.zero_point),
@@ -393,7 +412,7 @@ void RunCall(const QGemmCall& c) {
   const int64_t steps = (c.k + 3) / 4, block = steps * 64, blocks = (c.columns + 15) / 16;
 #if defined(__AVX512VNNI__)
   const bool direct =
-      !c.row_add && !c.z && !c.activation && c.y_type != CodeType::kF32 && Rounder512(c).simple;
+      !c.row_add && !c.z && !c.activation && (c.y_type == CodeType::kF32 || Rounder512(c).simple);
 #else
   constexpr bool direct = false;
 #endif
@@ -412,19 +431,78 @@ void RunCall(const QGemmCall& c) {
                                                                            : wide * kQGemmBlock);
     t.sums = sums;
     t.call = &c;
-    const int64_t most = RowsOf(wide), tiles = (c.rows + most - 1) / most;
-    for (int64_t i = 0; i < tiles; ++i) {  // as even as can be
-      const int64_t row = c.rows * i / tiles;
-      const int rows = static_cast<int>(c.rows * (i + 1) / tiles - row);
-      t.x = c.x + row * c.x_stride;
-      t.y = direct ? static_cast<uint8_t*>(c.y) + row * c.y_stride + t.column : nullptr;
+    for (int64_t row = 0; row < c.rows;) {
 #if defined(__AVX512VNNI__)
-      kTiles[wide - 1][rows - 1](t);
+      const int tile = ChooseTile(wide, c.rows - row);
+      const int rows = kHeights[wide - 1][tile];
+      const TileFunction run = kTiles[wide - 1][tile];
 #else
-      kOneTile[rows - 1](t);
+      const int rows = static_cast<int>(c.rows - row < kMaxRows ? c.rows - row : kMaxRows);
+      const TileFunction run = kOneTile[rows - 1];
 #endif
+      t.x = c.x + row * c.x_stride;
+      const int64_t at = row * c.y_stride + t.column;
+      t.y =
+          direct ? static_cast<uint8_t*>(c.y) + at * (c.y_type == CodeType::kF32 ? 4 : 1) : nullptr;
+      run(t);
       if (!direct) Finish(t, row, rows);
+      row += rows;
     }
+  }
+}
+
+void Pack(const uint8_t* b, int64_t row_stride, int64_t k, int64_t n, bool flip, int8_t* packed,
+          int32_t* sums) {
+  const uint8_t mask = flip ? 0x80 : 0;
+  for (int64_t j = 0; j < n; j += kQGemmBlock) {
+    const int64_t columns = n - j < kQGemmBlock ? n - j : kQGemmBlock;
+#if defined(__AVX2__)
+    const __m128i flips = _mm_set1_epi8(static_cast<char>(mask));
+    __m256i low = _mm256_setzero_si256(), high = low;  // sums of columns 0 to 7, 8 to 15
+    const __m256i ones = _mm256_set1_epi8(1), pairs = _mm256_set1_epi16(1);
+#else
+    for (int c = 0; c < kQGemmBlock; ++c) sums[j + c] = 0;
+#endif
+    for (int64_t i = 0; i < k; i += 4, packed += 64) {
+      const uint8_t* from = b + i * row_stride + j;
+#if defined(__AVX2__)
+      if (columns == kQGemmBlock && i + 4 <= k) {
+        __m128i r[4];
+        for (int t = 0; t < 4; ++t)
+          r[t] = _mm_xor_si128(
+              _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + t * row_stride)), flips);
+        const __m128i ab = _mm_unpacklo_epi8(r[0], r[1]), cd = _mm_unpacklo_epi8(r[2], r[3]),
+                      ef = _mm_unpackhi_epi8(r[0], r[1]), gh = _mm_unpackhi_epi8(r[2], r[3]);
+        __m128i out[4] = {_mm_unpacklo_epi16(ab, cd), _mm_unpackhi_epi16(ab, cd),
+                          _mm_unpacklo_epi16(ef, gh), _mm_unpackhi_epi16(ef, gh)};
+        std::memcpy(packed, out, 64);
+      } else
+#endif
+      {
+        std::memset(packed, 0, 64);
+        const int64_t rows = k - i < 4 ? k - i : 4;
+        for (int64_t t = 0; t < rows; ++t) {
+          for (int64_t c = 0; c < columns; ++c)
+            packed[c * 4 + t] = static_cast<int8_t>(from[t * row_stride + c] ^ mask);
+        }
+      }
+#if defined(__AVX2__)
+      // Pairs of signed bytes do not leave 16 bits.
+      const auto four = [&](const int8_t* at) {
+        const __m256i v = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at));
+        return _mm256_madd_epi16(_mm256_maddubs_epi16(ones, v), pairs);
+      };
+      low = _mm256_add_epi32(low, four(packed));
+      high = _mm256_add_epi32(high, four(packed + 32));
+#else
+      for (int c = 0; c < kQGemmBlock; ++c)
+        sums[j + c] += packed[4 * c] + packed[4 * c + 1] + packed[4 * c + 2] + packed[4 * c + 3];
+#endif
+    }
+#if defined(__AVX2__)
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(sums + j), low);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(sums + j + 8), high);
+#endif
   }
 }
 
@@ -440,6 +518,6 @@ void RowSums(const void* vx, int64_t stride, int64_t rows, int64_t k, int32_t* s
 
 }  // namespace
 
-const QGemmKernels kQGemm = {RunCall, {RowSums<uint8_t>, RowSums<int8_t>}};
+const QGemmKernels kQGemm = {RunCall, Pack, {RowSums<uint8_t>, RowSums<int8_t>}};
 
 }  // namespace slipway::kernels::SLIPWAY_ISA

@@ -165,6 +165,31 @@ TEST_P(QGemm, ExtremeCodes) {
   EXPECT_EQ(y, -128.0f * 255 * static_cast<float>(k));
 }
 
+TEST_P(QGemm, PacksActivations) {
+  std::mt19937 random(4);
+  for (const auto& [k, n] :
+       {std::pair<int64_t, int64_t>{1, 1}, {4, 16}, {7, 33}, {64, 197}, {197, 64}}) {
+    for (bool flip : {false, true}) {
+      const int64_t stride = n + 5;
+      std::vector<uint8_t> b(static_cast<size_t>(k * stride));
+      for (uint8_t& v : b) v = static_cast<uint8_t>(random());
+      std::vector<int8_t> signed_codes;
+      for (int64_t i = 0; i < k; ++i) {
+        for (int64_t j = 0; j < n; ++j)
+          signed_codes.push_back(
+              static_cast<int8_t>(b[static_cast<size_t>(i * stride + j)] ^ (flip ? 0x80 : 0)));
+      }
+      std::vector<int8_t> want(static_cast<size_t>(QGemmPackedBytes(k, n))), got(want.size(), 1);
+      std::vector<int32_t> sums(static_cast<size_t>(n)), got_sums(static_cast<size_t>(n + 15));
+      QGemmPack(signed_codes.data(), k, n, n, 1, want.data(), sums.data());
+      GetQGemm(GetParam()).pack(b.data(), stride, k, n, flip, got.data(), got_sums.data());
+      EXPECT_EQ(got, want) << k << " x " << n;
+      got_sums.resize(sums.size());
+      EXPECT_EQ(got_sums, sums) << k << " x " << n;
+    }
+  }
+}
+
 TEST_P(QGemm, RowSums) {
   std::mt19937 random(9);
   std::vector<uint8_t> x(5 * 70);

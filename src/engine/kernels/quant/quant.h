@@ -58,6 +58,10 @@ struct QuantKernels {
   void (*accumulate[2])(const void* x, int32_t* sums, int64_t n);
   // The sum of n codes.
   int32_t (*sum[2])(const void* x, int64_t n);
+  // y[r, c] = requantized(fma(x[r, c], multiplier[c], offset[c])); strides in elements.
+  void (*affine[2][3])(const void* x, int64_t x_stride, void* y, int64_t y_stride, int64_t rows,
+                       int64_t channels, const float* multiplier, const float* offset,
+                       const Requant& to);
   // y[i] = max(y[i], x[i]).
   void (*max[2])(const void* x, void* y, int64_t n);
   LookupFunction lookup;

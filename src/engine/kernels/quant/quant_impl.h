@@ -128,6 +128,74 @@ int32_t SumOf(const void* vx, int64_t n) {
   return static_cast<int32_t>(sum);
 }
 
+#if defined(__AVX512BW__)
+// kVectors times 16 channels of all rows; `last`: the lanes of the last vector.
+template <typename X, typename Y, int kVectors>
+void AffineBlock(const X* x, int64_t x_stride, Y* y, int64_t y_stride, int64_t rows,
+                 const float* multiplier, const float* offset, __mmask16 last, const Requant& r) {
+  __m512 m[kVectors], o[kVectors];
+#pragma GCC unroll 4
+  for (int v = 0; v < kVectors; ++v) {
+    const __mmask16 live = v + 1 < kVectors ? static_cast<__mmask16>(0xffff) : last;
+    m[v] = _mm512_maskz_loadu_ps(live, multiplier + 16 * v);
+    o[v] = _mm512_maskz_loadu_ps(live, offset + 16 * v);
+  }
+  const __m512 low = _mm512_set1_ps(static_cast<float>(r.lo - r.zero_point)),
+               high = _mm512_set1_ps(static_cast<float>(r.hi - r.zero_point));
+  const __m512i zero = _mm512_set1_epi32(r.zero_point);
+  for (int64_t i = 0; i < rows; ++i, x += x_stride, y += y_stride) {
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) {
+      const bool whole = v + 1 < kVectors || last == 0xffff;
+      const __m128i codes = whole ? _mm_loadu_si128(reinterpret_cast<const __m128i*>(x + 16 * v))
+                                  : _mm_maskz_loadu_epi8(last, x + 16 * v);
+      const __m512i wide = static_cast<X>(-1) < 0 ? _mm512_maskz_cvtepi8_epi32(0xffff, codes)
+                                                  : _mm512_maskz_cvtepu8_epi32(0xffff, codes);
+      __m512 f = _mm512_fmadd_ps(_mm512_maskz_cvtepi32_ps(0xffff, wide), m[v], o[v]);
+      if constexpr (sizeof(Y) == 4) {
+        _mm512_mask_storeu_ps(y + 16 * v, whole ? static_cast<__mmask16>(0xffff) : last, f);
+      } else {
+        f = _mm512_min_ps(_mm512_max_ps(f, low), high);  // NaN becomes low
+        const __m512i code = _mm512_add_epi32(_mm512_maskz_cvtps_epi32(0xffff, f), zero);
+        const __m128i bytes = _mm512_maskz_cvtepi32_epi8(0xffff, code);
+        if (whole) {
+          _mm_storeu_si128(reinterpret_cast<__m128i*>(y + 16 * v), bytes);
+        } else {
+          _mm_mask_storeu_epi8(y + 16 * v, last, bytes);
+        }
+      }
+    }
+  }
+}
+#endif
+
+template <typename X, typename Y>
+void Affine(const void* vx, int64_t x_stride, void* vy, int64_t y_stride, int64_t rows,
+            int64_t channels, const float* multiplier, const float* offset, const Requant& r) {
+  const X* x = static_cast<const X*>(vx);
+  Y* y = static_cast<Y*>(vy);
+#if defined(__AVX512BW__)
+  for (int64_t c = 0; c < channels; c += 64) {
+    const int64_t left = channels - c;
+    const int vectors = left >= 64 ? 4 : static_cast<int>((left + 15) / 16);
+    const int64_t tail = left >= 64 ? 16 : left - 16 * (vectors - 1);
+    const __mmask16 last = static_cast<__mmask16>(tail == 16 ? 0xffff : (1 << tail) - 1);
+    const auto block = vectors == 4   ? AffineBlock<X, Y, 4>
+                       : vectors == 3 ? AffineBlock<X, Y, 3>
+                       : vectors == 2 ? AffineBlock<X, Y, 2>
+                                      : AffineBlock<X, Y, 1>;
+    block(x + c, x_stride, y + c, y_stride, rows, multiplier + c, offset + c, last, r);
+  }
+#else
+  const Rounder to(r);
+  for (int64_t i = 0; i < rows; ++i, x += x_stride, y += y_stride) {
+    SLIPWAY_INDEPENDENT
+    for (int64_t c = 0; c < channels; ++c)
+      y[c] = to.template To<Y>(__builtin_fmaf(static_cast<float>(x[c]), multiplier[c], offset[c]));
+  }
+#endif
+}
+
 template <typename X>
 void MaxRow(const void* vx, void* vy, int64_t n) {
   const X* x = static_cast<const X*>(vx);
@@ -181,6 +249,8 @@ const QuantKernels kQuant = {
     {Dequantize<uint8_t>, Dequantize<int8_t>},
     {Accumulate<uint8_t>, Accumulate<int8_t>},
     {SumOf<uint8_t>, SumOf<int8_t>},
+    {{Affine<uint8_t, uint8_t>, Affine<uint8_t, int8_t>, Affine<uint8_t, float>},
+     {Affine<int8_t, uint8_t>, Affine<int8_t, int8_t>, Affine<int8_t, float>}},
     {MaxRow<uint8_t>, MaxRow<int8_t>},
     Lookup,
 };

@@ -57,6 +57,30 @@ int32_t Got(const std::vector<uint8_t>& y, size_t i, int y_type) {
 }
 Requant RangeOf(int y_type) { return y_type == 1 ? Requant{-3, -127, 120} : Requant{7, 7, 250}; }
 
+TEST_P(Quant, Affine) {
+  std::uniform_real_distribution<float> real(-1.5f, 1.5f);
+  for (int combo = 0; combo < 6; ++combo) {
+    const int tx = combo & 1, ty = combo >> 1;
+    for (size_t channels : {1u, 15u, 16u, 40u, 64u, 67u, 130u}) {
+      const size_t rows = 5, xs = channels + 3, ys = channels + 7;
+      const auto x = Codes(rows * xs);
+      std::vector<uint8_t> y(rows * ys * 4, 0xAA);
+      std::vector<float> m(channels), o(channels);
+      for (size_t c = 0; c < channels; ++c) m[c] = real(random_), o[c] = 20 * real(random_);
+      const Requant to = RangeOf(ty);
+      k_.affine[tx][ty](x.data(), static_cast<int64_t>(xs), y.data(), static_cast<int64_t>(ys),
+                        rows, static_cast<int64_t>(channels), m.data(), o.data(), to);
+      for (size_t r = 0; r < rows; ++r) {
+        for (size_t c = 0; c < channels; ++c) {
+          const float v = std::fma(static_cast<float>(ValueOf(x[r * xs + c], tx)), m[c], o[c]);
+          ASSERT_EQ(Got(y, r * ys + c, ty), Truth(v, ty, to)) << channels << " channels, " << c;
+        }
+        EXPECT_EQ(y[(r * ys + channels) * (ty == 2 ? 4 : 1)], 0xAA);
+      }
+    }
+  }
+}
+
 TEST_P(Quant, Binary) {
   for (int kind = 0; kind < 2; ++kind) {
     for (int combo = 0; combo < 12; ++combo) {

@@ -221,6 +221,12 @@ Status CheckMatMulInteger(const Operands& o) {
   return CheckMatMulExtents(o);
 }
 
+// As the kernel's: it checks the types.
+Status CheckQMatMul(const Operands& o) {
+  SLIPWAY_CHECK_FIT(o.in[0].dims.rank() >= 2 && o.in[1].dims.rank() >= 2, "A", o.in[0], "B", o.in[1]);
+  return CheckMatMulExtents(o);
+}
+
 Status CheckConvInteger(const Operands& o) {
   SLIPWAY_CHECK_FIT(o.y().dtype == DType::kInt32, "output " + Text(o.y()) + " is not int32");
   return CheckConvExtents(o);
@@ -376,6 +382,20 @@ Status CheckParts(std::span<const TensorView> parts, const TensorView& whole, in
 Status CheckConcat(const Operands& o) {
   SLIPWAY_ASSIGN_OR_RETURN(const int axis, Axis(o, "axis", 0, o.y().dims.rank()));
   return CheckParts(o.in, o.y(), axis);
+}
+
+Status CheckQAffine(const Operands& o) {
+  SLIPWAY_ASSIGN_OR_RETURN(const int axis, Axis(o, "axis", 1, o.y().dims.rank()));
+  int64_t sum = 0;
+  for (size_t i = 2; i < o.in.size(); ++i) {
+    const TensorView& part = o.in[i];
+    SLIPWAY_CHECK_FIT(part.present() && SameBut(part.dims, o.y().dims, axis), "a piece", part, "the whole", o.y());
+    const auto next = CheckedAdd(sum, part.dims[static_cast<size_t>(axis)]);
+    SLIPWAY_CHECK_FIT(next.has_value(), "the pieces overflow");
+    sum = *next;
+  }
+  SLIPWAY_CHECK_FIT(sum == o.y().dims[static_cast<size_t>(axis)], "the pieces do not add up to " + Text(o.y()));
+  return OkStatus();
 }
 
 Status CheckSplit(const Operands& o) {

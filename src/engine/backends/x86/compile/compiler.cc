@@ -23,8 +23,10 @@ enum class Family : uint8_t {
   kPlain,    // rows in plain layout
   kMove,     // copies: any layouts that the run side accepts
   kView,
-  kThin,  // products of a few rows with a matrix
-  kProduct,  // integer convolutions and linear layers; the figure is the share of the best arithmetic rate
+  kThin,     // products of a few rows with a matrix
+  kPieces,   // parameters and pieces of one tensor, whose channels lie together
+  kProduct,  // integer convolutions and linear layers; the figure is the share of the best
+             // arithmetic rate
 };
 
 struct Row {
@@ -118,6 +120,8 @@ constexpr Row kRows[] = {
     {"", "MatMul", Family::kThin, 1},
     {"slipway", "QConv", Family::kProduct, 1},
     {"slipway", "QLinear", Family::kProduct, 1},
+    {"slipway", "QMatMul", Family::kProduct, 1},
+    {"slipway", "QAffine", Family::kPieces, 0.7},
 };
 
 const Row* FindRow(const ir::Node& node) {
@@ -180,11 +184,12 @@ bool SameType(const ir::Value* a, const ir::Value* b) {
 
 // The share of lanes that a product of codes fills: 16 outputs of a group, 4 inputs.
 double ProductFigure(const ir::Node& node, const Target& target) {
+  if (node.op() == "QMatMul") return 0.6;
   const auto& w = node.input(1)->constant()->dims();
   const bool linear = node.op() == "QLinear";
   const bool trans = node.attributes.Int("transW", 0) != 0;
-  const int64_t n = linear ? w[trans ? 0 : 1]
-                           : w[0] / std::max<int64_t>(1, node.attributes.Int("group", 1));
+  const int64_t n =
+      linear ? w[trans ? 0 : 1] : w[0] / std::max<int64_t>(1, node.attributes.Int("group", 1));
   const int64_t k = w.count() / std::max<int64_t>(1, linear ? n : w[0]);
   auto filled = [](int64_t v, int64_t of) {
     return static_cast<double>(v) / static_cast<double>(std::max<int64_t>(of, RoundUp(v, of)));
@@ -276,7 +281,8 @@ class X86Compiler final : public OpBackend {
     if (row.family == Family::kThin) c.memory_efficiency = ThinFigure(node);
     if (row.family == Family::kProduct) {
       c.compute_efficiency = ProductFigure(node, target);
-      if (node.input(4) && DTypeBits(node.output()->dtype()) == 8) c.in_place = 4;
+      if (node.op() != "QMatMul" && node.input(4) && DTypeBits(node.output()->dtype()) == 8)
+        c.in_place = 4;
     }
     c.overhead_us = 0.5;
     c.view = probed->view;
@@ -324,7 +330,7 @@ class X86Compiler final : public OpBackend {
       return c;
     };
     if (row.family == Family::kProduct) {
-      if (!node.constant_input(1)) {
+      if (node.op() != "QMatMul" && !node.constant_input(1)) {
         choice.status = Unsupported("weights that are no constant");
         return choice;
       }
@@ -334,6 +340,16 @@ class X86Compiler final : public OpBackend {
       if (c.inputs.size() > 4 && node.input(4)) c.inputs[4] = layout;
       if (!c.outputs.empty()) c.outputs[0] = layout;
       Try(node, row, std::move(c), choice, target);
+      if (!choice.candidates.empty()) choice.status = OkStatus();
+      return choice;
+    }
+    if (row.family == Family::kPieces) {
+      const bool last = RankOf(node.output()) == node.attributes.Int("axis", 1) + 1;
+      if (last) Try(node, row, uniform(Layout::kPlain, Layout::kPlain), choice, target);
+      Candidate c = uniform(Layout::kChannelsLast, Layout::kChannelsLast);
+      c.inputs[0] = c.inputs[1] = Layout::kPlain;
+      if (!last) Try(node, row, std::move(c), choice, target);
+      if (!choice.candidates.empty()) choice.status = OkStatus();
       return choice;
     }
     std::vector<Layout> layouts = {Layout::kPlain};
@@ -384,7 +400,8 @@ class X86Compiler final : public OpBackend {
           break;
         case Family::kThin:
           if (RowsOf(node.output()) < 0) {
-            choice.status = Unsupported("more than " + std::to_string(kernels::kThinRows) + " rows");
+            choice.status =
+                Unsupported("more than " + std::to_string(kernels::kThinRows) + " rows");
             continue;
           }
           if (node.IsSlipway("Linear") && node.input(3)) c.in_place = 3;
@@ -392,6 +409,7 @@ class X86Compiler final : public OpBackend {
         case Family::kPlain:
         case Family::kView:
         case Family::kProduct:
+        case Family::kPieces:
           break;
       }
       Try(node, row, std::move(c), choice, target);

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <tuple>
 
 #include "engine/backends/x86/run/broadcast.h"
 #include "engine/kernels/bits/bits.h"
@@ -172,6 +173,70 @@ Status BuildQRescale(Builder& b) {
     c.parallel.ParallelFor(n, kGrain, [&](int64_t begin, int64_t end) {
       f(c.in<uint8_t>(0) + begin, c.out<uint8_t>() + begin * size, end - begin, zero, multiplier,
         {to.zero_point, to.lo, to.hi});
+    });
+    return OkStatus();
+  });
+  return OkStatus();
+}
+
+Status BuildQAffine(Builder& b) {
+  SLIPWAY_RETURN_IF_ERROR(b.Need(3));
+  SLIPWAY_RETURN_IF_ERROR(b.NeedType(0, DType::kFloat32));
+  SLIPWAY_RETURN_IF_ERROR(b.NeedType(1, DType::kFloat32));
+  SLIPWAY_ASSIGN_OR_RETURN(const ops::Requantizer to,
+                           ops::MakeRequantizer(b.attributes(), b.out_type()));
+  const Dims y = b.out_dims();
+  SLIPWAY_ASSIGN_OR_RETURN(const int axis, Builder::Axis(b.attributes().Int("axis", 1), y.rank()));
+  const int64_t channels = y[static_cast<size_t>(axis)];
+  const auto *m = static_cast<const float*>(b.ConstantData(0)),
+             *o = static_cast<const float*>(b.ConstantData(1));
+  if (!m || !o) return Unsupported("a multiplier or offset that is no constant");
+  // The channels must be what lies together: last in plain layout or in nhwc.
+  const Layout layout = b.out_layout();
+  if (layout == Layout::kPlain ? axis != y.rank() - 1
+                               : layout != Layout::kChannelsLast || axis != 1)
+    return Unsupported("channels that do not lie together");
+  struct Piece {
+    size_t input;
+    int64_t first, count;
+    int type;
+  };
+  std::vector<Piece> pieces;
+  int64_t sum = 0;
+  for (size_t i = 2; i < b.num_inputs(); ++i) {
+    const Dims x = b.in_dims(i);
+    if (!b.Has(i) || !IsCode(b.in_type(i))) return Unsupported("a piece that is not 8 bit");
+    bool fits = b.in_layout(i) == layout && x.rank() == y.rank();
+    for (int d = 0; fits && d < y.rank(); ++d)
+      fits = d == axis || x[static_cast<size_t>(d)] == y[static_cast<size_t>(d)];
+    if (!fits || x[static_cast<size_t>(axis)] > channels - sum)
+      return InvalidArgument("a piece " + x.ToString() + " that does not fit " + y.ToString());
+    const int64_t own = x[static_cast<size_t>(axis)];
+    pieces.push_back({i, sum, own, CodeIndex(b.in_type(i))});
+    sum += own;
+  }
+  if (sum != channels) return InvalidArgument("pieces that do not fill the output");
+  std::vector<float> multiplier, offset;
+  for (auto [from, at, all] : {std::tuple(m, size_t{0}, &multiplier), {o, size_t{1}, &offset}}) {
+    const int64_t n = b.in_dims(at).count();
+    if (n != 1 && n != channels) return InvalidArgument("a multiplier or offset of another extent");
+    for (int64_t c = 0; c < channels; ++c) all->push_back(from[n == 1 ? 0 : c]);
+  }
+  if (y.count() == 0) return OkStatus();
+  const int64_t rows = y.count() / channels, size = b.out_type() == DType::kFloat32 ? 4 : 1;
+  const int y_type = CodeIndex(b.out_type());
+  const auto* k = &kernels::GetQuant(b.isa());
+  // Rows that stay in the first-level cache while the pieces are gone through.
+  const int64_t grain = std::max<int64_t>(1, kGrain / channels);
+  b.Run([=, pieces = std::move(pieces), multiplier = std::move(multiplier),
+         offset = std::move(offset)](const RunContext& c) {
+    c.parallel.ParallelFor(rows, grain, [&](int64_t begin, int64_t end) {
+      for (const Piece& p : pieces) {
+        k->affine[p.type][y_type](c.in<uint8_t>(p.input) + begin * p.count, p.count,
+                                  c.out<uint8_t>() + (begin * channels + p.first) * size, channels,
+                                  end - begin, p.count, multiplier.data() + p.first,
+                                  offset.data() + p.first, {to.zero_point, to.lo, to.hi});
+      }
     });
     return OkStatus();
   });

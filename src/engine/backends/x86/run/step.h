@@ -162,6 +162,8 @@ Status BuildDequantize(Builder&);
 Status BuildQRescale(Builder&);
 Status BuildQLookup(Builder&);
 Status BuildQAveragePool(Builder&);
+Status BuildQAffine(Builder&);
+Status BuildQMatMul(Builder&);
 Status BuildQConv(Builder&);
 Status BuildQLinear(Builder&);
 Status BuildLinearNBits(Builder&);
