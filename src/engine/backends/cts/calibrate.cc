@@ -96,6 +96,12 @@ constexpr const char* kNodes[] = {
     "x: float32[1, 12, 197, 64] | input %k: float32[1, 12, 64, 197] | MatMul(%x, %k)",
     "x: float32[1, 12, 197, 64] | input %k: float32[1, 12, 197, 64]; input %v: float32[1, 12, 197, "
     "64] | Attention(%x, %k, %v)",
+    "x: float32[64, 3, 49, 32] | input %k: float32[64, 3, 49, 32]; input %v: float32[64, 3, 49, 32]; "
+    "input %m: float32[1, 3, 49, 49] | Attention(%x, %k, %v, %m)",
+    "x: float32[1, 24, 49, 32] | input %k: float32[1, 24, 49, 32]; input %v: float32[1, 24, 49, 32] "
+    "| Attention(%x, %k, %v)",
+    "x: float32[1, 512, 768] | input %k: float32[1, 512, 768]; input %v: float32[1, 512, 768] | "
+    "Attention(%x, %k, %v) {q_num_heads = 12, kv_num_heads = 12}",
     "x: float32[1, 12, 197, 197] | | Softmax(%x)",
     "x: float32[1, 197, 768] | const %w: float32[768] = random(1); const %b: float32[768] = "
     "random(2) | LayerNormalization(%x, %w, %b)",

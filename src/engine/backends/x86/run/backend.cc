@@ -105,6 +105,7 @@ constexpr Row kRows[] = {
     {"", "Conv", BuildConv},
     {"slipway", "Conv", BuildConv},
     {"slipway", "Linear", BuildLinear},
+    {"", "Attention", BuildAttention},
     {"", "Gemm", BuildGemm},
     {"", "MatMul", BuildMatMul},
 };

@@ -170,6 +170,7 @@ Status BuildLinearNBits(Builder&);
 Status BuildQConvBits(Builder&);
 Status BuildQLinearBits(Builder&);
 Status BuildLinear(Builder&);
+Status BuildAttention(Builder&);
 Status BuildConv(Builder&);
 Status BuildGemm(Builder&);
 Status BuildMatMul(Builder&);

@@ -1,0 +1,127 @@
+// Attention without cached keys: see kernels/attention. A head is a strided view of the operands,
+// whether these are [batch, heads, length, size] or [batch, length, heads * size].
+
+#include "engine/kernels/attention/attention.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "engine/backends/x86/run/step.h"
+
+namespace slipway::backends::x86 {
+namespace {
+
+struct Heads {
+  int64_t batch, heads, length, size;
+  int64_t batch_stride, head_stride, row;
+};
+
+Result<Heads> ReadHeads(const slipway_tensor& t, int64_t heads) {
+  const Dims d = Builder::DimsOf(t);
+  if (static_cast<DType>(t.dtype) != DType::kFloat32)
+    return Unsupported("attention on other types than float32");
+  if (d.rank() == 4) return Heads{d[0], d[1], d[2], d[3], d[1] * d[2] * d[3], d[2] * d[3], d[3]};
+  if (d.rank() == 3 && heads > 0 && d[2] % heads == 0)
+    return Heads{d[0], heads, d[1], d[2] / heads, d[1] * d[2], d[2] / heads, d[2]};
+  return InvalidArgument(
+      "attention needs operands of rank 4, or of rank 3 with head counts that divide them");
+}
+
+}  // namespace
+
+Status BuildAttention(Builder& b) {
+  SLIPWAY_RETURN_IF_ERROR(b.Need(3));
+  SLIPWAY_RETURN_IF_ERROR(b.NeedPlain());
+  const ops::Attributes& a = b.attributes();
+  if (a.Float("softcap", 0) != 0) return Unsupported("capped attention");
+  for (size_t i = 4; i < b.num_inputs(); ++i) {
+    if (b.Has(i)) return Unsupported("attention with cached keys or counts of them");
+  }
+  for (size_t i = 1; i < b.num_outputs(); ++i) {
+    if (b.output(i).dtype != 0) return Unsupported("attention with a second output");
+  }
+  const int64_t q_heads = a.Int("q_num_heads", 0), kv_heads = a.Int("kv_num_heads", 0);
+  SLIPWAY_ASSIGN_OR_RETURN(const Heads q, ReadHeads(b.input(0), q_heads));
+  SLIPWAY_ASSIGN_OR_RETURN(const Heads k, ReadHeads(b.input(1), kv_heads));
+  SLIPWAY_ASSIGN_OR_RETURN(const Heads v, ReadHeads(b.input(2), kv_heads));
+  SLIPWAY_ASSIGN_OR_RETURN(const Heads y, ReadHeads(b.output(), q_heads > 0 ? q_heads : q.heads));
+  if (b.out_dims().count() == 0) return OkStatus();
+  if (k.batch != q.batch || v.batch != q.batch || y.batch != q.batch || k.size != q.size ||
+      v.length != k.length || y.length != q.length || y.size != v.size || y.heads != q.heads ||
+      k.heads != v.heads || k.heads < 1 || q.heads % k.heads != 0) {
+    return InvalidArgument("the operands of Attention do not fit each other");
+  }
+  // The mask broadcasts to [batch, heads, queries, keys].
+  Dims mask{1, 1, 1, 1};
+  int64_t strides[4] = {0, 0, 0, 0};
+  const bool masked = b.Has(3);
+  if (masked) {
+    const Dims d = b.in_dims(3);
+    if (b.in_type(3) != DType::kFloat32) return Unsupported("a mask that is not float32");
+    if (d.rank() > 4) return InvalidArgument("the mask of Attention does not fit");
+    for (int i = 0; i < d.rank(); ++i)
+      mask[static_cast<size_t>(4 - d.rank() + i)] = d[static_cast<size_t>(i)];
+    const int64_t full[4] = {q.batch, q.heads, q.length, k.length};
+    int64_t stride = 1;
+    for (size_t i = 4; i-- > 0;) {
+      if (mask[i] != 1 && mask[i] != full[i])
+        return Unsupported("a mask of Attention that does not broadcast");
+      strides[i] = mask[i] == 1 ? 0 : stride;
+      stride *= mask[i];
+    }
+  }
+  kernels::AttentionShape shape{.queries = q.length,
+                                .keys = k.length,
+                                .size = q.size,
+                                .v_size = v.size,
+                                .causal = a.Int("is_causal", 0) != 0};
+  shape.scale = a.Has("scale") ? a.Float("scale", 1) : 1.0f / std::sqrt(static_cast<float>(q.size));
+  if (!shape.Valid()) return Unsupported("attention over nothing or over too much");
+  const int threads = b.threads();
+  const auto workspace = CheckedMul(shape.workspace_floats() * 4, threads);
+  if (!workspace) return ResourceExhausted("too many keys");
+  b.Workspace(static_cast<uint64_t>(*workspace));
+  // Few heads are cut, each part with its own copy of keys and values.
+  const int64_t heads = q.batch * q.heads, group = q.heads / k.heads;
+  const int64_t parts =
+      heads >= threads
+          ? 1
+          : std::min<int64_t>((threads + heads - 1) / heads,
+                              (q.length + kernels::kAttentionRows - 1) / kernels::kAttentionRows);
+  const int64_t jobs = heads * parts;
+  const kernels::AttentionFunction attention = kernels::GetAttention(b.isa());
+  const int64_t mask_batch = strides[0], mask_head = strides[1], mask_row = strides[2],
+                mask_key = strides[3];
+  b.Run([=](const RunContext& c) {
+    c.parallel.ParallelFor(threads, 1, [&](int64_t slot, int64_t end) {
+      for (; slot < end; ++slot) {
+        float* scratch = static_cast<float*>(c.workspace) + slot * shape.workspace_floats();
+        const int64_t last = jobs * (slot + 1) / threads;
+        for (int64_t job = jobs * slot / threads; job < last; ++job) {
+          const int64_t batch = job / parts / q.heads, head = job / parts % q.heads,
+                        part = job % parts, kv = head / group;
+          const auto at = [&](const Heads& h, int64_t i) {
+            return batch * h.batch_stride + i * h.head_stride;
+          };
+          const kernels::AttentionCall call{
+              .q = c.in<float>(0) + at(q, head),
+              .k = c.in<float>(1) + at(k, kv),
+              .v = c.in<float>(2) + at(v, kv),
+              .y = c.out<float>() + at(y, head),
+              .q_row = q.row,
+              .k_row = k.row,
+              .v_row = v.row,
+              .y_row = y.row,
+              .mask = masked ? c.in<float>(3) + batch * mask_batch + head * mask_head : nullptr,
+              .mask_row = mask_row,
+              .mask_key = mask_key};
+          attention(shape, call, scratch, q.length * part / parts, q.length * (part + 1) / parts);
+        }
+      }
+    });
+    return OkStatus();
+  });
+  return OkStatus();
+}
+
+}  // namespace slipway::backends::x86

@@ -1,0 +1,297 @@
+// The source of attention; x86_*.cc include it with SLIPWAY_ISA set to the namespace of their
+// instruction set.
+
+#include <cstdint>
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+#include "engine/kernels/attention/attention.h"
+
+namespace slipway::kernels::SLIPWAY_ISA {
+namespace {
+
+#include "engine/kernels/simd/math.h"
+
+#if defined(__AVX512F__)
+constexpr int kLanes = 16, kMostRows = 12;
+#elif defined(__AVX2__)
+constexpr int kLanes = 8, kMostRows = 6;
+#else
+constexpr int kLanes = 4, kMostRows = 4;
+#endif
+static_assert(kMostRows <= kAttentionRows);
+constexpr int kVectors = 2;  // of columns that are computed together
+typedef float V __attribute__((vector_size(kLanes * 4)));
+
+inline V Load(const float* p) {
+  V v;
+  __builtin_memcpy(&v, p, sizeof v);
+  return v;
+}
+inline void Store(float* p, V v) { __builtin_memcpy(p, &v, sizeof v); }
+inline V Splat(float x) {
+#if defined(__AVX512F__)
+  return reinterpret_cast<V>(_mm512_set1_ps(x));
+#elif defined(__AVX2__)
+  return reinterpret_cast<V>(_mm256_set1_ps(x));
+#else
+  return V{x, x, x, x};
+#endif
+}
+inline V Fma(V a, V b, V c) {
+#if defined(__AVX512F__)
+  return reinterpret_cast<V>(_mm512_fmadd_ps(
+      reinterpret_cast<__m512>(a), reinterpret_cast<__m512>(b), reinterpret_cast<__m512>(c)));
+#elif defined(__FMA__)
+  return reinterpret_cast<V>(_mm256_fmadd_ps(
+      reinterpret_cast<__m256>(a), reinterpret_cast<__m256>(b), reinterpret_cast<__m256>(c)));
+#else
+  return a * b + c;
+#endif
+}
+inline void StorePart(float* p, V v, int64_t count) {
+#if defined(__AVX512F__)
+  _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << count) - 1), reinterpret_cast<__m512>(v));
+#else
+  float all[kLanes];
+  Store(all, v);
+  for (int64_t i = 0; i < count; ++i) p[i] = all[i];
+#endif
+}
+
+// --- y[r, column] = scale[r] * sum over k of x[r, k] * w[k, column]
+
+struct Product {
+  const float *x, *w;
+  float* y;
+  int64_t x_row, w_row, y_row, depth;
+  const float* scale;
+};
+
+// kRows rows with kCount vectors of columns, of which `left` columns are stored.
+template <int kRows, int kCount>
+inline void Tile(const Product& p, int64_t column, int64_t left) {
+  V sum[kRows][kCount] = {};
+  const float* w = p.w + column;
+  for (int64_t k = 0; k < p.depth; ++k) {
+    V b[kCount];
+#pragma GCC unroll 2
+    for (int v = 0; v < kCount; ++v) b[v] = Load(w + v * kLanes);
+#pragma GCC unroll 12
+    for (int r = 0; r < kRows; ++r) {
+      const V a = Splat(p.x[r * p.x_row + k]);
+#pragma GCC unroll 2
+      for (int v = 0; v < kCount; ++v) sum[r][v] = Fma(a, b[v], sum[r][v]);
+    }
+    w += p.w_row;
+  }
+#pragma GCC unroll 12
+  for (int r = 0; r < kRows; ++r) {
+    const V scale = Splat(p.scale[r]);
+    float* y = p.y + r * p.y_row + column;
+#pragma GCC unroll 2
+    for (int v = 0; v < kCount; ++v) {
+      const int64_t rest = left - v * kLanes;
+      if (rest >= kLanes)
+        Store(y + v * kLanes, sum[r][v] * scale);
+      else
+        StorePart(y + v * kLanes, sum[r][v] * scale, rest);
+    }
+  }
+}
+
+template <int kRows>
+inline void Columns(const Product& p, int64_t columns) {
+  int64_t column = 0;
+  for (; columns - column > (kVectors - 1) * kLanes; column += kVectors * kLanes)
+    Tile<kRows, kVectors>(p, column, columns - column);
+  if (column < columns) Tile<kRows, 1>(p, column, columns - column);
+}
+
+template <int kRows>
+void Multiply(int64_t rows, const Product& p, int64_t columns) {
+  if (rows == kRows) return Columns<kRows>(p, columns);
+  if constexpr (kRows > 1) Multiply<kRows - 1>(rows, p, columns);
+}
+
+// --- k transposed
+
+#if defined(__AVX512F__)
+// 16 rows of 16, rows `stride` apart, to columns `to_stride` apart.
+inline void Transpose16(const float* from, int64_t stride, float* to, int64_t to_stride) {
+  constexpr __mmask16 kAll = 0xFFFF;  // GCC 12 warns of its own header without
+  __m512 a[16], b[16];
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; ++i) a[i] = _mm512_loadu_ps(from + i * stride);
+#pragma GCC unroll 4
+  for (int i = 0; i < 16; i += 4) {  // in 128-bit lanes: 4 x 4
+    const __m512 t0 = _mm512_maskz_unpacklo_ps(kAll, a[i], a[i + 1]),
+                 t1 = _mm512_maskz_unpackhi_ps(kAll, a[i], a[i + 1]);
+    const __m512 t2 = _mm512_maskz_unpacklo_ps(kAll, a[i + 2], a[i + 3]),
+                 t3 = _mm512_maskz_unpackhi_ps(kAll, a[i + 2], a[i + 3]);
+    b[i] = _mm512_maskz_shuffle_ps(kAll, t0, t2, 0x44);
+    b[i + 1] = _mm512_maskz_shuffle_ps(kAll, t0, t2, 0xEE);
+    b[i + 2] = _mm512_maskz_shuffle_ps(kAll, t1, t3, 0x44);
+    b[i + 3] = _mm512_maskz_shuffle_ps(kAll, t1, t3, 0xEE);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {  // then the lanes themselves: b[j * 4 + i] is row group j
+    const __m512 t0 = _mm512_maskz_shuffle_f32x4(kAll, b[i], b[4 + i], 0x44),
+                 t1 = _mm512_maskz_shuffle_f32x4(kAll, b[i], b[4 + i], 0xEE);
+    const __m512 t2 = _mm512_maskz_shuffle_f32x4(kAll, b[8 + i], b[12 + i], 0x44),
+                 t3 = _mm512_maskz_shuffle_f32x4(kAll, b[8 + i], b[12 + i], 0xEE);
+    _mm512_storeu_ps(to + i * to_stride, _mm512_maskz_shuffle_f32x4(kAll, t0, t2, 0x88));
+    _mm512_storeu_ps(to + (4 + i) * to_stride, _mm512_maskz_shuffle_f32x4(kAll, t0, t2, 0xDD));
+    _mm512_storeu_ps(to + (8 + i) * to_stride, _mm512_maskz_shuffle_f32x4(kAll, t1, t3, 0x88));
+    _mm512_storeu_ps(to + (12 + i) * to_stride, _mm512_maskz_shuffle_f32x4(kAll, t1, t3, 0xDD));
+  }
+}
+#endif
+
+// [keys, size] to [size, key_floats], zeros behind the keys.
+void TransposeKeys(const AttentionShape& s, const float* k, int64_t k_row, float* to) {
+  const int64_t stride = s.key_floats();
+  int64_t key = 0;
+#if defined(__AVX512F__)
+  for (; key + 16 <= s.keys; key += 16) {
+    int64_t i = 0;
+    for (; i + 16 <= s.size; i += 16)
+      Transpose16(k + key * k_row + i, k_row, to + i * stride + key, stride);
+    for (; i < s.size; ++i) {
+      for (int64_t j = 0; j < 16; ++j) to[i * stride + key + j] = k[(key + j) * k_row + i];
+    }
+  }
+#endif
+  for (int64_t i = 0; i < s.size; ++i) {
+    for (int64_t j = key; j < s.keys; ++j) to[i * stride + j] = k[j * k_row + i];
+    for (int64_t j = s.keys; j < stride; ++j) to[i * stride + j] = 0;
+  }
+}
+
+void CopyValues(const AttentionShape& s, const float* v, int64_t v_row, float* to) {
+  const int64_t stride = s.value_floats();
+  for (int64_t key = 0; key < s.keys; ++key) {
+    __builtin_memcpy(to, v + key * v_row, static_cast<unsigned long>(s.v_size) * 4);
+    for (int64_t i = s.v_size; i < stride; ++i) to[i] = 0;
+    to += stride;
+  }
+}
+
+// --- softmax
+
+constexpr float kNothing = -__builtin_inff();
+
+// Lane i of the result is lane i ^ kDistance.
+template <int kDistance>
+inline V Swap(V v) {
+  typedef int32_t VI __attribute__((vector_size(kLanes * 4)));
+  VI from;
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i) from[i] = i ^ kDistance;
+#ifdef __clang__
+  V out;
+  for (int i = 0; i < kLanes; ++i) out[i] = v[i ^ kDistance];
+  return out;
+#else
+  return __builtin_shuffle(v, from);
+#endif
+}
+inline float TopOf(V v) {
+  const auto larger = [](V a, V b) { return a > b ? a : b; };
+  if constexpr (kLanes > 8) v = larger(v, Swap<8>(v));
+  if constexpr (kLanes > 4) v = larger(v, Swap<4>(v));
+  v = larger(v, Swap<2>(v));
+  return larger(v, Swap<1>(v))[0];
+}
+inline float SumOf(V v) {
+  if constexpr (kLanes > 8) v += Swap<8>(v);
+  if constexpr (kLanes > 4) v += Swap<4>(v);
+  v += Swap<2>(v);
+  return (v + Swap<1>(v))[0];
+}
+
+// The largest of `keys` scores with their mask; those behind, up to a whole vector, become
+// -infinity.
+inline float Prepare(float* p, int64_t keys, const float* mask, int64_t mask_key) {
+  if (mask && mask_key) {
+    SLIPWAY_INDEPENDENT
+    for (int64_t i = 0; i < keys; ++i) p[i] += mask[i];
+  } else if (mask) {
+    for (int64_t i = 0; i < keys; ++i) p[i] += mask[0];
+  }
+  const int64_t whole = keys / kLanes * kLanes;
+  V high = Splat(kNothing);
+  for (int64_t i = 0; i < whole; i += kLanes) {
+    const V v = Load(p + i);
+    high = v > high ? v : high;
+  }
+  if (whole < keys) {
+    float last[kLanes];
+    for (int64_t i = 0; i < kLanes; ++i) last[i] = whole + i < keys ? p[whole + i] : kNothing;
+    const V v = Load(last);
+    Store(p + whole, v);
+    high = v > high ? v : high;
+  }
+  return TopOf(high);
+}
+
+// Turns vectors of scores into exponentials; gives the inverse of their sum.
+inline float Exponentials(float* p, int64_t keys, float top) {
+  // Nothing is seen: all become 0.
+  const float shift = top == kNothing ? 0 : top;
+  V sum = {};
+  for (int64_t i = 0; i < keys; i += kLanes) {
+    float e[kLanes];
+    for (int j = 0; j < kLanes; ++j) e[j] = ExpOfNegative(p[i + j] - shift);
+    const V v = Load(e);
+    Store(p + i, v);
+    sum += v;
+  }
+  const float total = SumOf(sum);
+  return total > 0 ? 1.0f / total : total;  // NaN stays NaN
+}
+
+void Attention(const AttentionShape& s, const AttentionCall& c, float* workspace, int64_t row,
+               int64_t end) {
+  float* keys = workspace;
+  float* values = keys + s.size * s.key_floats();
+  float* scores = values + s.keys * s.value_floats();
+  TransposeKeys(s, c.k, c.k_row, keys);
+  CopyValues(s, c.v, c.v_row, values);
+  float scale[kMostRows];
+  // Steps that are as equal as can be.
+  for (int64_t steps = (end - row + kMostRows - 1) / kMostRows; steps > 0; --steps) {
+    const int64_t now = (end - row + steps - 1) / steps;
+    const int64_t seen = s.causal && row + now < s.keys ? row + now : s.keys;
+    for (int64_t r = 0; r < now; ++r) scale[r] = s.scale;
+    const int64_t columns = (seen + kLanes - 1) / kLanes * kLanes;
+    Multiply<kMostRows>(
+        now,
+        {c.q + row * c.q_row, keys, scores, c.q_row, s.key_floats(), s.key_floats(), s.size, scale},
+        columns);
+    // In two passes, so that rows do not wait for one another's sums.
+    const auto own = [&](int64_t r) { return s.causal && row + r + 1 < seen ? row + r + 1 : seen; };
+    float top[kMostRows];
+    for (int64_t r = 0; r < now; ++r) {
+      top[r] = Prepare(scores + r * s.key_floats(), own(r),
+                       c.mask ? c.mask + (row + r) * c.mask_row : nullptr, c.mask_key);
+    }
+    for (int64_t r = 0; r < now; ++r) {
+      float* p = scores + r * s.key_floats();
+      scale[r] = Exponentials(p, own(r), top[r]);
+      for (int64_t i = (own(r) + kLanes - 1) / kLanes * kLanes; i < columns; ++i) p[i] = 0;
+    }
+    Multiply<kMostRows>(now,
+                        {scores, values, c.y + row * c.y_row, s.key_floats(), s.value_floats(),
+                         c.y_row, seen, scale},
+                        s.v_size);
+    row += now;
+  }
+}
+
+}  // namespace
+
+const AttentionFunction kAttention = Attention;
+
+}  // namespace slipway::kernels::SLIPWAY_ISA

@@ -1,0 +1,140 @@
+#include "engine/kernels/attention/attention.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <random>
+#include <vector>
+
+#include "base/aligned.h"
+
+namespace slipway::kernels {
+namespace {
+
+constexpr float kOut = -std::numeric_limits<float>::infinity();
+
+std::vector<Isa> Isas() {
+  std::vector<Isa> out = {Isa::kBaseline};
+  if (HasFeature(CpuFeature::kAvx2)) out.push_back(Isa::kAvx2);
+  if (HasFeature(CpuFeature::kAvx512)) out.push_back(Isa::kAvx512);
+  return out;
+}
+
+struct Mask {
+  bool present, by_row, by_key;
+};
+
+void Check(const AttentionShape& s, const Mask& m, int64_t gap, std::mt19937& random) {
+  SCOPED_TRACE("queries " + std::to_string(s.queries) + " keys " + std::to_string(s.keys) +
+               " size " + std::to_string(s.size) + " to " + std::to_string(s.v_size) +
+               (s.causal ? " causal" : "") + (m.present ? " masked" : "") + " gap " +
+               std::to_string(gap));
+  ASSERT_TRUE(s.Valid());
+  std::normal_distribution<float> normal;
+  const auto make = [&](int64_t count) {
+    std::vector<float> v(static_cast<size_t>(count));
+    for (float& f : v) f = normal(random);
+    return v;
+  };
+  const int64_t row = s.size + gap, v_row = s.v_size + gap;
+  const auto q = make(s.queries * row), k = make(s.keys * row), v = make(s.keys * v_row);
+  auto mask = make((m.by_row ? s.queries : 1) * (m.by_key ? s.keys : 1));
+  for (float& f : mask) {
+    if (random() % 4 == 0) f = kOut;
+  }
+  if (m.by_row && random() % 2) {  // a query that sees nothing
+    for (int64_t j = 0; j < (m.by_key ? s.keys : 1); ++j) mask[static_cast<size_t>(j)] = kOut;
+  }
+  const int64_t mask_row = m.by_row ? (m.by_key ? s.keys : 1) : 0;
+  for (Isa isa : Isas()) {
+    AlignedBuffer memory(static_cast<size_t>(s.workspace_floats()) * 4 + 64);
+    auto* workspace = reinterpret_cast<float*>(memory.data());
+    std::memset(workspace, 0xFF, memory.size());
+    std::vector<float> y(static_cast<size_t>(s.queries * v_row), 7);
+    const AttentionCall call{q.data(),
+                             k.data(),
+                             v.data(),
+                             y.data(),
+                             row,
+                             row,
+                             v_row,
+                             v_row,
+                             m.present ? mask.data() : nullptr,
+                             mask_row,
+                             m.by_key ? 1 : 0};
+    const AttentionFunction function = GetAttention(isa);
+    function(s, call, workspace, 0, s.queries);
+    const std::vector<float> whole = y;
+    const int64_t middle = s.queries / 2;
+    function(s, call, workspace, middle, s.queries);
+    function(s, call, workspace, 0, middle);
+    ASSERT_EQ(std::memcmp(whole.data(), y.data(), y.size() * 4), 0)
+        << IsaName(isa) << ": other results in two parts";
+    for (int i = 0; i < 16; ++i)
+      ASSERT_TRUE(std::isnan(workspace[s.workspace_floats() + i])) << "wrote behind its workspace";
+    for (int64_t i = 0; i < s.queries; ++i) {
+      std::vector<double> score(static_cast<size_t>(s.keys));
+      double top = kOut, sum = 0;
+      for (int64_t j = 0; j < s.keys; ++j) {
+        double& p = score[static_cast<size_t>(j)];
+        for (int64_t d = 0; d < s.size; ++d)
+          p += static_cast<double>(q[static_cast<size_t>(i * row + d)]) *
+               k[static_cast<size_t>(j * row + d)];
+        p *= s.scale;
+        if (m.present) p += mask[static_cast<size_t>(i * mask_row + (m.by_key ? j : 0))];
+        if (s.causal && j > i) p = kOut;
+        top = std::max(top, p);
+      }
+      for (double& p : score) sum += p = std::isinf(top) ? 0 : std::exp(p - top);
+      for (int64_t d = 0; d < v_row; ++d) {
+        const float got = y[static_cast<size_t>(i * v_row + d)];
+        if (d >= s.v_size) {
+          ASSERT_EQ(got, 7) << IsaName(isa) << " wrote between its rows";
+          continue;
+        }
+        double want = 0;
+        for (int64_t j = 0; j < s.keys; ++j)
+          want += score[static_cast<size_t>(j)] * v[static_cast<size_t>(j * v_row + d)];
+        ASSERT_NEAR(got, sum > 0 ? want / sum : 0, 2e-5)
+            << IsaName(isa) << " at " << i << ", " << d;
+      }
+    }
+  }
+}
+
+TEST(Attention, RandomShapes) {
+  const uint32_t seed = std::random_device{}();
+  std::mt19937 random(seed);
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  const auto below = [&](int n) {
+    return static_cast<int64_t>(random() % static_cast<unsigned>(n));
+  };
+  const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(700);
+  for (int round = 0; round < 40 || std::chrono::steady_clock::now() < end; ++round) {
+    const AttentionShape s{.queries = 1 + below(40),
+                           .keys = 1 + below(70),
+                           .size = 1 + below(40),
+                           .v_size = 1 + below(70),
+                           .scale = 0.3f,
+                           .causal = below(4) == 0};
+    Check(s, {below(2) == 0, below(2) == 0, below(3) > 0}, below(2) * below(9), random);
+    if (HasFatalFailure()) return;
+  }
+}
+
+TEST(Attention, Shapes) {
+  AttentionShape s{.queries = 197, .keys = 197, .size = 64, .v_size = 60};
+  EXPECT_TRUE(s.Valid());
+  EXPECT_EQ(s.workspace_floats(), 64 * 208 + 197 * 80 + 12 * 208);
+  s.keys = int64_t{1} << 39;
+  EXPECT_FALSE(s.Valid());
+  s.keys = 0;
+  EXPECT_FALSE(s.Valid());
+}
+
+}  // namespace
+}  // namespace slipway::kernels
