@@ -44,7 +44,7 @@ Result<std::vector<std::string>> ExportNcnnModel(const ir::Graph& graph, const s
   SetToOne(copy.get(), BatchSymbols(*copy));
   passes::PassOptions options;
   options.level = passes::Level::kFused;
-  options.disabled = {"keep-weight-codes"};
+  options.disabled = {"keep-weight-codes", "recover-channel-shuffle"};
   SLIPWAY_RETURN_IF_ERROR(passes::RunPasses(*copy, options).status());
   SLIPWAY_RETURN_IF_ERROR(ncnn::ExportNcnn(*copy, path, {.half_weights = half_weights}).status());
   const std::string param = ncnn::ParamPath(path);

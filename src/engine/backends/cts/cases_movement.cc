@@ -106,7 +106,22 @@ Case Pad(Random& r) {
   return m.Node("Pad");
 }
 
+// Channels in another order.
+Case GatherChannels(Random& r) {
+  Maker m(r);
+  const int64_t groups = r.Int(1, 3), size = r.Int(1, 40), channels = groups * size;
+  SymShape s{r.Chance(0.6) ? BatchSymbol() : Dim(2), Dim(channels)};
+  for (int64_t i = r.Int(1, 2); i > 0; --i) s.push_back(r.Int(1, 9));
+  std::vector<int64_t> order;
+  for (int64_t i = 0; i < channels; ++i)
+    order.push_back(r.Chance(0.02) ? r.Int(-channels, channels - 1) : i % groups * size + i / groups);
+  m.Input(AnyType(r), s).Ints(order);
+  m.Set("axis", int64_t{1});
+  return m.Node("Gather");
+}
+
 Case Gather(Random& r) {
+  if (r.Chance(0.4)) return GatherChannels(r);
   Maker m(r);
   const SymShape s = Shape(r, 1, 4);
   size_t axis = static_cast<size_t>(r.Int(0, static_cast<int64_t>(s.size()) - 1));

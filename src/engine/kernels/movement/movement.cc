@@ -190,4 +190,59 @@ void Fill(void* dst, int64_t count, const void* value, int element, Parallel* pa
   }
 }
 
+bool GatherPlan::Pairs(const int32_t* index, int64_t count) {
+  if (count < 4) return false;
+  for (int64_t i = 2; i < count; ++i) {
+    if (index[i] != index[i - 2] + 1) return false;
+  }
+  return true;
+}
+
+namespace {
+
+template <typename T>
+void GatherRows(const GatherPlan& g, const T* src, T* dst, int64_t begin, int64_t end) {
+  for (int64_t row = begin; row < end; ++row) {
+    const T* s = src + row * g.from;
+    T* __restrict d = dst + row * g.to;
+    int64_t i = 0;
+    if (g.pairs) {
+      const T *a = s + g.index[0], *b = s + g.index[1];
+      const int64_t pairs = g.to / 2;
+      for (int64_t k = 0; k < pairs; ++k) {
+        d[2 * k] = a[k];
+        d[2 * k + 1] = b[k];
+      }
+      i = pairs * 2;
+    }
+    for (; i < g.to; ++i) d[i] = s[g.index[i]];
+  }
+}
+
+}  // namespace
+
+void GatherPlan::Run(const void* src, void* dst, Parallel* parallel) const {
+  const auto body = [&](int64_t begin, int64_t end) {
+    switch (element) {
+      case 1:
+        return GatherRows(*this, static_cast<const uint8_t*>(src), static_cast<uint8_t*>(dst),
+                          begin, end);
+      case 2:
+        return GatherRows(*this, static_cast<const uint16_t*>(src), static_cast<uint16_t*>(dst),
+                          begin, end);
+      case 4:
+        return GatherRows(*this, static_cast<const uint32_t*>(src), static_cast<uint32_t*>(dst),
+                          begin, end);
+      default:
+        return GatherRows(*this, static_cast<const uint64_t*>(src), static_cast<uint64_t*>(dst),
+                          begin, end);
+    }
+  };
+  const int64_t grain = std::max<int64_t>(1, 32768 / std::max<int64_t>(1, to));
+  if (parallel)
+    parallel->ParallelFor(rows, grain, body);
+  else
+    body(0, rows);
+}
+
 }  // namespace slipway::kernels

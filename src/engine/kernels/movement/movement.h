@@ -39,6 +39,18 @@ class CopyPlan {
   int64_t count_ = 1;
 };
 
+// dst[p, c] = src[p, index[c]] for rows of `from` elements and `to` of them; `element` as above.
+struct GatherPlan {
+  int element = 1;
+  int64_t rows = 0, from = 0, to = 0;
+  const int32_t* index = nullptr;  // [to], each in [0, from)
+  bool pairs = false;  // from Pairs()
+
+  // Whether elements alternate between two runs of neighbours, as a shuffle of two groups has it.
+  static bool Pairs(const int32_t* index, int64_t count);
+  void Run(const void* src, void* dst, Parallel* parallel) const;
+};
+
 // dst[i] = value for `count` elements of `element` bytes.
 void Fill(void* dst, int64_t count, const void* value, int element, Parallel* parallel);
 

@@ -95,7 +95,7 @@ constexpr Row kRows[] = {
     {"", "RMSNormalization", Family::kPlain, 0.7},
     {"", "GroupNormalization", Family::kPlain, 0.6},
     {"", "InstanceNormalization", Family::kPlain, 0.6},
-    {"", "Gather", Family::kPlain, 0.6},
+    {"", "Gather", Family::kMove, 0.6},
     {"", "Expand", Family::kPlain, 0.6},
     {"", "Tile", Family::kPlain, 0.5},
     {"", "Transpose", Family::kMove, 0.7},

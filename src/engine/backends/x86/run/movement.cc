@@ -317,9 +317,50 @@ Status BuildPad(Builder& b) {
   return OkStatus();
 }
 
+namespace {
+
+// Channels of images that lie channels last, by constant indices.
+Status BuildGatherChannels(Builder& b) {
+  const Dims x = b.in_dims(), y = b.out_dims(), indices = b.in_dims(1);
+  SLIPWAY_ASSIGN_OR_RETURN(const int axis, Builder::Axis(b.attributes().Int("axis", 0), x.rank()));
+  if (axis != 1 || b.out_layout() != Layout::kChannelsLast || b.input(1).layout != 0)
+    return Unsupported("Gather of other than channels in this layout");
+  SLIPWAY_RETURN_IF_ERROR(NeedRank(b, x.rank() >= 3 && y.rank() == x.rank() && indices.rank() == 1));
+  for (int i = 0; i < x.rank(); ++i) {
+    const size_t d = static_cast<size_t>(i);
+    SLIPWAY_RETURN_IF_ERROR(NeedRank(b, y[d] == (i == 1 ? indices[0] : x[d])));
+  }
+  SLIPWAY_ASSIGN_OR_RETURN(const std::vector<int64_t> values, b.Ints(1));
+  std::vector<int32_t> index;
+  for (const int64_t i : values) {
+    if (i < -x[1] || i >= x[1] || x[1] > (int64_t{1} << 31) - 1) {
+      return InvalidArgument("Gather: index " + std::to_string(i) + " is outside " +
+                             std::to_string(x[1]) + " channels");
+    }
+    index.push_back(static_cast<int32_t>(i < 0 ? i + x[1] : i));
+  }
+  if (y.count() == 0) return OkStatus();
+  kernels::GatherPlan plan;
+  plan.element = static_cast<int>(DTypeBits(b.in_type()) / 8);
+  plan.from = x[1];
+  plan.to = y[1];
+  plan.rows = y.count() / y[1];
+  plan.pairs = kernels::GatherPlan::Pairs(index.data(), plan.to);
+  b.Run([plan, index = std::move(index)](const RunContext& c) {
+    kernels::GatherPlan now = plan;
+    now.index = index.data();
+    now.Run(c.in<void>(0), c.out<void>(), &c.parallel);
+    return OkStatus();
+  });
+  return OkStatus();
+}
+
+}  // namespace
+
 Status BuildGather(Builder& b) {
   SLIPWAY_RETURN_IF_ERROR(b.Need(2));
   SLIPWAY_RETURN_IF_ERROR(CheckTypes(b, 1, 1));
+  if (b.in_layout() == Layout::kChannelsLast) return BuildGatherChannels(b);
   SLIPWAY_RETURN_IF_ERROR(b.NeedPlain());
   const Dims x = b.in_dims(), y = b.out_dims(), indices = b.in_dims(1);
   SLIPWAY_ASSIGN_OR_RETURN(const int axis, Builder::Axis(b.attributes().Int("axis", 0), x.rank()));
