@@ -10,7 +10,7 @@ usage: bench_peers.py [--models a,b|all] [--threads 1,2] [--int8] [--platform P]
 
 --int8 times ONNX Runtime on NAME_int8.onnx (scripts/models --qdq) and Slipway's x86-onednn-int8 on the same file.
 --docs FILE replaces the text between `<!-- bench_peers:KEY -->` and `<!-- /bench_peers:KEY -->` by the table, where KEY
-is fp32 or int8. Exit code: 0 all timed, 1 some model failed, 2 wrong usage, 3 a peer is missing, 4 --max-ratio exceeded.
+is fp32, int8 or bf16 (a platform whose name ends so; ONNX Runtime computes in float32 then). Exit code: 0 all timed, 1 some model failed, 2 wrong usage, 3 a peer is missing, 4 --max-ratio exceeded.
 """
 import argparse
 import datetime
@@ -337,7 +337,8 @@ def main():
                    "rows": rows}, file)
     print(f"raw samples: {os.path.relpath(raw, ROOT)}")
     if options.docs:
-        write_docs(options.docs, "int8" if options.int8 else "fp32", markdown(options, rows, when))
+        key = "int8" if options.int8 else "bf16" if options.platform.endswith("bf16") else "fp32"
+        write_docs(options.docs, key, markdown(options, rows, when))
     good = [row for row in rows if "error" not in row]
     if options.max_ratio and any(row["ratio"] > options.max_ratio for row in good):
         print(f"bench_peers.py: a ratio is above {options.max_ratio}", file=sys.stderr)

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "base/cpu.h"
@@ -242,7 +243,10 @@ Status Road::Verify(const Platform& platform, PlatformOutcome& out) {
   SLIPWAY_ASSIGN_OR_RETURN(Parity parity, Compare(reference, run, inputs, names));
   out.parity_error = parity.max_error;
   out.parity_db = parity.sqnr_db;
-  if (platform.precision == "float32" && parity.max_error > 1e-3) {
+  const double most = platform.precision == "float32"    ? 1e-3
+                      : platform.precision == "bfloat16" ? 5e-2
+                                                         : std::numeric_limits<double>::infinity();
+  if (parity.max_error > most) {
     return GateFailed("the package's output '" + parity.worst_output +
                       "' differs from the model's by " + std::to_string(100 * parity.max_error) +
                       " % of its range; docs/debug-accuracy.md says how to find the node");

@@ -11,6 +11,7 @@
 #include "model/ir/control.h"
 #include "model/ir/infer.h"
 #include "model/ir/stats.h"
+#include "model/passes/lower_bfloat16.h"
 
 namespace slipway::compiler {
 namespace {
@@ -300,6 +301,14 @@ Result<CompileResult> Compile(const ir::Graph& original, const Platform& platfor
   if (!HasQAffine(own, TargetOf(platform, options.threads)))
     prepare.disabled_passes.emplace_back("lower-affine");
   SLIPWAY_ASSIGN_OR_RETURN(result.passes, Prepare(*graph, platform, prepare));
+  if (platform.precision == "bfloat16") {
+    const backends::Target t = TargetOf(platform, options.threads);
+    SLIPWAY_RETURN_IF_ERROR(passes::LowerBFloat16(*graph, [&](const ir::Node& node) {
+                              return std::any_of(own.begin(), own.end(), [&](const auto* b) {
+                                return b->Supports(node, t).ok();
+                              });
+                            }).status());
+  }
   SLIPWAY_RETURN_IF_ERROR(ForgetStaleSymbols(*graph));
   SLIPWAY_ASSIGN_OR_RETURN(auto fallback, Resolve(platform.fallback, platform, backends));
   const CompileBackend* helper = backends.Find("reference");
@@ -323,6 +332,8 @@ Result<CompileResult> Compile(const ir::Graph& original, const Platform& platfor
   package.provenance["precision"] = platform.precision;
   package.provenance["tool_version"] = "slipway 0.1.0";
   package.required_features = compiler.features();
+  if (platform.precision == "bfloat16")
+    package.required_features |= target.features & static_cast<uint64_t>(CpuFeature::kAvx512Bf16);
   package.owners.push_back(std::shared_ptr<ir::Graph>(std::move(graph)));
   return result;
 }

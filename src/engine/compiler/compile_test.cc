@@ -144,6 +144,31 @@ TEST(Compile, AgreesWithTheInterpreterOnEveryBackendAndBatch) {
   }
 }
 
+// A convolution must not write its sum over the input that it still reads.
+TEST(Compile, ResidualThatIsTheInputToo) {
+  auto graph = Parse(R"(graph "self" {
+    input %x: float32[1, 16, 12, 12]
+    const %w: float32[16, 16, 3, 3] = random(1)
+    const %d: float32[16, 1, 3, 3] = random(2)
+    const %m: float32[16, 16] = random(3)
+    %r = Sigmoid(%x)
+    %c = Conv(%r, %w) {pads = [1, 1, 1, 1]}
+    %s = Add(%c, %r)
+    %t = Tanh(%s)
+    %e = Conv(%t, %d) {pads = [1, 1, 1, 1], group = 16}
+    %u = Add(%e, %t)
+    %g = GlobalAveragePool(%u)
+    %f = Flatten(%g)
+    %h = Tanh(%f)
+    %l = MatMul(%h, %m)
+    %y = Add(%l, %h)
+    output %y
+  })");
+  ASSERT_NE(graph, nullptr);
+  for (const auto& names : {std::vector<std::string>{"reference"}, {"x86"}, {"onednn"}, {"x86", "onednn"}})
+    ExpectAgrees(*graph, PlatformOf(names, {"reference"}), {Random({1, 16, 12, 12}, 5)});
+}
+
 TEST(Compile, OutputsThatAreInputsConstantsOrViews) {
   auto graph = Parse(R"(graph "odd" {
     input %x: float32[2, 3]

@@ -412,8 +412,13 @@ void Lowering::ReuseInPlace() {
     if (last_use[static_cast<size_t>(root)] != static_cast<int>(s)) continue;
     if (a.layout != b.layout || DTypeBits(a.dtype) != DTypeBits(b.dtype) || !(a.shape == b.shape))
       continue;
-    bool clash = false;  // another operand in the same memory under another shape
-    for (int other : step.inputs) clash |= other >= 0 && other != in && Root(other) == root;
+    // Another operand in the same memory: a convolution whose input is its residual too would read
+    // what it writes.
+    bool clash = false;
+    for (size_t k = 0; k < step.inputs.size(); ++k) {
+      const int other = step.inputs[k];
+      clash |= k != static_cast<size_t>(i) && other >= 0 && Root(other) == root;
+    }
     if (clash) continue;
     for (PackageTensor& t : tensors) {
       if (t.alias == out) t.alias = root;

@@ -140,7 +140,7 @@ Result<Platform> ParsePlatform(const std::string& yaml, const std::string& sourc
     r.GetList("features", p.features);
     r.GetList("backends", p.backends);
     r.GetList("fallback", p.fallback);
-    r.GetText("precision", p.precision, {"float32", "int8"});
+    r.GetText("precision", p.precision, {"float32", "bfloat16", "int8"});
     r.GetText("device", p.device, {"local", "qemu-aarch64"});
     r.Get("emulated", p.emulated, "true or false");
     YAML::Node machine = r.Child("machine");

@@ -38,7 +38,7 @@ TEST(Platform, MistakesAreNamedWithTheirLine) {
       {"per: channel", "per: group", "needs 'group'"},
       {"operators: [Conv, Linear]", "operator: [Conv]", "unknown key 'operator'"},
       {"backends: [reference]", "backends: []", "'backends' is empty"},
-      {"precision: int8", "precision: int9", "it may be float32, int8"},
+      {"precision: int8", "precision: int9", "it may be float32, bfloat16, int8"},
       {"arch: aarch64", "arch: [", "chip.yaml:"},
   };
   for (const Case& c : cases) {

@@ -43,6 +43,9 @@ struct EltwiseKernels {
   // z[i] = c[i * cs] ? x[i * xs] : y[i * ys], strides 0 or 1.
   void (*where)(const uint8_t* c, int64_t cs, const float* x, int64_t xs, const float* y,
                 int64_t ys, float* z, int64_t n);
+  // Between float32 and bfloat16, rounding half to even; NaN becomes a quiet one.
+  void (*to_bfloat16)(const float* x, uint16_t* y, int64_t n);
+  void (*from_bfloat16)(const uint16_t* x, float* y, int64_t n);
 };
 
 const EltwiseKernels& GetEltwise(Isa isa);

@@ -123,6 +123,21 @@ void PowScalarY(const float* x, const float* y, float* z, int64_t n, int64_t per
   BinaryScalarY<BinaryPow>(x, y, z, n, period);
 }
 
+void ToBFloat16(const float* x, uint16_t* y, int64_t n) {
+  SLIPWAY_INDEPENDENT
+  for (int64_t i = 0; i < n; ++i) {
+    const auto bits = static_cast<uint32_t>(BitsOf(x[i]));
+    const uint32_t rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+    const uint32_t nan = (bits >> 16 & 0x8000) | 0x7fc0;
+    y[i] = static_cast<uint16_t>((bits & 0x7fffffff) > 0x7f800000 ? nan : rounded);
+  }
+}
+void FromBFloat16(const uint16_t* x, float* y, int64_t n) {
+  SLIPWAY_INDEPENDENT
+  for (int64_t i = 0; i < n; ++i)
+    y[i] = FloatOf(static_cast<int32_t>(static_cast<uint32_t>(x[i]) << 16));
+}
+
 void Where(const uint8_t* c, int64_t cs, const float* x, int64_t xs, const float* y, int64_t ys,
            float* z, int64_t n) {
   if (cs == 0) {
@@ -278,6 +293,8 @@ constexpr EltwiseKernels Make() {
 #undef SLIPWAY_BINARY
       },
       Where,
+      ToBFloat16,
+      FromBFloat16,
   };
   k.binary[static_cast<int>(BinaryKind::kPow)].scalar_y = PowScalarY;
 #if defined(__AVX512F__)

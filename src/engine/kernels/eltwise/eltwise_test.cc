@@ -5,9 +5,13 @@
 
 #include <gtest/gtest.h>
 
+#include <bit>
+
 #include <cmath>
 #include <random>
 #include <vector>
+
+#include "base/float16.h"
 
 namespace slipway::kernels {
 namespace {
@@ -162,6 +166,28 @@ TEST_P(Eltwise, Extremes) {
   EXPECT_NEAR(at(UnaryKind::kSigmoid, -inf), 0, 1e-30);
   EXPECT_EQ(at(UnaryKind::kErf, inf), 1);
   EXPECT_EQ(at(UnaryKind::kRelu, -inf), 0);
+}
+
+TEST_P(Eltwise, BFloat16) {
+  const EltwiseKernels& k = GetEltwise(GetParam());
+  std::vector<float> x = {0, -0.0f, 1, -1, INFINITY, -INFINITY, NAN, 3.3895e38f, 3.4e38f, 1e-40f};
+  // Both sides of every tie of some numbers.
+  for (uint32_t high : {0x3f80u, 0x3f81u, 0xc2feu, 0x007fu, 0x7f7fu}) {
+    for (uint32_t low : {0u, 1u, 0x7fffu, 0x8000u, 0x8001u, 0xffffu})
+      x.push_back(std::bit_cast<float>(high << 16 | low));
+  }
+  for (size_t n : {size_t{0}, size_t{1}, size_t{17}, x.size()}) {
+    std::vector<uint16_t> y(x.size() + 1, 0x1234);
+    std::vector<float> z(x.size() + 1, 7);
+    k.to_bfloat16(x.data(), y.data(), static_cast<int64_t>(n));
+    k.from_bfloat16(y.data(), z.data(), static_cast<int64_t>(n));
+    for (size_t i = 0; i < n; ++i) {
+      ASSERT_EQ(y[i], BFloat16(x[i]).bits) << i << " " << x[i];
+      ASSERT_EQ(std::bit_cast<uint32_t>(z[i]), static_cast<uint32_t>(y[i]) << 16);
+    }
+    ASSERT_EQ(y[n], 0x1234);
+    ASSERT_EQ(z[n], 7);
+  }
 }
 
 TEST_P(Eltwise, Where) {

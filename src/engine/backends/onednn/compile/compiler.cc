@@ -219,9 +219,20 @@ Status OnednnCompiler::Static(const ir::Node& node, const Target& target) const 
   const ops::Attributes& a = node.attributes;
   const bool integer = row->family == Family::kQConv || row->family == Family::kQLinear;
   const bool moves = row->family == Family::kConcat || node.op() == "MaxPool";
+  // All or nothing, and only where the CPU multiplies them: elsewhere oneDNN converts.
+  const bool half = node.input(0)->dtype() == DType::kBFloat16;
+  if (half) {
+    if ((target.features & static_cast<uint64_t>(CpuFeature::kAvx512Bf16)) == 0)
+      return Unsupported("bfloat16 on a CPU without AVX512-BF16");
+    if (node.Is("Attention") || row->family == Family::kRows || row->family == Family::kBatchNorm)
+      return Unsupported("bfloat16 input");
+    if (node.output()->dtype() != DType::kBFloat16)
+      return Unsupported(std::string("bfloat16 to ") + DTypeName(node.output()->dtype()));
+  }
+  const DType wanted = half ? DType::kBFloat16 : DType::kFloat32;
   for (size_t i = 0; i < (integer ? 0 : node.inputs().size()); ++i) {
-    const DType t = node.input(i) ? node.input(i)->dtype() : DType::kFloat32;
-    if (t != DType::kFloat32 && !(moves && Is8Bit(t)))
+    const DType t = node.input(i) ? node.input(i)->dtype() : wanted;
+    if (t != wanted && !(moves && Is8Bit(t)))
       return Unsupported(std::string(DTypeName(t)) + " input");
   }
   switch (row->family) {

@@ -157,7 +157,7 @@ Status BuildLinear(Builder& b) {
   }
   SLIPWAY_RETURN_IF_ERROR(b.Activate(post_ops));
   attr.set_post_ops(post_ops);
-  return AddLinear(b, s, 2, kF32, attr);
+  return AddLinear(b, s, 2, b.input(0).dtype, attr);
 }
 
 Status BuildQLinear(Builder& b) {
@@ -180,7 +180,7 @@ Status BuildGemm(Builder& b) {
   }
   SLIPWAY_ASSIGN_OR_RETURN(const LinearShape s, ReadLinear(b, a.Int("transB", 0) != 0));
   if (s.m * s.n == 0) return OkStatus();
-  return AddLinear(b, s, 2, kF32, Attr());
+  return AddLinear(b, s, 2, b.input(0).dtype, Attr());
 }
 
 Status BuildMatMul(Builder& b) {
@@ -190,11 +190,13 @@ Status BuildMatMul(Builder& b) {
   if (y.count() == 0) return OkStatus();
   if (b.InputDims(1).rank() == 2 && b.input(1).is_constant && b.InputDims(0).rank() >= 2) {
     SLIPWAY_ASSIGN_OR_RETURN(const LinearShape s, ReadLinear(b, false));
-    return AddLinear(b, s, 2, kF32, Attr());
+    return AddLinear(b, s, 2, b.input(0).dtype, Attr());
   }
   SLIPWAY_ASSIGN_OR_RETURN(const BatchMatMul s, ReadMatMul(b));
-  const MemoryDesc da = PlainDesc(s.a, dt::f32), db = PlainDesc(s.b, dt::f32),
-                   dy = PlainDesc(s.y, dt::f32);
+  SLIPWAY_ASSIGN_OR_RETURN(const dt at, ToDnnl(b.input(0).dtype));
+  SLIPWAY_ASSIGN_OR_RETURN(const dt bt, ToDnnl(b.input(1).dtype));
+  SLIPWAY_ASSIGN_OR_RETURN(const dt yt, ToDnnl(b.output(0).dtype));
+  const MemoryDesc da = PlainDesc(s.a, at), db = PlainDesc(s.b, bt), dy = PlainDesc(s.y, yt);
   SLIPWAY_RETURN_IF_ERROR(CheckBytes(b, da, b.input(0), "A"));
   SLIPWAY_RETURN_IF_ERROR(CheckBytes(b, db, b.input(1), "B"));
   SLIPWAY_RETURN_IF_ERROR(CheckBytes(b, dy, b.output(0), "Y"));

@@ -220,6 +220,7 @@ Status Builder::Activate(dnnl::post_ops& post_ops) {
   // oneDNN's logistic takes 0.6 ns an element, ours 0.25 with the pass over memory (Zen 4,
   // AVX-512). It keeps zero at zero, so the padding of blocked layouts may be treated like data.
   if (activation.kind == ops::ActivationKind::kSwish &&
+      step_.outputs[0].dtype == static_cast<uint32_t>(DType::kFloat32) &&
       kernels::BestIsa() == kernels::Isa::kAvx512) {
     bound_.finish = kernels::GetEltwise(kernels::Isa::kAvx512)
                         .unary[static_cast<int>(kernels::UnaryKind::kSwish)];

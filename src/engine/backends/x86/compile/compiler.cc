@@ -68,6 +68,7 @@ constexpr Row kRows[] = {
     {"", "Mul", Family::kBinary, 1},
     {"", "Div", Family::kBinary, 0.8},
     {"", "Pow", Family::kBinary, 0.02},
+    {"", "Cast", Family::kUnary, 1},
     {"", "PRelu", Family::kBinary, 0.9},
     {"slipway", "Add", Family::kBinary, 1},
     {"", "Sum", Family::kBinary, 0.7},

@@ -55,6 +55,7 @@ constexpr Row kRows[] = {
     {"", "Max", BuildVariadic},
     {"", "Min", BuildVariadic},
     {"", "Where", BuildWhere},
+    {"", "Cast", BuildCast},
     {"slipway", "QAdd", BuildQBinary},
     {"slipway", "QMul", BuildQBinary},
     {"", "Softmax", BuildSoftmax},

@@ -217,6 +217,33 @@ Status BuildVariadic(Builder& b) {
   return OkStatus();
 }
 
+Status BuildCast(Builder& b) {
+  SLIPWAY_RETURN_IF_ERROR(b.Need(1));
+  SLIPWAY_RETURN_IF_ERROR(b.NeedLikeOutput(0));
+  const kernels::EltwiseKernels& k = kernels::GetEltwise(b.isa());
+  const int64_t total = b.Physical(b.output());
+  constexpr int64_t kGrain = 16384;
+  if (b.in_type() == DType::kFloat32 && b.out_type() == DType::kBFloat16) {
+    b.Run([total, f = k.to_bfloat16](const RunContext& c) {
+      c.parallel.ParallelFor(total, kGrain, [&](int64_t begin, int64_t end) {
+        f(c.in<float>(0) + begin, c.out<uint16_t>() + begin, end - begin);
+      });
+      return OkStatus();
+    });
+    return OkStatus();
+  }
+  if (b.in_type() == DType::kBFloat16 && b.out_type() == DType::kFloat32) {
+    b.Run([total, f = k.from_bfloat16](const RunContext& c) {
+      c.parallel.ParallelFor(total, kGrain, [&](int64_t begin, int64_t end) {
+        f(c.in<uint16_t>(0) + begin, c.out<float>() + begin, end - begin);
+      });
+      return OkStatus();
+    });
+    return OkStatus();
+  }
+  return Unsupported(std::string(DTypeName(b.in_type())) + " to " + DTypeName(b.out_type()));
+}
+
 Status BuildWhere(Builder& b) {
   SLIPWAY_RETURN_IF_ERROR(b.Need(3));
   SLIPWAY_RETURN_IF_ERROR(b.NeedType(0, DType::kBool));

@@ -140,6 +140,7 @@ Status BuildUnary(Builder&);
 Status BuildBinary(Builder&);
 Status BuildVariadic(Builder&);
 Status BuildWhere(Builder&);
+Status BuildCast(Builder&);
 Status BuildQBinary(Builder&);
 Status BuildSoftmax(Builder&);
 Status BuildLayerNorm(Builder&);

@@ -1,0 +1,112 @@
+#include "model/passes/lower_bfloat16.h"
+
+#include "model/passes/pass_test_util.h"
+
+namespace slipway::passes {
+namespace {
+
+std::unique_ptr<Graph> Graphed(const std::string& text) {
+  auto graph = ir::ParseText(text);
+  EXPECT_TRUE(graph.ok()) << graph.status().message();
+  if (!graph.ok()) return nullptr;
+  const Status status = ir::InferShapes(**graph);
+  EXPECT_TRUE(status.ok()) << status.message();
+  return std::move(*graph);
+}
+
+std::string Lowered(const std::string& text, const std::string& refused = "") {
+  auto graph = Graphed(text);
+  if (!graph) return "";
+  auto changed = LowerBFloat16(*graph, [&](const Node& n) { return n.op() != refused; });
+  EXPECT_TRUE(changed.ok()) << changed.status().message();
+  const Status verified = ir::Verify(*graph);
+  EXPECT_TRUE(verified.ok()) << verified.message();
+  std::string ops;
+  for (const auto& n : graph->nodes()) {
+    const bool half = n->output()->dtype() == DType::kBFloat16;
+    ops += (ops.empty() ? "" : " ") + n->op() + (half ? ":bf16" : "");
+  }
+  // Inputs and outputs keep their names and types.
+  for (const Value* v : graph->outputs()) {
+    EXPECT_EQ(v->dtype(), DType::kFloat32);
+    EXPECT_EQ(v->name().find("_bf16"), std::string::npos);
+  }
+  return ops;
+}
+
+constexpr char kNet[] = R"(graph "net" {
+  input %x: float32[1, 4, 6, 6]
+  const %w: float32[8, 4, 3, 3] = random(1)
+  const %b: float32[8] = random(2)
+  const %s: float32[8] = random(3)
+  %c = slipway.Conv(%x, %w, %b) {activation = "Relu"}
+  %p = MaxPool(%c) {kernel_shape = [2, 2], strides = [2, 2]}
+  %f = Flatten(%p)
+  const %v: float32[32, 5] = random(4)
+  %l = slipway.Linear(%f, %v)
+  %e = Erf(%l)
+  %a = Add(%e, %l)
+  output %a
+  output %p
+})";
+
+TEST(LowerBFloat16, FromTheFirstProductToWhatStays) {
+  EXPECT_EQ(Lowered(kNet),
+            "Cast:bf16 Conv:bf16 MaxPool:bf16 Cast Flatten:bf16 Linear:bf16 Cast Erf Cast:bf16 "
+            "Add:bf16 Cast");
+  // What nobody has in bfloat16, and what would only follow it.
+  EXPECT_EQ(Lowered(kNet, "MaxPool"),
+            "Cast:bf16 Conv:bf16 Cast MaxPool Flatten Cast:bf16 Linear:bf16 Cast Erf Cast:bf16 "
+            "Add:bf16 Cast");
+  EXPECT_EQ(Lowered(kNet, "Conv"),
+            "Conv MaxPool Flatten Cast:bf16 Linear:bf16 Cast Erf Cast:bf16 Add:bf16 Cast");
+}
+
+TEST(LowerBFloat16, NothingWithoutProducts) {
+  EXPECT_EQ(Lowered(R"(graph "g" {
+  input %x: float32[2, 3]
+  %y = Relu(%x)
+  %z = Add(%y, %x)
+  output %z
+})"),
+            "Relu Add");
+}
+
+TEST(LowerBFloat16, QuantizedModelsKeepTheirRounding) {
+  EXPECT_EQ(Lowered(R"(graph "g" {
+  input %x: float32[2, 3]
+  const %s: float32[] = [0.1]
+  const %w: float32[3, 4] = random(1)
+  %q = slipway.Quantize(%x, %s)
+  %d = slipway.Dequantize(%q, %s)
+  %y = MatMul(%d, %w)
+  output %y
+})"),
+            "Quantize Dequantize MatMul");
+}
+
+TEST(LowerBFloat16, ResultsStayNear) {
+  auto graph = Graphed(kNet);
+  ASSERT_TRUE(graph);
+  auto x = Tensor::Allocate(DType::kFloat32, {1, 4, 6, 6});
+  for (int64_t i = 0; i < x->count(); ++i)
+    reinterpret_cast<float*>(x->mutable_data())[i] = 0.01f * static_cast<float>(i % 97) - 0.4f;
+  const std::vector<Tensor> inputs{*x};
+  auto want = interp::Evaluate(*graph, inputs);
+  ASSERT_TRUE(want.ok());
+  ASSERT_TRUE(LowerBFloat16(*graph, [](const Node&) { return true; }).ok());
+  auto got = interp::Evaluate(*graph, inputs);
+  ASSERT_TRUE(got.ok()) << got.status().message();
+  for (size_t k = 0; k < want->size(); ++k) {
+    float range = 0, off = 0;
+    for (int64_t i = 0; i < (*want)[k].count(); ++i) {
+      range = std::max(range, std::fabs((*want)[k].data<float>()[i]));
+      off = std::max(off, std::fabs((*want)[k].data<float>()[i] - (*got)[k].data<float>()[i]));
+    }
+    EXPECT_GT(off, 0);  // it is rounded
+    EXPECT_LT(off, 0.02f * range);
+  }
+}
+
+}  // namespace
+}  // namespace slipway::passes
