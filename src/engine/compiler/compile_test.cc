@@ -282,6 +282,33 @@ TEST(Compile, RangesBoundTheSizesAndThePeak) {
   slipway_package_free(package);
 }
 
+TEST(Compile, ExactForbidsWinograd) {
+  auto g = Parse(R"(graph "g" {
+  input %x: float32[1, 64, 30, 30]
+  const %w: float32[64, 64, 3, 3] = random(1)
+  %y = Conv(%x, %w) {pads = [1, 1, 1, 1]}
+  output %y
+})");
+  for (const char* backend : {"x86", "onednn"}) {
+    if (!Backends().Find(backend)) continue;
+    auto plain = Compile(*g, PlatformOf({backend}, {"reference"}), Backends());
+    CompileOptions options;
+    options.exact = true;
+    auto exact = Compile(*g, PlatformOf({backend}, {"reference"}), Backends(), options);
+    ASSERT_TRUE(plain.ok() && exact.ok()) << plain.status().ToString() << exact.status().ToString();
+    const auto winograd = [](const CompileResult& r) {
+      for (const PlacementRow& row : r.placement) {
+        for (const Alternative& a : row.alternatives) {
+          if (a.kernel.find("winograd") != std::string::npos) return true;
+        }
+      }
+      return false;
+    };
+    EXPECT_TRUE(winograd(*plain) || std::string(backend) != "x86");
+    EXPECT_FALSE(winograd(*exact)) << backend;
+  }
+}
+
 TEST(Compile, FallbackIsReportedWithItsReason) {
   auto graph = Parse(kResidual);
   auto result = Compile(*graph, PlatformOf({"null"}, {"reference"}), Backends());

@@ -9,7 +9,7 @@
 
 namespace slipway::kernels {
 
-// Rows that share one pass over the weights; more go in groups of this many.
+// Rows beyond which packed weights are the better way.
 inline constexpr int64_t kThinRows = 8;
 
 struct ThinCall {

@@ -163,7 +163,7 @@ inline void Dots(const ThinCall& c, int64_t row, int64_t out) {
 template <int kRows>
 void TransposedRows(const ThinCall& c, int64_t row, int64_t begin, int64_t end) {
   constexpr int kSums = kRows <= 2 ? 2 : 1;
-  constexpr int kOuts = kLanes == 16 ? (kRows <= 4 ? 4 : 2) : kRows <= 2 ? 2 : 1;
+  constexpr int kOuts = kLanes == 16 ? 4 : kRows <= 2 ? 2 : 1;
   int64_t out = begin;
   // Short rows are one stream, which the hardware sees through; of long ones several run at a time.
   if (kRows == 1 && c.k < 1536) {
@@ -177,33 +177,19 @@ void TransposedRows(const ThinCall& c, int64_t row, int64_t begin, int64_t end) 
 }
 
 void Plain(const ThinCall& c, int64_t begin, int64_t end) {
-  for (int64_t row = 0; row < c.m; row += kThinRows) {
-    switch (c.m - row) {
-#define SLIPWAY_THIN(ROWS)               \
-  case ROWS:                             \
-    PlainRows<ROWS>(c, row, begin, end); \
-    break;
+  int64_t row = 0;
+#define SLIPWAY_THIN(ROWS) \
+  for (; row + ROWS <= c.m; row += ROWS) PlainRows<ROWS>(c, row, begin, end);
 #include "engine/kernels/thin/kernels.inc"
 #undef SLIPWAY_THIN
-      default:
-        PlainRows<kThinRows>(c, row, begin, end);
-    }
-  }
 }
 
 void Transposed(const ThinCall& c, int64_t begin, int64_t end) {
-  for (int64_t row = 0; row < c.m; row += kThinRows) {
-    switch (c.m - row) {
-#define SLIPWAY_THIN(ROWS)                    \
-  case ROWS:                                  \
-    TransposedRows<ROWS>(c, row, begin, end); \
-    break;
+  int64_t row = 0;
+#define SLIPWAY_THIN(ROWS) \
+  for (; row + ROWS <= c.m; row += ROWS) TransposedRows<ROWS>(c, row, begin, end);
 #include "engine/kernels/thin/kernels.inc"
 #undef SLIPWAY_THIN
-      default:
-        TransposedRows<kThinRows>(c, row, begin, end);
-    }
-  }
 }
 
 }  // namespace
