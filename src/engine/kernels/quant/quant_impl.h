@@ -82,6 +82,53 @@ void Binary(const void* va, const void* vb, void* vy, int64_t n, int64_t period,
   }
 }
 
+#if defined(__AVX512BW__)
+template <typename X>
+inline __m512 Widen(const X* x, int32_t zero) {
+  const __m128i codes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(x));
+  const __m512i wide = static_cast<X>(-1) < 0 ? _mm512_maskz_cvtepi8_epi32(0xffff, codes)
+                                              : _mm512_maskz_cvtepu8_epi32(0xffff, codes);
+  return _mm512_maskz_cvtepi32_ps(0xffff, _mm512_sub_epi32(wide, _mm512_set1_epi32(zero)));
+}
+inline bool Bounded(float v) { return v > -4e6f && v < 4e6f; }
+
+// Rows of QAdd, 64 codes at a time. Values stay inside of int32 (4e6 times 2 times 255), so that
+// conversion and saturating packing do what Rounder does, but for the bounds and the zero point.
+template <typename A, typename B, typename Y>
+void AddRows(const void* va, const void* vb, void* vy, int64_t n, int64_t period,
+             const QBinaryParams& p) {
+  const A* a = static_cast<const A*>(va);
+  const B* b = static_cast<const B*>(vb);
+  Y* y = static_cast<Y*>(vy);
+  int64_t i = 0;
+  if (Bounded(p.a_multiplier) && Bounded(p.b_multiplier)) {
+    constexpr bool kSigned = static_cast<Y>(-1) < 0;
+    const __m512 ma = _mm512_set1_ps(p.a_multiplier), mb = _mm512_set1_ps(p.b_multiplier);
+    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    const __m512i zero = _mm512_set1_epi16(static_cast<short>(p.to.zero_point)),
+                  lo = _mm512_set1_epi16(static_cast<short>(p.to.lo)),
+                  hi = _mm512_set1_epi16(static_cast<short>(p.to.hi));
+    for (; i + 64 <= n; i += 64) {
+      __m512i v[4];
+#pragma GCC unroll 4
+      for (int j = 0; j < 4; ++j) {
+        const __m512 x = Widen(a + i + 16 * j, p.a_zero), z = Widen(b + i + 16 * j, p.b_zero);
+        v[j] = _mm512_maskz_cvtps_epi32(0xffff, _mm512_fmadd_ps(x, ma, _mm512_mul_ps(z, mb)));
+      }
+      const auto clamp = [&](__m512i w) {
+        return _mm512_min_epi16(_mm512_max_epi16(_mm512_adds_epi16(w, zero), lo), hi);
+      };
+      const __m512i low = clamp(_mm512_packs_epi32(v[0], v[1])),
+                    high = clamp(_mm512_packs_epi32(v[2], v[3]));
+      const __m512i bytes =
+          kSigned ? _mm512_packs_epi16(low, high) : _mm512_packus_epi16(low, high);
+      _mm512_storeu_si512(y + i, _mm512_maskz_permutexvar_epi32(0xffff, order, bytes));
+    }
+  }
+  if (i < n) Binary<QAdd, A, B, Y, Walk::kRows>(a + i, b + i, y + i, n - i, period, p);
+}
+#endif
+
 template <typename X, typename Y>
 void Rescale(const void* vx, void* vy, int64_t n, int32_t zero, float multiplier,
              const Requant& r) {
@@ -232,28 +279,45 @@ __attribute__((target("avx512vbmi"))) void LookupVbmi(const uint8_t* x, const ui
 #define SLIPWAY_OUTPUTS(F, A, B) \
   { SLIPWAY_WALKS(F, A, B, uint8_t), SLIPWAY_WALKS(F, A, B, int8_t), SLIPWAY_WALKS(F, A, B, float) }
 
-}  // namespace
-
-const QuantKernels kQuant = {
-    {
+constexpr QuantKernels Make() {
+  QuantKernels k = {
+      {
 #define SLIPWAY_QBINARY(NAME)                                                               \
   {{SLIPWAY_OUTPUTS(Q##NAME, uint8_t, uint8_t), SLIPWAY_OUTPUTS(Q##NAME, uint8_t, int8_t)}, \
    {SLIPWAY_OUTPUTS(Q##NAME, int8_t, uint8_t), SLIPWAY_OUTPUTS(Q##NAME, int8_t, int8_t)}},
 #include "engine/kernels/quant/kernels.inc"
 #undef SLIPWAY_QBINARY
-    },
-    {{Rescale<uint8_t, uint8_t>, Rescale<uint8_t, int8_t>, Rescale<uint8_t, float>},
-     {Rescale<int8_t, uint8_t>, Rescale<int8_t, int8_t>, Rescale<int8_t, float>}},
-    {FromSums<uint8_t>, FromSums<int8_t>, FromSums<float>},
-    {Quantize<uint8_t>, Quantize<int8_t>},
-    {Dequantize<uint8_t>, Dequantize<int8_t>},
-    {Accumulate<uint8_t>, Accumulate<int8_t>},
-    {SumOf<uint8_t>, SumOf<int8_t>},
-    {{Affine<uint8_t, uint8_t>, Affine<uint8_t, int8_t>, Affine<uint8_t, float>},
-     {Affine<int8_t, uint8_t>, Affine<int8_t, int8_t>, Affine<int8_t, float>}},
-    {MaxRow<uint8_t>, MaxRow<int8_t>},
-    Lookup,
-};
+      },
+      {{Rescale<uint8_t, uint8_t>, Rescale<uint8_t, int8_t>, Rescale<uint8_t, float>},
+       {Rescale<int8_t, uint8_t>, Rescale<int8_t, int8_t>, Rescale<int8_t, float>}},
+      {FromSums<uint8_t>, FromSums<int8_t>, FromSums<float>},
+      {Quantize<uint8_t>, Quantize<int8_t>},
+      {Dequantize<uint8_t>, Dequantize<int8_t>},
+      {Accumulate<uint8_t>, Accumulate<int8_t>},
+      {SumOf<uint8_t>, SumOf<int8_t>},
+      {{Affine<uint8_t, uint8_t>, Affine<uint8_t, int8_t>, Affine<uint8_t, float>},
+       {Affine<int8_t, uint8_t>, Affine<int8_t, int8_t>, Affine<int8_t, float>}},
+      {MaxRow<uint8_t>, MaxRow<int8_t>},
+      Lookup,
+  };
+#if defined(__AVX512BW__)
+  constexpr int kRows = static_cast<int>(Walk::kRows);
+  auto& add = k.binary[static_cast<int>(QBinaryKind::kAdd)];
+  add[0][0][0][kRows] = AddRows<uint8_t, uint8_t, uint8_t>;
+  add[0][0][1][kRows] = AddRows<uint8_t, uint8_t, int8_t>;
+  add[0][1][0][kRows] = AddRows<uint8_t, int8_t, uint8_t>;
+  add[0][1][1][kRows] = AddRows<uint8_t, int8_t, int8_t>;
+  add[1][0][0][kRows] = AddRows<int8_t, uint8_t, uint8_t>;
+  add[1][0][1][kRows] = AddRows<int8_t, uint8_t, int8_t>;
+  add[1][1][0][kRows] = AddRows<int8_t, int8_t, uint8_t>;
+  add[1][1][1][kRows] = AddRows<int8_t, int8_t, int8_t>;
+#endif
+  return k;
+}
+
+}  // namespace
+
+const QuantKernels kQuant = Make();
 #if defined(__AVX512BW__)
 const LookupFunction kLookupVbmi = LookupVbmi;
 #endif

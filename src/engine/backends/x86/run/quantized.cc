@@ -4,6 +4,7 @@
 #include "model/ops/quantized.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <tuple>
@@ -166,6 +167,20 @@ Status BuildQRescale(Builder& b) {
                            ops::ReadZeroPoint(b.attributes(), "x_zero_point", b.in_type()));
   SLIPWAY_RETURN_IF_ERROR(b.NeedLikeOutput(0));
   const float multiplier = b.attributes().Float("multiplier", 1);
+  if (b.out_type() != DType::kFloat32) {  // a table of all codes, which is looked up faster
+    std::array<uint8_t, 256> codes, table;
+    for (size_t i = 0; i < codes.size(); ++i) codes[i] = static_cast<uint8_t>(i);
+    kernels::GetQuant(b.isa()).rescale[CodeIndex(b.in_type())][CodeIndex(b.out_type())](
+        codes.data(), table.data(), 256, zero, multiplier, {to.zero_point, to.lo, to.hi});
+    const int64_t count = b.Physical(b.output());
+    b.Run([=, lookup = kernels::GetLookup(b.isa())](const RunContext& c) {
+      c.parallel.ParallelFor(count, kGrain, [&](int64_t begin, int64_t end) {
+        lookup(c.in<uint8_t>(0) + begin, table.data(), c.out<uint8_t>() + begin, end - begin);
+      });
+      return OkStatus();
+    });
+    return OkStatus();
+  }
   const int64_t n = b.Physical(b.output()), size = b.out_type() == DType::kFloat32 ? 4 : 1;
   const auto f =
       kernels::GetQuant(b.isa()).rescale[CodeIndex(b.in_type())][CodeIndex(b.out_type())];
