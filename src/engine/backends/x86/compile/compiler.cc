@@ -170,8 +170,12 @@ int64_t RowsOf(const ir::Value* v) {
 }
 
 // Of the best rate, with 16 to 64 numbers a head (calibrate, Zen 4); oneDNN's three steps have 0.2 to
-// 0.6.
-constexpr double kAttentionFigure = 0.75;
+// 0.6. For one or two queries the copies of keys and values do not pay.
+double AttentionFigure(const ir::Node& node) {
+  const auto& q = *node.input(0)->type().shape;
+  const Dim& queries = q[q.size() == 4 ? 2 : 1];
+  return queries.known() && queries.value() < 3 ? 0.2 : 0.75;
+}
 
 // As measured beside oneDNN's 1 (calibrate, Zen 4): a row of x runs at the speed of memory, two do
 // where the weights come from beyond the cache; more are a matter of arithmetic and want packed
@@ -285,7 +289,7 @@ class X86Compiler final : public OpBackend {
     }
     c.compute_efficiency = row.family == Family::kThin ? 1 : 0.05;
     if (row.family == Family::kThin) c.memory_efficiency = ThinFigure(node);
-    if (node.op() == "Attention") c.compute_efficiency = kAttentionFigure;
+    if (node.op() == "Attention") c.compute_efficiency = AttentionFigure(node);
     if (row.family == Family::kProduct) {
       c.compute_efficiency = ProductFigure(node, target);
       if (node.op() != "QMatMul" && node.input(4) && DTypeBits(node.output()->dtype()) == 8)
