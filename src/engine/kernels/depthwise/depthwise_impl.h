@@ -155,8 +155,10 @@ void Outputs(const DepthwiseShape& shape, const Row& row, const Tail& tail) {
     const int64_t left = column * shape.stride_w - shape.pad_left;
     const float* x = row.x + left * pixel;
     F acc[kOutputs];
-    if (left >= 0 && left + reach <= shape.in_w)
-      Sum<kWindow, kStride, kTail, true>(shape, row, tail, x, 0, 0, acc);
+    // Without the questions of the border where that is worth the code.
+    constexpr bool kOften = kWindow > 0 && !kTail;
+    if (kOften && left >= 0 && left + reach <= shape.in_w)
+      Sum<kWindow, kStride, kTail, kOften>(shape, row, tail, x, 0, 0, acc);
     else
       Sum<kWindow, kStride, kTail, false>(shape, row, tail, x, -left, shape.in_w - left, acc);
     if (column + kOutputs <= shape.out_w) {
@@ -179,8 +181,10 @@ OutputsFunction ChooseOutputs([[maybe_unused]] const DepthwiseShape& s) {
     if (s.kernel_w == 3 && s.stride_w == 1) return Outputs<3, 1, kTail>;
     if (s.kernel_w == 3 && s.stride_w == 2) return Outputs<3, 2, kTail>;
     if (s.kernel_w == 5 && s.stride_w == 1) return Outputs<5, 1, kTail>;
-    if (s.kernel_w == 5 && s.stride_w == 2) return Outputs<5, 2, kTail>;
-    if (s.kernel_w == 7 && s.stride_w == 1) return Outputs<7, 1, kTail>;
+    if constexpr (!kTail) {
+      if (s.kernel_w == 5 && s.stride_w == 2) return Outputs<5, 2, kTail>;
+      if (s.kernel_w == 7 && s.stride_w == 1) return Outputs<7, 1, kTail>;
+    }
   }
 #endif
   return Outputs<0, 0, kTail>;

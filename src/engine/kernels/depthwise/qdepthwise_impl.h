@@ -423,8 +423,10 @@ OutputsFunction ChooseOutputs([[maybe_unused]] const DepthwiseShape& s) {
     if (s.kernel_w == 3 && s.stride_w == 1) return Outputs<3, 1, kCodes>;
     if (s.kernel_w == 3 && s.stride_w == 2) return Outputs<3, 2, kCodes>;
     if (s.kernel_w == 5 && s.stride_w == 1) return Outputs<5, 1, kCodes>;
+#if defined(__AVX512VNNI__)
     if (s.kernel_w == 5 && s.stride_w == 2) return Outputs<5, 2, kCodes>;
-    if (s.kernel_w == 7 && s.stride_w == 1) return Outputs<7, 1, kCodes>;
+    if (kCodes && s.kernel_w == 7 && s.stride_w == 1) return Outputs<7, 1, true>;
+#endif
   }
 #endif
   return Outputs<0, 0, kCodes>;
