@@ -4,6 +4,7 @@
 #include "cli/cli.h"
 #include "deploy/model_io.h"
 #include "deploy/runner.h"
+#include "deploy/tune.h"
 #include "report/table.h"
 
 namespace slipway::cli {
@@ -15,7 +16,7 @@ struct Options {
   std::vector<std::string> ranges, disabled;
   ModelFlags read;
   int threads = 1;
-  bool no_optimize = false, float_io = false, exact = false;
+  bool no_optimize = false, float_io = false, exact = false, tune = false;
 };
 
 std::string Why(const compiler::PlacementRow& row) {
@@ -68,11 +69,22 @@ Status Execute(const Options& o, Context& context) {
   SLIPWAY_ASSIGN_OR_RETURN(auto graph, deploy::LoadModel(o.model, model));
   compiler::CompileOptions options;
   options.threads = o.threads;
-  SLIPWAY_ASSIGN_OR_RETURN(auto cost, deploy::CostModelFor(o.costs, o.threads));
-  options.cost = cost.get();
   options.optimize = !o.no_optimize;
   options.exact = o.exact;
   options.disabled_passes = o.disabled;
+  deploy::TuneReport tuned;
+  if (o.tune) {
+    SLIPWAY_ASSIGN_OR_RETURN(auto store, perfdb::Store::Open());
+    StageProgress progress("measuring kernels", context);
+    SLIPWAY_ASSIGN_OR_RETURN(
+        tuned, deploy::Tune(*graph, platform, options, *store,
+                            [&](int64_t done, int64_t all) { progress.Update(done, all); }));
+    progress.Done();
+    options.provenance["tuned"] = "yes";
+  }
+  SLIPWAY_ASSIGN_OR_RETURN(auto cost,
+                           deploy::CostModelFor(o.tune ? "measured" : o.costs, o.threads));
+  options.cost = cost.get();
   SLIPWAY_ASSIGN_OR_RETURN(auto compiled, deploy::CompileModel(*graph, platform, options, o.model,
                                                                deploy::WeightsOf(o.model, model)));
   const compiler::CompileResult& r = compiled.result;
@@ -117,6 +129,12 @@ Status Execute(const Options& o, Context& context) {
   text += "constants " + Bytes(r.constant_bytes) + ", peak activations " + Bytes(r.peak_bytes) +
           PeakAt(r) + "; assignment " +
           (r.exact ? "exact" : "by local search") + "\n";
+  if (o.tune) {
+    text += "tuned: " + std::to_string(tuned.kernels) + " kernels, " +
+            std::to_string(tuned.measured) + " measured now, " + std::to_string(tuned.known) +
+            " before, " + std::to_string(tuned.skipped) + " cannot run alone; expected " +
+            Fixed(r.expected_ms, 3) + " ms\n";
+  }
   if (!o.output.empty()) text += "wrote " + o.output + " (" + Bytes(compiled.bytes.size()) + ")\n";
   context.Print(text, {{"platform", platform.name},
                        {"file", o.output},
@@ -131,6 +149,11 @@ Status Execute(const Options& o, Context& context) {
                        {"constant_bytes", r.constant_bytes},
                        {"expected_ms", r.expected_ms},
                        {"exact", r.exact},
+                       {"tuned", o.tune ? nlohmann::json{{"kernels", tuned.kernels},
+                                                         {"measured", tuned.measured},
+                                                         {"known", tuned.known},
+                                                         {"skipped", tuned.skipped}}
+                                        : nlohmann::json()},
                        {"static", r.package.static_plan}});
   return OkStatus();
 }
@@ -152,6 +175,9 @@ Action SetupCompile(CLI::App& app) {
                  "what placement is decided by: analytic, or measured (kernels in the performance "
                  "database)")
       ->check(CLI::IsMember({"analytic", "measured"}));
+  app.add_flag("--tune", o->tune,
+               "measure the kernels that the model may run on, keep their times in the performance "
+               "database and place by them (then --costs measured)");
   app.add_flag("--float-io", o->float_io,
                "quantized inputs and outputs of a .tflite become float32 (so that eval can feed it)");
   app.add_flag("--no-optimize", o->no_optimize, "compile the graph as imported");

@@ -288,28 +288,37 @@ bool KeepsWeightCodes(const std::vector<const CompileBackend*>& own,
 
 }  // namespace
 
-Result<CompileResult> Compile(const ir::Graph& original, const Platform& platform,
-                              const BackendSet& backends, const CompileOptions& options) {
-  CompileResult result;
+Result<std::unique_ptr<ir::Graph>> PreparedGraph(const ir::Graph& original,
+                                                 const Platform& platform,
+                                                 const BackendSet& backends,
+                                                 const CompileOptions& options,
+                                                 std::vector<passes::PassReport>* reports) {
   std::unique_ptr<ir::Graph> graph = original.Clone();
-  SLIPWAY_ASSIGN_OR_RETURN(auto own, Resolve(platform.backends, platform, backends));
+  SLIPWAY_ASSIGN_OR_RETURN(const auto own, Resolve(platform.backends, platform, backends));
+  const backends::Target target = TargetOf(platform, options.threads);
   CompileOptions prepare = options;
-  if (!KeepsWeightCodes(own, TargetOf(platform, options.threads)))
-    prepare.disabled_passes.emplace_back("keep-weight-codes");
-  if (!HasQMatMul(own, TargetOf(platform, options.threads)))
-    prepare.disabled_passes.emplace_back("lower-matmul");
-  if (!HasQAffine(own, TargetOf(platform, options.threads)))
-    prepare.disabled_passes.emplace_back("lower-affine");
-  SLIPWAY_ASSIGN_OR_RETURN(result.passes, Prepare(*graph, platform, prepare));
+  if (!KeepsWeightCodes(own, target)) prepare.disabled_passes.emplace_back("keep-weight-codes");
+  if (!HasQMatMul(own, target)) prepare.disabled_passes.emplace_back("lower-matmul");
+  if (!HasQAffine(own, target)) prepare.disabled_passes.emplace_back("lower-affine");
+  SLIPWAY_ASSIGN_OR_RETURN(auto ran, Prepare(*graph, platform, prepare));
+  if (reports) *reports = std::move(ran);
   if (platform.precision == "bfloat16") {
-    const backends::Target t = TargetOf(platform, options.threads);
     SLIPWAY_RETURN_IF_ERROR(passes::LowerBFloat16(*graph, [&](const ir::Node& node) {
                               return std::any_of(own.begin(), own.end(), [&](const auto* b) {
-                                return b->Supports(node, t).ok();
+                                return b->Supports(node, target).ok();
                               });
                             }).status());
   }
   SLIPWAY_RETURN_IF_ERROR(ForgetStaleSymbols(*graph));
+  return graph;
+}
+
+Result<CompileResult> Compile(const ir::Graph& original, const Platform& platform,
+                              const BackendSet& backends, const CompileOptions& options) {
+  CompileResult result;
+  SLIPWAY_ASSIGN_OR_RETURN(auto own, Resolve(platform.backends, platform, backends));
+  SLIPWAY_ASSIGN_OR_RETURN(std::unique_ptr<ir::Graph> graph,
+                           PreparedGraph(original, platform, backends, options, &result.passes));
   SLIPWAY_ASSIGN_OR_RETURN(auto fallback, Resolve(platform.fallback, platform, backends));
   const CompileBackend* helper = backends.Find("reference");
   if (!helper)

@@ -74,6 +74,13 @@ Result<CompileResult> Compile(const ir::Graph& graph, const Platform& platform,
 Result<std::vector<passes::PassReport>> Prepare(ir::Graph& graph, const Platform& platform,
                                                 const CompileOptions& options);
 
+// All that Compile does before assignment, on a copy: what is assigned to kernels. `reports` may be
+// null.
+Result<std::unique_ptr<ir::Graph>> PreparedGraph(const ir::Graph& graph, const Platform& platform,
+                                                 const BackendSet& backends,
+                                                 const CompileOptions& options,
+                                                 std::vector<passes::PassReport>* reports);
+
 backends::Target TargetOf(const Platform& platform, int threads);
 
 }  // namespace slipway::compiler
