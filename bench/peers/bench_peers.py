@@ -8,7 +8,7 @@ its spread is the distance between the quartiles of these ratios. Raw samples go
 
 usage: bench_peers.py [--models a,b|all] [--threads 1,2] [--int8] [--platform P] [--rounds N] [--docs docs/models.md] ...
 
---int8 times ONNX Runtime on NAME_int8.onnx (scripts/models --qdq) and Slipway's x86-onednn-int8 on the same file.
+--int8 times ONNX Runtime on NAME_int8.onnx (scripts/models --qdq) and Slipway's x86-int8 on the same file.
 --docs FILE replaces the text between `<!-- bench_peers:KEY -->` and `<!-- /bench_peers:KEY -->` by the table, where KEY
 is fp32, int8 or bf16 (a platform whose name ends so; ONNX Runtime computes in float32 then). Exit code: 0 all timed, 1 some model failed, 2 wrong usage, 3 a peer is missing, 4 --max-ratio exceeded.
 """
@@ -277,7 +277,7 @@ def parse():
     parser.add_argument("--models", default="all", help="names in .cache/models or paths, with commas; default all")
     parser.add_argument("--threads", default="1", help="thread counts, with commas (default 1)")
     parser.add_argument("--int8", action="store_true")
-    parser.add_argument("--platform", help="default x86-onednn, with --int8 x86-onednn-int8")
+    parser.add_argument("--platform", help="default x86, with --int8 x86-int8")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.5, help="of measuring a side and round (default 1.5)")
     parser.add_argument("--idle-wait", type=float, default=60, help="longest wait for an idle machine, a round")
@@ -289,7 +289,7 @@ def parse():
     parser.add_argument("--slipway", default=os.path.join(ROOT, "build", "release", "slipway"))
     parser.add_argument("--timeout", type=float, default=600)
     options = parser.parse_args()
-    options.platform = options.platform or ("x86-onednn-int8" if options.int8 else "x86-onednn")
+    options.platform = options.platform or ("x86-int8" if options.int8 else "x86")
     options.slipway = os.path.abspath(options.slipway)
     if options.rounds < 1 or not re.fullmatch(r"[1-9]\d*(,[1-9]\d*)*", options.threads):
         parser.error("--rounds and --threads want positive whole numbers")

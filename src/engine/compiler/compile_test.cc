@@ -144,6 +144,40 @@ TEST(Compile, AgreesWithTheInterpreterOnEveryBackendAndBatch) {
   }
 }
 
+// Older runtimes would leave the activation of an integer product out: they must not load it.
+TEST(Compile, ActivationsOfIntegerProductsNeedFormatVersion4) {
+  for (const char* activation : {"Relu", "HardSwish"}) {
+    auto graph = Parse((R"(graph "g" {
+    input %x: float32[1, 8, 6, 6]
+    const %s: float32[] = [0.05]
+    const %w: float32[8, 8, 1, 1] = random(1)
+    %q = slipway.Quantize(%x, %s)
+    %d = slipway.Dequantize(%q, %s)
+    %v = slipway.Quantize(%w, %s)
+    %u = slipway.Dequantize(%v, %s)
+    %c = Conv(%d, %u)
+    %a = )" + std::string(activation) +
+                        R"((%c)
+    %e = slipway.Quantize(%a, %s)
+    %y = slipway.Dequantize(%e, %s)
+    output %y
+  })")
+                           .c_str());
+    ASSERT_NE(graph, nullptr);
+    Platform platform = PlatformOf({"reference"});
+    platform.precision = "int8";
+    auto result = Compile(*graph, platform, Backends());
+    ASSERT_TRUE(result.ok()) << result.status().ToString();
+    bool active = false;
+    for (const auto& row : result->placement) active |= row.op == "slipway.QConv";
+    ASSERT_TRUE(active);
+    auto bytes = format::SerializePackage(result->package);
+    ASSERT_TRUE(bytes.ok());
+    // Relu is the codes' range.
+    EXPECT_EQ((*bytes)[8], std::string(activation) == "Relu" ? 1 : 4) << activation;
+  }
+}
+
 // A convolution must not write its sum over the input that it still reads.
 TEST(Compile, ResidualThatIsTheInputToo) {
   auto graph = Parse(R"(graph "self" {

@@ -82,6 +82,7 @@ struct PackageStep {
   bool data_dims = false;  // the outputs' extents depend on the inputs' data: the backend is asked in the middle of the run
   std::optional<PackageControl> control;
   std::optional<PackageSequence> sequence;
+  uint32_t needs = 1;  // not stored: the package is written as this format version at least, whose readers know what the blob says
 };
 
 struct PackageBackend {

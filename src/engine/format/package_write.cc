@@ -135,7 +135,7 @@ Offset<fb::Step> WriteStep(flatbuffers::FlatBufferBuilder& b, const PackageStep&
 // The oldest version that has all that the package uses, so that old runtimes read what they can.
 uint32_t VersionOf(const PackageData& package) {
   uint32_t version = package.programs.empty() ? 1 : 3;
-  for (const PackageStep& s : package.steps) version = std::max(version, s.sequence ? 4u : s.control ? 3u : s.data_dims ? 2u : 1u);
+  for (const PackageStep& s : package.steps) version = std::max({version, s.needs, s.sequence ? 4u : s.control ? 3u : s.data_dims ? 2u : 1u});
   for (const PackageTensor& t : package.tensors) version = std::max(version, t.is_container() ? 4u : 1u);
   for (const PackageData& body : package.programs) version = std::max(version, VersionOf(body));
   return version;

@@ -540,6 +540,13 @@ void Check(const Graph& before, const PassOptions& options, double tolerance) {
   ASSERT_TRUE(expected.ok()) << expected.status().ToString() << "\n" << ir::ToText(before);
   ASSERT_TRUE(actual.ok()) << actual.status().ToString() << "\n"
                            << ir::ToText(before) << ir::ToText(*after);
+  // Of three values that are nearly equal, normalisation makes the rounding of what came before large.
+  for (const auto& node : before.nodes()) {
+    if (node->Is("InstanceNormalization")) {
+      tolerance *= 20;
+      break;
+    }
+  }
   for (const auto& [name, e] : *expected) {
     ASSERT_TRUE(actual->count(name)) << name;
     std::vector<double> a = e.ToDoubles(), b = actual->at(name).ToDoubles();

@@ -24,7 +24,7 @@ DType SetOutput(Maker& m, double zero_chance = 0.3) {
   int64_t lo = y == DType::kUInt8 ? 0 : -128, hi = y == DType::kUInt8 ? 255 : 127;
   if (r.Chance(0.3)) lo = zero;
   if (r.Chance(0.2)) hi = r.Int(std::max(lo, zero), hi);
-  if (r.Chance(0.2) && lo < -127) lo = -127;
+  if (r.Chance(0.2) && lo < -127 && hi >= -127) lo = -127;
   m.Set("y_zero_point", zero).Set("q_min", lo).Set("q_max", hi);
   return y;
 }
