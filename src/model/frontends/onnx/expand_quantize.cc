@@ -169,9 +169,9 @@ Status Quantize(Graph* g, Node* n, int opset) {
     const auto code = [&](int8_t v) { return r.Constant("code", Tensor::Scalar<int8_t>(v)); };
     Value* up = r.Op("GreaterOrEqual",
                      {n->input(0), r.Constant("zero", Tensor::Scalar<float>(0))});
-    up->set_type({DType::kBool, n->output()->type().shape});
-    r.Finish(r.Op("Where", {up, code(1), code(-1)}))
-        ->set_type({DType::kInt8, n->output()->type().shape});
+    const auto shape = n->output()->type().shape;  // Finish removes the node
+    up->set_type({DType::kBool, shape});
+    r.Finish(r.Op("Where", {up, code(1), code(-1)}))->set_type({DType::kInt8, shape});
     return OkStatus();
   }
   SLIPWAY_ASSIGN_OR_RETURN(Codes c, CodesOf(*n, opset));

@@ -241,8 +241,9 @@ class Reader {
     const auto& [bytes, present] = buffers_[from.buffer()];
     if (!present) {
       // A constant without elements has an empty buffer; so have activations of some writers.
-      t.constant = t.has_shape && t.signature.empty() && !t.is_variable && t.shape.count() == 0 &&
-                   !shape.empty();
+      // Not by the count: the other extents may overflow it.
+      t.constant = t.has_shape && t.signature.empty() && !t.is_variable &&
+                   std::find(t.shape.begin(), t.shape.end(), 0) != t.shape.end();
       return t;
     }
     t.constant = true;
