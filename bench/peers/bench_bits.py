@@ -1,15 +1,9 @@
-#!/ usr / bin / python3
-""
-    "Times convolutions of one and two bits against eight bits, layer by layer on the shapes of ResNet-18, and a whole
-    ResNet -
-    18 of binary weights against its float and int8 forms.The models are written
-    here(QONNX
-         : BipolarQuant and Quant);
-their weights are random,
-    so that they say how fast and not how well.
+#!/usr/bin/python3
+"""Times convolutions of one and two bits against eight bits, layer by layer on the shapes of ResNet-18, and a whole
+ResNet-18 of binary weights against its float and int8 forms. The models are written here (QONNX: BipolarQuant and
+Quant); their weights are random, so that they say how fast and not how well.
 
-                                      Layers run alternately in rounds,
-    each form in a process of its own; what counts is the time of the convolution's step
+Layers run alternately in rounds, each form in a process of its own; what counts is the time of the convolution's step
 alone (`slipway bench --profile`), packing of the input included. A row's ratio is the median over rounds of (time at
 eight bits / time at few bits): above 1 few bits are faster. Before each round it waits until nobody else uses the machine.
 Raw samples go to out/bench/.
@@ -34,7 +28,7 @@ from bench_peers import ROOT, Failure, Weather, cpu_name, quartiles, slipway_jso
 
 QONNX = "qonnx.custom_op.general"
 FORMS = ("w1a1", "w1a2", "w2a2", "int8")
-#channels, outputs, size, stride, kernel
+# channels, outputs, size, stride, kernel
 LAYERS = [(64, 64, 56, 1, 3), (64, 128, 56, 2, 3), (128, 128, 28, 1, 3), (128, 256, 28, 2, 3), (256, 256, 14, 1, 3),
           (256, 512, 14, 2, 3), (512, 512, 7, 1, 3), (64, 128, 56, 2, 1), (128, 256, 28, 2, 1), (256, 512, 14, 2, 1)]
 
@@ -64,13 +58,13 @@ class Model:
                                    self.constant(np.float32(bits))], QONNX, signed=int(signed), narrow=0,
                          rounding_mode="ROUND")
 
-    def conv(self, x, form, c, o, stride, kernel, bias=True):
+    def conv(self, x, form, c, o, stride, kernel):
         """A convolution whose input is quantized already, `form` saying how its weights are."""
         w = self.constant((self.random.standard_normal((o, c, kernel, kernel)) * 0.1).astype(np.float32))
         if form != "float":
             w = self.quantize(w, 8 if form == "int8" else int(form[1]), True, 0.1 if form != "int8" else 0.004)
-        inputs = [x, w] + ([self.constant((self.random.standard_normal(o) * 0.1).astype(np.float32))] if bias else [])
-        return self.node("Conv", inputs, kernel_shape=[kernel, kernel], strides=[stride, stride],
+        bias = self.constant((self.random.standard_normal(o) * 0.1).astype(np.float32))
+        return self.node("Conv", [x, w, bias], kernel_shape=[kernel, kernel], strides=[stride, stride],
                          pads=[kernel // 2] * 4)
 
     def save(self, path, x_shape, output, y_shape):
@@ -90,7 +84,7 @@ def activation_bits(form):
 def layer(folder, form, c, o, size, stride, kernel):
     m = Model(c + o)
     x = m.quantize("x", activation_bits(form), activation_bits(form) == 1, 1.0 if form != "int8" else 0.02)
-#Codes of eight bits come out of every form, so that all write as much.
+    # Codes of eight bits come out of every form, so that all write as much.
     y = m.quantize(m.conv(x, form, c, o, stride, kernel), 8, True, 0.1)
     out = size // stride
     return m.save(os.path.join(folder, f"c{c}o{o}s{size}k{kernel}_{form}.onnx"), [1, c, size, size], y, [1, o, out, out])
@@ -124,7 +118,7 @@ def resnet18(folder, form):
 
 
 def conv_ms(options, model, kernel):
-    """Time of the convolution's step in one process, and what ran it."""
+    """Time of the convolution's step in one process."""
     report = slipway_json(options, "bench", model, "--platform", "x86-int8", "--threads", str(options.threads), "--profile",
                           "--seconds", str(options.seconds), "--no-record")
     found = [n for n in report["nodes"] if n["op"] == "slipway.QConv"]
@@ -136,17 +130,14 @@ def conv_ms(options, model, kernel):
 
 
 def rounds(options, names, measure):
-    """{name: [ms a round]}, all names in each round; what others used at most."""
-    samples, others = {
-name: [] for name in names}, 0.0
+    """{name: [ms a round]}, all names in each round; what others used at most before a round began."""
+    samples = {name: [] for name in names}
+    idle = True
     for _ in range(options.rounds):
-        wait_for_idle(60, 0.1)
-        weather = Weather([os.getpid()])
-        weather.start()
+        idle &= wait_for_idle(60, 0.1) is not None
         for name in names:
             samples[name].append(measure(name))
-        others = max(others, weather.others())
-    return samples, others
+    return samples, idle
 
 
 def ratio_cell(over, under):
@@ -169,28 +160,27 @@ def main():
     folder = options.models or tempfile.mkdtemp(prefix="slipway-bits-")
     os.makedirs(folder, exist_ok=True)
     paths = {(form, shape): layer(folder, form, *shape) for shape in LAYERS for form in FORMS}
-    networks = {
-form: resnet18(folder, form) for form in ("float", "int8", "w1a2", "w1a1")}
+    networks = {form: resnet18(folder, form) for form in ("float", "int8", "w1a2", "w1a1")}
     if options.models:
         print(f"{len(paths) + len(networks)} models in {folder}")
         return 0
-    raw, lines, failed = [], [], 0
-    title = ["layer", "int8 ms", "W1A1 ms", "W1A1 gain", "W1A2 gain", "W2A2 gain", "others' CPU"]
+    raw, lines, failed, always_idle = [], [], 0, True
+    title = ["layer", "int8 ms", "W1A1 ms", "W1A1 gain", "W1A2 gain", "W2A2 gain"]
     lines += ["| " + " | ".join(title) + " |", "|---|" + "---:|" * (len(title) - 1)]
     print("  ".join(f"{t:>14}" for t in title), flush=True)
     for shape in LAYERS:
         c, o, size, stride, kernel = shape
         name = f"{kernel}×{kernel}, {c}→{o}, {size}×{size}" + (" / 2" if stride == 2 else "")
         try:
-            samples, others = rounds(options, FORMS, lambda form: conv_ms(
-                options, paths[form, shape], "" if form == "int8" else "bits:"))
+            samples, idle = rounds(options, FORMS, lambda form: conv_ms(options, paths[form, shape], ""))
         except Failure as failure:
             failed += 1
             print(f"{name}: {failure}", file=sys.stderr)
             continue
+        always_idle &= idle
         cells = [name, f"{statistics.median(samples['int8']):.3f}", f"{statistics.median(samples['w1a1']):.3f}"]
-        cells += [ratio_cell(samples["int8"], samples[form]) for form in FORMS[:3]] + [f"{others:.2f}"]
-        raw.append({"layer": name, "samples_ms": samples, "others": others})
+        cells += [ratio_cell(samples["int8"], samples[form]) for form in FORMS[:3]]
+        raw.append({"layer": name, "samples_ms": samples, "idle": idle})
         lines.append("| " + " | ".join(cells) + " |")
         print("  ".join(f"{cell:>14}" for cell in cells), flush=True)
     if options.networks:
@@ -198,8 +188,9 @@ form: resnet18(folder, form) for form in ("float", "int8", "w1a2", "w1a1")}
             return slipway_json(options, "bench", networks[form], "--platform", "x86" if form == "float" else "x86-int8",
                                 "--threads", str(options.threads), "--seconds", str(options.seconds * 3),
                                 "--no-record")["p50_ms"]
-        samples, others = rounds(options, list(networks), whole)
-        raw.append({"network": "resnet18", "samples_ms": samples, "others": others})
+        samples, idle = rounds(options, list(networks), whole)
+        always_idle &= idle
+        raw.append({"network": "resnet18", "samples_ms": samples, "idle": idle})
         lines += ["", "| ResNet-18 | ms | float / it |", "|---|---:|---:|"]
         for form in networks:
             cells = [form, f"{statistics.median(samples[form]):.2f}", ratio_cell(samples["float"], samples[form])]
@@ -210,7 +201,7 @@ form: resnet18(folder, form) for form in ("float", "int8", "w1a2", "w1a1")}
     path = os.path.join(ROOT, "out", "bench", f"bits-{when:%Y%m%d-%H%M%S}.json")
     with open(path, "w", encoding="utf-8") as file:
         json.dump({"when": f"{when:%Y-%m-%d %H:%M}", "cpu": cpu_name(), "threads": options.threads, "rows": raw}, file)
-    print(f"raw samples: {os.path.relpath(path, ROOT)}")
+    print(f"raw samples: {os.path.relpath(path, ROOT)}" + ("" if always_idle else " (the machine was not always idle)"))
     if options.docs:
         head = (f"{when:%Y-%m-%d}, {cpu_name()}, {options.threads} thread{'s' if options.threads > 1 else ''}, platform "
                 f"`x86-int8`. Gain: the time of the same convolution at eight bits / its time, median over {options.rounds} "
