@@ -12,44 +12,12 @@ namespace slipway::kernels::SLIPWAY_ISA {
 namespace {
 
 #include "engine/kernels/simd/math.h"
+#include "engine/kernels/simd/vector.h"
 
-#if defined(__AVX512F__)
-constexpr int kLanes = 16, kMostRows = 12;
-#elif defined(__AVX2__)
-constexpr int kLanes = 8, kMostRows = 6;
-#else
-constexpr int kLanes = 4, kMostRows = 4;
-#endif
+constexpr int kMostRows = kLanes == 16 ? 12 : kLanes == 8 ? 6 : 4;
 static_assert(kMostRows <= kAttentionRows);
 constexpr int kVectors = 2;  // of columns that are computed together
-typedef float V __attribute__((vector_size(kLanes * 4)));
 
-inline V Load(const float* p) {
-  V v;
-  __builtin_memcpy(&v, p, sizeof v);
-  return v;
-}
-inline void Store(float* p, V v) { __builtin_memcpy(p, &v, sizeof v); }
-inline V Splat(float x) {
-#if defined(__AVX512F__)
-  return reinterpret_cast<V>(_mm512_set1_ps(x));
-#elif defined(__AVX2__)
-  return reinterpret_cast<V>(_mm256_set1_ps(x));
-#else
-  return V{x, x, x, x};
-#endif
-}
-inline V Fma(V a, V b, V c) {
-#if defined(__AVX512F__)
-  return reinterpret_cast<V>(_mm512_fmadd_ps(
-      reinterpret_cast<__m512>(a), reinterpret_cast<__m512>(b), reinterpret_cast<__m512>(c)));
-#elif defined(__FMA__)
-  return reinterpret_cast<V>(_mm256_fmadd_ps(
-      reinterpret_cast<__m256>(a), reinterpret_cast<__m256>(b), reinterpret_cast<__m256>(c)));
-#else
-  return a * b + c;
-#endif
-}
 inline void StorePart(float* p, V v, int64_t count) {
 #if defined(__AVX512F__)
   _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << count) - 1), reinterpret_cast<__m512>(v));

@@ -11,41 +11,8 @@
 namespace slipway::kernels::SLIPWAY_ISA {
 namespace {
 
-#if defined(__AVX512F__)
-constexpr int kLanes = 16;
-#elif defined(__AVX2__)
-constexpr int kLanes = 8;
-#else
-constexpr int kLanes = 4;
-#endif
-typedef float V __attribute__((vector_size(kLanes * 4)));
+#include "engine/kernels/simd/vector.h"
 
-inline V Load(const float* p) {
-  V v;
-  __builtin_memcpy(&v, p, sizeof v);
-  return v;
-}
-inline void Store(float* p, V v) { __builtin_memcpy(p, &v, sizeof v); }
-inline V Splat(float x) {
-#if defined(__AVX512F__)
-  return reinterpret_cast<V>(_mm512_set1_ps(x));
-#elif defined(__AVX2__)
-  return reinterpret_cast<V>(_mm256_set1_ps(x));
-#else
-  return V{x, x, x, x};
-#endif
-}
-inline V Fma(V a, V b, V c) {
-#if defined(__AVX512F__)
-  return reinterpret_cast<V>(_mm512_fmadd_ps(
-      reinterpret_cast<__m512>(a), reinterpret_cast<__m512>(b), reinterpret_cast<__m512>(c)));
-#elif defined(__FMA__)
-  return reinterpret_cast<V>(_mm256_fmadd_ps(
-      reinterpret_cast<__m256>(a), reinterpret_cast<__m256>(b), reinterpret_cast<__m256>(c)));
-#else
-  return a * b + c;
-#endif
-}
 inline float Fma(float a, float b, float c) {
 #if defined(__FMA__)
   return __builtin_fmaf(a, b, c);

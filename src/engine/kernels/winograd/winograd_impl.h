@@ -12,47 +12,15 @@
 namespace slipway::kernels::SLIPWAY_ISA {
 namespace {
 
-#if defined(__AVX512F__)
-constexpr int kLanes = 16;
-constexpr int kMostRows = 12;  // tiles of a step of the product
-#elif defined(__AVX2__)
-constexpr int kLanes = 8;
-constexpr int kMostRows = 6;
-#else
-constexpr int kLanes = 4;
-constexpr int kMostRows = 4;
-#endif
+#include "engine/kernels/simd/vector.h"
+
+constexpr int kMostRows = kLanes == 16  ? 12
+                          : kLanes == 8 ? 6
+                                        : 4;  // tiles of a step of the product
 constexpr int kPanelVectors = 2;
 constexpr int64_t kPanel =
     kPanelVectors * kLanes;  // output channels of a panel; the last may have half
-typedef float V __attribute__((vector_size(kLanes * 4)));
 
-inline V Load(const float* p) {
-  V v;
-  __builtin_memcpy(&v, p, sizeof v);
-  return v;
-}
-inline void Store(float* p, V v) { __builtin_memcpy(p, &v, sizeof v); }
-inline V Splat(float x) {
-#if defined(__AVX512F__)
-  return reinterpret_cast<V>(_mm512_set1_ps(x));
-#elif defined(__AVX2__)
-  return reinterpret_cast<V>(_mm256_set1_ps(x));
-#else
-  return V{x, x, x, x};
-#endif
-}
-inline V Fma(V a, V b, V c) {
-#if defined(__AVX512F__)
-  return reinterpret_cast<V>(_mm512_fmadd_ps(
-      reinterpret_cast<__m512>(a), reinterpret_cast<__m512>(b), reinterpret_cast<__m512>(c)));
-#elif defined(__FMA__)
-  return reinterpret_cast<V>(_mm256_fmadd_ps(
-      reinterpret_cast<__m256>(a), reinterpret_cast<__m256>(b), reinterpret_cast<__m256>(c)));
-#else
-  return a * b + c;
-#endif
-}
 inline V Fma(float a, V b, V c) { return Fma(Splat(a), b, c); }
 // The bound where x is beyond it; NaN stays NaN.
 inline V AtLeast(V low, V x) { return x < low ? low : x; }
