@@ -83,6 +83,7 @@ std::vector<uint8_t> PackBits(const BitsWeights& s, const int8_t* codes) {
 const BitsKernels& GetBits(Isa isa) {
   switch (isa) {
     case Isa::kAvx512Vnni:
+    case Isa::kAvx512Bf16:
     case Isa::kAvx512:
       return HasFeature(CpuFeature::kAvx512Vpopcntdq) ? avx512popcnt::kBits : avx2::kBits;
     case Isa::kAvx2:

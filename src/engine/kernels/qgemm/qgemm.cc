@@ -10,6 +10,7 @@ const QGemmKernels& GetQGemm(Isa isa) {
     case Isa::kAvx512Vnni:
       return avx512vnni::kQGemm;
     case Isa::kAvx512:
+    case Isa::kAvx512Bf16:
       return avx512::kQGemm;
     case Isa::kAvx2:
       return avx2::kQGemm;

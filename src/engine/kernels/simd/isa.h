@@ -2,13 +2,20 @@
 // The instruction sets that x86 kernels are compiled for. A family compiles one source (its
 // *_impl.h) once for each in x86_baseline.cc, x86_avx2.cc and x86_avx512.cc, and picks a table of
 // functions by BestIsa() when a package is loaded. Families with 8-bit products have an
-// x86_avx512vnni.cc too (AVX-512 with its VNNI) and pick by BestIntegerIsa().
+// x86_avx512vnni.cc too (AVX-512 with its VNNI) and pick by BestIntegerIsa(); families with
+// products of bfloat16 have an x86_avx512bf16.cc and pick by BestBfloat16Isa().
 
 #include "base/cpu.h"
 
 namespace slipway::kernels {
 
-enum class Isa : unsigned char { kBaseline = 0, kAvx2 = 1, kAvx512 = 2, kAvx512Vnni = 3 };
+enum class Isa : unsigned char {
+  kBaseline = 0,
+  kAvx2 = 1,
+  kAvx512 = 2,
+  kAvx512Vnni = 3,
+  kAvx512Bf16 = 4
+};
 
 // The best this CPU has, as narrowed by SLIPWAY_CPU_FEATURES.
 inline Isa BestIsa() {
@@ -19,7 +26,12 @@ inline Isa BestIntegerIsa() {
   const Isa best = BestIsa();
   return best == Isa::kAvx512 && HasFeature(CpuFeature::kAvx512Vnni) ? Isa::kAvx512Vnni : best;
 }
+inline Isa BestBfloat16Isa() {
+  const Isa best = BestIsa();
+  return best == Isa::kAvx512 && HasFeature(CpuFeature::kAvx512Bf16) ? Isa::kAvx512Bf16 : best;
+}
 inline const char* IsaName(Isa isa) {
+  if (isa == Isa::kAvx512Bf16) return "avx512bf16";
   if (isa == Isa::kAvx512Vnni) return "avx512vnni";
   return isa == Isa::kAvx512 ? "avx512" : isa == Isa::kAvx2 ? "avx2" : "baseline";
 }
