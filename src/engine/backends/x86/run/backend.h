@@ -14,6 +14,7 @@ namespace x86 {
 // How the kernels of convolutions that the run side knows end.
 inline constexpr char kWinograd4x4[] = "-winograd4x4";
 inline constexpr char kWinograd2x2[] = "-winograd2x2";
+inline constexpr char kDirect[] = "-direct";
 inline constexpr char kDepthwise[] = "-depthwise";
 
 struct ProbeResult {

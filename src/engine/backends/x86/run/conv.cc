@@ -1,7 +1,12 @@
-// Conv and slipway.Conv in float32. The compile side names the kernel; see kernels/winograd.
+// Conv and slipway.Conv in float32 and bfloat16. The compile side names the kernel; see
+// kernels/winograd and kernels/conv.
 
-#include <cmath>
+#include "engine/kernels/conv/conv.h"
+
+#include <algorithm>
 #include <limits>
+#include <memory>
+#include <vector>
 
 #include "base/aligned.h"
 #include "engine/backends/x86/run/activation.h"
@@ -24,10 +29,12 @@ struct Conv {
 
 Result<Conv> ReadConv(const Builder& b) {
   SLIPWAY_RETURN_IF_ERROR(b.Need(2));
-  for (size_t i = 0; i < b.num_inputs(); ++i) {
-    if (b.Has(i)) SLIPWAY_RETURN_IF_ERROR(b.NeedType(i, DType::kFloat32));
+  const DType type = b.in_type();
+  if (type != DType::kBFloat16) SLIPWAY_RETURN_IF_ERROR(b.NeedType(0, DType::kFloat32));
+  for (size_t i = 1; i < b.num_inputs(); ++i) {
+    if (b.Has(i)) SLIPWAY_RETURN_IF_ERROR(b.NeedType(i, type));
   }
-  if (b.out_type() != DType::kFloat32) return Unsupported("an output that is not float32");
+  if (b.out_type() != type) return Unsupported("an output of another type than the input");
   Conv c;
   c.x = b.in_dims(0);
   c.w = b.in_dims(1);
@@ -88,8 +95,32 @@ Result<std::shared_ptr<const WinogradWeights>> PackWinograd(const WinogradShape&
   return std::shared_ptr<const WinogradWeights>(std::move(packed));
 }
 
+// The bounds of a fused activation, or its function, in a call of winograd's or conv's.
+template <typename Call>
+void SetActivation(const ops::Activation& activation, kernels::Isa isa, Call& call) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  call.low = -kInfinity;
+  call.high = kInfinity;
+  switch (activation.kind) {
+    case ops::ActivationKind::kRelu:
+      call.low = 0;
+      break;
+    case ops::ActivationKind::kClip:
+      call.low = activation.a;
+      call.high = activation.b;
+      break;
+    default: {
+      const FusedActivation fused = FusedActivation::Of(activation, isa);
+      call.activation = fused.function;
+      call.a = fused.a;
+      call.b = fused.b;
+    }
+  }
+}
+
 Status BuildWinograd(Builder& b, const Conv& c, int tile) {
   const ops::Window& w = c.window;
+  if (b.in_type() != DType::kFloat32) return Unsupported("Winograd in bfloat16");
   if (w.spatial != 2) return Unsupported("Winograd with other than two spatial dimensions");
   for (int d = 1; d < 3; ++d) {
     if (w.kernel[d] != 3 || w.stride[d] != 1 || w.dilation[d] != 1)
@@ -126,23 +157,8 @@ Status BuildWinograd(Builder& b, const Conv& c, int tile) {
   const int threads = b.threads();
   const kernels::WinogradPlan plan = kernels.plan(shape, threads);
   b.Workspace(static_cast<uint64_t>(plan.workspace_bytes));
-  constexpr float kInfinity = std::numeric_limits<float>::infinity();
-  kernels::WinogradCall call{.low = -kInfinity, .high = kInfinity};
-  switch (c.activation.kind) {
-    case ops::ActivationKind::kRelu:
-      call.low = 0;
-      break;
-    case ops::ActivationKind::kClip:
-      call.low = c.activation.a;
-      call.high = c.activation.b;
-      break;
-    default: {
-      const FusedActivation fused = FusedActivation::Of(c.activation, isa);
-      call.activation = fused.function;
-      call.a = fused.a;
-      call.b = fused.b;
-    }
-  }
+  kernels::WinogradCall call{};
+  SetActivation(c.activation, isa, call);
   const bool bias = b.Has(2), residual = b.Has(3);
   b.Run([=, &kernels](const RunContext& run) {
     kernels::WinogradCall now = call;
@@ -177,6 +193,118 @@ Status BuildWinograd(Builder& b, const Conv& c, int tile) {
   return OkStatus();
 }
 
+// Packed weights and bias, and for what.
+struct DirectWeights {
+  kernels::ConvShape shape;
+  kernels::ConvTraits traits;
+  AlignedBuffer data;
+
+  bool For(const kernels::ConvShape& s, const kernels::ConvTraits& t) const {
+    return shape.groups == s.groups && shape.in_channels == s.in_channels &&
+           shape.out_channels == s.out_channels && shape.kernel_height == s.kernel_height &&
+           shape.kernel_width == s.kernel_width && shape.input == s.input &&
+           traits.lanes == t.lanes && traits.pair == t.pair && traits.block == t.block;
+  }
+};
+
+// The plan of a session and what it points to.
+struct DirectPlan {
+  kernels::ConvPlan plan;
+  std::vector<kernels::ConvStep> steps;
+  std::vector<int64_t> moves;
+};
+
+Status BuildDirect(Builder& b, const Conv& c) {
+  const ops::Window& w = c.window;
+  if (w.spatial > 2) return Unsupported("three spatial dimensions");
+  const bool half = b.in_type() == DType::kBFloat16;
+  const int block = format::ChannelBlock(b.out_layout());
+  if (block == 1) return Unsupported("an output in other layouts than blocks of channels");
+  const kernels::Isa isa = half         ? kernels::BestBfloat16Isa()
+                           : block == 8 ? std::min(b.isa(), kernels::Isa::kAvx2)
+                                        : b.isa();
+  const kernels::ConvKernels* kernels = half ? kernels::GetConvBf16(isa) : &kernels::GetConv(isa);
+  if (!kernels) return Unsupported("bfloat16 on a CPU without AVX512-BF16");
+  if (kernels->traits.block != block)
+    return Unsupported("blocks of channels that this CPU has no vectors for");
+  const Layout in = b.in_layout(0);
+  if (in != Layout::kPlain && in != Layout::kChannelsLast && in != b.out_layout())
+    return Unsupported("blocks of another size in the input than in the output");
+  const kernels::ConvShape shape{.images = c.x[0],
+                                 .groups = c.group,
+                                 .in_channels = c.w[1],
+                                 .out_channels = c.w[0] / c.group,
+                                 .height = w.in[1],
+                                 .width = w.in[2],
+                                 .out_height = w.out[1],
+                                 .out_width = w.out[2],
+                                 .kernel_height = w.kernel[1],
+                                 .kernel_width = w.kernel[2],
+                                 .stride_height = w.stride[1],
+                                 .stride_width = w.stride[2],
+                                 .dilation_height = w.dilation[1],
+                                 .dilation_width = w.kernel[2] == 1 ? 1 : w.dilation[2],
+                                 .pad_top = w.pad_begin[1],
+                                 .pad_left = w.pad_begin[2],
+                                 .block = block,
+                                 .input = in == Layout::kPlain ? kernels::ConvInput::kPlain
+                                          : in == Layout::kChannelsLast
+                                              ? kernels::ConvInput::kChannelsLast
+                                              : kernels::ConvInput::kBlocked};
+  if (c.y.count() == 0) return OkStatus();
+  if (!shape.Valid())
+    return Unsupported("extents, padding or channels that the direct convolution has no tile for");
+  // What lies behind the last channel stays zero.
+  if (c.y[1] % block != 0 && !(c.activation.Apply(0) == 0))
+    return Unsupported(
+        "an activation that is not 0 at 0, with channels that do not fill the blocks");
+  const void* weights = b.ConstantData(1);
+  const void* bias = b.ConstantData(2);
+  if (!weights || (b.Has(2) && !bias))
+    return Unsupported("weights or a bias that are no constants");
+  SLIPWAY_ASSIGN_OR_RETURN(
+      const std::shared_ptr<const DirectWeights> packed,
+      b.Shared<DirectWeights>([&]() -> Result<std::shared_ptr<const DirectWeights>> {
+        auto made = std::make_shared<DirectWeights>(DirectWeights{
+            shape, kernels->traits,
+            AlignedBuffer::Table(
+                static_cast<size_t>(kernels::ConvPackedBytes(shape, kernels->traits)))});
+        if (!made->data.data()) return ResourceExhausted("no memory for packed weights");
+        kernels::PackConv(shape, kernels->traits, weights, bias, made->data.data());
+        return std::shared_ptr<const DirectWeights>(std::move(made));
+      }));
+  if (packed && !packed->For(shape, kernels->traits)) return Internal("the weights changed");
+  const int threads = b.threads();
+  auto made = std::make_shared<DirectPlan>();
+  made->plan = kernels::PlanConv(shape, kernels->traits, threads);
+  b.Workspace(static_cast<uint64_t>(made->plan.workspace_bytes) * static_cast<uint64_t>(threads));
+  if (!packed) return OkStatus();  // a probe
+  made->steps.resize(static_cast<size_t>(made->plan.num_steps));
+  made->moves.resize(static_cast<size_t>(made->plan.step_words));
+  kernels::ConvSteps(made->plan, made->steps.data(), made->moves.data());
+  made->plan.steps = made->steps.data();
+  made->plan.moves = made->moves.data();
+  kernels::ConvCall call;
+  SetActivation(c.activation, half ? kernels::Isa::kAvx512 : isa, call);
+  b.Run([=, plan = std::shared_ptr<const DirectPlan>(std::move(made)), run = kernels->run,
+         residual = b.Has(3)](const RunContext& context) {
+    const kernels::ConvPlan& p = plan->plan;
+    kernels::ConvCall now = call;
+    now.x = context.in<void>(0);
+    now.weights = reinterpret_cast<const float*>(packed->data.data());
+    now.residual = residual ? context.in<void>(3) : nullptr;
+    now.y = context.out<void>();
+    context.parallel.ParallelFor(threads, 1, [&](int64_t begin, int64_t end) {
+      for (; begin < end; ++begin) {
+        run(p, now, static_cast<uint8_t*>(context.workspace) + begin * p.workspace_bytes,
+            p.jobs * begin / threads, p.jobs * (begin + 1) / threads);
+      }
+    });
+    return OkStatus();
+  });
+  return OkStatus();
+}
+
 }  // namespace
 
 Status BuildConv(Builder& b) {
@@ -185,6 +313,7 @@ Status BuildConv(Builder& b) {
   SLIPWAY_ASSIGN_OR_RETURN(const Conv c, ReadConv(b));
   if (kernel.ends_with(kWinograd4x4)) return BuildWinograd(b, c, 4);
   if (kernel.ends_with(kWinograd2x2)) return BuildWinograd(b, c, 2);
+  if (kernel.ends_with(kDirect)) return BuildDirect(b, c);
   return Unsupported("a convolution by the kernel '" + kernel + "'");
 }
 

@@ -1,0 +1,245 @@
+#include "engine/kernels/conv/conv.h"
+
+#include <algorithm>
+#include <cstring>
+#include <initializer_list>
+
+#include "base/checked.h"
+
+namespace slipway::kernels {
+namespace {
+
+// Pixels of a tile of AVX-512, for how rows are divided.
+constexpr int64_t kTile = 14;
+// What a band of x may take of the second-level cache, beside the weights of a panel.
+constexpr int64_t kBandBytes = 256 << 10;
+
+int64_t Up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// Words of a row of the window where few channels do not lie in blocks: neighbours along the row.
+int64_t RowWords(const ConvShape& s, int pair) {
+  return s.input == ConvInput::kPlain ? s.in_channels * Up(s.kernel_width, pair)
+                                      : Up(s.in_channels * s.kernel_width, pair);
+}
+
+// Whether all of x that a row lacks is one tap of its first pixel and one of its last.
+bool LacksEdgesOnly(const ConvShape& s) {
+  const int64_t right = (s.out_width - 1) * s.stride_width - s.pad_left +
+                        (s.kernel_width - 1) * s.dilation_width;  // of the last tap
+  return s.kernel_width > 1 && s.out_width > 1 && s.pad_left <= s.dilation_width &&
+         s.pad_left <= s.stride_width && right - s.dilation_width < s.width &&
+         right - s.stride_width < s.width;
+}
+
+// Of `units` in `parts`, how much of the time all threads work.
+double Balance(int64_t units, int64_t threads) {
+  return static_cast<double>(units) / static_cast<double>(Up(units, threads) * threads);
+}
+
+}  // namespace
+
+bool ConvShape::Valid() const {
+  constexpr int64_t kMost = int64_t{1} << 31;
+  if (block != 8 && block != 16) return false;
+  for (int64_t v : {images, groups, in_channels, out_channels, height, width, out_height, out_width,
+                    kernel_height, kernel_width, stride_height, stride_width, dilation_height,
+                    dilation_width}) {
+    if (v < 1 || v > kMost) return false;
+  }
+  if (pad_top < 0 || pad_left < 0 || pad_top > kMost || pad_left > kMost) return false;
+  if (groups > 1 && (in_channels % block != 0 || out_channels % block != 0)) return false;
+  if (input != ConvInput::kBlocked &&
+      (groups != 1 || in_channels > kConvFewChannels || dilation_width != 1))
+    return false;
+  // Everything below counts elements with their padding: 2^38 are more than a machine has.
+  constexpr int64_t kElements = int64_t{1} << 38;
+  const auto fits = [](std::initializer_list<int64_t> extents) {
+    int64_t count = 1;
+    for (int64_t v : extents) {
+      const auto product = CheckedMul(count, v);
+      if (!product || *product > kElements) return false;
+      count = *product;
+    }
+    return true;
+  };
+  if (!fits({out_height, stride_height}) || !fits({out_width, stride_width}) ||
+      !fits({kernel_height, dilation_height}) || !fits({kernel_width, dilation_width}))
+    return false;
+  const int64_t rows = out_height * stride_height + kernel_height * dilation_height,
+                columns = out_width * stride_width + kernel_width * dilation_width;
+  return fits({images, groups, in_channels + 16, height, width}) &&
+         fits({images, groups, out_channels + 32, out_height, out_width}) &&
+         fits({in_channels + 16, rows, columns}) &&
+         fits({groups, out_channels + 32, in_channels + 16, kernel_height, kernel_width});
+}
+
+ConvPlan PlanConv(const ConvShape& shape, const ConvTraits& traits, int threads) {
+  ConvPlan p;
+  p.shape = shape;
+  p.traits = traits;
+  ConvShape& s = p.shape;
+  const bool blocked = s.input == ConvInput::kBlocked;
+  const int64_t element = 4 / traits.pair;
+  if (blocked && s.kernel_height == 1 && s.kernel_width == 1 && s.stride_height == 1 &&
+      s.stride_width == 1 && s.pad_top == 0 && s.pad_left == 0 && s.height == s.out_height &&
+      s.width == s.out_width) {
+    s.width = s.out_width = s.height * s.width;
+    s.height = s.out_height = 1;
+  }
+  p.vectors = Up(s.out_channels, traits.lanes);
+  p.row_steps = blocked ? s.in_blocks() * s.kernel_width : 1;
+  p.num_steps = p.row_steps * s.kernel_height;
+  p.step_words = blocked ? s.block / traits.pair : RowWords(s, traits.pair);
+  p.column_bytes = (blocked ? s.block : s.input == ConvInput::kPlain ? 1 : s.in_channels) * element;
+  const int64_t window = (s.kernel_width - 1) * s.dilation_width + 1;
+  const bool inside = s.pad_left == 0 && (s.out_width - 1) * s.stride_width + window <= s.width;
+  p.copies = !blocked || !(inside || LacksEdgesOnly(s));
+
+  // Bands and splits.
+  const bool flat = s.out_height == 1;
+  const int64_t units = flat ? Up(s.out_width, kTile) : s.out_height;
+  const int64_t window_rows = (s.kernel_height - 1) * s.dilation_height + 1;
+  const int64_t planes = blocked ? s.in_blocks() : s.input == ConvInput::kPlain ? s.in_channels : 1;
+  const int64_t unit_bytes = flat ? kTile * s.stride_width * p.column_bytes * planes * window_rows
+                                  : s.stride_height * s.width * p.column_bytes * planes;
+  p.bands = std::clamp<int64_t>(Up(units * unit_bytes, kBandBytes), 1, units);
+  const int64_t pairs = Up(p.vectors, 2);
+  const int64_t others = s.images * s.groups;
+  if (threads > 1 && others * p.bands % threads != 0 && others * p.bands < 8 * threads) {
+    const int64_t weight_bytes = ConvWeightWords(s, traits) / s.groups * 4;
+    const double by_rows = Balance(units, threads), by_channels = Balance(pairs, threads);
+    const bool heavy = weight_bytes > units * unit_bytes;
+    if (by_channels > by_rows + 0.02 || (heavy && by_channels >= by_rows - 0.02)) {
+      p.bands = 1;
+      p.splits = std::min<int64_t>(pairs, threads);
+    } else {
+      p.bands = std::min(units, Up(p.bands, threads) * threads);
+    }
+  }
+  p.jobs = others * p.bands * p.splits;
+
+  if (!p.copies) {
+    p.columns = s.width;
+    p.row_bytes = s.width * p.column_bytes;
+    p.plane_bytes = s.height * p.row_bytes;
+    return p;
+  }
+  // A band may have one unit more than another.
+  const int64_t band = Up(units, p.bands);
+  const int64_t out_columns = flat ? std::min(s.out_width, band * kTile) : s.out_width;
+  p.columns = (out_columns - 1) * s.stride_width + window;
+  // The second of a pair may lie behind the last column.
+  p.row_bytes = Up(p.columns * p.column_bytes + 4, 64) * 64;
+  const int64_t rows = std::min(s.height, ((flat ? 1 : band) - 1) * s.stride_height + window_rows);
+  p.plane_bytes = rows * p.row_bytes;
+  p.workspace_bytes = planes * p.plane_bytes;
+  return p;
+}
+
+void ConvSteps(const ConvPlan& p, ConvStep* steps, int64_t* moves) {
+  const ConvShape& s = p.shape;
+  const int64_t right =
+      (s.out_width - 1) * s.stride_width - s.pad_left + (s.kernel_width - 1) * s.dilation_width;
+  for (int64_t i = 0; i < s.kernel_height; ++i) {
+    const int64_t row = i * s.dilation_height * p.row_bytes;
+    if (s.input != ConvInput::kBlocked) {
+      *steps++ = {row, static_cast<int32_t>(p.step_words), 0};
+      continue;
+    }
+    for (int64_t b = 0; b < s.in_blocks(); ++b) {
+      const int64_t channels = std::min<int64_t>(s.block, s.in_channels - b * s.block);
+      for (int64_t j = 0; j < s.kernel_width; ++j) {
+        const int edges = p.copies ? 0
+                                   : (j == 0 && s.pad_left > 0 ? 1 : 0) +
+                                         (j == s.kernel_width - 1 && right >= s.width ? 2 : 0);
+        *steps++ = {b * p.plane_bytes + row + j * s.dilation_width * p.column_bytes,
+                    static_cast<int32_t>(Up(channels, p.traits.pair)), edges};
+      }
+    }
+  }
+  for (int64_t k = 0; k < p.step_words; ++k) moves[k] = 4;
+  if (s.input == ConvInput::kPlain) {  // from plane to plane
+    const int64_t across = Up(s.kernel_width, p.traits.pair);
+    for (int64_t k = across - 1; k < p.step_words; k += across)
+      moves[k] = p.plane_bytes - (across - 1) * 4;
+  }
+}
+
+int64_t ConvWeightWords(const ConvShape& s, const ConvTraits& traits) {
+  const int64_t row_words = s.input == ConvInput::kBlocked
+                                ? s.in_blocks() * s.kernel_width * (s.block / traits.pair)
+                                : RowWords(s, traits.pair);
+  return s.groups * Up(s.out_channels, traits.lanes) * traits.lanes * s.kernel_height * row_words;
+}
+
+int64_t ConvPackedBytes(const ConvShape& s, const ConvTraits& traits) {
+  return (ConvWeightWords(s, traits) + s.groups * Up(s.out_channels, traits.lanes) * traits.lanes) *
+         4;
+}
+
+void PackConv(const ConvShape& s, const ConvTraits& traits, const void* weights, const void* bias,
+              void* packed) {
+  const size_t element = traits.pair == 2 ? 2 : 4;
+  const auto* from = static_cast<const uint8_t*>(weights);
+  auto* to = static_cast<uint8_t*>(packed);
+  std::memset(to, 0, static_cast<size_t>(ConvPackedBytes(s, traits)));
+  const int64_t row_words =
+      ConvWeightWords(s, traits) /
+      (Up(s.out_channels, traits.lanes) * traits.lanes * s.groups * s.kernel_height);
+  // Where channel c and kernel column j lie in a row of the window, in elements.
+  const auto place = [&](int64_t c, int64_t j) {
+    switch (s.input) {
+      case ConvInput::kPlain:
+        return c * Up(s.kernel_width, traits.pair) * traits.pair + j;
+      case ConvInput::kChannelsLast:
+        return j * s.in_channels + c;
+      default:
+        return (c / s.block * s.kernel_width + j) * s.block + c % s.block;
+    }
+  };
+  for (int64_t g = 0; g < s.groups; ++g) {
+    for (int64_t o = 0; o < s.out_channels; o += traits.lanes) {
+      const int64_t lanes = std::min<int64_t>(traits.lanes, s.out_channels - o);
+      for (int64_t i = 0; i < s.kernel_height; ++i) {
+        for (int64_t c = 0; c < s.in_channels; ++c) {
+          for (int64_t j = 0; j < s.kernel_width; ++j) {
+            const int64_t at = place(c, j);
+            uint8_t* row = to + static_cast<size_t>(at / traits.pair * traits.lanes) * 4 +
+                           static_cast<size_t>(at % traits.pair) * element;
+            const uint8_t* in =
+                from + static_cast<size_t>(
+                           (((g * s.out_channels + o) * s.in_channels + c) * s.kernel_height + i) *
+                               s.kernel_width +
+                           j) *
+                           element;
+            const int64_t next = s.in_channels * s.kernel_height * s.kernel_width;
+            for (int64_t l = 0; l < lanes; ++l) {
+              std::memcpy(row + l * 4, in + static_cast<size_t>(l * next) * element, element);
+            }
+          }
+        }
+        to += static_cast<size_t>(row_words * traits.lanes) * 4;
+      }
+    }
+  }
+  for (int64_t g = 0; bias && g < s.groups; ++g) {
+    for (int64_t o = 0; o < s.out_channels; ++o) {
+      // A bfloat16 is the upper half of a float.
+      std::memcpy(
+          to + o * 4 + (4 - static_cast<int64_t>(element)),
+          static_cast<const uint8_t*>(bias) + static_cast<size_t>(g * s.out_channels + o) * element,
+          element);
+    }
+    to += static_cast<size_t>(Up(s.out_channels, traits.lanes) * traits.lanes) * 4;
+  }
+}
+
+const ConvKernels& GetConv(Isa isa) {
+  return isa == Isa::kBaseline ? baseline::kConv : isa == Isa::kAvx2 ? avx2::kConv : avx512::kConv;
+}
+
+const ConvKernels* GetConvBf16(Isa isa) {
+  return isa == Isa::kAvx512Bf16 ? &avx512bf16::kConv : nullptr;
+}
+
+}  // namespace slipway::kernels

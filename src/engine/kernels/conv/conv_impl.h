@@ -1,0 +1,335 @@
+// The source of the convolutions; x86_*.cc include it with SLIPWAY_ISA set to the namespace of
+// their instruction set and, for bfloat16, SLIPWAY_CONV_BF16.
+
+#include <cstdint>
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+#include "engine/kernels/conv/conv.h"
+
+namespace slipway::kernels::SLIPWAY_ISA {
+namespace {
+
+#include "engine/kernels/simd/vector.h"
+
+constexpr int kBlock = kLanes == 16 ? 16 : 8;
+// Neighbouring pixels of a tile: what 32 or 16 registers hold of sums for two vectors of channels.
+constexpr int kMostPixels = kLanes == 16 ? 14 : kLanes == 8 ? 6 : 4;
+
+#if defined(SLIPWAY_CONV_BF16)
+typedef uint16_t Element;
+constexpr int kPair = 2;
+inline V MultiplyAdd(V a, V b, V sum) {
+  return reinterpret_cast<V>(_mm512_dpbf16_ps(
+      reinterpret_cast<__m512>(sum), reinterpret_cast<__m512bh>(a), reinterpret_cast<__m512bh>(b)));
+}
+inline V LoadElements(const Element* p) {
+  return reinterpret_cast<V>(_mm512_maskz_slli_epi32(
+      0xFFFF,
+      _mm512_maskz_cvtepu16_epi32(0xFFFF, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))),
+      16));
+}
+inline void StoreElements(Element* p, V v) {
+  const __m256bh narrow = _mm512_cvtneps_pbh(reinterpret_cast<__m512>(v));
+  __builtin_memcpy(p, &narrow, sizeof narrow);
+}
+#else
+typedef float Element;
+constexpr int kPair = 1;
+inline V MultiplyAdd(V a, V b, V sum) { return Fma(a, b, sum); }
+inline V LoadElements(const Element* p) { return Load(p); }
+inline void StoreElements(Element* p, V v) { Store(p, v); }
+#endif
+
+// A word of 4 bytes in every lane.
+inline V SplatWord(const char* p) {
+  float word;
+  __builtin_memcpy(&word, p, sizeof word);
+  return Splat(word);
+}
+// The bound where x is beyond it; NaN stays NaN. (GCC 12 warns of its unmasked intrinsics.)
+inline V AtLeast(V low, V x) {
+#if defined(__AVX512F__)
+  return reinterpret_cast<V>(
+      _mm512_maskz_max_ps(0xFFFF, reinterpret_cast<__m512>(low), reinterpret_cast<__m512>(x)));
+#else
+  return x < low ? low : x;
+#endif
+}
+inline V AtMost(V high, V x) {
+#if defined(__AVX512F__)
+  return reinterpret_cast<V>(
+      _mm512_maskz_min_ps(0xFFFF, reinterpret_cast<__m512>(high), reinterpret_cast<__m512>(x)));
+#else
+  return x > high ? high : x;
+#endif
+}
+
+struct TileCall {
+  const char* x;  // of the first pixel, at offset 0
+  const ConvStep *step, *end;
+  const int64_t* moves;
+  int edges;  // bits as in ConvStep: whether the tile has such a pixel
+  int64_t pixel_bytes;
+  const float* weights;   // of the first step
+  int64_t step_floats;    // weights of a step of one vector
+  int64_t vector_floats;  // from one vector's weights to the next's
+  const float* bias;
+  const Element* residual;  // null for none
+  Element* y;
+  int64_t vector_elements;  // of y, from one vector to the next
+  float low, high;
+  UnaryFunction activation;
+  float a, b;
+};
+
+// Adds the products of one step to the pixels [kFirst, kLast) of a tile.
+template <int kPixels, int kVectors, int kFirst, int kLast>
+__attribute__((always_inline)) inline void Multiply(const TileCall& c, const ConvStep& step,
+                                                    const float* w, V (&sum)[kPixels][kVectors]) {
+  // A pointer for every three pixels: the fewest registers, and no address is computed.
+  constexpr int kPointers = (kPixels + 2) / 3;
+  const int64_t pixel = c.pixel_bytes;
+  const char* x[kPointers];
+#pragma GCC unroll 5
+  for (int q = 0; q < kPointers; ++q) x[q] = c.x + step.offset + 3 * q * pixel;
+  const int64_t* move = c.moves;
+  for (int32_t k = step.depth; k > 0; --k) {
+    V b[kVectors];
+#pragma GCC unroll 2
+    for (int v = 0; v < kVectors; ++v) b[v] = Load(w + v * c.vector_floats);
+#pragma GCC unroll 14
+    for (int r = kFirst; r < kLast; ++r) {
+      const V a = SplatWord(x[r / 3] + r % 3 * pixel);
+#pragma GCC unroll 2
+      for (int v = 0; v < kVectors; ++v) sum[r][v] = MultiplyAdd(a, b[v], sum[r][v]);
+    }
+    const int64_t bytes = *move++;
+#pragma GCC unroll 5
+    for (int q = 0; q < kPointers; ++q) {
+      x[q] += bytes;
+      asm("" : "+r"(x[q]));  // or the compiler makes pointers of its own
+    }
+    w += kLanes;
+  }
+}
+
+template <int kPixels, int kVectors>
+void Tile(const TileCall& c) {
+  V sum[kPixels][kVectors];
+#pragma GCC unroll 2
+  for (int v = 0; v < kVectors; ++v) {
+    const V bias = Load(c.bias + v * kLanes);
+#pragma GCC unroll 14
+    for (int r = 0; r < kPixels; ++r) sum[r][v] = bias;
+  }
+  const float* w = c.weights;
+  for (const ConvStep* step = c.step; step != c.end; ++step) {
+    const int outside = step->edges & c.edges;
+    if (outside == 0) {
+      Multiply<kPixels, kVectors, 0, kPixels>(c, *step, w, sum);
+    } else if constexpr (kPixels > 1) {
+      if (outside == 1)
+        Multiply<kPixels, kVectors, 1, kPixels>(c, *step, w, sum);
+      else
+        Multiply<kPixels, kVectors, 0, kPixels - 1>(c, *step, w, sum);
+    }
+    w += c.step_floats;
+  }
+  if (c.residual) {
+#pragma GCC unroll 2
+    for (int v = 0; v < kVectors; ++v) {
+      const Element* from = c.residual + v * c.vector_elements;
+#pragma GCC unroll 14
+      for (int r = 0; r < kPixels; ++r) sum[r][v] += LoadElements(from + r * kBlock);
+    }
+  }
+  const V low = Splat(c.low), high = Splat(c.high);
+#pragma GCC unroll 2
+  for (int v = 0; v < kVectors; ++v) {
+#pragma GCC unroll 14
+    for (int r = 0; r < kPixels; ++r) sum[r][v] = AtMost(high, AtLeast(low, sum[r][v]));
+  }
+  if (kPair == 2 && c.activation) {  // before rounding
+    float rows[kVectors][kPixels * kLanes];
+#pragma GCC unroll 2
+    for (int v = 0; v < kVectors; ++v) {
+#pragma GCC unroll 14
+      for (int r = 0; r < kPixels; ++r) Store(rows[v] + r * kLanes, sum[r][v]);
+    }
+    c.activation(rows[0], rows[0], kVectors * kPixels * kLanes, c.a, c.b);
+    for (int v = 0; v < kVectors; ++v) {
+      for (int r = 0; r < kPixels; ++r)
+        StoreElements(c.y + v * c.vector_elements + r * kBlock, Load(rows[v] + r * kLanes));
+    }
+    return;
+  }
+#pragma GCC unroll 2
+  for (int v = 0; v < kVectors; ++v) {
+    Element* to = c.y + v * c.vector_elements;
+#pragma GCC unroll 14
+    for (int r = 0; r < kPixels; ++r) StoreElements(to + r * kBlock, sum[r][v]);
+  }
+}
+
+struct Tiles {
+  int pixels;
+  void (*run[2])(const TileCall&);  // for 1 and 2 vectors
+};
+#define SLIPWAY_TILES(PIXELS)                    \
+  {                                              \
+    PIXELS, { Tile<PIXELS, 1>, Tile<PIXELS, 2> } \
+  }
+constexpr Tiles kTiles[] = {
+#if defined(__AVX512F__)
+    SLIPWAY_TILES(14), SLIPWAY_TILES(7),
+#elif defined(__AVX2__)
+    SLIPWAY_TILES(6),
+#endif
+    SLIPWAY_TILES(4), SLIPWAY_TILES(2), SLIPWAY_TILES(1)};
+#undef SLIPWAY_TILES
+
+inline int64_t Most(int64_t a, int64_t b) { return a > b ? a : b; }
+inline int64_t Least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+inline void Zero(char* p, int64_t bytes) { __builtin_memset(p, 0, static_cast<size_t>(bytes)); }
+
+// Input rows [row, end) of a group from column `left` on (which may lie outside) to the workspace.
+void CopyRows(const ConvPlan& p, const char* image, int64_t group, int64_t row, int64_t end,
+              int64_t left, char* to) {
+  const ConvShape& s = p.shape;
+  // Columns of the copy that lie in the image.
+  const int64_t first = Least(Most(0, -left), p.columns);
+  const int64_t last = Most(first, Least(p.columns, s.width - left));
+  const int64_t pixel = p.column_bytes;
+  const int64_t planes = s.input == ConvInput::kBlocked ? s.in_blocks()
+                         : s.input == ConvInput::kPlain ? s.in_channels
+                                                        : 1;
+  for (int64_t b = 0; b < planes; ++b) {
+    char* out = to + b * p.plane_bytes;
+    const char* in =
+        image + (((group * planes + b) * s.height + row) * s.width + first + left) * pixel;
+    for (int64_t r = row; r < end; ++r) {
+      Zero(out, first * pixel);
+      __builtin_memcpy(out + first * pixel, in, static_cast<size_t>((last - first) * pixel));
+      Zero(out + last * pixel, p.row_bytes - last * pixel);
+      out += p.row_bytes;
+      in += s.width * pixel;
+    }
+  }
+}
+
+// What a tile has written, while it is in the first-level cache.
+void Activate(const TileCall& c, int pixels, int vectors) {
+  auto* y = reinterpret_cast<float*>(c.y);
+  if constexpr (kLanes == kBlock) {
+    for (int v = 0; v < vectors; ++v)
+      c.activation(y + v * c.vector_elements, y + v * c.vector_elements, pixels * kBlock, c.a, c.b);
+  } else {
+    for (int r = 0; r < pixels; ++r)
+      c.activation(y + r * kBlock, y + r * kBlock, vectors * kLanes, c.a, c.b);
+  }
+}
+
+// One row's pixels [column, end) for vectors [vector, vector_end): `c` points to pixel 0 of the
+// row.
+void Row(const TileCall& at, int64_t column, int64_t end, int64_t width, int vectors) {
+  TileCall c = at;
+  for (const Tiles& tiles : kTiles) {
+    for (; end - column >= tiles.pixels; column += tiles.pixels) {
+      c.x = at.x + column * at.pixel_bytes;
+      c.y = at.y + column * kBlock;
+      c.residual = at.residual ? at.residual + column * kBlock : nullptr;
+      c.edges = (column == 0 ? 1 : 0) | (column + tiles.pixels == width ? 2 : 0);
+      tiles.run[vectors - 1](c);
+      if (kPair == 1 && c.activation) Activate(c, tiles.pixels, vectors);
+    }
+  }
+}
+
+void Run(const ConvPlan& p, const ConvCall& call, void* workspace, int64_t job, int64_t end) {
+  const ConvShape& s = p.shape;
+  const int64_t blocks = s.in_blocks(), element = sizeof(Element);
+  const int64_t out_plane = s.out_height * s.out_width * kBlock;
+  const int64_t out_blocks = (s.out_channels + kBlock - 1) / kBlock;
+  const int64_t image_bytes =
+      (s.input == ConvInput::kBlocked ? s.groups * blocks * kBlock : s.in_channels) * s.height *
+      s.width * element;
+  const bool flat = s.out_height == 1;
+  const int64_t units = flat ? s.out_width : s.out_height;
+  const int64_t pairs = (p.vectors + 1) / 2;
+  TileCall c;
+  c.pixel_bytes = p.column_bytes * s.stride_width;
+  c.moves = p.moves;
+  c.step_floats = p.step_words * kLanes;
+  c.vector_floats = p.num_steps * c.step_floats;
+  c.vector_elements = kLanes == kBlock ? out_plane : kLanes;
+  c.low = call.low;
+  c.high = call.high;
+  c.activation = call.activation;
+  c.a = call.a;
+  c.b = call.b;
+  for (; job < end; ++job) {
+    const int64_t split = job % p.splits, band = job / p.splits % p.bands,
+                  group = job / (p.splits * p.bands) % s.groups,
+                  image = job / (p.splits * p.bands * s.groups);
+    int64_t first = units * band / p.bands, last = units * (band + 1) / p.bands;
+    if (flat && p.bands > 1) {  // whole tiles
+      const int64_t tiles = (units + kMostPixels - 1) / kMostPixels;
+      first = tiles * band / p.bands * kMostPixels;
+      last = Least(units, tiles * (band + 1) / p.bands * kMostPixels);
+    }
+    const int64_t row = flat ? 0 : first, row_end = flat ? 1 : last;
+    const int64_t column = flat ? first : 0, column_end = flat ? last : s.out_width;
+    const char* x = static_cast<const char*>(call.x) + image * image_bytes;
+    // Then: where the first column of output row 0's window in input row 0 would lie.
+    if (p.copies) {
+      const int64_t top = row * s.stride_height - s.pad_top;
+      const int64_t begin = Most(0, top);
+      const int64_t bottom = Least(s.height, top + (row_end - row - 1) * s.stride_height +
+                                                 (s.kernel_height - 1) * s.dilation_height + 1);
+      if (begin < bottom) {
+        CopyRows(p, x, group, begin, bottom, column * s.stride_width - s.pad_left,
+                 static_cast<char*>(workspace));
+      }
+      x = static_cast<const char*>(workspace) - begin * p.row_bytes - column * c.pixel_bytes;
+    } else {
+      x += group * blocks * p.plane_bytes - s.pad_left * p.column_bytes;
+    }
+    for (int64_t pair = pairs * split / p.splits; pair < pairs * (split + 1) / p.splits; ++pair) {
+      const int64_t vector = 2 * pair;
+      const int vectors = vector + 1 < p.vectors ? 2 : 1;
+      const float* weights = call.weights + (group * p.vectors + vector) * c.vector_floats;
+      c.bias = call.weights + s.groups * p.vectors * c.vector_floats +
+               (group * p.vectors + vector) * kLanes;
+      const int64_t y = (image * s.groups + group) * out_blocks * out_plane +
+                        vector * kLanes / kBlock * out_plane + vector * kLanes % kBlock;
+      for (int64_t i = row; i < row_end; ++i) {
+        const int64_t top = i * s.stride_height - s.pad_top;
+        // Kernel rows that lie inside of the image.
+        const int64_t dilation = s.dilation_height;
+        const int64_t tap = top < 0 ? Least(s.kernel_height, (dilation - 1 - top) / dilation) : 0;
+        const int64_t tap_end =
+            top >= s.height
+                ? tap
+                : Most(tap, Least(s.kernel_height, (s.height - top + dilation - 1) / dilation));
+        c.x = x + top * p.row_bytes;
+        c.step = p.steps + tap * p.row_steps;
+        c.end = p.steps + tap_end * p.row_steps;
+        c.weights = weights + tap * p.row_steps * c.step_floats;
+        c.y = static_cast<Element*>(call.y) + y + i * s.out_width * kBlock;
+        c.residual = call.residual
+                         ? static_cast<const Element*>(call.residual) + y + i * s.out_width * kBlock
+                         : nullptr;
+        Row(c, column, column_end, s.out_width, vectors);
+      }
+    }
+  }
+}
+
+}  // namespace
+
+const ConvKernels kConv = {{kLanes, kPair, kBlock}, Run};
+
+}  // namespace slipway::kernels::SLIPWAY_ISA
