@@ -133,7 +133,7 @@ Case Linear(Random& r) {
   Maker m(r);
   const int64_t k = r.Int(1, 70), n = r.Int(1, 70);
   SymShape x{r.Chance(0.7) ? BatchSymbol() : Dim(2)}, y;
-  for (int64_t i = r.Int(0, 2); i > 0; --i) x.push_back(r.Int(1, 7));
+  for (int64_t i = r.Int(0, 2); i > 0; --i) x.push_back(r.Int(1, r.Chance(0.2) ? 40 : 7));
   y = x;
   x.push_back(k);
   y.push_back(n);

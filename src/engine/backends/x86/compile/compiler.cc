@@ -23,7 +23,7 @@ enum class Family : uint8_t {
   kPlain,    // rows in plain layout
   kMove,     // copies: any layouts that the run side accepts
   kView,
-  kThin,     // products of a few rows with a matrix
+  kLinear,   // products of rows with a matrix
   kPieces,   // parameters and pieces of one tensor, whose channels lie together
   kProduct,  // integer convolutions and linear layers; the figure is the share of the best
              // arithmetic rate
@@ -116,9 +116,9 @@ constexpr Row kRows[] = {
     {"slipway", "Dequantize", Family::kUnary, 1},
     {"slipway", "QRescale", Family::kUnary, 0.5},
     {"slipway", "QLookup", Family::kUnary, 0.5},
-    {"slipway", "Linear", Family::kThin, 1},
-    {"", "Gemm", Family::kThin, 1},
-    {"", "MatMul", Family::kThin, 1},
+    {"slipway", "Linear", Family::kLinear, 1},
+    {"", "Gemm", Family::kLinear, 1},
+    {"", "MatMul", Family::kLinear, 1},
     {"", "Attention", Family::kPlain, 1},
     {"slipway", "QConv", Family::kProduct, 1},
     {"slipway", "QLinear", Family::kProduct, 1},
@@ -186,6 +186,19 @@ double ThinFigure(const ir::Node& node) {
   for (const Dim& d : *node.input(1)->type().shape) weights *= d.known() ? d.value() : 1;
   if (rows == 1 || (rows == 2 && weights > int64_t{1} << 22)) return 1;
   return rows == 2 ? 0.8 : 0.5;
+}
+
+// The kernel with packed weights is as fast as oneDNN's or faster (calibrate, Zen 4). For a row or two
+// a copy of the weights gains too little.
+bool IsPacked(const Candidate& c) { return c.kernel.ends_with(x86::kGemm); }
+double PackedFigure(const ir::Node& node) {
+  const int64_t rows = RowsOf(node.output());
+  return rows >= 0 && rows <= 2 ? 0.85 : 1;
+}
+bool HasPacked(const ir::Node& node, const Target& target) {
+  const bool half = node.input(0) && node.input(0)->dtype() == DType::kBFloat16;
+  return node.constant_input(1) &&
+         (!half || (target.features & static_cast<uint64_t>(CpuFeature::kAvx512Bf16)) != 0);
 }
 
 bool SameType(const ir::Value* a, const ir::Value* b) {
@@ -287,8 +300,9 @@ class X86Compiler final : public OpBackend {
         c.inputs[0] == Layout::kPlain && HasLayouts(node.input(0))) {
       c.memory_efficiency *= node.op()[0] == 'Q' ? 0.2 : 0.45;  // short rows
     }
-    c.compute_efficiency = row.family == Family::kThin ? 1 : 0.05;
-    if (row.family == Family::kThin) c.memory_efficiency = ThinFigure(node);
+    c.compute_efficiency = row.family == Family::kLinear ? 1 : 0.05;
+    if (row.family == Family::kLinear)
+      c.memory_efficiency = IsPacked(c) ? PackedFigure(node) : ThinFigure(node);
     if (node.op() == "Attention") c.compute_efficiency = AttentionFigure(node);
     if (row.family == Family::kProduct) {
       c.compute_efficiency = ProductFigure(node, target);
@@ -364,7 +378,7 @@ class X86Compiler final : public OpBackend {
       return choice;
     }
     std::vector<Layout> layouts = {Layout::kPlain};
-    if (row.family != Family::kPlain && row.family != Family::kThin)
+    if (row.family != Family::kPlain && row.family != Family::kLinear)
       layouts = {Layout::kPlain, Layout::kChannelsLast, block};
     for (Layout layout : layouts) {
       if (layout != Layout::kPlain && !HasLayouts(node.input(0)) && !HasLayouts(node.output()))
@@ -409,7 +423,7 @@ class X86Compiler final : public OpBackend {
           }
           if (c.kernel.empty()) continue;
           break;
-        case Family::kThin:
+        case Family::kLinear:
           if (RowsOf(node.output()) < 0) {
             choice.status =
                 Unsupported("more than " + std::to_string(kernels::kThinRows) + " rows");
@@ -423,6 +437,11 @@ class X86Compiler final : public OpBackend {
         case Family::kPieces:
           break;
       }
+      Try(node, row, std::move(c), choice, target);
+    }
+    if (row.family == Family::kLinear && HasPacked(node, target)) {
+      Candidate c = PlainCandidate(node, node.op() + x86::kGemm);
+      if (node.IsSlipway("Linear") && SameType(node.input(3), node.output())) c.in_place = 3;
       Try(node, row, std::move(c), choice, target);
     }
     if (row.family == Family::kMove && node.op() == "Transpose") {

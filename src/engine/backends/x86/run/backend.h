@@ -16,6 +16,8 @@ inline constexpr char kWinograd4x4[] = "-winograd4x4";
 inline constexpr char kWinograd2x2[] = "-winograd2x2";
 inline constexpr char kDirect[] = "-direct";
 inline constexpr char kDepthwise[] = "-depthwise";
+// Of products: with packed weights; those without are for a few rows.
+inline constexpr char kGemm[] = ":gemm";
 
 struct ProbeResult {
   bool view = false;  // output 0 is input 0's bytes

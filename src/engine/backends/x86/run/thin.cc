@@ -1,36 +1,27 @@
-// slipway.Linear, Gemm and MatMul of a few rows with a matrix: see kernels/thin.
+// slipway.Linear, Gemm and MatMul: their operands, and the products of a few rows (kernels/thin).
 
 #include "engine/kernels/thin/thin.h"
 
 #include <algorithm>
 #include <cstring>
 
-#include "engine/backends/x86/run/activation.h"
-#include "engine/backends/x86/run/step.h"
+#include "engine/backends/x86/run/backend.h"
+#include "engine/backends/x86/run/linear.h"
 
 namespace slipway::backends::x86 {
 namespace {
 
-struct Thin {
-  int64_t m = 0, k = 0, n = 0;
-  bool transposed = false;
-};
-
-// X [..., K] times input 1, [K, N] or transposed [N, K].
-Result<Thin> ReadThin(const Builder& b, bool transposed) {
+// Checks all shapes, and the types unless the weights are to be packed.
+Result<Linear> ReadLinear(const Builder& b, bool transposed) {
   SLIPWAY_RETURN_IF_ERROR(b.Need(2));
   SLIPWAY_RETURN_IF_ERROR(b.NeedPlain());
-  for (size_t i = 0; i < b.num_inputs(); ++i) {
-    if (b.Has(i)) SLIPWAY_RETURN_IF_ERROR(b.NeedType(i, DType::kFloat32));
-  }
-  if (b.out_type() != DType::kFloat32) return Unsupported("an output that is not float32");
   const Dims x = b.in_dims(0), w = b.in_dims(1), y = b.out_dims();
   const int rank = x.rank();
   if (rank < 1 || w.rank() != 2) return Unsupported("operands of other ranks than [..., K] and 2");
-  Thin t{.m = x.count(0, rank - 1),
-         .k = x.back(),
-         .n = w[transposed ? 0 : 1],
-         .transposed = transposed};
+  Linear t{.m = x.count(0, rank - 1),
+           .k = x.back(),
+           .n = w[transposed ? 0 : 1],
+           .transposed = transposed};
   bool fits = y.rank() == rank && y.back() == t.n && w[transposed ? 1 : 0] == t.k;
   for (int i = 0; fits && i + 1 < rank; ++i)
     fits = x[static_cast<size_t>(i)] == y[static_cast<size_t>(i)];
@@ -38,15 +29,20 @@ Result<Thin> ReadThin(const Builder& b, bool transposed) {
     return InvalidArgument("X " + x.ToString() + ", W " + w.ToString() + " and Y " + y.ToString() +
                            " make no product");
   }
+  if (b.Has(2) &&
+      (b.in_dims(2).count() != t.n || b.in_dims(2).rank() < 1 || b.in_dims(2).back() != t.n))
+    return Unsupported("a bias of another extent than the columns of Y");
+  if (b.Has(3)) SLIPWAY_RETURN_IF_ERROR(b.NeedLikeOutput(3));
   return t;
 }
 
-Status SetRun(Builder& b, const Thin& t, FusedActivation activation) {
+Status BuildThin(Builder& b, const Linear& t) {
+  for (size_t i = 0; i < b.num_inputs(); ++i) {
+    if (b.Has(i)) SLIPWAY_RETURN_IF_ERROR(b.NeedType(i, DType::kFloat32));
+  }
+  if (b.out_type() != DType::kFloat32) return Unsupported("an output that is not float32");
+  const auto activation = FusedActivation::Of(t.activation, b.isa());
   const bool bias = b.Has(2), residual = b.Has(3);
-  if (bias &&
-      (b.in_dims(2).count() != t.n || b.in_dims(2).rank() < 1 || b.in_dims(2).back() != t.n))
-    return Unsupported("a bias of another extent than the columns of Y");
-  if (residual) SLIPWAY_RETURN_IF_ERROR(b.NeedLikeOutput(3));
   if (t.m == 0 || t.n == 0) return OkStatus();
   const kernels::ThinKernels& kernels = kernels::GetThin(b.isa());
   const kernels::ThinFunction product = t.transposed ? kernels.transposed : kernels.plain;
@@ -83,12 +79,18 @@ Status SetRun(Builder& b, const Thin& t, FusedActivation activation) {
   return OkStatus();
 }
 
+// The compile side names the kernel.
+Status Build(Builder& b, const Linear& l) {
+  const std::string_view kernel = b.attributes().String("kernel", "");
+  return kernel.ends_with(kGemm) ? BuildPacked(b, l) : BuildThin(b, l);
+}
+
 }  // namespace
 
 Status BuildLinear(Builder& b) {
-  SLIPWAY_ASSIGN_OR_RETURN(const Thin t, ReadThin(b, b.attributes().Int("transW", 0) != 0));
-  SLIPWAY_ASSIGN_OR_RETURN(const ops::Activation activation, ops::ParseActivation(b.attributes()));
-  return SetRun(b, t, FusedActivation::Of(activation, b.isa()));
+  SLIPWAY_ASSIGN_OR_RETURN(Linear l, ReadLinear(b, b.attributes().Int("transW", 0) != 0));
+  SLIPWAY_ASSIGN_OR_RETURN(l.activation, ops::ParseActivation(b.attributes()));
+  return Build(b, l);
 }
 
 Status BuildGemm(Builder& b) {
@@ -96,14 +98,14 @@ Status BuildGemm(Builder& b) {
   if (a.Int("transA", 0) != 0 || a.Float("alpha", 1) != 1 || (b.Has(2) && a.Float("beta", 1) != 1))
     return Unsupported("Gemm with transA, alpha or beta");
   if (b.Has(3)) return InvalidArgument("Gemm has no input 3");
-  SLIPWAY_ASSIGN_OR_RETURN(const Thin t, ReadThin(b, a.Int("transB", 0) != 0));
-  return SetRun(b, t, {});
+  SLIPWAY_ASSIGN_OR_RETURN(const Linear l, ReadLinear(b, a.Int("transB", 0) != 0));
+  return Build(b, l);
 }
 
 Status BuildMatMul(Builder& b) {
   if (b.num_inputs() > 2) return InvalidArgument("MatMul has two inputs");
-  SLIPWAY_ASSIGN_OR_RETURN(const Thin t, ReadThin(b, false));
-  return SetRun(b, t, {});
+  SLIPWAY_ASSIGN_OR_RETURN(const Linear l, ReadLinear(b, false));
+  return Build(b, l);
 }
 
 }  // namespace slipway::backends::x86
