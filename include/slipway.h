@@ -60,9 +60,10 @@ typedef struct slipway_session_options {
   int32_t threads;      /* 0 = all CPUs this process may use */
   bool pin;             /* bind worker threads to CPUs */
   bool profile;         /* time every step */
-  int32_t spin;         /* busy-wait rounds before an idle worker sleeps; -1 = default */
+  int32_t spin;         /* busy-wait rounds (some 20 ns each) of an idle worker before it yields; -1 = default */
   /* Loop and Scan may run this many iterations together in one run, nested ones counted each time; more is RESOURCE_EXHAUSTED. 0 = default, 10 million */
   int64_t max_iterations;
+  int32_t yield; /* then so many calls of sched_yield before it sleeps; -1 = default. spin = yield = 0: it sleeps at once */
 } slipway_session_options;
 void slipway_session_options_init(slipway_session_options* options); /* threads = 1, no pinning, no profile */
 

@@ -113,6 +113,54 @@ TEST(ThreadPool, CallsFromSeveralThreadsQueue) {
   EXPECT_EQ(sum.load(), 4 * 50 * 100);
 }
 
+// Whatever workers do while they wait, and however many pools there are.
+TEST(ThreadPool, PoolsSideBySideAndEveryWayToWait) {
+  struct Wait {
+    int spin, yield;
+  };
+  for (const Wait wait : {Wait{0, 0}, Wait{100000, 0}, Wait{0, 10000}, Wait{10, 10}}) {
+    std::vector<std::thread> owners;
+    std::atomic<int> wrong{0};
+    for (int p = 0; p < 3; ++p) {
+      owners.emplace_back([&, p] {
+        ThreadPool pool(
+            {.threads = 3, .spin_iterations = wait.spin, .yield_iterations = wait.yield});
+        for (int i = 0; i < 300; ++i) {
+          if (i % 100 == 50) std::this_thread::sleep_for(std::chrono::milliseconds(2));
+          int64_t count = 1 + (i * 7 + p) % 40;
+          std::atomic<int64_t> sum{0};
+          pool.ParallelFor(count, 1 + i % 3, [&](int64_t b, int64_t e) {
+            for (; b < e; ++b) sum += b + 1;
+          });
+          if (sum != count * (count + 1) / 2) ++wrong;
+        }
+      });
+    }
+    for (auto& t : owners) t.join();
+    EXPECT_EQ(wrong, 0);
+  }
+}
+
+// The caller does not wait for workers that sleep or have no CPU: a worker that never wakes in time
+// costs nothing but its help.
+TEST(ThreadPool, NoMoreThreadsAtWorkThanCpus) {
+  const int threads = AvailableCpus() + 3;
+  ThreadPool pool({.threads = threads});
+  std::atomic<int> now{0}, most{0};
+  for (int i = 0; i < 50; ++i) {
+    pool.ParallelFor(4 * threads, 1, [&](int64_t, int64_t) {
+      const int n = ++now;
+      int seen = most.load();
+      while (n > seen && !most.compare_exchange_weak(seen, n)) {
+      }
+      std::this_thread::sleep_for(std::chrono::microseconds(20));
+      --now;
+    });
+  }
+  EXPECT_LE(most, AvailableCpus());
+  EXPECT_GE(most, 1);
+}
+
 TEST(Cpu, NamesItsFeatures) {
   EXPECT_EQ(FeatureNames(0), "none");
   EXPECT_EQ(FeatureNames(3), "avx2,avx512");

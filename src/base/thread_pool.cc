@@ -29,6 +29,17 @@ void PinToCpu(int index) {
   }
 }
 
+// Threads of this process that work on loops.
+std::atomic<int> busy{0};
+
+int Cpus() {
+  static const int cpus = AvailableCpus();
+  return cpus;
+}
+
+uint32_t LoopOf(uint64_t ticket) { return static_cast<uint32_t>(ticket >> 32); }
+uint32_t LeftOf(uint64_t ticket) { return static_cast<uint32_t>(ticket); }
+
 }  // namespace
 
 int AvailableCpus() {
@@ -46,37 +57,53 @@ ThreadPool::~ThreadPool() {
   {
     std::lock_guard lock(mutex_);
     stop_ = true;
-    generation_.fetch_add(1);
   }
   wake_.notify_all();
   for (auto& worker : workers_) worker.join();
 }
 
-void ThreadPool::Work() {
-  for (;;) {
-    int64_t chunk = next_.fetch_add(1, std::memory_order_relaxed);
-    if (chunk >= chunks_) return;
-    int64_t begin = chunk * chunk_;
+void ThreadPool::Work(uint32_t loop) {
+  uint64_t ticket = ticket_.load(std::memory_order_acquire);
+  while (LoopOf(ticket) == loop && LeftOf(ticket) != 0) {
+    if (!ticket_.compare_exchange_weak(ticket, ticket - 1, std::memory_order_acq_rel,
+                                       std::memory_order_acquire))
+      continue;
+    const int64_t begin = (chunks_ - LeftOf(ticket)) * chunk_;
     body_(context_, begin, std::min(count_, begin + chunk_));
+    unfinished_.fetch_sub(1, std::memory_order_acq_rel);
+    ticket = ticket_.load(std::memory_order_acquire);
   }
+}
+
+// Until there is another loop than `seen`; false: the pool ends.
+bool ThreadPool::Wait(uint32_t seen) {
+  const auto news = [&] {
+    return LoopOf(ticket_.load(std::memory_order_seq_cst)) != seen || stop_.load();
+  };
+  for (int i = 0; i < options_.spin_iterations && !news(); ++i) {
+    if (busy.load(std::memory_order_relaxed) >= Cpus()) break;
+    Pause();
+  }
+  for (int i = 0; i < options_.yield_iterations && !news(); ++i) {
+    if (busy.load(std::memory_order_relaxed) >= Cpus()) break;
+    std::this_thread::yield();
+  }
+  if (!news()) {
+    std::unique_lock lock(mutex_);
+    sleeping_.fetch_add(1, std::memory_order_seq_cst);
+    wake_.wait(lock, news);
+    sleeping_.fetch_sub(1, std::memory_order_relaxed);
+  }
+  return !stop_.load();
 }
 
 void ThreadPool::Worker(int index) {
   if (options_.pin) PinToCpu(index);
-  uint64_t seen = 0;
-  for (;;) {
-    for (int spin = 0; spin < options_.spin_iterations; ++spin) {
-      if (generation_.load(std::memory_order_acquire) != seen) break;
-      Pause();
-    }
-    if (generation_.load(std::memory_order_acquire) == seen) {
-      std::unique_lock lock(mutex_);
-      wake_.wait(lock, [&] { return generation_.load() != seen; });
-    }
-    seen = generation_.load(std::memory_order_acquire);
-    if (stop_) return;
-    Work();
-    working_.fetch_sub(1, std::memory_order_release);
+  uint32_t seen = 0;
+  while (Wait(seen)) {
+    seen = LoopOf(ticket_.load(std::memory_order_acquire));
+    if (busy.fetch_add(1, std::memory_order_relaxed) < Cpus()) Work(seen);
+    busy.fetch_sub(1, std::memory_order_relaxed);
   }
 }
 
@@ -86,27 +113,30 @@ void ThreadPool::Run(int64_t count, int64_t grain, Body body, void* context) {
   int n = threads();
   if (n == 1 || count <= grain) return body(context, 0, count);
   std::lock_guard run_lock(run_mutex_);
+  busy.fetch_add(1, std::memory_order_relaxed);
   // Four chunks a thread even out unequal speeds; fewer where the grain says so.
   chunk_ = std::max(grain, (count + 4 * n - 1) / (4 * n));
   chunks_ = (count + chunk_ - 1) / chunk_;
   count_ = count;
   body_ = body;
   context_ = context;
-  next_.store(0, std::memory_order_relaxed);
-  working_.store(n - 1, std::memory_order_relaxed);
-  {
-    std::lock_guard lock(mutex_);  // pairs with the sleeper's check
-    generation_.fetch_add(1, std::memory_order_release);
+  unfinished_.store(chunks_, std::memory_order_relaxed);
+  const uint32_t loop = LoopOf(ticket_.load(std::memory_order_relaxed)) + 1;
+  ticket_.store(uint64_t{loop} << 32 | static_cast<uint64_t>(chunks_), std::memory_order_seq_cst);
+  if (sleeping_.load(std::memory_order_seq_cst) > 0 &&
+      busy.load(std::memory_order_relaxed) < Cpus()) {
+    { std::lock_guard lock(mutex_); }  // pairs with the sleeper's check
+    wake_.notify_all();
   }
-  wake_.notify_all();
-  Work();
-  for (int spin = 0; working_.load(std::memory_order_acquire) != 0; ++spin) {
+  Work(loop);
+  for (int spin = 0; unfinished_.load(std::memory_order_acquire) != 0; ++spin) {
     if (spin < 10000) {
       Pause();
     } else {
       std::this_thread::yield();  // more threads than CPUs: let the others finish
     }
   }
+  busy.fetch_sub(1, std::memory_order_relaxed);
 }
 
 }  // namespace slipway

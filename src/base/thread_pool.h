@@ -1,8 +1,10 @@
 #pragma once
 // A persistent pool for data-parallel loops. The calling thread works too, so a pool of 1 thread
-// starts none. Workers spin for a short while after a loop and then sleep, so that back-to-back
-// loops start in under a microsecond and an idle session burns no CPU. ParallelFor allocates
-// nothing.
+// starts none. Workers spin for a short while after a loop, then offer the CPU to others, and then
+// sleep, so that back-to-back loops start in under a microsecond and an idle session burns no CPU.
+// A loop waits for chunks and not for workers: one that sleeps or is kept from its CPU delays
+// nothing. The pools of a process together use no more threads than it has CPUs: workers stay away
+// from loops, and sleep at once, while others fill the machine. ParallelFor allocates nothing.
 
 #include <atomic>
 #include <condition_variable>
@@ -19,7 +21,8 @@ namespace slipway {
 struct ThreadPoolOptions {
   int threads = 1;             // including the caller; 0 = the CPUs this process may use
   bool pin = false;            // bind worker i to the i-th allowed CPU (the caller is left alone)
-  int spin_iterations = 2000;  // busy-wait rounds before a worker sleeps; 0 = sleep at once
+  int spin_iterations = 2000;  // busy-wait rounds (some 20 ns each) of a worker without work,
+  int yield_iterations = 200;  // then calls of sched_yield before it sleeps; 0 and 0: at once
 };
 
 class ThreadPool final : public Parallel {
@@ -37,17 +40,20 @@ class ThreadPool final : public Parallel {
 
  private:
   void Worker(int index);
-  void Work();
+  bool Wait(uint32_t seen);
+  void Work(uint32_t loop);
 
   ThreadPoolOptions options_;
   std::vector<std::thread> workers_;
   std::mutex run_mutex_;  // one loop at a time
   std::mutex mutex_;
   std::condition_variable wake_;
-  std::atomic<uint64_t> generation_{0};
+  std::atomic<int> sleeping_{0};
   std::atomic<bool> stop_{false};
-  std::atomic<int64_t> next_{0};
-  std::atomic<int> working_{0};
+  // The loop's number << 32 | its chunks that nobody has taken. Who takes one may read what follows
+  // until the chunk is finished: the next loop begins only when all are.
+  std::atomic<uint64_t> ticket_{0};
+  std::atomic<int64_t> unfinished_{0};
   int64_t count_ = 0, chunk_ = 1, chunks_ = 0;
   Body body_ = nullptr;
   void* context_ = nullptr;

@@ -18,6 +18,7 @@ struct Options {
   int threads = 1, batch = 0, samples = 0, warmup = 0;
   double seconds = 1;
   bool profile = false, no_record = false, pin = false;
+  std::string wait = "auto";
 };
 
 Status Execute(const Options& o, Context& context) {
@@ -30,6 +31,10 @@ Status Execute(const Options& o, Context& context) {
   request.record = !o.no_record;
   request.costs = o.costs;
   request.options.session = {.threads = o.threads, .pin = o.pin};
+  if (o.wait != "auto") {
+    request.options.session.spin = o.wait == "spin" ? 1'000'000 : 0;
+    request.options.session.yield = o.wait == "yield" ? 100'000 : 0;
+  }
   request.options.measure.min_seconds = o.seconds;
   request.options.measure.max_seconds = std::max(20.0, 2 * o.seconds);
   if (o.samples > 0)
@@ -140,6 +145,11 @@ Action SetupBench(CLI::App& app) {
       ->check(CLI::PositiveNumber);
   app.add_flag("--profile", o->profile, "a row per node");
   app.add_flag("--pin", o->pin, "bind worker threads to CPUs");
+  app.add_option(
+         "--wait", o->wait,
+         "how an idle worker waits: auto (spins for some 40 us, yields, then sleeps), spin, "
+         "yield or sleep")
+      ->check(CLI::IsMember({"auto", "spin", "yield", "sleep"}));
   app.add_option("--costs", o->costs,
                  "what placement is decided by: analytic, or measured (kernels in the performance "
                  "database)")

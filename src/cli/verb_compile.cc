@@ -11,7 +11,7 @@ namespace slipway::cli {
 namespace {
 
 struct Options {
-  std::string costs = "analytic";
+  std::string costs = "analytic", prepack = "same";
   std::string model, platform, output, explain;
   std::vector<std::string> ranges, disabled;
   ModelFlags read;
@@ -71,6 +71,9 @@ Status Execute(const Options& o, Context& context) {
   options.threads = o.threads;
   options.optimize = !o.no_optimize;
   options.exact = o.exact;
+  options.prepack = o.prepack == "all"    ? backends::Prepack::kAll
+                    : o.prepack == "none" ? backends::Prepack::kNone
+                                          : backends::Prepack::kSame;
   options.disabled_passes = o.disabled;
   deploy::TuneReport tuned;
   if (o.tune) {
@@ -122,13 +125,12 @@ Status Execute(const Options& o, Context& context) {
     backends += (backends.empty() ? "" : ", ") + std::to_string(count) + " on " + name;
   std::string text = fallbacks > 0 ? Show(fallback) : "";
   text += std::to_string(r.placement.size()) + " nodes (" + backends + "), " +
-          std::to_string(format::CountSteps(r.package)) + " steps, " + std::to_string(r.conversions) +
-          " layout conversions\n";
+          std::to_string(format::CountSteps(r.package)) + " steps, " +
+          std::to_string(r.conversions) + " layout conversions\n";
   text += "on the platform's own backends: " + Fixed(100 * r.own_node_share, 1) + " % of nodes, " +
           Fixed(100 * r.own_mac_share, 1) + " % of MACs\n";
   text += "constants " + Bytes(r.constant_bytes) + ", peak activations " + Bytes(r.peak_bytes) +
-          PeakAt(r) + "; assignment " +
-          (r.exact ? "exact" : "by local search") + "\n";
+          PeakAt(r) + "; assignment " + (r.exact ? "exact" : "by local search") + "\n";
   if (o.tune) {
     text += "tuned: " + std::to_string(tuned.kernels) + " kernels, " +
             std::to_string(tuned.measured) + " measured now, " + std::to_string(tuned.known) +
@@ -178,11 +180,19 @@ Action SetupCompile(CLI::App& app) {
   app.add_flag("--tune", o->tune,
                "measure the kernels that the model may run on, keep their times in the performance "
                "database and place by them (then --costs measured)");
-  app.add_flag("--float-io", o->float_io,
-               "quantized inputs and outputs of a .tflite become float32 (so that eval can feed it)");
+  app.add_flag(
+      "--float-io", o->float_io,
+      "quantized inputs and outputs of a .tflite become float32 (so that eval can feed it)");
   app.add_flag("--no-optimize", o->no_optimize, "compile the graph as imported");
-  app.add_flag("--exact", o->exact,
-               "no algorithm that rounds more than the sums it stands for (Winograd's convolutions)");
+  app.add_flag(
+      "--exact", o->exact,
+      "no algorithm that rounds more than the sums it stands for (Winograd's convolutions)");
+  app.add_option(
+         "--prepack", o->prepack,
+         "which weights the package holds as the kernels read them, so that sessions start "
+         "at once: same (the default: what takes no more room), all (also Winograd's, 2 to 4 "
+         "times as large) or none (for any CPU of the architecture)")
+      ->check(CLI::IsMember({"none", "same", "all"}));
   app.add_option("--threads", o->threads, "threads that costs are estimated for")
       ->check(CLI::Range(1, 1024));
   return [o](Context& c) -> Status {

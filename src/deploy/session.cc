@@ -17,6 +17,8 @@ Status Session::Create(const SessionOptions& options) {
   o.threads = options.threads;
   o.pin = options.pin;
   o.profile = options.profile;
+  o.spin = options.spin;
+  o.yield = options.yield;
   slipway_session* session = nullptr;
   slipway_error error{};
   if (slipway_session_create(package_.get(), &o, &session, &error) != 0) return FromError(error);

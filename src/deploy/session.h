@@ -16,6 +16,7 @@ struct SessionOptions {
   int threads = 1;
   bool pin = false;
   bool profile = false;
+  int spin = -1, yield = -1;  // of idle workers, as in slipway_session_options
 };
 
 class Session {

@@ -23,12 +23,18 @@ using format::Layout;
 
 enum class Level : uint8_t { kCode = 1, kOperator = 2, kNetwork = 3 };
 
+// Which weights a package holds as the kernels read them, instead of as the model has them: none
+// (each process packs them when it makes its first session), those that take about as much memory
+// so, or all, also Winograd's transformed ones, which take 1.8 or 4 times as much.
+enum class Prepack : uint8_t { kNone = 0, kSame = 1, kAll = 2 };
+
 // What the package will run on.
 struct Target {
   std::string arch = "x86_64";  // "any" for portable backends only
   uint64_t features = 0;        // base/cpu.h bits that may be used
   int threads = 1;              // what costs are estimated for
   bool exact = false;  // no algorithm that rounds more than the sums it stands for (Winograd)
+  Prepack prepack = Prepack::kNone;
   // Rough machine model for analytic costs, per thread: see compiler/cost.h for where it comes
   // from.
   double float_gmacs = 50;  // float32 GMAC/s at best
@@ -64,6 +70,8 @@ struct StepSpec {
   std::vector<const ir::Value*> outputs;
   std::vector<ir::Tensor>
       packed;              // further constant inputs, appended behind `inputs` (prepacked weights)
+  uint64_t features = 0;   // of base/cpu.h that the step needs, beyond required_features
+  uint32_t needs = 1;      // the format version whose readers know what the blob says
   int in_place = -1;       // as in Candidate
   uint64_t workspace = 0;  // a bound; the run side's prepare has the last word
 };

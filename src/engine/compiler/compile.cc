@@ -111,6 +111,7 @@ class GraphCompiler {
         shares.own_macs += body.shares.own_macs * iterations;
       }
     }
+    features_ |= result.package.required_features;
     for (const auto& [node, choice] : assignment.nodes)
       if (choice.backend) features_ |= choice.backend->required_features(target_);
     return OkStatus();
@@ -325,6 +326,7 @@ Result<CompileResult> Compile(const ir::Graph& original, const Platform& platfor
     return Internal("the reference backend is not registered; it runs layout conversions");
   backends::Target target = TargetOf(platform, options.threads);
   target.exact = options.exact;
+  target.prepack = options.prepack;
   AnalyticCost analytic;
   const CostModel& cost = options.cost ? *options.cost : analytic;
   GraphCompiler compiler(std::move(own), std::move(fallback), *helper, target, cost);

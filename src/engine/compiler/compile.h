@@ -31,6 +31,7 @@ struct CompileOptions {
   int threads = 1;  // what costs are estimated for
   bool optimize = true;
   bool exact = false;  // no Winograd: see backends::Target
+  backends::Prepack prepack = backends::Prepack::kSame;
   std::vector<std::string> disabled_passes;
   const CostModel* cost = nullptr;  // null: AnalyticCost
   std::map<std::string, std::string> provenance;

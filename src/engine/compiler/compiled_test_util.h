@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -47,10 +48,17 @@ class Compiled {
  public:
   static Result<std::unique_ptr<Compiled>> Make(const ir::Graph& graph, const Platform& platform,
                                                 bool optimize) {
-    auto out = std::make_unique<Compiled>();
     CompileOptions options;
     options.optimize = optimize;
+    return Make(graph, platform, options);
+  }
+  // `change`: what is done to the package before it is written.
+  static Result<std::unique_ptr<Compiled>> Make(
+      const ir::Graph& graph, const Platform& platform, const CompileOptions& options,
+      const std::function<void(format::PackageData&)>& change = {}) {
+    auto out = std::make_unique<Compiled>();
     SLIPWAY_ASSIGN_OR_RETURN(out->result_, Compile(graph, platform, Backends(), options));
+    if (change) change(out->result_.package);
     SLIPWAY_ASSIGN_OR_RETURN(auto bytes, format::SerializePackage(out->result_.package));
     out->bytes_ = AlignedBuffer(bytes.size());
     std::memcpy(out->bytes_.data(), bytes.data(), bytes.size());

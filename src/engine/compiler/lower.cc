@@ -306,10 +306,12 @@ Status Lowering::EmitStep(PlannedStep& planned) {
   step.workspace = spec.workspace;
   step.sources = spec.node->sources;
   step.data_dims = assignment_.data_shapes.count(spec.node) != 0;
+  step.needs = std::max(step.needs, spec.needs);
+  package_.required_features |= spec.features;
   // Integer products had no activation before: older runtimes would leave it out.
   if ((spec.node->IsSlipway("QConv") || spec.node->IsSlipway("QLinear")) &&
       spec.node->attributes.String("activation", "none") != "none")
-    step.needs = 4;
+    step.needs = std::max(step.needs, 4u);
   Dim macs = ir::NodeMacs(*spec.node);
   step.macs = macs.known() ? macs.value() : 0;
   for (size_t i = 0; i < spec.inputs.size(); ++i) {

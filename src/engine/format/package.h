@@ -20,9 +20,9 @@
 
 namespace slipway::format {
 
-// The newest that is read. Version 2 has steps whose outputs' extents depend on data, version 3 has control flow, version 4 sequences and optionals; a package
-// is written as the oldest version that has all it uses.
-inline constexpr uint32_t kFormatVersion = 4;
+// The newest that is read. Version 2 has steps whose outputs' extents depend on data, version 3 has control flow, version 4 sequences and optionals, version 5
+// weights packed for the kernels of x86; a package is written as the oldest version that has all it uses.
+inline constexpr uint32_t kFormatVersion = 5;
 // Bodies in bodies in bodies, and bodies altogether.
 inline constexpr int kMaxProgramDepth = 16;
 inline constexpr size_t kMaxPrograms = 1 << 14;

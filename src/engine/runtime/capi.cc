@@ -161,6 +161,7 @@ void slipway_session_options_init(slipway_session_options* options) {
   options->struct_size = sizeof(*options);
   options->threads = 1;
   options->spin = -1;
+  options->yield = -1;
 }
 
 int slipway_session_create(slipway_package* package, const slipway_session_options* options, slipway_session** session,
@@ -182,6 +183,7 @@ int slipway_session_create(slipway_package* package, const slipway_session_optio
     to.pin = given.pin;
     to.profile = given.profile;
     to.spin = given.spin;
+    to.yield = given.yield;
     if (given.max_iterations != 0) to.max_iterations = given.max_iterations;
     SLIPWAY_ASSIGN_OR_RETURN(auto made, Session::Create(package->package, to));
     *session = new slipway_session{std::move(made)};

@@ -39,8 +39,10 @@ Status BadDim(const std::string& input, size_t dim, const std::string& expected,
 Session::Session(std::shared_ptr<const Package> package, const SessionOptions& options, std::shared_ptr<Shared> shared)
     : package_(std::move(package)), options_(options), shared_(std::move(shared)), is_body_(shared_ != nullptr), arena_(options.memory) {
   if (!shared_) {
-    shared_ = std::make_shared<Shared>(ThreadPoolOptions{
-        .threads = options.threads, .pin = options.pin, .spin_iterations = options.spin >= 0 ? options.spin : ThreadPoolOptions().spin_iterations});
+    ThreadPoolOptions pool{.threads = options.threads, .pin = options.pin};
+    if (options.spin >= 0) pool.spin_iterations = options.spin;
+    if (options.yield >= 0) pool.yield_iterations = options.yield;
+    shared_ = std::make_shared<Shared>(pool);
   }
   const format::PackageData& data = package_->data();
   auto add = [&](std::vector<Io>& list, const std::vector<int>& tensors) {
@@ -94,6 +96,7 @@ Result<std::unique_ptr<Session>> Session::Create(std::shared_ptr<const Package> 
                            std::to_string(kMaxThreads));
   }
   if (options.spin < -1) return InvalidArgument("session option spin: " + std::to_string(options.spin) + " is below -1 (the default)");
+  if (options.yield < -1) return InvalidArgument("session option yield: " + std::to_string(options.yield) + " is below -1 (the default)");
   if (options.max_iterations < 1) {
     return InvalidArgument("session option max_iterations: " + std::to_string(options.max_iterations) + " is below 1");
   }

@@ -24,7 +24,7 @@ struct SessionOptions {
   int threads = 1;  // 0 = all CPUs this process may use
   bool pin = false;
   bool profile = false;
-  int spin = -1;  // -1 = the thread pool's default
+  int spin = -1, yield = -1;  // -1 = the thread pool's default
   MemoryHooks memory;
   // Loops and scans may run this many iterations together in one run, nested ones counted each time: a loop that never ends is an error.
   int64_t max_iterations = 10'000'000;

@@ -8,6 +8,7 @@
 #include "engine/backends/x86/compile/conv.h"
 #include "engine/backends/x86/compile/depthwise.h"
 #include "engine/backends/x86/compile/nbits.h"
+#include "engine/backends/x86/compile/pack.h"
 #include "engine/backends/x86/run/backend.h"
 #include "engine/kernels/thin/thin.h"
 
@@ -268,7 +269,10 @@ class X86Compiler final : public OpBackend {
                                const Target& target) const override {
     if (node.IsSlipway("LinearNBits")) return x86::CompileNBits(node, candidate);
     if (x86::IsBits(candidate)) return x86::CompileBits(node, candidate);
-    return OpBackend::CompileNode(node, candidate, target);
+    SLIPWAY_ASSIGN_OR_RETURN(StepSpec step, OpBackend::CompileNode(node, candidate, target));
+    if (target.prepack != Prepack::kNone)
+      SLIPWAY_RETURN_IF_ERROR(x86::PackWeights(node, candidate, target, step));
+    return step;
   }
 
  private:

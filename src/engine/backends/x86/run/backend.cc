@@ -174,7 +174,9 @@ int Prepare(void*, void* program, const slipway_step* step, slipway_requirements
     const Program& p = *static_cast<const Program*>(program);
     SLIPWAY_RETURN_IF_ERROR(Named(CheckTensors(*step), step));
     Builder builder(p.op, *step, std::max(1, requirements->threads), p.shared.get());
+    SLIPWAY_RETURN_IF_ERROR(Named(builder.Open(), step));
     SLIPWAY_RETURN_IF_ERROR(Named(p.build(builder), step));
+    SLIPWAY_RETURN_IF_ERROR(Named(builder.Close(), step));
     auto b = std::make_unique<Bound>();
     b->run = builder.TakeRun();
     b->workspace = builder.workspace();
@@ -211,8 +213,19 @@ Result<ProbeResult> Probe(const slipway_step& step) {
   SLIPWAY_ASSIGN_OR_RETURN(const Program p, Decode(step));
   SLIPWAY_RETURN_IF_ERROR(CheckTensors(step));
   Builder builder(p.op, step, 1);
+  SLIPWAY_RETURN_IF_ERROR(builder.Open());
   SLIPWAY_RETURN_IF_ERROR(p.build(builder));
   return ProbeResult{builder.view()};
+}
+
+Result<PackedWeightsPtr> Pack(const slipway_step& step, kernels::Isa isa) {
+  SLIPWAY_ASSIGN_OR_RETURN(const Program p, Decode(step));
+  SLIPWAY_RETURN_IF_ERROR(CheckTensors(step));
+  SharedState shared;
+  Builder builder(p.op, step, 1, &shared);
+  builder.SetIsa(isa);
+  SLIPWAY_RETURN_IF_ERROR(p.build(builder));
+  return builder.made();
 }
 
 }  // namespace x86

@@ -3,7 +3,10 @@
 // movement and the integer operators around convolutions, with kernels for AVX-512, AVX2 and
 // baseline x86-64 chosen when a package is loaded. Nothing allocates in run.
 
+#include <memory>
+
 #include "base/status.h"
+#include "engine/kernels/simd/isa.h"
 #include "slipway/backend.h"
 
 namespace slipway::backends {
@@ -24,6 +27,10 @@ struct ProbeResult {
 };
 // Whether prepare would accept this step; the step is as for prepare.
 Result<ProbeResult> Probe(const slipway_step& step);
+// The weights of this step (constants carry data) as its kernel reads them on a CPU with `isa`; null
+// when it reads them as they are.
+struct PackedWeights;
+Result<std::shared_ptr<const PackedWeights>> Pack(const slipway_step& step, kernels::Isa isa);
 }  // namespace x86
 
 }  // namespace slipway::backends

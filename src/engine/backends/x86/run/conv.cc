@@ -71,30 +71,6 @@ Result<Conv> ReadConv(const Builder& b) {
   return c;
 }
 
-// Transformed weights, and for what.
-struct WinogradWeights {
-  int64_t groups, in_channels, out_channels;
-  int tile;
-  kernels::Isa isa;
-  AlignedBuffer data;
-
-  bool For(const WinogradShape& s, kernels::Isa i) const {
-    return groups == s.groups && in_channels == s.in_channels && out_channels == s.out_channels &&
-           tile == s.tile && isa == i;
-  }
-};
-
-Result<std::shared_ptr<const WinogradWeights>> PackWinograd(const WinogradShape& s,
-                                                            kernels::Isa isa, const float* w) {
-  auto packed = std::make_shared<WinogradWeights>(WinogradWeights{
-      s.groups, s.in_channels, s.out_channels, s.tile, isa,
-      AlignedBuffer::Table(static_cast<size_t>(s.weight_floats()) * sizeof(float))});
-  if (!packed->data.data()) return ResourceExhausted("no memory for transformed weights");
-  const kernels::WinogradKernels& kernels = kernels::GetWinograd(isa);
-  kernels.pack(s, w, reinterpret_cast<float*>(packed->data.data()), 0, kernels.panels(s));
-  return std::shared_ptr<const WinogradWeights>(std::move(packed));
-}
-
 // The bounds of a fused activation, or its function, in a call of winograd's or conv's.
 template <typename Call>
 void SetActivation(const ops::Activation& activation, kernels::Isa isa, Call& call) {
@@ -130,8 +106,7 @@ Status BuildWinograd(Builder& b, const Conv& c, int tile) {
   const int block = format::ChannelBlock(b.out_layout());
   if (block == 1 || b.in_layout(0) != b.out_layout())
     return Unsupported("Winograd in other layouts than blocks of channels");
-  const auto* weights = static_cast<const float*>(b.ConstantData(1));
-  if (!weights) return Unsupported("weights that are no constant");
+  if (!b.HasWeights()) return Unsupported("weights that are no constant");
   if (c.y.count() == 0) return OkStatus();
   const WinogradShape shape{.images = c.x[0],
                             .groups = c.group,
@@ -149,11 +124,15 @@ Status BuildWinograd(Builder& b, const Conv& c, int tile) {
   // A vector of channels must lie in one block.
   const kernels::Isa isa =
       block == 8 && b.isa() == kernels::Isa::kAvx512 ? kernels::Isa::kAvx2 : b.isa();
-  SLIPWAY_ASSIGN_OR_RETURN(
-      const std::shared_ptr<const WinogradWeights> packed,
-      b.Shared<WinogradWeights>([&] { return PackWinograd(shape, isa, weights); }));
-  if (packed && !packed->For(shape, isa)) return Internal("the weights changed");
   const kernels::WinogradKernels& kernels = kernels::GetWinograd(isa);
+  SLIPWAY_ASSIGN_OR_RETURN(const PackedWeightsPtr packed,
+                           b.Packed("winograd" + std::to_string(tile) + ":" + kernels::IsaName(isa),
+                                    shape.weight_floats() * 4, [&](const void* raw, uint8_t* to) {
+                                      kernels.pack(shape, static_cast<const float*>(raw),
+                                                   reinterpret_cast<float*>(to), 0,
+                                                   kernels.panels(shape));
+                                      return OkStatus();
+                                    }));
   const int threads = b.threads();
   const kernels::WinogradPlan plan = kernels.plan(shape, threads);
   b.Workspace(static_cast<uint64_t>(plan.workspace_bytes));
@@ -163,7 +142,7 @@ Status BuildWinograd(Builder& b, const Conv& c, int tile) {
   b.Run([=, &kernels](const RunContext& run) {
     kernels::WinogradCall now = call;
     now.x = run.in<float>(0);
-    now.weights = reinterpret_cast<const float*>(packed->data.data());
+    now.weights = packed->as<float>();
     now.bias = bias ? run.in<float>(2) : nullptr;
     now.residual = residual ? run.in<float>(3) : nullptr;
     now.y = run.out<float>();
@@ -192,20 +171,6 @@ Status BuildWinograd(Builder& b, const Conv& c, int tile) {
   });
   return OkStatus();
 }
-
-// Packed weights and bias, and for what.
-struct DirectWeights {
-  kernels::ConvShape shape;
-  kernels::ConvTraits traits;
-  AlignedBuffer data;
-
-  bool For(const kernels::ConvShape& s, const kernels::ConvTraits& t) const {
-    return shape.groups == s.groups && shape.in_channels == s.in_channels &&
-           shape.out_channels == s.out_channels && shape.kernel_height == s.kernel_height &&
-           shape.kernel_width == s.kernel_width && shape.input == s.input &&
-           traits.lanes == t.lanes && traits.pair == t.pair && traits.block == t.block;
-  }
-};
 
 // The plan of a session and what it points to.
 struct DirectPlan {
@@ -258,22 +223,21 @@ Status BuildDirect(Builder& b, const Conv& c) {
   if (c.y[1] % block != 0 && !(c.activation.Apply(0) == 0))
     return Unsupported(
         "an activation that is not 0 at 0, with channels that do not fill the blocks");
-  const void* weights = b.ConstantData(1);
   const void* bias = b.ConstantData(2);
-  if (!weights || (b.Has(2) && !bias))
+  if (!b.HasWeights() || (b.Has(2) && !bias))
     return Unsupported("weights or a bias that are no constants");
+  const kernels::ConvTraits& traits = kernels->traits;
+  const std::string form = "conv:" + std::to_string(traits.lanes) + "x" +
+                           std::to_string(traits.pair) +
+                           (in == Layout::kPlain          ? "-plain"
+                            : in == Layout::kChannelsLast ? "-last"
+                                                          : "-blocks");
   SLIPWAY_ASSIGN_OR_RETURN(
-      const std::shared_ptr<const DirectWeights> packed,
-      b.Shared<DirectWeights>([&]() -> Result<std::shared_ptr<const DirectWeights>> {
-        auto made = std::make_shared<DirectWeights>(DirectWeights{
-            shape, kernels->traits,
-            AlignedBuffer::Table(
-                static_cast<size_t>(kernels::ConvPackedBytes(shape, kernels->traits)))});
-        if (!made->data.data()) return ResourceExhausted("no memory for packed weights");
-        kernels::PackConv(shape, kernels->traits, weights, bias, made->data.data());
-        return std::shared_ptr<const DirectWeights>(std::move(made));
+      const PackedWeightsPtr packed,
+      b.Packed(form, kernels::ConvPackedBytes(shape, traits), [&](const void* raw, uint8_t* to) {
+        kernels::PackConv(shape, traits, raw, bias, to);
+        return OkStatus();
       }));
-  if (packed && !packed->For(shape, kernels->traits)) return Internal("the weights changed");
   const int threads = b.threads();
   auto made = std::make_shared<DirectPlan>();
   made->plan = kernels::PlanConv(shape, kernels->traits, threads);
@@ -291,7 +255,7 @@ Status BuildDirect(Builder& b, const Conv& c) {
     const kernels::ConvPlan& p = plan->plan;
     kernels::ConvCall now = call;
     now.x = context.in<void>(0);
-    now.weights = reinterpret_cast<const float*>(packed->data.data());
+    now.weights = packed->as<float>();
     now.residual = residual ? context.in<void>(3) : nullptr;
     now.y = context.out<void>();
     context.parallel.ParallelFor(threads, 1, [&](int64_t begin, int64_t end) {

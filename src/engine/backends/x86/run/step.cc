@@ -5,6 +5,86 @@
 
 namespace slipway::backends::x86 {
 
+Status Builder::Open() {
+  if (!attributes().Has(kPackedForm)) return OkStatus();
+  const ops::Attributes& a = attributes();
+  const int64_t isa = a.Int(kPackedIsa, -1), type = a.Int(kPackedType, 0);
+  const auto dims = a.Ints(kPackedDims);
+  const uint32_t count = step_.num_inputs;
+  if (count < 3 || Has(1) || dims.size() > SLIPWAY_MAX_RANK || type < 1 || type > 255)
+    return DataLoss("packed weights without the description of the weights they stand for");
+  stored_ = step_.inputs[count - 1];
+  if (stored_.dtype != static_cast<uint32_t>(DType::kUInt8) || stored_.rank != 1 ||
+      !stored_.is_constant || !stored_.data)
+    return DataLoss("packed weights that are no constant bytes");
+  if (isa < 0 || isa > static_cast<int64_t>(kernels::Isa::kAvx512))
+    return DataLoss("weights packed for an unknown instruction set");
+  if (isa > static_cast<int64_t>(isa_)) {
+    return Unsupported(std::string("weights packed for ") +
+                       kernels::IsaName(static_cast<kernels::Isa>(isa)) + ", this CPU has " +
+                       kernels::IsaName(isa_) + "; compile the model for it");
+  }
+  isa_ = static_cast<kernels::Isa>(isa);
+  stored_form_ = std::string(a.String(kPackedForm, ""));
+  slipway_tensor weights{};
+  weights.dtype = static_cast<uint32_t>(type);
+  weights.is_constant = 1;
+  weights.rank = static_cast<int32_t>(dims.size());
+  std::copy(dims.begin(), dims.end(), weights.dims);
+  const auto bytes =
+      std::all_of(dims.begin(), dims.end(), [](int64_t d) { return d >= 0; })
+          ? format::LayoutBytes(static_cast<DType>(type), Dims(std::span(dims.data(), dims.size())),
+                                Layout::kPlain)
+          : std::nullopt;
+  if (!bytes) return DataLoss("packed weights of an impossible shape");
+  weights.bytes = static_cast<uint64_t>(*bytes);
+  inputs_.assign(step_.inputs, step_.inputs + count - 1);
+  inputs_[1] = weights;
+  step_.inputs = inputs_.data();
+  step_.num_inputs = count - 1;
+  return OkStatus();
+}
+
+Status Builder::Close() const {
+  if (!stored_.data || made_ || !run_) return OkStatus();
+  return DataLoss("packed weights (" + stored_form_ + ") that its kernel does not read");
+}
+
+Result<PackedWeightsPtr> Builder::Packed(
+    const std::string& form, int64_t bytes,
+    const std::function<Status(const void* raw, uint8_t* to)>& pack) {
+  if (bytes <= 0) return Internal("packed weights without bytes");
+  if (stored_.data) {
+    if (stored_form_ != form || stored_.dims[0] != bytes) {
+      return Unsupported("weights packed as '" + stored_form_ + "' (" +
+                         std::to_string(stored_.dims[0]) + " bytes), this runtime reads '" + form +
+                         "' (" + std::to_string(bytes) + " bytes) here; compile the model again");
+    }
+    auto packed = std::make_shared<PackedWeights>();
+    packed->form = form;
+    packed->data = static_cast<const uint8_t*>(stored_.data);
+    packed->bytes = bytes;
+    made_ = std::move(packed);
+    return made_;
+  }
+  const void* raw = ConstantData(1);
+  if (!raw) return Unsupported("weights that are no constant");
+  SLIPWAY_ASSIGN_OR_RETURN(made_, Shared<PackedWeights>([&]() -> Result<PackedWeightsPtr> {
+                             auto packed = std::make_shared<PackedWeights>();
+                             packed->form = form;
+                             packed->own = AlignedBuffer::Table(static_cast<size_t>(bytes));
+                             if (!packed->own.data())
+                               return ResourceExhausted("no memory for packed weights");
+                             packed->data = packed->own.data();
+                             packed->bytes = bytes;
+                             SLIPWAY_RETURN_IF_ERROR(pack(raw, packed->own.data()));
+                             return PackedWeightsPtr(std::move(packed));
+                           }));
+  if (made_ && (made_->form != form || made_->bytes != bytes))
+    return Internal("the weights changed");
+  return made_;
+}
+
 int64_t Builder::Physical(const slipway_tensor& t) const {
   Dims d = DimsOf(t);
   const int block = format::ChannelBlock(static_cast<Layout>(t.layout));

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/aligned.h"
 #include "base/checked.h"
 #include "base/dims.h"
 #include "base/dtype.h"
@@ -48,18 +49,49 @@ struct SharedState {
   std::shared_ptr<const void> value;
 };
 
+// Weights (input 1) as a kernel reads them.
+struct PackedWeights {
+  std::string form;
+  const uint8_t* data = nullptr;  // 64-byte aligned; the package's, or `own`
+  int64_t bytes = 0;
+  AlignedBuffer own;
+
+  template <typename T>
+  const T* as() const {
+    return reinterpret_cast<const T*>(data);
+  }
+};
+using PackedWeightsPtr = std::shared_ptr<const PackedWeights>;
+
+// How a step says that its package holds weights in packed form: attributes with their form, the
+// instruction set they are for, and the shape and type of input 1, which is absent; the packed
+// bytes are a constant input behind the others.
+inline constexpr char kPackedForm[] = "packed_form", kPackedIsa[] = "packed_isa",
+                      kPackedDims[] = "packed_dims", kPackedType[] = "packed_type";
+
 class Builder {
  public:
   // Without `shared` the step is only tried.
   Builder(const format::OpDesc& op, const slipway_step& step, int threads,
           SharedState* shared = nullptr)
       : op_(op), step_(step), threads_(threads), shared_(shared) {}
+  Builder(const Builder&) = delete;
+  Builder& operator=(const Builder&) = delete;
+
+  // Finds the packed weights that the package holds, if any, and checks them as far as that can be
+  // done without their kernel. First of all calls.
+  Status Open();
+  // DataLoss when the package holds packed weights that the step, once built, does not read.
+  Status Close() const;
+  // To pack for another CPU of x86-64.
+  void SetIsa(kernels::Isa isa) { isa_ = isa; }
 
   const std::string& op() const { return op_.op; }
   bool IsSlipway() const { return op_.domain == "slipway"; }
   const ops::Attributes& attributes() const { return op_.attributes; }
   int threads() const { return threads_; }
-  kernels::Isa isa() const { return kernels::BestIsa(); }
+  // The best of the CPU, or what the package's weights are packed for.
+  kernels::Isa isa() const { return isa_; }
 
   size_t num_inputs() const { return step_.num_inputs; }
   size_t num_outputs() const { return step_.num_outputs; }
@@ -98,6 +130,18 @@ class Builder {
   // axis in [-rank, rank) -> [0, rank).
   static Result<int> Axis(int64_t axis, int rank);
 
+  // Whether the weights (input 1) are constant, packed or not: Packed can then be called.
+  bool HasWeights() const { return stored_.data || ConstantData(1); }
+  // The weights as a kernel reads them: from the package when it holds them so, else made once for
+  // the step's sessions by `pack`, which fills `bytes` bytes (uninitialised) from input 1's data.
+  // Their content may depend on constants, attributes, isa() and layouts only; `form` names the
+  // kernel's way to lay them out and what else that depends on ("winograd4:16"), and is kept
+  // forever, or answered with a conversion. Null in a probe.
+  Result<PackedWeightsPtr> Packed(const std::string& form, int64_t bytes,
+                                  const std::function<Status(const void* raw, uint8_t* to)>& pack);
+  // What Packed made, if anything.
+  const PackedWeightsPtr& made() const { return made_; }
+
   // The value that the step's sessions share; `make`, a function to Result<shared_ptr<const T>>,
   // makes it for the first. It may depend on constants and attributes only. Null in a probe.
   template <typename T, typename F>
@@ -123,8 +167,13 @@ class Builder {
 
  private:
   const format::OpDesc& op_;
-  const slipway_step& step_;
+  slipway_step step_;
+  std::vector<slipway_tensor> inputs_;  // with input 1 as if it were there
   int threads_;
+  kernels::Isa isa_ = kernels::BestIsa();
+  slipway_tensor stored_{};  // the package's packed weights
+  std::string stored_form_;
+  PackedWeightsPtr made_;
   SharedState* shared_;
   RunFunction run_;
   uint64_t workspace_ = 0;
