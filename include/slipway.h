@@ -108,6 +108,15 @@ typedef struct slipway_step_profile {
 /* With options.profile; index in execution order. */
 uint32_t slipway_session_num_steps(const slipway_session* session);
 int slipway_session_profile(const slipway_session* session, uint32_t index, slipway_step_profile* profile);
+/* What step `index` of the profile moves at the current shapes, to set its time against what the machine can do. */
+typedef struct slipway_step_cost {
+  uint32_t struct_size; /* in: sizeof(slipway_step_cost) */
+  uint32_t dtype;       /* of its first input, else of its first output; 0 = neither is a tensor */
+  int64_t macs;
+  uint64_t bytes_read;  /* inputs and constants; 0 before the shapes are known */
+  uint64_t bytes_written;
+} slipway_step_cost;
+int slipway_session_step_cost(const slipway_session* session, uint32_t index, slipway_step_cost* cost);
 void slipway_session_reset_profile(slipway_session* session);
 /* Bytes of activations and workspace at the current shapes (inputs and outputs included). */
 uint64_t slipway_session_memory(const slipway_session* session);

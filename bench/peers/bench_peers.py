@@ -143,6 +143,14 @@ def compiled(options, model, threads):
 
 # ---- measuring ----
 
+def share_of_ceilings(profile, threads):
+    """The shortest time that the model's products could take on this machine, were each at the ceiling of its type,
+    as a share of the time that all its nodes take. Products by fewer multiplications (Winograd) can pass 1."""
+    best = sum(n["ceiling_share"] * n["ms"] * n["calls"] for n in profile["nodes"])
+    taken = sum(n["ms"] * n["calls"] for n in profile["nodes"])
+    return best / taken if taken else None
+
+
 def quartiles(values):
     if len(values) < 2:
         return values[0], values[0]
@@ -178,6 +186,9 @@ def time_model(options, ort, model, threads):
             row["rounds"].append({"ort_ms": theirs, "slipway_ms": ours, "waited_s": waited,
                                   "others": weather.others()})
         row["peak_bytes"] = last.get("peak_bytes")
+        profile = slipway_json(options, "bench", target, *chosen, "--threads", str(threads), "--samples", "5",
+                               "--no-record", "--profile")
+        row["ceilings"], row["share"] = profile["ceilings"], share_of_ceilings(profile, threads)
     finally:
         ort.ask(op="unload", id="m")
     ratios = [statistics.median(r["slipway_ms"]) / statistics.median(r["ort_ms"]) for r in row["rounds"]]
@@ -201,16 +212,28 @@ def row_cells(row):
     macs = f"{macs / 1e9:.2f}" if isinstance(macs, (int, float)) else macs
     agreement = "" if row.get("agreement") is None else f"{row['agreement']:.0e}"
     return [row["model"], str(row["threads"]), macs, peak, agreement, f"{row['slipway_p50_ms']:.2f}",
-            f"{row['ort_p50_ms']:.2f}", f"{row['ratio']:.2f} ± {row['spread'] / 2:.2f}", f"{row['others']:.2f}"]
+            f"{row['ort_p50_ms']:.2f}", f"{row['ratio']:.2f} ± {row['spread'] / 2:.2f}",
+            "" if not row.get("share") else f"{100 * row['share']:.0f}", f"{row['others']:.2f}"]
 
 
-HEADER = ["model", "threads", "GMAC", "peak MB", "agreement", "Slipway p50 ms", "ORT p50 ms", "ratio", "others' CPU"]
+HEADER = ["model", "threads", "GMAC", "peak MB", "agreement", "Slipway p50 ms", "ORT p50 ms", "ratio", "% of ceiling", "others' CPU"]
+
+
+def ceilings(rows):
+    """' (float32 115, ...)': the median over the rows of what was measured."""
+    found = [row["ceilings"] for row in rows if row.get("ceilings")]
+    if not found:
+        return ""
+    names = [("float32", "float32_gops"), ("bfloat16", "bfloat16_gops"), ("int8", "int8_gops")]
+    return " (GOPS a thread: " + ", ".join(
+        f"{name} {statistics.median(c[key] for c in found):.0f}" for name, key in names) + ")"
 
 
 def markdown(options, rows, when):
     lines = [f"Platform `{options.platform}`, batch 1, {when}, {cpu_name()}. Ratio: Slipway / ONNX Runtime, median over "
-             f"{options.rounds} alternating rounds ± half the quartile distance; below 1 Slipway is faster. Others' CPU: "
-             "the most that other processes used during a round, in processors.", ""]
+             f"{options.rounds} alternating rounds ± half the quartile distance; below 1 Slipway is faster. % of "
+             f"ceiling: the time that the model's products take at this machine's best rate of their type{ceilings(rows)}, as a share "
+             "of the time it takes. Others' CPU: the most that other processes used during a round, in processors.", ""]
     lines.append("| " + " | ".join(HEADER) + " |")
     lines.append("|---|" + "---:|" * (len(HEADER) - 1))
     for row in rows:

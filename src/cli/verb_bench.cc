@@ -29,6 +29,7 @@ Status Execute(const Options& o, Context& context) {
   SLIPWAY_ASSIGN_OR_RETURN(request.read, o.read.OptionsFor(o.model, request.shapes));
   request.batch = o.batch;
   request.record = !o.no_record;
+  request.options.ceilings = o.profile;
   request.costs = o.costs;
   request.options.session = {.threads = o.threads, .pin = o.pin};
   if (o.wait != "auto") {
@@ -66,6 +67,9 @@ Status Execute(const Options& o, Context& context) {
                      {"ms", n.ms},
                      {"calls", n.calls},
                      {"gops", gops},
+                     {"ceiling_share", n.compute_share},
+                     {"bytes", n.bytes},
+                     {"memory_share", n.memory_share},
                      {"macs", n.macs}});
     by_op[n.op + " on " + n.backend] += n.total_ms();
   }
@@ -81,9 +85,10 @@ Status Execute(const Options& o, Context& context) {
           (outcome.record.empty() ? "" : "; recorded as " + outcome.record) + "\n";
   if (o.profile) {
     // Calls are those of nodes in bodies; ms is of all of them.
-    report::Table table =
-        repeated ? MakeTable({"node", "op", "backend", "kernel", "ms", "%", "GOPS", "calls"})
-                 : MakeTable({"node", "op", "backend", "kernel", "ms", "%", "GOPS"});
+    report::Table table = repeated ? MakeTable({"node", "op", "backend", "kernel", "ms", "%",
+                                                "GOPS", "% ceiling", "MB", "% memory", "calls"})
+                                   : MakeTable({"node", "op", "backend", "kernel", "ms", "%",
+                                                "GOPS", "% ceiling", "MB", "% memory"});
     for (const auto& n : r.nodes) {
       double gops = n.ms > 0 ? 2.0 * static_cast<double>(n.macs) / (n.ms * 1e6) : 0;
       std::vector<std::string> row = {n.name,
@@ -92,11 +97,22 @@ Status Execute(const Options& o, Context& context) {
                                       n.kernel,
                                       Fixed(n.total_ms(), 4),
                                       Fixed(100 * n.total_ms() / std::max(total, 1e-9), 1),
-                                      n.macs ? Fixed(gops, 1) : ""};
+                                      n.macs ? Fixed(gops, 1) : "",
+                                      n.compute_share > 0 ? Fixed(100 * n.compute_share, 1) : "",
+                                      Fixed(static_cast<double>(n.bytes) * 1e-6, 3),
+                                      Fixed(100 * n.memory_share, 0)};
       if (repeated) row.push_back(Fixed(n.calls, n.calls == std::floor(n.calls) ? 0 : 2));
       table.AddRow(row);
     }
     text += Show(table);
+    if (r.ceiling_read_gbps > 0) text += "ceilings of one thread, GOPS:";
+    for (int k = 0; k < kernels::kCeilingKinds; ++k) {
+      if (r.ceiling_gmacs[k] <= 0) continue;
+      text += std::string(" ") + kernels::CeilingName(static_cast<kernels::CeilingKind>(k)) + " " +
+              Fixed(2 * r.ceiling_gmacs[k], 0);
+    }
+    if (r.ceiling_read_gbps > 0)
+      text += "; reading memory " + Fixed(r.ceiling_read_gbps, 1) + " GB/s\n";
   } else if (!by_op.empty()) {
     std::vector<std::pair<double, std::string>> sorted;
     for (const auto& [op, ms] : by_op) sorted.push_back({ms, op});
@@ -105,6 +121,11 @@ Status Execute(const Options& o, Context& context) {
     for (const auto& [ms, op] : sorted)
       table.AddRow({op, Fixed(ms, 3), Fixed(100 * ms / std::max(total, 1e-9), 1)});
     text += Show(table);
+  }
+  nlohmann::json ceilings = {{"read_gbps", r.ceiling_read_gbps}};
+  for (int k = 0; k < kernels::kCeilingKinds; ++k) {
+    ceilings[std::string(kernels::CeilingName(static_cast<kernels::CeilingKind>(k))) + "_gops"] =
+        2 * r.ceiling_gmacs[k];
   }
   context.Print(text, {{"platform", outcome.platform},
                        {"threads", o.threads},
@@ -123,6 +144,7 @@ Status Execute(const Options& o, Context& context) {
                        {"peak_bytes", r.peak_bytes},
                        {"samples_ms", r.measurement.samples_ms},
                        {"nodes", nodes},
+                       {"ceilings", ceilings},
                        {"record", outcome.record}});
   return OkStatus();
 }

@@ -7,6 +7,7 @@
 #include "base/cpu.h"
 #include "base/hash.h"
 #include "base/mapped_file.h"
+#include "base/thread_pool.h"
 #include "deploy/model_io.h"
 #include "model/interp/interpreter.h"
 #include "perfdb/cost_model.h"
@@ -254,6 +255,14 @@ Result<std::vector<ir::Tensor>> MakeInputs(
   return out;
 }
 
+// Of the products that the node's kernel makes.
+static kernels::CeilingKind CeilingOf(const NodeTime& node, DType type) {
+  if (node.kernel.rfind("bits:", 0) == 0) return kernels::CeilingKind::kBits;
+  if (type == DType::kBFloat16) return kernels::CeilingKind::kBFloat16;
+  return type == DType::kInt8 || type == DType::kUInt8 ? kernels::CeilingKind::kInt8
+                                                       : kernels::CeilingKind::kFloat32;
+}
+
 Result<BenchResult> BenchSession(const Session& base, const std::vector<ir::Tensor>& inputs,
                                  const BenchOptions& options) {
   BenchResult result;
@@ -274,10 +283,26 @@ Result<BenchResult> BenchSession(const Session& base, const std::vector<ir::Tens
   int runs =
       std::clamp(static_cast<int>(500 / std::max(result.measurement.stats.p50, 0.01)), 3, 100);
   for (int i = 0; i < runs; ++i) SLIPWAY_RETURN_IF_ERROR(profile.RunOnly());
-  for (const slipway_step_profile& p : profile.Profile()) {
-    double ms = p.runs ? p.total_ms / static_cast<double>(p.runs) : 0;
-    result.nodes.push_back({p.name, p.op, p.backend, p.kernel ? p.kernel : "", ms, p.macs, "",
-                            static_cast<double>(p.runs) / runs});
+  for (int k = 0; options.ceilings && k < kernels::kCeilingKinds; ++k)
+    result.ceiling_gmacs[k] = kernels::CeilingGmacs(static_cast<kernels::CeilingKind>(k));
+  if (options.ceilings) result.ceiling_read_gbps = kernels::CeilingReadGbps();
+  const double threads = options.session.threads > 0 ? options.session.threads : AvailableCpus();
+  const auto steps = profile.Profile();
+  for (size_t i = 0; i < steps.size(); ++i) {
+    const slipway_step_profile& p = steps[i];
+    const slipway_step_cost cost = profile.StepCost(i);
+    NodeTime n{p.name, p.op, p.backend, p.kernel ? p.kernel : ""};
+    n.ms = p.runs ? p.total_ms / static_cast<double>(p.runs) : 0;
+    n.macs = p.macs;
+    n.calls = static_cast<double>(p.runs) / runs;
+    n.bytes = cost.bytes_read + cost.bytes_written;
+    const double ceiling =
+        result.ceiling_gmacs[static_cast<int>(CeilingOf(n, static_cast<DType>(cost.dtype)))];
+    if (n.ms > 0 && ceiling > 0)
+      n.compute_share = static_cast<double>(n.macs) / (n.ms * 1e6 * ceiling * threads);
+    if (n.ms > 0 && result.ceiling_read_gbps > 0)
+      n.memory_share = static_cast<double>(n.bytes) / (n.ms * 1e6 * result.ceiling_read_gbps);
+    result.nodes.push_back(std::move(n));
   }
   return result;
 }

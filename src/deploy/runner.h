@@ -9,6 +9,7 @@
 #include "deploy/session.h"
 #include "deploy/toolchain.h"
 #include "device/measure.h"
+#include "engine/kernels/ceiling/ceiling.h"
 #include "model/ir/graph.h"
 
 namespace slipway::deploy {
@@ -63,8 +64,8 @@ class Runner {
 
 // One tensor an input: from `given` by name, else (when `fill`) uniform random values in [-1, 1)
 // (floats) or small non-negative integers, the same for one seed everywhere; dynamic dimensions
-// become 1 or what `shapes` says. Sequences are given as NAME.0, NAME.1, ..., optionals by what they
-// hold. Errors name the missing or surplus input.
+// become 1 or what `shapes` says. Sequences are given as NAME.0, NAME.1, ..., optionals by what
+// they hold. Errors name the missing or surplus input.
 Result<std::vector<ir::Tensor>> MakeInputs(
     const std::vector<Runner::Port>& ports, const std::map<std::string, ir::Tensor>& given,
     const std::map<std::string, std::vector<int64_t>>& shapes, bool fill, uint64_t seed = 1);
@@ -77,6 +78,10 @@ struct NodeTime {
       signature;  // compiler::KernelSignature; empty for conversions and packages of unknown origin
   double calls = 1;  // in one run of the model: the body of a loop has more
   double total_ms() const { return ms * calls; }
+  uint64_t bytes = 0;  // read and written by one call
+  // Its multiplications a second, and its bytes a second, as shares of what the machine does at
+  // best on so many threads (kernels/ceiling). 0: it has none. Caches make the second pass 1.
+  double compute_share = 0, memory_share = 0;
 };
 
 struct BenchResult {
@@ -85,12 +90,17 @@ struct BenchResult {
   std::vector<NodeTime>
       nodes;  // from a separate profiled pass: timing every step costs a little itself
   bool emulated = false;
+  // Where they were asked for: 10^9 multiplications with addition a second and thread, and bytes.
+  double ceiling_gmacs[kernels::kCeilingKinds] = {};
+  double ceiling_read_gbps = 0;
 };
 
 struct BenchOptions {
   device::MeasureOptions measure;
   SessionOptions session;
   bool profile = true;
+  bool ceilings =
+      false;  // with profile: also measure what the machine can do (a third of a second)
   std::function<void(double)> progress;
 };
 

@@ -228,6 +228,13 @@ std::vector<slipway_step_profile> Session::Profile() const {
   return out;
 }
 
+slipway_step_cost Session::StepCost(size_t index) const {
+  slipway_step_cost cost{};
+  cost.struct_size = sizeof cost;
+  slipway_session_step_cost(session_.get(), static_cast<uint32_t>(index), &cost);
+  return cost;
+}
+
 void Session::ResetProfile() { slipway_session_reset_profile(session_.get()); }
 
 }  // namespace slipway::deploy

@@ -42,6 +42,7 @@ class Session {
   Status RunOnly();
 
   std::vector<slipway_step_profile> Profile() const;
+  slipway_step_cost StepCost(size_t index) const;  // of Profile()[index]
   void ResetProfile();
   uint64_t memory() const { return slipway_session_memory(session_.get()); }
 

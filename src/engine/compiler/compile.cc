@@ -135,6 +135,7 @@ class GraphCompiler {
     row.signature = KernelSignature(node, row.backend, row.kernel);
     row.cost_ms = choice.cost_ms;
     row.sources = node.sources;
+    row.sparsity = ir::SparsityOf(node);
     if (choice.backend) {  // control flow has none of its own: the rows of its bodies have them
       Dim m = ir::NodeMacs(node);
       auto at_one = m.Evaluate([](std::string_view) { return std::optional<int64_t>(1); });

@@ -12,6 +12,7 @@
 #include "engine/compiler/platform.h"
 #include "engine/format/package.h"
 #include "model/ir/graph.h"
+#include "model/ir/stats.h"
 #include "model/passes/pass.h"
 
 namespace slipway::compiler {
@@ -41,12 +42,13 @@ struct CompileOptions {
 struct PlacementRow {
   std::string node, op, backend, kernel, dtype, layout;
   std::string signature;  // KernelSignature: the key of its measured cost
-  double cost_ms = 0;  // expected
+  double cost_ms = 0;     // expected
   int64_t macs = 0;
   bool fallback = false;             // not on one of the platform's own backends
   std::vector<std::string> reasons;  // why the own backends declined it
   std::vector<Alternative> alternatives;
   std::vector<std::string> sources;
+  std::optional<ir::WeightSparsity> sparsity;  // of its constant weights
 };
 
 struct CompileResult {
@@ -55,7 +57,8 @@ struct CompileResult {
   std::vector<passes::PassReport> passes;
   int conversions = 0;  // layout conversion steps
   double conversion_cost_ms = 0;
-  // Arena + inputs + outputs; when dynamic, at the largest value of each symbol with a range (peak_at) and at 1 of the others.
+  // Arena + inputs + outputs; when dynamic, at the largest value of each symbol with a range
+  // (peak_at) and at 1 of the others.
   uint64_t peak_bytes = 0;
   std::map<std::string, int64_t> peak_at;
   uint64_t constant_bytes = 0;

@@ -281,6 +281,26 @@ int slipway_session_profile(const slipway_session* session, uint32_t index, slip
   return 0;
 }
 
+int slipway_session_step_cost(const slipway_session* session, uint32_t index, slipway_step_cost* cost) {
+  if (!session || !cost || cost->struct_size < sizeof(uint32_t) || index >= session->session->rows().size()) {
+    return SLIPWAY_INVALID_ARGUMENT;
+  }
+  const auto& row = session->session->rows()[index];
+  slipway_step_cost c{};
+  c.struct_size = cost->struct_size;
+  c.macs = row.step->macs;
+  for (const slipway_tensor& t : *row.inputs) {
+    if (c.dtype == 0) c.dtype = t.dtype;
+    c.bytes_read += t.bytes;
+  }
+  for (const slipway_tensor& t : *row.outputs) {
+    if (c.dtype == 0) c.dtype = t.dtype;
+    c.bytes_written += t.bytes;
+  }
+  std::memcpy(cost, &c, std::min<size_t>(cost->struct_size, sizeof c));
+  return SLIPWAY_OK;
+}
+
 void slipway_session_reset_profile(slipway_session* session) {
   if (session) session->session->ResetProfile();
 }

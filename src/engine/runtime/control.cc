@@ -134,7 +134,8 @@ Status ControlRun::RunIf(Tensors inputs, Tensors outputs, bool known) {
   for (size_t k = 0; known && k < outputs.size(); ++k) {
     if (step_.outputs[k] < 0) continue;
     SLIPWAY_RETURN_IF_ERROR(check(k));
-    if (body.IsContainer(body.outputs_[k].tensor)) PutList(outputs[k], ListOf(body.outputs_[k], body));
+    if (body.IsContainer(body.outputs_[k].tensor))
+      PutList(outputs[k], ListOf(body.outputs_[k], body));
   }
   return OkStatus();
 }
@@ -270,8 +271,8 @@ Status ControlRun::Append(size_t i, const slipway_tensor& output, bool known) {
                              " that the package expects");
     }
     PutSlices(Strides(DimsOf(output), axis, ElementBytes(output.dtype)), made.memory.data(),
-             static_cast<size_t>(OutputBackward(i) ? extent - 1 - iterations_ : iterations_), 1,
-             static_cast<uint8_t*>(output.data));
+              static_cast<size_t>(OutputBackward(i) ? extent - 1 - iterations_ : iterations_), 1,
+              static_cast<uint8_t*>(output.data));
     return OkStatus();
   }
   const int64_t bytes = made.dims.count() * static_cast<int64_t>(ElementBytes(output.dtype));
@@ -355,8 +356,8 @@ Status ControlRun::Deliver(Tensors inputs, Tensors outputs) {
       return InvalidArgument(Output(k) + " is " + Extent(DimsOf(to)) + " but has " +
                              std::to_string(count) + " slices");
     for (size_t at = 0; at < count; ++at) {
-      PutSlices(s, stacks_[i].memory.data() + at * bytes, OutputBackward(i) ? count - 1 - at : at, 1,
-                static_cast<uint8_t*>(to.data));
+      PutSlices(s, stacks_[i].memory.data() + at * bytes, OutputBackward(i) ? count - 1 - at : at,
+                1, static_cast<uint8_t*>(to.data));
     }
   }
   return OkStatus();
@@ -433,7 +434,8 @@ void Session::ListSteps(const std::string& prefix, std::vector<StepRow>& rows) c
   for (size_t s = 0; s < steps_.size(); ++s) {
     const format::PackageStep& step = package_->data().steps[s];
     const slipway_backend* backend = package_->steps()[s].backend;
-    rows.push_back({prefix + step.name, &step, backend ? backend->name : "session", &profile_[s]});
+    rows.push_back({prefix + step.name, &step, backend ? backend->name : "session", &profile_[s],
+                    &steps_[s].inputs, &steps_[s].outputs});
     if (!steps_[s].control) continue;
     for (const auto& body : steps_[s].control->bodies())
       body->ListSteps(prefix + step.name + "/" + body->package().data().name + "/", rows);

@@ -38,6 +38,21 @@ TEST(Runtime, RunsAPackageMadeByHand) {
   EXPECT_STREQ(profile.backend, "reference");
   EXPECT_EQ(profile.runs, 1u);
   EXPECT_EQ(profile.macs, 12);
+  slipway_step_cost cost{.struct_size = sizeof cost};
+  ASSERT_EQ(slipway_session_step_cost(s.s, 2, &cost), 0);
+  EXPECT_EQ(cost.macs, 12);
+  EXPECT_EQ(cost.dtype, static_cast<uint32_t>(DType::kFloat32));
+  EXPECT_GT(cost.bytes_read, 0u);
+  EXPECT_GT(cost.bytes_written, 0u);
+  EXPECT_EQ(cost.bytes_read % sizeof(float), 0u);
+  slipway_step_cost early{.struct_size = 8, .dtype = 99, .macs = 99};  // of an older header
+  ASSERT_EQ(slipway_session_step_cost(s.s, 2, &early), 0);
+  EXPECT_EQ(early.dtype, cost.dtype);
+  EXPECT_EQ(early.macs, 99);
+  cost.struct_size = 0;
+  EXPECT_EQ(slipway_session_step_cost(s.s, 2, &cost), SLIPWAY_INVALID_ARGUMENT);
+  cost.struct_size = sizeof cost;
+  EXPECT_EQ(slipway_session_step_cost(s.s, 1000, &cost), SLIPWAY_INVALID_ARGUMENT);
   EXPECT_EQ(slipway_session_memory(s.s), 64u + 48 + 48);
 }
 

@@ -65,6 +65,7 @@ class Session {
     const format::PackageStep* step;
     const char* backend;  // "session" for control steps
     const StepProfile* profile;
+    const std::vector<slipway_tensor>*inputs, *outputs;  // at the current shapes
   };
   const std::vector<StepRow>& rows() const { return rows_; }
   void ResetProfile();

@@ -1,6 +1,7 @@
 #include "model/ir/stats.h"
 
 #include <algorithm>
+#include <cstring>
 #include <bit>
 #include <unordered_map>
 #include <unordered_set>
@@ -117,6 +118,56 @@ Dim NodeMacs(const Node& node) {
     return Count(*y) * x->back();
   if (op == "Attention") return AttentionMacs(node, *y);
   return Dim(0);
+}
+
+std::optional<WeightSparsity> SparsityOf(const Node& node) {
+  const Tensor* w = node.constant_input(1);
+  if (!w || w->count() == 0 || (w->dtype() != DType::kFloat32 && w->dtype() != DType::kInt8)) return std::nullopt;
+  const std::string& op = node.op();
+  const Dims& d = w->dims();
+  // Element (output, input, tap) lies at output * out_step + input * in_step + tap.
+  int64_t outputs, inputs, taps = 1, out_step, in_step;
+  if ((op == "Conv" || op == "QConv") && d.rank() >= 3) {
+    outputs = d[0], inputs = d[1], taps = d.count(2, d.rank());
+    out_step = inputs * taps, in_step = taps;
+  } else if ((op == "Gemm" || op == "MatMul" || op == "Linear" || op == "QLinear") && d.rank() == 2) {
+    const bool transposed = node.attributes.Int(op == "Gemm" ? "transB" : "transW", 0) != 0;
+    outputs = d[transposed ? 0 : 1], inputs = d[transposed ? 1 : 0];
+    out_step = transposed ? inputs : 1, in_step = transposed ? 1 : outputs;
+  } else {
+    return std::nullopt;
+  }
+  const auto* bytes = w->bytes().data();
+  const bool wide = w->dtype() == DType::kFloat32;
+  auto is_zero = [&](int64_t i) {
+    if (!wide) return bytes[i] == 0;
+    uint32_t bits;
+    std::memcpy(&bits, bytes + 4 * i, 4);
+    return bits << 1 == 0;  // -0 too
+  };
+  WeightSparsity s{.two_of_four = true};
+  int64_t zeros = 0, blocks = 0, zero_blocks = 0;
+  for (int64_t tap = 0; tap < taps; ++tap) {
+    for (int64_t o = 0; o < outputs; o += kSparseBlockOutputs) {
+      for (int64_t i = 0; i < inputs; i += kSparseBlockInputs) {
+        const int64_t o_end = std::min<int64_t>(outputs, o + kSparseBlockOutputs), i_end = std::min<int64_t>(inputs, i + kSparseBlockInputs);
+        int64_t block = 0;
+        for (int64_t r = o; r < o_end; ++r) {
+          int64_t row = 0;
+          for (int64_t c = i; c < i_end; ++c) row += is_zero(r * out_step + c * in_step + tap);
+          if (i_end - i - row > 2) s.two_of_four = false;
+          block += row;
+        }
+        zeros += block;
+        ++blocks;
+        zero_blocks += block == (o_end - o) * (i_end - i);
+      }
+    }
+  }
+  s.zeros = static_cast<double>(zeros) / static_cast<double>(w->count());
+  s.zero_blocks = static_cast<double>(zero_blocks) / static_cast<double>(blocks);
+  if (inputs < 4) s.two_of_four = false;  // nothing to leave out
+  return s;
 }
 
 std::optional<int64_t> NodeBytes(const Node& node) {

@@ -21,6 +21,35 @@ std::unique_ptr<Graph> Parse(const std::string& body) {
 
 std::string Macs(const std::string& body) { return Stats(*Parse(body)).macs.ToString(); }
 
+TEST(Stats, Sparsity) {
+  // Input channels 0 and 3 of every 4 are there, the second half of the outputs is not.
+  std::string w;
+  for (int o = 0; o < 32; ++o) {
+    for (int i = 0; i < 8; ++i)
+      for (int t = 0; t < 2; ++t) w += (w.empty() ? "" : ", ") + std::string(o < 16 && (i % 4 == 0 || i % 4 == 3) ? "1" : "0");
+  }
+  const auto sparsity = [](const std::string& body) { return SparsityOf(*Parse(body)->nodes().front()); };
+  auto s = sparsity("input %x: float32[1, 8, 4]\nconst %w: float32[32, 8, 2] = [" + w + "]\n%y = Conv(%x, %w)");
+  ASSERT_TRUE(s);
+  EXPECT_EQ(s->zeros, 0.75);
+  EXPECT_TRUE(s->two_of_four);
+  EXPECT_EQ(s->zero_blocks, 0.5);
+  // The same numbers, summed along the other dimension.
+  s = sparsity("input %x: float32[2, 32]\nconst %w: float32[32, 16] = [" + w + "]\n%y = MatMul(%x, %w)");
+  ASSERT_TRUE(s);
+  EXPECT_FALSE(s->two_of_four);
+  EXPECT_EQ(s->zero_blocks, 0.5);
+  s = sparsity("input %x: float32[2, 16]\nconst %w: float32[32, 16] = [" + w + "]\n%y = Gemm(%x, %w) {transB = 1}");
+  ASSERT_TRUE(s);
+  EXPECT_TRUE(s->two_of_four);  // pairs of taps are neighbours here: 1 1 0 0 and 0 0 1 1
+  s = sparsity("input %x: float32[2, 16]\nconst %w: float32[16, 4] = random(1)\n%y = MatMul(%x, %w)");
+  ASSERT_TRUE(s);
+  EXPECT_EQ(s->zeros, 0);
+  EXPECT_FALSE(s->two_of_four);
+  EXPECT_FALSE(sparsity("input %x: float32[2, 16]\ninput %w: float32[16, 4]\n%y = MatMul(%x, %w)"));
+  EXPECT_FALSE(sparsity("input %x: float32[2]\n%y = Relu(%x)"));
+}
+
 TEST(Stats, Macs) {
   EXPECT_EQ(Macs("input %x: float32[T, 2, 8]\nconst %w: float32[1, 20, 8] = zeros\n"
                  "const %r: float32[1, 20, 5] = zeros\n%y = LSTM(%x, %w, %r)"),
