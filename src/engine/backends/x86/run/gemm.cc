@@ -5,31 +5,12 @@
 #include <algorithm>
 #include <atomic>
 
-#include "base/aligned.h"
 #include "engine/backends/x86/run/linear.h"
 
 namespace slipway::backends::x86 {
 namespace {
 
 using kernels::GemmType;
-
-struct PackedWeights {
-  int64_t k, n;
-  bool transposed;
-  const kernels::GemmKernels* kernels;
-  AlignedBuffer data;
-};
-
-Result<std::shared_ptr<const PackedWeights>> Pack(const Linear& l,
-                                                  const kernels::GemmKernels& kernels,
-                                                  const void* w) {
-  const auto bytes = static_cast<size_t>(kernels.packed_bytes(l.k, l.n));
-  auto packed = std::make_shared<PackedWeights>(
-      PackedWeights{l.k, l.n, l.transposed, &kernels, AlignedBuffer::Table(bytes)});
-  if (!packed->data.data()) return ResourceExhausted("no memory for packed weights");
-  kernels.pack(w, l.k, l.n, l.transposed, packed->data.data(), 0, kernels.panels(l.n));
-  return std::shared_ptr<const PackedWeights>(std::move(packed));
-}
 
 Result<GemmType> TypeOf(DType type) {
   if (type == DType::kFloat32) return GemmType::kFloat32;
@@ -52,8 +33,7 @@ Status BuildPacked(Builder& b, const Linear& l) {
   if (b.Has(3)) {
     SLIPWAY_ASSIGN_OR_RETURN(call.z_type, TypeOf(b.in_type(3)));
   }
-  const void* w = b.ConstantData(1);
-  if (!w) return Unsupported("weights that are no constant");
+  if (!b.HasWeights()) return Unsupported("weights that are no constant");
   const kernels::GemmKernels* kernels = &kernels::GetGemm(b.isa());
   if (weights == GemmType::kBFloat16) {
     kernels = kernels::GetGemmBf16(kernels::BestBfloat16Isa());
@@ -65,12 +45,14 @@ Status BuildPacked(Builder& b, const Linear& l) {
   if (l.k > (int64_t{1} << 31) || l.n > (int64_t{1} << 31) || l.k * l.n > (int64_t{1} << 40))
     return ResourceExhausted("too many weights");
   if (l.m == 0 || l.n == 0) return OkStatus();
-  SLIPWAY_ASSIGN_OR_RETURN(const std::shared_ptr<const PackedWeights> packed,
-                           b.Shared<PackedWeights>([&] { return Pack(l, *kernels, w); }));
-  if (packed && (packed->k != l.k || packed->n != l.n || packed->transposed != l.transposed ||
-                 packed->kernels != kernels)) {
-    return Internal("the weights changed");
-  }
+  const std::string form =
+      "gemm:" + std::to_string(kernels->panel()) + (weights == GemmType::kBFloat16 ? "x2" : "x1");
+  SLIPWAY_ASSIGN_OR_RETURN(
+      const PackedWeightsPtr packed,
+      b.Packed(form, kernels->packed_bytes(l.k, l.n), [&](const void* raw, uint8_t* to) {
+        kernels->pack(raw, l.k, l.n, l.transposed, to, 0, kernels->panels(l.n));
+        return OkStatus();
+      }));
   const auto activation = FusedActivation::Of(l.activation, b.isa());
   call.activation = activation.function;
   call.a = activation.a;
@@ -83,7 +65,7 @@ Status BuildPacked(Builder& b, const Linear& l) {
   b.Run([=](const RunContext& c) {
     kernels::GemmCall now = call;
     now.x = c.inputs[0].data;
-    now.w = packed->data.data();
+    now.w = packed->data;
     now.bias = bias ? c.inputs[2].data : nullptr;
     now.z = residual ? c.inputs[3].data : nullptr;
     now.y = c.outputs[0].data;
