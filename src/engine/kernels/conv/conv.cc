@@ -90,6 +90,7 @@ ConvPlan PlanConv(const ConvShape& shape, const ConvTraits& traits, int threads)
   p.row_steps = blocked ? s.in_blocks() * s.kernel_width : 1;
   p.num_steps = p.row_steps * s.kernel_height;
   p.step_words = blocked ? s.block / traits.pair : RowWords(s, traits.pair);
+  p.num_moves = blocked ? p.step_words : p.num_steps * p.step_words;
   p.column_bytes = (blocked ? s.block : s.input == ConvInput::kPlain ? 1 : s.in_channels) * element;
   const int64_t window = (s.kernel_width - 1) * s.dilation_width + 1;
   const bool inside = s.pad_left == 0 && (s.out_width - 1) * s.stride_width + window <= s.width;
@@ -140,12 +141,21 @@ void ConvSteps(const ConvPlan& p, ConvStep* steps, int64_t* moves) {
   const ConvShape& s = p.shape;
   const int64_t right =
       (s.out_width - 1) * s.stride_width - s.pad_left + (s.kernel_width - 1) * s.dilation_width;
+  std::fill(moves, moves + p.num_moves, 4);
+  if (s.input != ConvInput::kBlocked) {
+    // To the next plane, and from the last one to the next row.
+    const int64_t planes = s.input == ConvInput::kPlain ? s.in_channels : 1;
+    const int64_t across = p.step_words / planes;
+    for (int64_t k = across; k < p.num_moves; k += across) {
+      moves[k - 1] =
+          (k % p.step_words ? p.plane_bytes
+                            : s.dilation_height * p.row_bytes - (planes - 1) * p.plane_bytes) -
+          (across - 1) * 4;
+    }
+    return;
+  }
   for (int64_t i = 0; i < s.kernel_height; ++i) {
     const int64_t row = i * s.dilation_height * p.row_bytes;
-    if (s.input != ConvInput::kBlocked) {
-      *steps++ = {row, static_cast<int32_t>(p.step_words), 0};
-      continue;
-    }
     for (int64_t b = 0; b < s.in_blocks(); ++b) {
       const int64_t channels = std::min<int64_t>(s.block, s.in_channels - b * s.block);
       for (int64_t j = 0; j < s.kernel_width; ++j) {
@@ -156,12 +166,6 @@ void ConvSteps(const ConvPlan& p, ConvStep* steps, int64_t* moves) {
                     static_cast<int32_t>(Up(channels, p.traits.pair)), edges};
       }
     }
-  }
-  for (int64_t k = 0; k < p.step_words; ++k) moves[k] = 4;
-  if (s.input == ConvInput::kPlain) {  // from plane to plane
-    const int64_t across = Up(s.kernel_width, p.traits.pair);
-    for (int64_t k = across - 1; k < p.step_words; k += across)
-      moves[k] = p.plane_bytes - (across - 1) * 4;
   }
 }
 

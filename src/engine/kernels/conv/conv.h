@@ -59,11 +59,12 @@ struct ConvStep {
 struct ConvPlan {
   ConvShape shape;  // 1x1 windows: all pixels as one row
   ConvTraits traits;
-  const ConvStep* steps = nullptr;  // the caller's, from ConvSteps
+  const ConvStep* steps = nullptr;  // the caller's, from ConvSteps; not of few channels
   int64_t num_steps = 0;            // [kernel row, block of input channels, kernel column]
   int64_t row_steps = 0;            // steps of a kernel row
+  int64_t step_words = 0;           // of a step, for one output channel
   const int64_t* moves = nullptr;   // the caller's, from ConvSteps: bytes from a word to the next
-  int64_t step_words = 0;           // of a step: moves, and weights of an output channel
+  int64_t num_moves = 0;            // of a step; of few channels: of the whole window
   bool copies = false;              // bands of x are copied, with padding
   int64_t columns = 0;              // of a row of x, copied or where it lies
   int64_t column_bytes = 0, row_bytes = 0, plane_bytes = 0;  // of x: a column, a row, a block
@@ -73,7 +74,7 @@ struct ConvPlan {
   int64_t workspace_bytes = 0;  // for one thread, a multiple of 64
 };
 ConvPlan PlanConv(const ConvShape& shape, const ConvTraits& traits, int threads);
-// plan.num_steps steps and plan.step_words moves.
+// plan.num_steps steps and plan.num_moves moves.
 void ConvSteps(const ConvPlan& plan, ConvStep* steps, int64_t* moves);
 
 // Packed weights: [group, vector of output channels, step, word, lane], in words of 4 bytes;

@@ -42,6 +42,20 @@ inline V LoadElements(const Element* p) { return Load(p); }
 inline void StoreElements(Element* p, V v) { Store(p, v); }
 #endif
 
+// sum + the word at p, in every lane, times b: one instruction, where a load and a product of their
+// own would make the loads the bottleneck.
+inline V MultiplyAddWord(const char* p, V b, V sum) {
+#if defined(SLIPWAY_CONV_BF16)
+  asm("vdpbf16ps %2%{1to16%}, %1, %0"
+      : "+v"(sum)
+      : "v"(b), "m"(*reinterpret_cast<const float*>(p)));
+  return sum;
+#else
+  float word;
+  __builtin_memcpy(&word, p, sizeof word);
+  return Fma(Splat(word), b, sum);
+#endif
+}
 // A word of 4 bytes in every lane.
 inline V SplatWord(const char* p) {
   float word;
@@ -82,6 +96,8 @@ struct TileCall {
   float low, high;
   UnaryFunction activation;
   float a, b;
+  float*
+      sums;  // in bfloat16 with an activation: where the tile goes before it, [vector, pixel, lane]
 };
 
 // Adds the products of one step to the pixels [kFirst, kLast) of a tile.
@@ -101,9 +117,13 @@ __attribute__((always_inline)) inline void Multiply(const TileCall& c, const Con
     for (int v = 0; v < kVectors; ++v) b[v] = Load(w + v * c.vector_floats);
 #pragma GCC unroll 14
     for (int r = kFirst; r < kLast; ++r) {
-      const V a = SplatWord(x[r / 3] + r % 3 * pixel);
+      if constexpr (kVectors == 1) {
+        sum[r][0] = MultiplyAddWord(x[r / 3] + r % 3 * pixel, b[0], sum[r][0]);
+      } else {
+        const V a = SplatWord(x[r / 3] + r % 3 * pixel);
 #pragma GCC unroll 2
-      for (int v = 0; v < kVectors; ++v) sum[r][v] = MultiplyAdd(a, b[v], sum[r][v]);
+        for (int v = 0; v < kVectors; ++v) sum[r][v] = MultiplyAdd(a, b[v], sum[r][v]);
+      }
     }
     const int64_t bytes = *move++;
 #pragma GCC unroll 5
@@ -145,23 +165,27 @@ void Tile(const TileCall& c) {
       for (int r = 0; r < kPixels; ++r) sum[r][v] += LoadElements(from + r * kBlock);
     }
   }
-  const V low = Splat(c.low), high = Splat(c.high);
-#pragma GCC unroll 2
-  for (int v = 0; v < kVectors; ++v) {
-#pragma GCC unroll 14
-    for (int r = 0; r < kPixels; ++r) sum[r][v] = AtMost(high, AtLeast(low, sum[r][v]));
-  }
-  if (kPair == 2 && c.activation) {  // before rounding
-    float rows[kVectors][kPixels * kLanes];
+  if (c.low > -__builtin_inff()) {
+    const V low = Splat(c.low);
 #pragma GCC unroll 2
     for (int v = 0; v < kVectors; ++v) {
 #pragma GCC unroll 14
-      for (int r = 0; r < kPixels; ++r) Store(rows[v] + r * kLanes, sum[r][v]);
+      for (int r = 0; r < kPixels; ++r) sum[r][v] = AtLeast(low, sum[r][v]);
     }
-    c.activation(rows[0], rows[0], kVectors * kPixels * kLanes, c.a, c.b);
+  }
+  if (c.high < __builtin_inff()) {
+    const V high = Splat(c.high);
+#pragma GCC unroll 2
     for (int v = 0; v < kVectors; ++v) {
-      for (int r = 0; r < kPixels; ++r)
-        StoreElements(c.y + v * c.vector_elements + r * kBlock, Load(rows[v] + r * kLanes));
+#pragma GCC unroll 14
+      for (int r = 0; r < kPixels; ++r) sum[r][v] = AtMost(high, sum[r][v]);
+    }
+  }
+  if (kPair == 2 && c.sums) {
+#pragma GCC unroll 2
+    for (int v = 0; v < kVectors; ++v) {
+#pragma GCC unroll 14
+      for (int r = 0; r < kPixels; ++r) Store(c.sums + (v * kPixels + r) * kLanes, sum[r][v]);
     }
     return;
   }
@@ -222,14 +246,27 @@ void CopyRows(const ConvPlan& p, const char* image, int64_t group, int64_t row, 
 
 // What a tile has written, while it is in the first-level cache.
 void Activate(const TileCall& c, int pixels, int vectors) {
-  auto* y = reinterpret_cast<float*>(c.y);
-  if constexpr (kLanes == kBlock) {
-    for (int v = 0; v < vectors; ++v)
-      c.activation(y + v * c.vector_elements, y + v * c.vector_elements, pixels * kBlock, c.a, c.b);
-  } else {
-    for (int r = 0; r < pixels; ++r)
-      c.activation(y + r * kBlock, y + r * kBlock, vectors * kLanes, c.a, c.b);
+#if defined(SLIPWAY_CONV_BF16)
+  c.activation(c.sums, c.sums, vectors * pixels * kLanes, c.a, c.b);
+  for (int v = 0; v < vectors; ++v) {
+    for (int r = 0; r < pixels; ++r) {
+      StoreElements(c.y + v * c.vector_elements + r * kBlock,
+                    Load(c.sums + (v * pixels + r) * kLanes));
+    }
   }
+#else
+  if constexpr (kLanes == kBlock) {
+    for (int v = 0; v < vectors; ++v) {
+      float* y = c.y + v * c.vector_elements;
+      c.activation(y, y, pixels * kBlock, c.a, c.b);
+    }
+  } else {
+    for (int r = 0; r < pixels; ++r) {
+      float* y = c.y + r * kBlock;
+      c.activation(y, y, vectors * kLanes, c.a, c.b);
+    }
+  }
+#endif
 }
 
 // One row's pixels [column, end) for vectors [vector, vector_end): `c` points to pixel 0 of the
@@ -243,7 +280,7 @@ void Row(const TileCall& at, int64_t column, int64_t end, int64_t width, int vec
       c.residual = at.residual ? at.residual + column * kBlock : nullptr;
       c.edges = (column == 0 ? 1 : 0) | (column + tiles.pixels == width ? 2 : 0);
       tiles.run[vectors - 1](c);
-      if (kPair == 1 && c.activation) Activate(c, tiles.pixels, vectors);
+      if (c.activation) Activate(c, tiles.pixels, vectors);
     }
   }
 }
@@ -268,6 +305,8 @@ void Run(const ConvPlan& p, const ConvCall& call, void* workspace, int64_t job, 
   c.low = call.low;
   c.high = call.high;
   c.activation = call.activation;
+  alignas(64) float sums[2 * kMostPixels * kLanes];
+  c.sums = call.activation ? sums : nullptr;
   c.a = call.a;
   c.b = call.b;
   for (; job < end; ++job) {
@@ -315,8 +354,17 @@ void Run(const ConvPlan& p, const ConvCall& call, void* workspace, int64_t job, 
                 ? tap
                 : Most(tap, Least(s.kernel_height, (s.height - top + dilation - 1) / dilation));
         c.x = x + top * p.row_bytes;
-        c.step = p.steps + tap * p.row_steps;
-        c.end = p.steps + tap_end * p.row_steps;
+        ConvStep whole;
+        if (s.input == ConvInput::kBlocked) {
+          c.step = p.steps + tap * p.row_steps;
+          c.end = p.steps + tap_end * p.row_steps;
+        } else {
+          whole = {tap * s.dilation_height * p.row_bytes,
+                   static_cast<int32_t>((tap_end - tap) * p.step_words), 0};
+          c.moves = p.moves + tap * p.step_words;
+          c.step = &whole;
+          c.end = &whole + 1;
+        }
         c.weights = weights + tap * p.row_steps * c.step_floats;
         c.y = static_cast<Element*>(call.y) + y + i * s.out_width * kBlock;
         c.residual = call.residual

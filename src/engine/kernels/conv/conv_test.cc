@@ -160,7 +160,7 @@ void Check(const ConvShape& s, const Extras& e, std::mt19937& random) {
     for (int threads : {1, 2, 5}) {
       ConvPlan plan = PlanConv(s, k.traits, threads);
       std::vector<ConvStep> steps(static_cast<size_t>(plan.num_steps));
-      std::vector<int64_t> moves(static_cast<size_t>(plan.step_words));
+      std::vector<int64_t> moves(static_cast<size_t>(plan.num_moves));
       ConvSteps(plan, steps.data(), moves.data());
       plan.steps = steps.data();
       plan.moves = moves.data();

@@ -244,7 +244,7 @@ Status BuildDirect(Builder& b, const Conv& c) {
   b.Workspace(static_cast<uint64_t>(made->plan.workspace_bytes) * static_cast<uint64_t>(threads));
   if (!packed) return OkStatus();  // a probe
   made->steps.resize(static_cast<size_t>(made->plan.num_steps));
-  made->moves.resize(static_cast<size_t>(made->plan.step_words));
+  made->moves.resize(static_cast<size_t>(made->plan.num_moves));
   kernels::ConvSteps(made->plan, made->steps.data(), made->moves.data());
   made->plan.steps = made->steps.data();
   made->plan.moves = made->moves.data();
