@@ -80,6 +80,8 @@ inline V AtMost(V high, V x) {
 #endif
 }
 
+// Of the second-level cache, for weights that are asked for ahead.
+constexpr int64_t kAheadBytes = 320 << 10;
 struct TileCall {
   const char* x;  // of the first pixel, at offset 0
   const ConvStep *step, *end;
@@ -89,6 +91,11 @@ struct TileCall {
   const float* weights;   // of the first step
   int64_t step_floats;    // weights of a step of one vector
   int64_t vector_floats;  // from one vector's weights to the next's
+  // What is needed next is asked for during the products, a line a word; 0 at the end.
+  const char* ahead;
+  int64_t ahead_bytes;
+  const char* ahead_end;
+  bool follow;  // it is the next tile's pixels, instead
   const float* bias;
   const Element* residual;  // null for none
   Element* y;
@@ -103,13 +110,15 @@ struct TileCall {
 // Adds the products of one step to the pixels [kFirst, kLast) of a tile.
 template <int kPixels, int kVectors, int kFirst, int kLast>
 __attribute__((always_inline)) inline void Multiply(const TileCall& c, const ConvStep& step,
-                                                    const float* w, V (&sum)[kPixels][kVectors]) {
+                                                    const float* w, const char*& ahead,
+                                                    V (&sum)[kPixels][kVectors]) {
   // A pointer for every three pixels: the fewest registers, and no address is computed.
   constexpr int kPointers = (kPixels + 2) / 3;
   const int64_t pixel = c.pixel_bytes;
   const char* x[kPointers];
 #pragma GCC unroll 5
   for (int q = 0; q < kPointers; ++q) x[q] = c.x + step.offset + 3 * q * pixel;
+  if (c.follow) ahead = x[0] + kPixels * pixel;
   const int64_t* move = c.moves;
   for (int32_t k = step.depth; k > 0; --k) {
     V b[kVectors];
@@ -124,6 +133,10 @@ __attribute__((always_inline)) inline void Multiply(const TileCall& c, const Con
 #pragma GCC unroll 2
         for (int v = 0; v < kVectors; ++v) sum[r][v] = MultiplyAdd(a, b[v], sum[r][v]);
       }
+    }
+    if constexpr (kLanes == 16) {
+      __builtin_prefetch(ahead, 0, 2);
+      ahead += c.ahead_bytes;
     }
     const int64_t bytes = *move++;
 #pragma GCC unroll 5
@@ -145,15 +158,24 @@ void Tile(const TileCall& c) {
     for (int r = 0; r < kPixels; ++r) sum[r][v] = bias;
   }
   const float* w = c.weights;
+  const char* ahead = c.ahead;
+  if constexpr (kLanes == 16) {  // what will be written
+#pragma GCC unroll 2
+    for (int v = 0; v < kVectors; ++v) {
+#pragma GCC unroll 14
+      for (int r = 0; r < kPixels; r += kPair)
+        __builtin_prefetch(c.y + v * c.vector_elements + r * kBlock, 1);
+    }
+  }
   for (const ConvStep* step = c.step; step != c.end; ++step) {
     const int outside = step->edges & c.edges;
     if (outside == 0) {
-      Multiply<kPixels, kVectors, 0, kPixels>(c, *step, w, sum);
+      Multiply<kPixels, kVectors, 0, kPixels>(c, *step, w, ahead, sum);
     } else if constexpr (kPixels > 1) {
       if (outside == 1)
-        Multiply<kPixels, kVectors, 1, kPixels>(c, *step, w, sum);
+        Multiply<kPixels, kVectors, 1, kPixels>(c, *step, w, ahead, sum);
       else
-        Multiply<kPixels, kVectors, 0, kPixels - 1>(c, *step, w, sum);
+        Multiply<kPixels, kVectors, 0, kPixels - 1>(c, *step, w, ahead, sum);
     }
     w += c.step_floats;
   }
@@ -271,8 +293,9 @@ void Activate(const TileCall& c, int pixels, int vectors) {
 
 // One row's pixels [column, end) for vectors [vector, vector_end): `c` points to pixel 0 of the
 // row.
-void Row(const TileCall& at, int64_t column, int64_t end, int64_t width, int vectors) {
+void Row(TileCall& at, int64_t column, int64_t end, int64_t width, int vectors) {
   TileCall c = at;
+  const int64_t words = (c.end - c.step) * (c.step_floats / kLanes);
   for (const Tiles& tiles : kTiles) {
     for (; end - column >= tiles.pixels; column += tiles.pixels) {
       c.x = at.x + column * at.pixel_bytes;
@@ -280,9 +303,16 @@ void Row(const TileCall& at, int64_t column, int64_t end, int64_t width, int vec
       c.residual = at.residual ? at.residual + column * kBlock : nullptr;
       c.edges = (column == 0 ? 1 : 0) | (column + tiles.pixels == width ? 2 : 0);
       tiles.run[vectors - 1](c);
+      c.ahead += words * c.ahead_bytes;
+      if (c.ahead >= c.ahead_end) {
+        c.ahead = c.ahead_end;
+        c.ahead_bytes = 0;
+      }
       if (c.activation) Activate(c, tiles.pixels, vectors);
     }
   }
+  at.ahead = c.ahead;
+  at.ahead_bytes = c.ahead_bytes;
 }
 
 void Run(const ConvPlan& p, const ConvCall& call, void* workspace, int64_t job, int64_t end) {
@@ -344,6 +374,19 @@ void Run(const ConvPlan& p, const ConvCall& call, void* workspace, int64_t job, 
                (group * p.vectors + vector) * kLanes;
       const int64_t y = (image * s.groups + group) * out_blocks * out_plane +
                         vector * kLanes / kBlock * out_plane + vector * kLanes % kBlock;
+      // While the first panel reads x, x; then the weights of the next panel, if they leave room
+      // for what is at work.
+      const bool first_panel = pair == pairs * split / p.splits,
+                 last_panel = pair + 1 == pairs * (split + 1) / p.splits;
+      const int64_t panel_bytes = 2 * c.vector_floats * 4;
+      c.follow = first_panel && !p.copies;
+      c.ahead = reinterpret_cast<const char*>(weights + vectors * c.vector_floats);
+      c.ahead_end = c.ahead + panel_bytes;
+      c.ahead_bytes = 64;
+      if (!c.follow && (panel_bytes > kAheadBytes || last_panel)) {
+        c.ahead = c.ahead_end = reinterpret_cast<const char*>(weights);
+        c.ahead_bytes = 0;
+      }
       for (int64_t i = row; i < row_end; ++i) {
         const int64_t top = i * s.stride_height - s.pad_top;
         // Kernel rows that lie inside of the image.
