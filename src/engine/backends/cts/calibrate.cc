@@ -30,6 +30,14 @@ constexpr const char* kNodes[] = {
     "x: float32[1, 64, 112, 112] | | MaxPool(%x) {kernel_shape = [3, 3], strides = [2, 2], pads = "
     "[1, 1, 1, 1]}",
     "x: float32[1, 2048, 7, 7] | | GlobalAveragePool(%x)",
+    "x: bfloat16[1, 64, 112, 112] | | MaxPool(%x) {kernel_shape = [3, 3], strides = [2, 2], pads = "
+    "[1, 1, 1, 1]}",
+    "x: float32[1, 128, 56, 56] | | AveragePool(%x) {kernel_shape = [2, 2], strides = [2, 2]}",
+    "x: bfloat16[1, 128, 56, 56] | | AveragePool(%x) {kernel_shape = [2, 2], strides = [2, 2]}",
+    "x: bfloat16[1, 2048, 7, 7] | | GlobalAveragePool(%x)",
+    "x: float32[1, 96, 56, 56] | | GlobalAveragePool(%x)",
+    "x: bfloat16[1, 96, 56, 56] | | GlobalAveragePool(%x)",
+    "x: float32[1, 672, 14, 14] | | GlobalAveragePool(%x)",
     // MobileNet, EfficientNet, RegNet
     "x: float32[1, 3, 224, 224] | const %w: float32[32, 3, 3, 3] = random(1) | slipway.Conv(%x, "
     "%w) {pads = [1, 1, 1, 1], strides = [2, 2], activation = \"Relu\"}",
@@ -45,6 +53,12 @@ constexpr const char* kNodes[] = {
     "%w) {activation = \"Swish\", activation_params = [1.0]}",
     "x: float32[1, 144, 56, 56] | input %s: float32[1, 144, 1, 1] | Mul(%x, %s)",
     "x: float32[1, 672, 14, 14] | input %s: float32[1, 672, 1, 1] | Mul(%x, %s)",
+    "x: bfloat16[1, 144, 56, 56] | input %s: bfloat16[1, 144, 1, 1] | Mul(%x, %s)",
+    "x: bfloat16[1, 672, 14, 14] | input %s: bfloat16[1, 672, 1, 1] | Mul(%x, %s)",
+    "x: bfloat16[1, 144, 56, 56] | const %w: bfloat16[144, 1, 3, 3] = random(1) | slipway.Conv(%x, "
+    "%w) {pads = [1, 1, 1, 1], group = 144, activation = \"Relu\"}",
+    "x: bfloat16[1, 576, 14, 14] | const %w: bfloat16[576, 1, 5, 5] = random(1) | slipway.Conv(%x, "
+    "%w) {pads = [2, 2, 2, 2], group = 576, activation = \"Swish\", activation_params = [1.0]}",
     // 3x3 windows of ResNet-18, DenseNet, SqueezeNet and RegNet
     "x: float32[1, 64, 56, 56] | const %w: float32[64, 64, 3, 3] = random(1) | slipway.Conv(%x, "
     "%w) {pads = [1, 1, 1, 1], group = 1, activation = \"Relu\"}",

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "base/float16.h"
 #include "engine/backends/cts/harness.h"
 
 namespace slipway::cts {
@@ -36,7 +37,12 @@ class Maker {
     return *this;
   }
   Maker& Floats(const Dims& dims, double low = -1, double high = 1) {
-    return Constant(RandomFloats(dims, low, high));
+    return Constant(half_ ? Rounded(RandomFloats(dims, low, high)) : RandomFloats(dims, low, high));
+  }
+  // From now on Floats() are bfloat16.
+  Maker& Half() {
+    half_ = true;
+    return *this;
   }
   Maker& Ints(const std::vector<int64_t>& values) { return Constant(ir::Tensor::Vector(values)); }
   Maker& Set(const std::string& name, ops::AttributeValue value) {
@@ -48,6 +54,14 @@ class Maker {
     auto t = *ir::Tensor::Allocate(DType::kFloat32, dims);
     for (int64_t i = 0; i < dims.count(); ++i)
       reinterpret_cast<float*>(t.mutable_data())[i] = static_cast<float>(random_.Real(low, high));
+    return t;
+  }
+  static ir::Tensor Rounded(const ir::Tensor& floats) {
+    auto t = *ir::Tensor::Allocate(DType::kBFloat16, floats.dims());
+    for (int64_t i = 0; i < floats.count(); ++i) {
+      reinterpret_cast<BFloat16*>(t.mutable_data())[i] =
+          BFloat16(reinterpret_cast<const float*>(floats.bytes().data())[i]);
+    }
     return t;
   }
   ir::Tensor RandomCodes(DType type, const Dims& dims) {
@@ -71,6 +85,7 @@ class Maker {
   Case case_;
   std::vector<Value*> inputs_;
   ops::Attributes attributes_;
+  bool half_ = false;
 };
 
 // A random activation of the fused operators.

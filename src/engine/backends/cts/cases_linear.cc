@@ -75,7 +75,10 @@ Case MakeConv(Random& r, bool fused, bool depthwise = false) {
     x.push_back(r.Int(smallest, 15));
     w.push_back(window.kernel[static_cast<size_t>(d)]);
   }
-  m.Input(DType::kFloat32, x).Floats(w, -0.5, 0.5);
+  const bool half = depthwise && r.Chance(0.4);
+  const DType type = half ? DType::kBFloat16 : DType::kFloat32;
+  if (half) m.Half();
+  m.Input(type, x).Floats(w, -0.5, 0.5);
   const bool residual = fused && r.Chance(0.4);
   if (r.Chance(0.7)) {
     m.Floats({c.out});
@@ -91,7 +94,7 @@ Case MakeConv(Random& r, bool fused, bool depthwise = false) {
               window.strides[d] +
           1);
     }
-    m.Input(DType::kFloat32, y);
+    m.Input(type, y);
   }
   m.Set("group", c.group);
   SetWindow(m, window, true);
@@ -239,9 +242,10 @@ Case Pool(Random& r, const char* op, DType type) {
   if (std::string(op) == "AveragePool" && r.Chance(0.5)) m.Set("count_include_pad", int64_t{1});
   return m.Node(op);
 }
-Case MaxPool(Random& r) { return Pool(r, "MaxPool", DType::kFloat32); }
+DType FloatType(Random& r) { return r.Chance(0.6) ? DType::kFloat32 : DType::kBFloat16; }
+Case MaxPool(Random& r) { return Pool(r, "MaxPool", FloatType(r)); }
 Case MaxPoolCodes(Random& r) { return Pool(r, "MaxPool", r.Pick({DType::kUInt8, DType::kInt8})); }
-Case AveragePool(Random& r) { return Pool(r, "AveragePool", DType::kFloat32); }
+Case AveragePool(Random& r) { return Pool(r, "AveragePool", FloatType(r)); }
 
 SymShape Image(Random& r) {
   return {r.Chance(0.8) ? BatchSymbol() : Dim(1),
@@ -251,7 +255,9 @@ SymShape Image(Random& r) {
 
 Case GlobalPool(Random& r) {
   Maker m(r);
-  m.Input(DType::kFloat32, Image(r));
+  SymShape x = Image(r);
+  if (r.Chance(0.2)) x[1] = r.Int(20, 300);
+  m.Input(FloatType(r), x);
   return m.Node(r.Chance(0.8) ? "GlobalAveragePool" : "GlobalMaxPool");
 }
 

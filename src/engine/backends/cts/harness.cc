@@ -11,6 +11,7 @@
 
 #include "base/aligned.h"
 #include "base/cpu.h"
+#include "base/float16.h"
 #include "base/thread_pool.h"
 #include "engine/kernels/layout/reorder.h"
 #include "model/ir/infer.h"
@@ -67,6 +68,9 @@ void FillRandom(const Case& c, DType t, int64_t count, uint8_t* to, Random& rand
     switch (t) {
       case DType::kFloat32:
         reinterpret_cast<float*>(to)[i] = static_cast<float>(random.Real(c.low, c.high));
+        break;
+      case DType::kBFloat16:
+        reinterpret_cast<BFloat16*>(to)[i] = BFloat16(random.Real(c.low, c.high));
         break;
       case DType::kFloat64:
         reinterpret_cast<double*>(to)[i] = random.Real(c.low, c.high);
@@ -214,6 +218,22 @@ Status Compare(const Case& c, const Backend& backend, Data& d, const uint8_t* go
       if (w[i] == g[i] || (std::isnan(w[i]) && std::isnan(g[i]))) continue;
       if (!(std::fabs(static_cast<double>(g[i]) - w[i]) <= c.tolerance * largest))
         return describe(i, g[i], w[i]);
+    }
+    return OkStatus();
+  }
+  if (d.dtype == DType::kBFloat16) {  // sums that differ a little may round to neighbours
+    const auto *g = reinterpret_cast<const BFloat16*>(got),
+               *w = reinterpret_cast<const BFloat16*>(want);
+    double largest = 1;
+    for (int64_t i = 0; i < count; ++i) {
+      const double v = std::fabs(static_cast<double>(static_cast<float>(w[i])));
+      if (std::isfinite(v)) largest = std::max(largest, v);
+    }
+    for (int64_t i = 0; i < count; ++i) {
+      const double x = static_cast<float>(g[i]), y = static_cast<float>(w[i]);
+      if (x == y || (std::isnan(x) && std::isnan(y))) continue;
+      if (!(std::fabs(x - y) <= c.tolerance * largest + std::fabs(y) / 128))
+        return describe(i, x, y);
     }
     return OkStatus();
   }

@@ -1,8 +1,8 @@
 #pragma once
 // Depthwise convolution: every channel has a window of its own, y[n, c, :] = x[n, c, :] * w[c, :].
-// Float32 as slipway.Conv has it and 8-bit codes as slipway.QConv has it (bit for bit), for group =
-// channels in = channels out and two spatial dimensions (one: let the height be 1). Windows,
-// strides, dilations and padding are arbitrary; padding is never written to memory.
+// Float32 and bfloat16 as slipway.Conv has it and 8-bit codes as slipway.QConv has it (bit for
+// bit), for group = channels in = channels out and two spatial dimensions (one: let the height be
+// 1). Windows, strides, dilations and padding are arbitrary; padding is never written to memory.
 //
 // A plan is made once for a shape and holds the packed weights; it is immutable and may be used by
 // several threads.
@@ -29,10 +29,11 @@ struct DepthwiseShape {
   bool Valid() const;
 };
 
-// ---- float32 ------------------------------------------------------------------------------------
+// ---- float32 and bfloat16 -----------------------------------------------------------------------
 //
 // x and y lie channels last ([batch, height, width, channels]) or in blocks of channels ([batch,
-// channels / block, height, width, block]); sums are made in the order of the window's taps.
+// channels / block, height, width, block]); sums are made in the order of the window's taps. x, y
+// and the residual have one type; sums are float32, as are weights for float32.
 
 struct DepthwiseParams {
   int64_t block =
@@ -44,20 +45,23 @@ struct DepthwiseParams {
 };
 
 struct DepthwiseCall {
-  const float* x;
-  const float* weights;   // from Pack
-  const float* residual;  // like y, or null
-  float* y;
+  const void* x;
+  const float* weights;  // from Pack...
+  const void* residual;  // like y, or null
+  void* y;
 };
 
 struct DepthwiseKernels {
-  int lanes;  // at most the block where there are blocks
+  int lanes;  // at most the block where there are blocks; not of bfloat16
   // The units [begin, end) of DepthwiseUnits.
   void (*run)(const DepthwiseShape& shape, const DepthwiseParams& params, const DepthwiseCall& call,
               int64_t begin, int64_t end);
 };
 // AVX2's for Isa::kAvx512Vnni and up to kAvx512 where blocks are too small for more.
 const DepthwiseKernels& GetDepthwise(Isa isa, int64_t block);
+// Of bfloat16, by BestBfloat16Isa(): null without AVX512-BF16 and for blocks of 8. Taps of a column
+// are multiplied in pairs; numbers below the least normal one count as 0.
+const DepthwiseKernels* GetDepthwiseBf16(Isa isa, int64_t block);
 
 // Units can be computed in any order.
 int64_t DepthwiseUnits(const DepthwiseShape& shape, const DepthwiseParams& params);
@@ -67,6 +71,10 @@ int64_t DepthwiseUnits(const DepthwiseShape& shape, const DepthwiseParams& param
 AlignedBuffer PackDepthwise(const DepthwiseShape& shape, int lanes, const float* weights,
                             const float* bias);
 
+// For bfloat16: weights as bits, bias null or one a channel.
+AlignedBuffer PackDepthwiseBf16(const DepthwiseShape& shape, int64_t block, const uint16_t* weights,
+                                const float* bias);
+
 namespace baseline {
 extern const DepthwiseKernels kDepthwise;
 }
@@ -74,6 +82,9 @@ namespace avx2 {
 extern const DepthwiseKernels kDepthwise;
 }
 namespace avx512 {
+extern const DepthwiseKernels kDepthwise;
+}
+namespace avx512bf16 {
 extern const DepthwiseKernels kDepthwise;
 }
 
@@ -94,7 +105,7 @@ struct QDepthwiseParams {
   bool residual = false, z_signed = false;
   int32_t z_zero = 0;
   float z_multiplier = 0;
-  UnaryFunction activation = nullptr;  // over values in no particular order, before the rounding
+  UnaryFunction activation = nullptr;    // over values in no particular order, before the rounding
   float a = 0, b = 0, y_multiplier = 1;  // the last: of what the activation gives
 };
 

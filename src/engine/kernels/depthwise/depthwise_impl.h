@@ -203,7 +203,7 @@ void Run(const DepthwiseShape& shape, const DepthwiseParams& p, const DepthwiseC
   const Tail tail(pixel % kLanes);
   for (int64_t unit = begin; unit < end; ++unit) {
     const int64_t band = unit % bands, plane = unit / bands;  // [batch, parts]
-    const float* x = call.x + plane * d.in_h * d.in_w * pixel;
+    const float* x = static_cast<const float*>(call.x) + plane * d.in_h * d.in_w * pixel;
     const float* weights = call.weights + plane % parts * (pixel / kLanes) * packed;
     const int64_t last = MinOf((band + 1) * rows, d.out_h);
     for (int64_t row = band * rows; row < last; ++row) {
@@ -225,12 +225,12 @@ void Run(const DepthwiseShape& shape, const DepthwiseParams& p, const DepthwiseC
         s.x = s.rows > 0 ? x + (top + first * d.dilation_h) * d.in_w * pixel + c : x;
         s.bias = w;
         s.weights = w + (1 + first * d.kernel_w) * kLanes;
-        s.residual = call.residual ? call.residual + at + c : nullptr;
-        s.y = call.y + at + c;
+        s.residual = call.residual ? static_cast<const float*>(call.residual) + at + c : nullptr;
+        s.y = static_cast<float*>(call.y) + at + c;
         (pixel - c < kLanes ? part : full)(d, s, tail);
       }
       if (p.activation) {
-        float* y = call.y + at;
+        float* y = static_cast<float*>(call.y) + at;
         p.activation(y, y, d.out_w * pixel, p.a, p.b);
       }
     }

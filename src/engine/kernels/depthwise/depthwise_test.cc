@@ -1,4 +1,4 @@
-// Against sums in double, in every layout and for every instruction set.
+// Float32 and bfloat16 against sums in double, in every layout and for every instruction set.
 
 #include "engine/kernels/depthwise/depthwise.h"
 
@@ -9,6 +9,9 @@
 #include <cmath>
 #include <limits>
 #include <random>
+#include <type_traits>
+
+#include "base/float16.h"
 
 namespace slipway::kernels {
 namespace {
@@ -42,15 +45,20 @@ void Twice(const float* x, float* y, int64_t n, float a, float b) {
   for (int64_t i = 0; i < n; ++i) y[i] = x[i] * a + b;
 }
 
+template <typename T>
 void Check(const DepthwiseShape& s, int64_t block, bool with_bias, bool with_residual,
            int activation, Random& r) {
   ASSERT_TRUE(s.Valid());
   const int64_t taps = s.kernel_h * s.kernel_w;
-  std::vector<float> x(static_cast<size_t>(s.batch * s.channels * s.in_h * s.in_w)),
-      w(static_cast<size_t>(s.channels * taps)), bias(static_cast<size_t>(s.channels)),
+  std::vector<T> x(static_cast<size_t>(s.batch * s.channels * s.in_h * s.in_w)),
       residual(static_cast<size_t>(s.batch * s.channels * s.out_h * s.out_w));
-  for (auto* v : {&x, &w, &bias, &residual}) {
-    for (float& f : *v) f = r.Real(-1, 1);
+  std::vector<float> w(static_cast<size_t>(s.channels * taps)),
+      bias(static_cast<size_t>(s.channels));
+  for (auto* v : {&x, &residual}) {
+    for (T& f : *v) f = static_cast<T>(r.Real(-1, 1));
+  }
+  for (auto* v : {&w, &bias}) {
+    for (float& f : *v) f = static_cast<float>(static_cast<T>(r.Real(-1, 1)));
   }
   DepthwiseParams p;
   p.block = block;
@@ -68,11 +76,12 @@ void Check(const DepthwiseShape& s, int64_t block, bool with_bias, bool with_res
             const int64_t iy = oy * s.stride_h - s.pad_top + k / s.kernel_w * s.dilation_h,
                           ix = ox * s.stride_w - s.pad_left + k % s.kernel_w * s.dilation_w;
             if (iy < 0 || iy >= s.in_h || ix < 0 || ix >= s.in_w) continue;
-            sum += static_cast<double>(x[At(block, s.channels, s.in_h, s.in_w, n, c, iy, ix)]) *
-                   w[static_cast<size_t>(c * taps + k)];
+            const T v = x[At(block, s.channels, s.in_h, s.in_w, n, c, iy, ix)];
+            sum +=
+                static_cast<double>(static_cast<float>(v)) * w[static_cast<size_t>(c * taps + k)];
           }
           const size_t at = At(block, s.channels, s.out_h, s.out_w, n, c, oy, ox);
-          if (with_residual) sum += residual[at];
+          if (with_residual) sum += static_cast<double>(static_cast<float>(residual[at]));
           want[at] = activation == 1   ? std::clamp(sum, 0.0, 0.7)
                      : activation == 2 ? sum * 2 + 0.5
                                        : sum;
@@ -80,21 +89,29 @@ void Check(const DepthwiseShape& s, int64_t block, bool with_bias, bool with_res
       }
     }
   }
-  for (const Isa isa : Isas()) {
+  constexpr bool kHalf = std::is_same_v<T, BFloat16>;
+  for (const Isa isa : kHalf ? std::vector<Isa>{BestBfloat16Isa()} : Isas()) {
     SCOPED_TRACE(IsaName(isa));
-    const DepthwiseKernels& kernels = GetDepthwise(isa, block);
-    const AlignedBuffer packed =
-        PackDepthwise(s, kernels.lanes, w.data(), with_bias ? bias.data() : nullptr);
-    std::vector<float> y(want.size() + 16, 77);
+    if (kHalf && !GetDepthwiseBf16(isa, block)) continue;
+    const DepthwiseKernels& kernels =
+        kHalf ? *GetDepthwiseBf16(isa, block) : GetDepthwise(isa, block);
+    std::vector<uint16_t> bits;
+    for (const float v : w) bits.push_back(BFloat16(v).bits);
+    const float* b = with_bias ? bias.data() : nullptr;
+    const AlignedBuffer packed = kHalf ? PackDepthwiseBf16(s, block, bits.data(), b)
+                                       : PackDepthwise(s, kernels.lanes, w.data(), b);
+    std::vector<T> y(want.size() + 16, static_cast<T>(77.0f));
     const DepthwiseCall call = {x.data(), reinterpret_cast<const float*>(packed.data()),
                                 with_residual ? residual.data() : nullptr, y.data()};
     const int64_t units = DepthwiseUnits(s, p), step = r.Int(1, std::max<int64_t>(1, units / 2));
     for (int64_t end = units; end > 0; end -= step)
       kernels.run(s, p, call, std::max<int64_t>(0, end - step), end);
-    for (size_t i = want.size(); i < y.size(); ++i) ASSERT_EQ(y[i], 77);
+    for (size_t i = want.size(); i < y.size(); ++i) ASSERT_EQ(static_cast<float>(y[i]), 77);
     const double tolerance = 1e-6 * static_cast<double>(taps + 4);
-    for (size_t i = 0; i < want.size(); ++i)
-      ASSERT_NEAR(y[i], want[i], tolerance) << "element " << i;
+    for (size_t i = 0; i < want.size(); ++i) {
+      const double more = kHalf ? std::fabs(want[i]) / 256 : 0;
+      ASSERT_NEAR(static_cast<float>(y[i]), want[i], tolerance + more) << "element " << i;
+    }
   }
 }
 
@@ -134,7 +151,10 @@ TEST(Depthwise, RandomLayers) {
           s.stride_w, s.dilation_h, s.dilation_w, s.pad_top, s.pad_left})
       name += " " + std::to_string(v);
     SCOPED_TRACE(name);
-    Check(s, block, r.Chance(0.7), r.Chance(0.3), static_cast<int>(r.Int(0, 2)), r);
+    const bool bias = r.Chance(0.7), residual = r.Chance(0.3);
+    const int activation = static_cast<int>(r.Int(0, 2));
+    Check<float>(s, block, bias, residual, activation, r);
+    Check<BFloat16>(s, block, bias, residual, activation, r);
   }
   EXPECT_GT(cases, 50);
 }

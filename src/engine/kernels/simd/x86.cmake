@@ -3,7 +3,7 @@
 function(slipway_isa_sources target)
   set(common -O3 -fno-math-errno -fno-trapping-math)
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
-    list(APPEND common -Wno-maybe-uninitialized)  # GCC 12's own AVX-512 header (gcc.gnu.org/PR105593)
+    list(APPEND common -Wno-maybe-uninitialized -Wno-uninitialized)  # GCC 12's own AVX-512 header (gcc.gnu.org/PR105593)
   endif()
   file(GLOB sources RELATIVE ${CMAKE_CURRENT_SOURCE_DIR} *x86_*.cc)
   foreach(source ${sources})

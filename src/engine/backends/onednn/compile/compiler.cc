@@ -405,6 +405,10 @@ OnednnCompiler::Choice OnednnCompiler::Choose(const ir::Node& node, const Target
         if (family == Family::kQConv && node.attributes.Int("group", 1) > 1 &&
             (*node.input(1)->type().shape)[1].Is(1))
           c.compute_efficiency = std::min(c.compute_efficiency, 0.11);
+        // A channel at a time has nothing of the rate of bfloat16.
+        if (family == Family::kConv && node.input(0)->dtype() == DType::kBFloat16 &&
+            (*node.input(1)->type().shape)[1].Is(1) && a.Int("group", 1) > 1)
+          c.compute_efficiency = std::min(c.compute_efficiency, 0.28);
         if (p.x == Layout::kChannelsLast && family == Family::kConv && IsStridedPointwise(node))
           c.compute_efficiency *= 0.75;
         if (node.input(family == Family::kConv ? 3 : 4))

@@ -75,6 +75,8 @@ constexpr Row kRows[] = {
     {"", "ReduceSumSquare", BuildReduce},
     {"", "GlobalAveragePool", BuildGlobalPool},
     {"", "GlobalMaxPool", BuildGlobalPool},
+    {"", "MaxPool", BuildPool},
+    {"", "AveragePool", BuildPool},
     {"", "Transpose", BuildTranspose},
     {"", "Concat", BuildConcat},
     {"", "Split", BuildSplit},

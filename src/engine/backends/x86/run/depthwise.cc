@@ -1,4 +1,5 @@
-// Conv, slipway.Conv (float32) and slipway.QConv where every channel has a window of its own.
+// Conv, slipway.Conv (float32 and bfloat16) and slipway.QConv where every channel has a window of
+// its own.
 
 #include "engine/kernels/depthwise/depthwise.h"
 
@@ -6,6 +7,7 @@
 #include <limits>
 #include <memory>
 
+#include "base/float16.h"
 #include "engine/backends/x86/run/activation.h"
 #include "engine/backends/x86/run/step.h"
 #include "model/ops/quantized.h"
@@ -69,15 +71,28 @@ struct DepthwiseWeights {
   AlignedBuffer data;
 };
 
+// A constant of float32 or bfloat16; empty when absent.
+std::vector<float> Floats(const Builder& b, size_t i) {
+  const void* data = b.ConstantData(i);
+  std::vector<float> v(data ? static_cast<size_t>(b.in_dims(i).count()) : 0);
+  for (size_t k = 0; k < v.size(); ++k) {
+    v[k] = b.in_type(i) == DType::kBFloat16
+               ? static_cast<float>(static_cast<const BFloat16*>(data)[k])
+               : static_cast<const float*>(data)[k];
+  }
+  return v;
+}
+
 }  // namespace
 
 Status BuildDepthwise(Builder& b) {
   SLIPWAY_RETURN_IF_ERROR(b.Need(2));
   SLIPWAY_ASSIGN_OR_RETURN(const kernels::DepthwiseShape shape, ReadShape(b));
+  const bool half = b.in_type() == DType::kBFloat16;
   for (size_t i = 0; i < b.num_inputs(); ++i) {
-    if (b.Has(i)) SLIPWAY_RETURN_IF_ERROR(b.NeedType(i, DType::kFloat32));
+    if (b.Has(i)) SLIPWAY_RETURN_IF_ERROR(b.NeedType(i, half ? DType::kBFloat16 : DType::kFloat32));
   }
-  if (b.out_type() != DType::kFloat32) return Unsupported("an output that is not float32");
+  if (b.out_type() != b.in_type()) return Unsupported("an output of another type");
   const Layout layout = b.out_layout();
   if (layout == Layout::kPlain || b.in_layout() != layout)
     return Unsupported("layouts other than channels last and blocks of channels");
@@ -95,10 +110,8 @@ Status BuildDepthwise(Builder& b) {
   } else if (residual) {
     return InvalidArgument("Conv has no input 3");
   }
-  const auto* weights = static_cast<const float*>(b.ConstantData(1));
-  const auto* bias = static_cast<const float*>(b.ConstantData(2));
   if (b.out_dims().count() == 0) return OkStatus();
-  if (!weights || (b.Has(2) && !bias))
+  if (!b.ConstantData(1) || (b.Has(2) && !b.ConstantData(2)))
     return Unsupported("weights or a bias that are no constants");
   constexpr float kInfinity = std::numeric_limits<float>::infinity();
   p.low = -kInfinity;
@@ -115,14 +128,21 @@ Status BuildDepthwise(Builder& b) {
     p.b = fused.b;
   }
   p.rows = std::max<int64_t>(1, 112 / shape.out_w);
-  const kernels::DepthwiseKernels& kernels = kernels::GetDepthwise(b.isa(), p.block);
+  const kernels::DepthwiseKernels* const half_kernels =
+      half ? kernels::GetDepthwiseBf16(kernels::BestBfloat16Isa(), p.block) : nullptr;
+  if (half && !half_kernels) return Unsupported("bfloat16 in blocks of 8 or without AVX512-BF16");
+  const kernels::DepthwiseKernels& kernels =
+      half ? *half_kernels : kernels::GetDepthwise(b.isa(), p.block);
   const int64_t taps = shape.kernel_h * shape.kernel_w;
   SLIPWAY_ASSIGN_OR_RETURN(
       const std::shared_ptr<const DepthwiseWeights> packed,
       b.Shared<DepthwiseWeights>([&]() -> Result<std::shared_ptr<const DepthwiseWeights>> {
-        auto made = std::make_shared<DepthwiseWeights>(
-            DepthwiseWeights{channels, taps, kernels.lanes,
-                             kernels::PackDepthwise(shape, kernels.lanes, weights, bias)});
+        const auto bias = Floats(b, 2), weights = half ? std::vector<float>() : Floats(b, 1);
+        auto made = std::make_shared<DepthwiseWeights>(DepthwiseWeights{
+            channels, taps, kernels.lanes,
+            half ? kernels::PackDepthwiseBf16(
+                       shape, p.block, static_cast<const uint16_t*>(b.ConstantData(1)), bias.data())
+                 : kernels::PackDepthwise(shape, kernels.lanes, weights.data(), bias.data())});
         if (!made->data.data()) return ResourceExhausted("no memory for packed weights");
         return std::shared_ptr<const DepthwiseWeights>(std::move(made));
       }));
@@ -132,9 +152,9 @@ Status BuildDepthwise(Builder& b) {
   }
   const int64_t units = kernels::DepthwiseUnits(shape, p), grain = Grain(shape, units);
   b.Run([=, run = kernels.run](const RunContext& c) {
-    const kernels::DepthwiseCall call = {c.in<float>(0),
+    const kernels::DepthwiseCall call = {c.in<void>(0),
                                          reinterpret_cast<const float*>(packed->data.data()),
-                                         residual ? c.in<float>(3) : nullptr, c.out<float>()};
+                                         residual ? c.in<void>(3) : nullptr, c.out<void>()};
     c.parallel.ParallelFor(units, grain,
                            [&](int64_t begin, int64_t end) { run(shape, p, call, begin, end); });
     return OkStatus();

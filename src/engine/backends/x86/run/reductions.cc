@@ -337,6 +337,7 @@ Status BuildReduce(Builder& b) {
 
 Status BuildGlobalPool(Builder& b) {
   SLIPWAY_RETURN_IF_ERROR(b.Need(1));
+  if (b.op() == "GlobalAveragePool" && b.out_layout() != Layout::kPlain) return BuildPool(b);
   SLIPWAY_RETURN_IF_ERROR(CheckFloats(b, 1));
   const Dims x = b.in_dims(), y = b.out_dims();
   if (x.rank() < 3 || y.rank() != x.rank() || x[0] != y[0] || x[1] != y[1] ||

@@ -197,6 +197,7 @@ Status BuildGroupNorm(Builder&);
 Status BuildBatchNorm(Builder&);
 Status BuildReduce(Builder&);
 Status BuildGlobalPool(Builder&);
+Status BuildPool(Builder&);
 Status BuildTranspose(Builder&);
 Status BuildConcat(Builder&);
 Status BuildSplit(Builder&);

@@ -1,0 +1,11 @@
+#include "engine/kernels/pool/pool.h"
+
+namespace slipway::kernels {
+
+const PoolKernels* GetPool(Isa isa, bool bfloat16) {
+  if (isa >= Isa::kAvx512) return bfloat16 ? &avx512::kPoolBf16 : &avx512::kPool;
+  if (bfloat16) return nullptr;
+  return isa == Isa::kAvx2 ? &avx2::kPool : &baseline::kPool;
+}
+
+}  // namespace slipway::kernels

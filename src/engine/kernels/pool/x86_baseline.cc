@@ -1,0 +1,2 @@
+#define SLIPWAY_ISA baseline
+#include "engine/kernels/pool/pool_impl.h"
