@@ -11,6 +11,7 @@
 #include "model/ir/control.h"
 #include "model/ir/infer.h"
 #include "model/ir/stats.h"
+#include "model/passes/fuse_squeeze_excite.h"
 #include "model/passes/lower_bfloat16.h"
 
 namespace slipway::compiler {
@@ -304,13 +305,11 @@ Result<std::unique_ptr<ir::Graph>> PreparedGraph(const ir::Graph& original,
   if (!HasQAffine(own, target)) prepare.disabled_passes.emplace_back("lower-affine");
   SLIPWAY_ASSIGN_OR_RETURN(auto ran, Prepare(*graph, platform, prepare));
   if (reports) *reports = std::move(ran);
-  if (platform.precision == "bfloat16") {
-    SLIPWAY_RETURN_IF_ERROR(passes::LowerBFloat16(*graph, [&](const ir::Node& node) {
-                              return std::any_of(own.begin(), own.end(), [&](const auto* b) {
-                                return b->Supports(node, target).ok();
-                              });
-                            }).status());
-  }
+  const auto supported = [&](const ir::Node& node) { return AnySupports(own, node, target); };
+  if (options.optimize)
+    SLIPWAY_RETURN_IF_ERROR(passes::FuseSqueezeExcite(*graph, supported).status());
+  if (platform.precision == "bfloat16")
+    SLIPWAY_RETURN_IF_ERROR(passes::LowerBFloat16(*graph, supported).status());
   SLIPWAY_RETURN_IF_ERROR(ForgetStaleSymbols(*graph));
   return graph;
 }

@@ -137,6 +137,30 @@ Status InferQMatMul(InferContext& c) {
   return OkStatus();
 }
 
+Status InferSqueezeExcite(InferContext& c) {
+  SLIPWAY_RETURN_IF_ERROR(SameDtype(c, {0, 1, 2, 3, 4}));
+  SLIPWAY_RETURN_IF_ERROR(CheckActivation(c));
+  SLIPWAY_RETURN_IF_ERROR(CheckActivation(c, "gate", "gate_params"));
+  SLIPWAY_RETURN_IF_ERROR(RequireMinRank(c, 0, 3, "the input"));
+  const SymShape *x = ShapeOf(c, 0), *w1 = ShapeOf(c, 1), *w2 = ShapeOf(c, 2);
+  c.set_output(0, c.input(0).dtype, x ? std::optional(*x) : std::nullopt);
+  if (!x) return OkStatus();
+  const Dim& channels = (*x)[1];
+  for (const SymShape* w : {w1, w2}) {
+    if (!w) continue;
+    bool good = w->size() >= 2;
+    for (size_t i = 2; good && i < w->size(); ++i) good = (*w)[i].Is(1);
+    const size_t side = w == w1 ? 1 : 0;  // where the channels are
+    if (!good || ((*w)[side].known() && channels.known() && !((*w)[side] == channels)))
+      return Bad("weights ", *w, " do not fit the channels of ", *x);
+    if (!((*w)[side] == channels)) c.assume_equal((*w)[side], channels);
+  }
+  if (w1 && w2 && (*w1)[0].known() && (*w2)[1].known() && !((*w1)[0] == (*w2)[1]))
+    return Bad("weights ", *w1, " and ", *w2, " do not fit each other");
+  if (w1) SLIPWAY_RETURN_IF_ERROR(RequireVector(c, 3, (*w1)[0], "the first bias"));
+  return RequireVector(c, 4, channels, "the second bias");
+}
+
 Status InferLinearNBits(InferContext& c) {
   const int64_t bits = c.attributes().Int("bits", 0), group = c.attributes().Int("group", 0);
   if (bits < 1 || bits > 8) return Bad("bits is ", bits, " but must be 1 to 8");

@@ -238,7 +238,7 @@ bool SeemsNegative(const Dim& d) {
   return HoldsWhenTried(d, [](int64_t v) { return v < 0; });
 }
 
-Status CheckActivation(const InferContext& c) {
+Status CheckActivation(const InferContext& c, const char* key, const char* params_key) {
   struct Row {
     std::string_view name;
     size_t params;
@@ -246,12 +246,13 @@ Status CheckActivation(const InferContext& c) {
   static constexpr Row kRows[] = {{"none", 0},    {"Relu", 0}, {"Clip", 2},        {"LeakyRelu", 1},
                                   {"Sigmoid", 0}, {"Tanh", 0}, {"HardSigmoid", 2}, {"HardSwish", 0},
                                   {"Swish", 1},   {"Gelu", 0}, {"GeluTanh", 0},    {"Elu", 1}};
-  const std::string_view name = c.attributes().String("activation", "none");
-  const size_t given = c.attributes().Floats("activation_params").size();
+  const bool gate = key[0] == 'g';  // whose absence means something
+  const std::string_view name = c.attributes().String(key, gate ? "Sigmoid" : "none");
+  const size_t given = c.attributes().Floats(params_key).size();
   for (const Row& row : kRows) {
     if (row.name != name) continue;
     if (given != row.params)
-      return Bad("activation ", name, " needs ", row.params, " activation_params but has ", given);
+      return Bad("activation ", name, " needs ", row.params, " ", params_key, " but has ", given);
     return OkStatus();
   }
   return Bad("unknown activation '", name, "'");

@@ -97,7 +97,8 @@ bool SeemsNegative(const Dim& d);
 
 // --- fused operators ---
 // The `activation` and `activation_params` attributes of the slipway operators.
-Status CheckActivation(const InferContext& c);
+Status CheckActivation(const InferContext& c, const char* key = "activation",
+                       const char* params_key = "activation_params");
 // The `to`, `q_min` and `q_max` attributes of the integer operators; returns the output type.
 Result<DType> QuantizedOutput(const InferContext& c);
 // The zero point attribute `name` lies in the range of input i's type, which is uint8 or int8.

@@ -111,6 +111,7 @@ Dim NodeMacs(const Node& node) {
   const std::string& op = node.op();
   if (op == "Conv" || op == "QConv" || op == "ConvInteger" || op == "DeformConv")
     return Count(*y) * Tail(*w, 1);
+  if (op == "SqueezeExcite") return (*x)[0] * Count(*w) * 2;
   if (op == "ConvTranspose") return Count(*x) * Tail(*w, 1);
   if (op == "Gemm" && x->size() == 2)
     return Count(*y) * (*x)[node.attributes.Int("transA", 0) != 0 ? 0 : 1];

@@ -37,14 +37,15 @@ const char* ActivationName(ActivationKind kind) {
   return nullptr;
 }
 
-Result<Activation> ParseActivation(const Attributes& attributes) {
-  const std::string_view name = attributes.String("activation", "none");
-  const auto params = attributes.Floats("activation_params");
+Result<Activation> ParseActivation(const Attributes& attributes, const char* key,
+                                   const char* params_key, const char* absent) {
+  const std::string_view name = attributes.String(key, absent);
+  const auto params = attributes.Floats(params_key);
   for (const Row& row : kRows) {
     if (name != row.name) continue;
     if (params.size() > static_cast<size_t>(row.params)) {
       return InvalidArgument("activation " + std::string(name) + " takes " +
-                             std::to_string(row.params) + " parameters, activation_params has " +
+                             std::to_string(row.params) + " parameters, " + params_key + " has " +
                              std::to_string(params.size()));
     }
     Activation result{row.kind, row.a, row.b};

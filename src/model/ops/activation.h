@@ -101,8 +101,10 @@ struct Activation {
 // Null for values outside the enum.
 const char* ActivationName(ActivationKind kind);
 // From the attributes `activation` and `activation_params` of a fused operator (operators.inc says
-// which parameters); parameters that are left out have the ONNX defaults. InvalidArgument: an
-// unknown name, too many parameters.
-Result<Activation> ParseActivation(const Attributes& attributes);
+// which parameters), or those of another name; parameters that are left out have the ONNX defaults.
+// InvalidArgument: an unknown name, too many parameters.
+Result<Activation> ParseActivation(const Attributes& attributes, const char* key = "activation",
+                                   const char* params_key = "activation_params",
+                                   const char* absent = "none");
 
 }  // namespace slipway::ops

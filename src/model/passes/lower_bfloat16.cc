@@ -19,13 +19,14 @@ constexpr std::string_view kFollows[] = {
     "Relu",        "LeakyRelu", "Clip",        "HardSwish",
     "HardSigmoid", "Sigmoid",   "Swish",       "Gelu",
     "Tanh",        "Elu",       "Add",         "Mul",
+    "Gather",
     "Sub",         "MaxPool",   "AveragePool", "GlobalAveragePool",
     "Softmax",     "Concat",    "Reshape",     "Flatten",
     "Transpose",   "Squeeze",   "Unsqueeze",   "Slice",
     "Split",       "Identity",  "Pad",         "DepthToSpace",
     "SpaceToDepth"};
 constexpr std::string_view kFusedStarts[] = {"Conv", "Linear"};
-constexpr std::string_view kFusedFollows[] = {"Add"};
+constexpr std::string_view kFusedFollows[] = {"Add", "SqueezeExcite"};
 
 template <size_t N>
 bool In(const std::string_view (&list)[N], std::string_view op) {

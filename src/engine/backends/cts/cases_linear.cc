@@ -261,6 +261,32 @@ Case GlobalPool(Random& r) {
   return m.Node(r.Chance(0.8) ? "GlobalAveragePool" : "GlobalMaxPool");
 }
 
+Case SqueezeExcite(Random& r) {
+  Maker m(r);
+  SymShape x = Image(r);
+  if (r.Chance(0.2)) x[1] = r.Int(20, 200);
+  if (r.Chance(0.2)) x.pop_back();
+  const int64_t channels = x[1].value(), hidden = r.Int(1, 40);
+  const DType type = FloatType(r);
+  if (type == DType::kBFloat16) m.Half();
+  Dims w1{hidden, channels}, w2{channels, hidden};
+  for (size_t i = 2; i < x.size(); ++i) {
+    w1.push_back(1);
+    w2.push_back(1);
+  }
+  m.Input(type, x).Floats(w1, -0.3, 0.3).Floats(w2, -0.3, 0.3);
+  if (r.Chance(0.7)) {
+    m.Floats({hidden});
+  } else {
+    m.Absent();
+  }
+  if (r.Chance(0.7)) m.Floats({channels});
+  SetActivation(m);
+  if (r.Chance(0.4)) m.Set("gate", std::string("HardSigmoid")).Set("gate_params", std::vector<float>{0.2f, 0.5f});
+  m.options().tolerance = 3e-5;
+  return m.Node("SqueezeExcite", "slipway");
+}
+
 SymShape Some(Random& r, int lo = 1, int hi = 4) {
   SymShape s{r.Chance(0.7) ? BatchSymbol() : Dim(r.Int(1, 3))};
   for (int64_t i = r.Int(lo, hi); i > 1; --i)
@@ -378,6 +404,7 @@ constexpr Family kFamilies[] = {
     {"MaxPoolCodes", MaxPoolCodes},
     {"AveragePool", AveragePool},
     {"GlobalPool", GlobalPool},
+    {"SqueezeExcite", SqueezeExcite},
     {"Softmax", Softmax},
     {"LayerNorm", LayerNorm},
     {"BatchNorm", BatchNorm},

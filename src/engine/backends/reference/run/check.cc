@@ -261,6 +261,17 @@ Status CheckLinear(const Operands& o) {
   return OkStatus();
 }
 
+Status CheckSqueezeExcite(const Operands& o) {
+  const TensorView &x = o.x(), &w1 = o.in[1], &w2 = o.in[2], &y = o.y();
+  SLIPWAY_CHECK_FIT(x.dims.rank() >= 3 && Same(x, y), "output", y, "X", x);
+  SLIPWAY_CHECK_FIT(w1.dtype == x.dtype && w1.dims.rank() >= 2 && w1.dims[1] == x.dims[1] && w1.count() == w1.dims[0] * w1.dims[1], "W1", w1, "X", x);
+  SLIPWAY_CHECK_FIT(w2.dtype == x.dtype && w2.dims.rank() >= 2 && w2.dims[0] == x.dims[1] && w2.dims[1] == w1.dims[0] && w2.count() == w2.dims[0] * w2.dims[1],
+                    "W2", w2, "W1", w1);
+  if (o.Has(3)) SLIPWAY_CHECK_FIT(o.in[3].dtype == x.dtype && o.in[3].count() == w1.dims[0], "bias", o.in[3], "W1", w1);
+  if (o.Has(4)) SLIPWAY_CHECK_FIT(o.in[4].dtype == x.dtype && o.in[4].count() == x.dims[1], "bias", o.in[4], "X", x);
+  return OkStatus();
+}
+
 Status CheckLinearNBits(const Operands& o) {
   const TensorView &x = o.x(), &w = o.in[1], &scale = o.in[2], &y = o.y();
   const int64_t group = o.attributes.Int("group", 0);

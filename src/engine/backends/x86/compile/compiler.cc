@@ -84,6 +84,7 @@ constexpr Row kRows[] = {
     {"", "GlobalMaxPool", Family::kSpatial, 0.6},
     {"", "MaxPool", Family::kSpatial, 1},
     {"", "AveragePool", Family::kSpatial, 1},
+    {"slipway", "SqueezeExcite", Family::kSpatial, 0.65},
     {"slipway", "QAveragePool", Family::kSpatial, 0.35},
     {"", "ReduceMean", Family::kSpatial, 1},
     {"", "ReduceSum", Family::kSpatial, 1},
@@ -309,6 +310,10 @@ class X86Compiler final : public OpBackend {
     c.compute_efficiency = row.family == Family::kLinear ? 1 : 0.05;
     if (row.family == Family::kLinear)
       c.memory_efficiency = IsPacked(c) ? PackedFigure(node) : ThinFigure(node);
+    if (node.op() == "SqueezeExcite") {
+      c.compute_efficiency = 0.3;
+      c.in_place = 0;
+    }
     if (node.op() == "Attention") c.compute_efficiency = AttentionFigure(node);
     if (row.family == Family::kProduct) {
       c.compute_efficiency = ProductFigure(node, target);

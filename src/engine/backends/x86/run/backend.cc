@@ -77,6 +77,7 @@ constexpr Row kRows[] = {
     {"", "GlobalMaxPool", BuildGlobalPool},
     {"", "MaxPool", BuildPool},
     {"", "AveragePool", BuildPool},
+    {"slipway", "SqueezeExcite", BuildSqueezeExcite},
     {"", "Transpose", BuildTranspose},
     {"", "Concat", BuildConcat},
     {"", "Split", BuildSplit},

@@ -198,6 +198,7 @@ Status BuildBatchNorm(Builder&);
 Status BuildReduce(Builder&);
 Status BuildGlobalPool(Builder&);
 Status BuildPool(Builder&);
+Status BuildSqueezeExcite(Builder&);
 Status BuildTranspose(Builder&);
 Status BuildConcat(Builder&);
 Status BuildSplit(Builder&);

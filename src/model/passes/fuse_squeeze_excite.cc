@@ -1,0 +1,77 @@
+#include "model/passes/fuse_squeeze_excite.h"
+
+#include <algorithm>
+
+#include "model/ir/infer.h"
+#include "model/passes/epilogue.h"
+
+namespace slipway::passes {
+namespace {
+
+bool All(const ir::Attributes& a, const char* name, int64_t wanted) {
+  const auto v = a.Ints(name);
+  return std::all_of(v.begin(), v.end(), [&](int64_t i) { return i == wanted; });
+}
+
+// The 1x1 convolution that makes `value` for one user, with constant weights; else null.
+Node* PointwiseOf(const Value* value) {
+  Node* conv = SlipwayProducerOf(value, "Conv");
+  if (!conv) conv = ProducerOf(value, "Conv");
+  if (!conv || conv->input(3) || !value->OnlyUser()) return nullptr;
+  const ir::Attributes& a = conv->attributes;
+  if (a.Int("group", 1) != 1 || !All(a, "strides", 1) || !All(a, "pads", 0) ||
+      a.String("auto_pad", "NOTSET") != "NOTSET")
+    return nullptr;
+  const Value *w = conv->input(1), *b = conv->input(2);
+  if (!w->is_constant() || (b && !b->is_constant())) return nullptr;
+  const Dims& dims = w->constant()->dims();
+  return dims.count() == dims[0] * dims[1] ? conv : nullptr;
+}
+
+bool FuseOne(Graph& graph, Node* mul, const std::function<bool(const Node&)>& supported) {
+  if (!mul->Is("Mul") || mul->output()->dtype() != DType::kFloat32) return false;
+  for (const size_t side : {0, 1}) {
+    Value* x = mul->input(1 - side);
+    Node* second = PointwiseOf(mul->input(side));
+    Node* first = second ? PointwiseOf(second->input(0)) : nullptr;
+    Node* pool = first ? ProducerOf(first->input(0), "GlobalAveragePool") : nullptr;
+    if (!pool || pool->input(0) != x || !pool->output()->OnlyUser()) continue;
+    if (!SameShape(x, mul->output())) continue;
+    const std::vector<Node*> pieces = {pool, first, second, mul};
+    if (!IsSelfContained(pieces)) continue;
+    ir::Attributes attributes;
+    const Activation inner = Activation::Read(first->attributes),
+                     gate = Activation::Read(second->attributes);
+    if (!inner.none()) inner.WriteTo(attributes);
+    attributes.Set("gate", gate.name);
+    if (!gate.params.empty()) attributes.Set("gate_params", gate.params);
+    const Graph::NodeSpec spec = {
+        .op = "SqueezeExcite",
+        .inputs = {x, first->input(1), second->input(1), first->input(2), second->input(2)},
+        .attributes = attributes,
+        .domain = ir::kSlipwayDomain};
+    // Asked of a node that stands beside the pieces.
+    Node* trial = graph.AddNode(spec, mul);
+    trial->output()->set_type(mul->output()->type());
+    const bool wanted = supported(*trial);
+    graph.RemoveNode(trial);
+    if (!wanted) continue;
+    Fuse(graph, spec, mul, pieces);
+    return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+Result<int> FuseSqueezeExcite(Graph& graph, const std::function<bool(const Node&)>& supported) {
+  SLIPWAY_RETURN_IF_ERROR(graph.SortTopologically());
+  const int changes =
+      VisitNodes(graph, [&](Node* node) { return FuseOne(graph, node, supported); });
+  if (changes == 0) return 0;
+  graph.RemoveUnused();
+  SLIPWAY_RETURN_IF_ERROR(ir::InferShapes(graph));
+  return changes;
+}
+
+}  // namespace slipway::passes
