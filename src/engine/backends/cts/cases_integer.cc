@@ -59,11 +59,11 @@ void Activate(Maker& m, int64_t channels, int64_t depth) {
 // Codes that keep an 8-bit result inside its range now and then: small multipliers do.
 Case MakeQConv(Random& r, bool depthwise) {
   Maker m(r);
-  const int spatial = r.Chance(0.1) ? 1 : 2;
+  const int spatial = r.Chance(0.1) ? 1 : !depthwise && r.Chance(0.05) ? 3 : 2;
   const RandomWindow w = MakeWindow(r, spatial, depthwise ? 8 : 6, true);
   int64_t group = 1, cin = r.Int(1, 40), cout = r.Int(1, 40);
   if (depthwise) group = cin = cout = r.Chance(0.5) ? 8 * r.Int(1, 20) : r.Int(1, 90);
-  switch (depthwise ? -1 : r.Int(0, 3)) {
+  switch (depthwise ? -1 : r.Int(0, 4)) {
     case 0:
       cin = 16 * r.Int(1, 3), cout = 16 * r.Int(1, 3);
       break;
@@ -71,7 +71,11 @@ Case MakeQConv(Random& r, bool depthwise) {
       group = cin = cout = r.Chance(0.5) ? 16 * r.Int(1, 3) : r.Int(2, 20);
       break;
     case 2:
-      group = r.Int(2, 4), cin = group * r.Pick<int64_t>({4, 8, 16}), cout = cin;
+      group = r.Int(2, 6), cin = group * r.Pick<int64_t>({3, 4, 8, 16});
+      cout = group * r.Pick<int64_t>({cin / group, 16, 24, 32});
+      break;
+    case 3:  // several panels of columns
+      cout = r.Int(49, 150);
       break;
     default:
       break;

@@ -35,18 +35,29 @@ void QGemmPack(const int8_t* w, int64_t k, int64_t n, int64_t k_stride, int64_t 
                int8_t* packed, int32_t* sums);
 
 struct QGemmCall {
-  // Rows of x: k bytes each, the last up to k rounded up to 4 readable (whatever it holds meets
-  // zero weights). What is added to every byte of x before it is taken as unsigned: 128 makes
-  // unsigned codes of signed ones; the caller takes 128 * sums off the bias.
+  // Row r of x begins at x + r / line * line_stride + r % line * x_stride (line 0: all rows are one
+  // line), and holds its codes in runs of k bytes, the first of them at x + runs[i]; without runs
+  // there is one at 0. A run up to k rounded up to 4 is readable (whatever it holds meets zero
+  // weights). So a convolution whose image lies channels last, with its padding around it, needs
+  // no copy of its windows: positions of an output row are a line, rows of the window are runs.
+  // flip: 128 is added to every byte of x before it is taken as unsigned, which makes unsigned
+  // codes of signed ones; the caller takes 128 * sums off the bias.
   const uint8_t* x = nullptr;
-  int64_t x_stride = 0, rows = 0, k = 0;
+  int64_t x_stride = 0, line = 0, line_stride = 0, rows = 0, k = 0, num_runs = 1;
+  const int64_t* runs = nullptr;
   bool flip = false;
-  const int8_t* weights = nullptr;  // packed, 64-byte aligned
+  // Groups have `columns` each, codes x_group bytes further in the row, and ceil(columns / 16)
+  // blocks of weights, bias and multipliers; those of a block cover all runs. Weights are packed
+  // with every run filled up to 4, 64-byte aligned.
+  int64_t groups = 1, x_group = 0;
+  const int8_t* weights = nullptr;
   int64_t columns = 0;
-  const int32_t* bias = nullptr;      // [columns rounded up to 16]
-  const float* multiplier = nullptr;  // [columns rounded up to 16]
-  const int32_t* row_add = nullptr;   // [rows] or null
-  const void* z = nullptr;            // or null
+  const int32_t* bias = nullptr;      // [blocks of all groups][16]
+  const float* multiplier = nullptr;  // [blocks of all groups][16]
+  // Only these blocks: how threads share a call of few rows.
+  int64_t first_block = 0, end_block = INT64_MAX;
+  const int32_t* row_add = nullptr;  // [rows] or null
+  const void* z = nullptr;           // or null
   CodeType z_type = CodeType::kS8;
   int64_t z_stride = 0;
   float z_multiplier = 0;

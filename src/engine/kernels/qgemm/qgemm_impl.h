@@ -19,19 +19,27 @@ namespace {
 
 // A tile: up to kMaxRows rows and 4 blocks of 16 columns.
 constexpr int kTileColumns = 4 * kQGemmBlock;
+constexpr int kMostRows = 12;  // of any instruction set
 
 struct Tile {
-  const uint8_t* x;
-  int64_t x_stride;
+  const uint8_t* x[kMostRows];
+  int64_t group_x[4];  // where the codes of a block begin in a row
   const int8_t* w;
   int64_t block;  // bytes from one block of columns to the next
-  int64_t steps;  // of 4 k
-  int column;     // the first
-  int columns;    // that exist
-  uint8_t* y;     // null: sums go to `sums`, [row][kTileColumns]; with bias: kBiasInSums
-  int32_t* sums;
+  int64_t steps;  // of 4 k, of a run
+  int blocks;
+  int bias;                   // the index of the tile's first column among the padded ones
+  bool whole;                 // columns lie together
+  int column[4], columns[4];  // of a block: the first in y, and those that exist
+  int32_t* sums;              // [row][block][16], with bias: kBiasInSums
   const QGemmCall* call;
+  const struct Rounder512* round;
 };
+
+// The runs of a call; one that begins with the row when none are given.
+constexpr int64_t kWhole[1] = {0};
+inline const int64_t* RunsOf(const QGemmCall& c) { return c.runs ? c.runs : kWhole; }
+inline int64_t CountOf(const QGemmCall& c) { return c.runs ? c.num_runs : 1; }
 
 #if defined(__AVX512BW__)
 
@@ -39,27 +47,41 @@ inline __mmask16 Live(int left) {
   return static_cast<__mmask16>(left >= 16 ? 0xffff : (1 << left) - 1);
 }
 
-// Values to codes.
+// Values to codes. Unsigned codes are made as signed ones 128 lower: then one saturation serves
+// both.
 struct Rounder512 {
   __m512 low, high;
-  __m512i zero, least;
-  bool is_signed;
-  // Nothing leaves int32 and the upper bound is the type's own, so that saturation does the rest.
-  bool simple;
+  __m512i zero32, zero16, least, most, flip;
+  bool bounded;
   explicit Rounder512(const QGemmCall& c)
       : low(_mm512_set1_ps(static_cast<float>(c.to.lo - c.to.zero_point))),
         high(_mm512_set1_ps(static_cast<float>(c.to.hi - c.to.zero_point))),
-        zero(_mm512_set1_epi32(c.to.zero_point)),
-        least(_mm512_set1_epi32(c.to.lo)),
-        is_signed(c.y_type == CodeType::kS8),
-        simple(c.bounded && c.to.zero_point == 0 && c.to.hi == (is_signed ? 127 : 255)) {}
-  __m128i Codes(__m512 f) const {
-    f = _mm512_min_ps(_mm512_max_ps(f, low), high);  // NaN becomes low
-    return _mm512_cvtepi32_epi8(_mm512_add_epi32(_mm512_cvtps_epi32(f), zero));
+        bounded(c.bounded) {
+    const int shift = c.y_type == CodeType::kS8 ? 0 : 128;
+    zero32 = _mm512_set1_epi32(c.to.zero_point - shift);
+    zero16 = _mm512_set1_epi16(static_cast<int16_t>(c.to.zero_point - shift));
+    least = _mm512_set1_epi8(static_cast<char>(c.to.lo - shift));
+    most = _mm512_set1_epi8(static_cast<char>(c.to.hi - shift));
+    flip = _mm512_set1_epi8(static_cast<char>(shift));
   }
-  __m128i Simple(__m512 f) const {
-    const __m512i code = _mm512_max_epi32(_mm512_cvtps_epi32(f), least);
-    return is_signed ? _mm512_cvtsepi32_epi8(code) : _mm512_cvtusepi32_epi8(code);
+  __m512i Integer(__m512 f) const {
+    if (!bounded) f = _mm512_min_ps(_mm512_max_ps(f, low), high);  // NaN becomes low
+    return _mm512_cvtps_epi32(f);
+  }
+  __m128i Codes(__m512 f) const {
+    const __m128i v = _mm512_cvtsepi32_epi8(_mm512_add_epi32(Integer(f), zero32));
+    return _mm_xor_si128(
+        _mm_min_epi8(_mm_max_epi8(v, _mm512_castsi512_si128(least)), _mm512_castsi512_si128(most)),
+        _mm512_castsi512_si128(flip));
+  }
+  // Codes of 4 vectors in a row. Sums of 16 bits saturate, then those of 8.
+  __m512i Codes4(__m512 a, __m512 b, __m512 c, __m512 d) const {
+    const __m512i ab = _mm512_adds_epi16(_mm512_packs_epi32(Integer(a), Integer(b)), zero16),
+                  cd = _mm512_adds_epi16(_mm512_packs_epi32(Integer(c), Integer(d)), zero16);
+    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    const __m512i v = _mm512_packs_epi16(ab, cd);
+    return _mm512_permutexvar_epi32(
+        order, _mm512_xor_si512(_mm512_min_epi8(_mm512_max_epi8(v, least), most), flip));
   }
 };
 
@@ -70,71 +92,58 @@ struct Rounder512 {
 constexpr int kMaxRows = 12;
 constexpr bool kBiasInSums = true;
 
-template <int kRows, int kBlocks>
+// acc += sums of four products. As an instruction of its own: GCC 12 makes two copies of the
+// intrinsic's result where loops nest, and spills one.
+inline void AddProducts(__m512i& acc, __m512i a, __m512i b) {
+  asm("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(a), "v"(b));
+}
+
+// kGrouped: the blocks belong to different groups and have codes of their own.
+template <int kRows, int kBlocks, bool kGrouped>
 void RunTile(const Tile& t) {
+  const QGemmCall& c = *t.call;
+  const __m512i flip = _mm512_set1_epi32(c.flip ? static_cast<int>(0x80808080) : 0);
+  const int8_t* w = t.w;
+  const int64_t* runs = RunsOf(c);
+  const int64_t* const last = runs + CountOf(c);
   __m512i acc[kRows][kBlocks];
+  const uint8_t* x[kRows];
+#pragma GCC unroll 12
+  for (int m = 0; m < kRows; ++m) {
+    x[m] = t.x[m] + (kGrouped ? 0 : t.group_x[0]);
+#pragma GCC unroll 4
+    for (int v = 0; v < kBlocks; ++v)
+      acc[m][v] = _mm512_loadu_si512(c.bias + t.bias + v * kQGemmBlock);
+  }
+  do {
+    int64_t at = *runs++;
+    const int64_t end = at + 4 * t.steps;
+    do {
+      __m512i b[kBlocks];
+#pragma GCC unroll 4
+      for (int v = 0; v < kBlocks; ++v) b[v] = _mm512_load_si512(w + v * t.block);
+      w += 64;
+#pragma GCC unroll 12
+      for (int m = 0; m < kRows; ++m) {
+        __m512i a = flip;
+#pragma GCC unroll 4
+        for (int v = 0; v < kBlocks; ++v) {
+          if (v == 0 || kGrouped) {
+            int32_t four;
+            std::memcpy(&four, x[m] + at + (kGrouped ? t.group_x[v] : 0), 4);
+            a = _mm512_xor_si512(_mm512_set1_epi32(four), flip);
+          }
+          AddProducts(acc[m][v], a, b[v]);
+        }
+      }
+      at += 4;
+    } while (at != end);
+  } while (runs != last);
 #pragma GCC unroll 12
   for (int m = 0; m < kRows; ++m) {
 #pragma GCC unroll 4
     for (int v = 0; v < kBlocks; ++v)
-      acc[m][v] = _mm512_loadu_si512(t.call->bias + t.column + v * kQGemmBlock);
-  }
-  const QGemmCall& c = *t.call;
-  const __m512i flip = _mm512_set1_epi32(c.flip ? static_cast<int>(0x80808080) : 0);
-  // Every third row has a pointer, the others an index.
-  constexpr int kPointers = (kRows + 2) / 3;
-  const uint8_t* x[kPointers];
-#pragma GCC unroll 4
-  for (int p = 0; p < kPointers; ++p) x[p] = t.x + 3 * p * t.x_stride;
-  const int8_t* w = t.w;
-  for (int64_t k = 0; k < t.steps; ++k) {
-    __m512i b[kBlocks];
-#pragma GCC unroll 4
-    for (int v = 0; v < kBlocks; ++v) b[v] = _mm512_load_si512(w + v * t.block);
-    w += 64;
-#pragma GCC unroll 12
-    for (int m = 0; m < kRows; ++m) {
-      int32_t four;
-      std::memcpy(&four, x[m / 3] + (m % 3) * t.x_stride, 4);
-      const __m512i a = _mm512_xor_si512(_mm512_set1_epi32(four), flip);
-#pragma GCC unroll 4
-      for (int v = 0; v < kBlocks; ++v) acc[m][v] = _mm512_dpbusd_epi32(acc[m][v], a, b[v]);
-    }
-#pragma GCC unroll 4
-    for (int p = 0; p < kPointers; ++p) x[p] += 4;
-  }
-  if (!t.y) {
-#pragma GCC unroll 12
-    for (int m = 0; m < kRows; ++m) {
-#pragma GCC unroll 4
-      for (int v = 0; v < kBlocks; ++v)
-        _mm512_storeu_si512(t.sums + m * kTileColumns + v * kQGemmBlock, acc[m][v]);
-    }
-    return;
-  }
-  const Rounder512 to(c);
-#pragma GCC unroll 4
-  for (int v = 0; v < kBlocks; ++v) {
-    const int left = t.columns - v * kQGemmBlock;
-    const __m512 multiplier = _mm512_loadu_ps(c.multiplier + t.column + v * kQGemmBlock);
-    uint8_t* y = t.y + v * kQGemmBlock;
-    const __mmask16 live = Live(left);
-    if (c.y_type == CodeType::kF32) {
-      float* f = reinterpret_cast<float*>(t.y) + v * kQGemmBlock;
-#pragma GCC unroll 12
-      for (int m = 0; m < kRows; ++m, f += c.y_stride)
-        _mm512_mask_storeu_ps(f, live, _mm512_mul_ps(_mm512_cvtepi32_ps(acc[m][v]), multiplier));
-      continue;
-    }
-#pragma GCC unroll 12
-    for (int m = 0; m < kRows; ++m, y += c.y_stride) {
-      const __m128i codes = to.Simple(_mm512_mul_ps(_mm512_cvtepi32_ps(acc[m][v]), multiplier));
-      if (live == 0xffff) {
-        _mm_storeu_si128(reinterpret_cast<__m128i*>(y), codes);
-      } else {
-        _mm_mask_storeu_epi8(y, live, codes);
-      }
-    }
+      _mm512_store_si512(t.sums + (m * kBlocks + v) * kQGemmBlock, acc[m][v]);
   }
 }
 
@@ -144,17 +153,22 @@ constexpr int RowsOf(int blocks) { return blocks == 4 ? 6 : blocks == 3 ? 8 : 12
 // Not all numbers of rows: code is not free.
 constexpr int kHeights[4][7] = {
     {1, 2, 3, 4, 6, 8, 12}, {1, 2, 3, 4, 6, 8, 12}, {1, 2, 4, 6, 8}, {1, 2, 3, 4, 5, 6}};
+template <int kRows, int kBlocks>
+constexpr TileFunction kOne = RunTile<kRows, kBlocks, false>;
 constexpr TileFunction kTiles[4][7] = {
-    {RunTile<1, 1>, RunTile<2, 1>, RunTile<3, 1>, RunTile<4, 1>, RunTile<6, 1>, RunTile<8, 1>,
-     RunTile<12, 1>},
-    {RunTile<1, 2>, RunTile<2, 2>, RunTile<3, 2>, RunTile<4, 2>, RunTile<6, 2>, RunTile<8, 2>,
-     RunTile<12, 2>},
-    {RunTile<1, 3>, RunTile<2, 3>, RunTile<4, 3>, RunTile<6, 3>, RunTile<8, 3>},
-    {RunTile<1, 4>, RunTile<2, 4>, RunTile<3, 4>, RunTile<4, 4>, RunTile<5, 4>, RunTile<6, 4>}};
-// The tile for the next of `left` rows; the last two share what is left.
-inline int ChooseTile(int blocks, int64_t left) {
-  const int* heights = kHeights[blocks - 1];
-  const int64_t most = RowsOf(blocks);
+    {kOne<1, 1>, kOne<2, 1>, kOne<3, 1>, kOne<4, 1>, kOne<6, 1>, kOne<8, 1>, kOne<12, 1>},
+    {kOne<1, 2>, kOne<2, 2>, kOne<3, 2>, kOne<4, 2>, kOne<6, 2>, kOne<8, 2>, kOne<12, 2>},
+    {kOne<1, 3>, kOne<2, 3>, kOne<4, 3>, kOne<6, 3>, kOne<8, 3>},
+    {kOne<1, 4>, kOne<2, 4>, kOne<3, 4>, kOne<4, 4>, kOne<5, 4>, kOne<6, 4>}};
+// Of several groups.
+constexpr int kGroupedHeights[4] = {1, 2, 4, 6};
+template <int kBlocks>
+constexpr TileFunction kGroups[4] = {RunTile<1, kBlocks, true>, RunTile<2, kBlocks, true>,
+                                     RunTile<4, kBlocks, true>, RunTile<6, kBlocks, true>};
+constexpr const TileFunction* kGroupedTiles[5] = {nullptr, nullptr, kGroups<2>, kGroups<3>,
+                                                  kGroups<4>};
+// The index of the tile's height for the next of `left` rows; the last two share what is left.
+inline int ChooseTile(const int* heights, int64_t most, int64_t left) {
   const int64_t ideal = left >= 2 * most ? most : left > most ? (left + 1) / 2 : left;
   int i = 0;
   while (heights[i] < ideal) ++i;
@@ -207,26 +221,31 @@ template <int kRows>
 void RunTile(const Tile& t) {
   constexpr int kParts = kQGemmBlock / Wide::kOutputs;
   const __m128i flip = _mm_set1_epi8(t.call->flip ? static_cast<char>(0x80) : 0);
-  for (int v = 0; v * kQGemmBlock < t.columns; ++v) {
+  const int64_t* runs = RunsOf(*t.call);
+  const int64_t count = CountOf(*t.call);
+  for (int v = 0; v < t.blocks; ++v) {
     typename Wide::V acc[kRows][kParts];
     for (int m = 0; m < kRows; ++m) {
       for (int p = 0; p < kParts; ++p) acc[m][p] = Wide::Zero();
     }
     const int8_t* w = t.w + v * t.block;
-    for (int64_t k = 0; k < t.steps; ++k, w += 64) {
-      typename Wide::V b[kParts];
-      for (int p = 0; p < kParts; ++p) b[p] = Wide::Weights(w + p * Wide::kOutputs * 4);
-      for (int m = 0; m < kRows; ++m) {
-        int32_t four;
-        std::memcpy(&four, t.x + m * t.x_stride + 4 * k, 4);
-        const __m128i codes = _mm_xor_si128(_mm_cvtsi32_si128(four), flip);
-        const typename Wide::V a = Wide::Broadcast(_mm_cvtsi128_si64(_mm_cvtepu8_epi16(codes)));
-        for (int p = 0; p < kParts; ++p) acc[m][p] = Wide::Add(acc[m][p], a, b[p]);
+    for (int64_t r = 0; r < count; ++r) {
+      const int64_t at = runs[r] + t.group_x[v];
+      for (int64_t k = at; k < at + 4 * t.steps; k += 4, w += 64) {
+        typename Wide::V b[kParts];
+        for (int p = 0; p < kParts; ++p) b[p] = Wide::Weights(w + p * Wide::kOutputs * 4);
+        for (int m = 0; m < kRows; ++m) {
+          int32_t four;
+          std::memcpy(&four, t.x[m] + k, 4);
+          const __m128i codes = _mm_xor_si128(_mm_cvtsi32_si128(four), flip);
+          const typename Wide::V a = Wide::Broadcast(_mm_cvtsi128_si64(_mm_cvtepu8_epi16(codes)));
+          for (int p = 0; p < kParts; ++p) acc[m][p] = Wide::Add(acc[m][p], a, b[p]);
+        }
       }
     }
     for (int m = 0; m < kRows; ++m) {
       for (int p = 0; p < kParts; ++p)
-        Wide::Store(acc[m][p], t.sums + m * kTileColumns + v * kQGemmBlock + p * Wide::kOutputs);
+        Wide::Store(acc[m][p], t.sums + (m * t.blocks + v) * kQGemmBlock + p * Wide::kOutputs);
     }
   }
 }
@@ -244,16 +263,21 @@ constexpr bool kBiasInSums = false;
 constexpr int kMaxRows = 1;
 __attribute__((noinline)) void RunTile(const Tile& t) {
   const int flip = t.call->flip ? 0x80 : 0;
-  for (int v = 0; v * kQGemmBlock < t.columns; ++v) {
+  const int64_t* runs = RunsOf(*t.call);
+  const int64_t count = CountOf(*t.call);
+  for (int v = 0; v < t.blocks; ++v) {
     uint32_t acc[kQGemmBlock] = {};
     const int8_t* w = t.w + v * t.block;
-    for (int64_t k = 0; k < t.steps; ++k, w += 64) {
-      int a[4];
-      for (int i = 0; i < 4; ++i) a[i] = t.x[4 * k + i] ^ flip;
+    for (int64_t r = 0; r < count; ++r) {
+      const uint8_t* x = t.x[0] + runs[r] + t.group_x[v];
+      for (int64_t k = 0; k < t.steps; ++k, w += 64) {
+        int a[4];
+        for (int i = 0; i < 4; ++i) a[i] = x[4 * k + i] ^ flip;
 #pragma GCC unroll 1
-      for (int j = 0; j < kQGemmBlock; ++j) {
-        acc[j] += static_cast<uint32_t>(a[0] * w[4 * j] + a[1] * w[4 * j + 1] +
-                                        a[2] * w[4 * j + 2] + a[3] * w[4 * j + 3]);
+        for (int j = 0; j < kQGemmBlock; ++j) {
+          acc[j] += static_cast<uint32_t>(a[0] * w[4 * j] + a[1] * w[4 * j + 1] +
+                                          a[2] * w[4 * j + 2] + a[3] * w[4 * j + 3]);
+        }
       }
     }
     for (int j = 0; j < kQGemmBlock; ++j)
@@ -274,71 +298,150 @@ inline __m512i LoadCodes(const void* z, int64_t at, CodeType type, __mmask16 liv
   return type == CodeType::kS8 ? _mm512_cvtepi8_epi32(v) : _mm512_cvtepu8_epi32(v);
 }
 
-void ToValues(const QGemmCall& c, const Tile& t, int64_t row, int rows, int blocks, float* v) {
+// Masked stores of bytes are slow.
+inline void StoreCodes(uint8_t* y, __m128i codes, __mmask16 live) {
+  if (live == 0xffff) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(y), codes);
+  } else {
+    _mm_mask_storeu_epi8(y, live, codes);
+  }
+}
+
+void ToValues(const QGemmCall& c, const Tile& t, int64_t row, int rows, float* v) {
   const __m512i z_zero = _mm512_set1_epi32(c.z_zero);
   const __m512 z_multiplier = _mm512_set1_ps(c.z_multiplier);
-  for (int b = 0; b < blocks; ++b) {
-    const int at = b * kQGemmBlock, left = t.columns - at;
-    const __mmask16 live = Live(left);
+  for (int b = 0; b < t.blocks; ++b) {
+    const int at = b * kQGemmBlock;
+    const __mmask16 live = Live(t.columns[b]);
     const __m512i bias =
-        kBiasInSums ? _mm512_setzero_si512() : _mm512_loadu_si512(c.bias + t.column + at);
-    const __m512 multiplier = _mm512_loadu_ps(c.multiplier + t.column + at);
+        kBiasInSums ? _mm512_setzero_si512() : _mm512_loadu_si512(c.bias + t.bias + at);
+    const __m512 multiplier = _mm512_loadu_ps(c.multiplier + t.bias + at);
     for (int m = 0; m < rows; ++m) {
-      __m512i sum = _mm512_add_epi32(_mm512_load_si512(t.sums + m * kTileColumns + at), bias);
+      __m512i sum =
+          _mm512_add_epi32(_mm512_load_si512(t.sums + (m * t.blocks + b) * kQGemmBlock), bias);
       if (c.row_add) sum = _mm512_add_epi32(sum, _mm512_set1_epi32(c.row_add[row + m]));
       __m512 f = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), multiplier);
       if (c.z) {
-        const __m512i z = LoadCodes(c.z, (row + m) * c.z_stride + t.column + at, c.z_type, live);
+        const __m512i z = LoadCodes(c.z, (row + m) * c.z_stride + t.column[b], c.z_type, live);
         f = _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(z, z_zero)), z_multiplier, f);
       }
-      _mm512_store_ps(v + (m * blocks + b) * kQGemmBlock, f);
+      _mm512_store_ps(v + (m * t.blocks + b) * kQGemmBlock, f);
     }
   }
 }
 
-void Round(const QGemmCall& c, const Tile& t, int64_t row, int rows, int blocks, const float* v) {
-  const Rounder512 to(c);
+void Round(const QGemmCall& c, const Tile& t, int64_t row, int rows, const float* v) {
+  const Rounder512& to = *t.round;
   const __m512 multiplier = _mm512_set1_ps(c.activation ? c.y_multiplier : 1.0f);
   for (int m = 0; m < rows; ++m) {
-    for (int b = 0; b < blocks; ++b, v += kQGemmBlock) {
-      const __mmask16 live = Live(t.columns - b * kQGemmBlock);
-      const int64_t at = (row + m) * c.y_stride + t.column + b * kQGemmBlock;
+    for (int b = 0; b < t.blocks; ++b, v += kQGemmBlock) {
+      const __mmask16 live = Live(t.columns[b]);
+      const int64_t at = (row + m) * c.y_stride + t.column[b];
       const __m512 f = _mm512_mul_ps(_mm512_load_ps(v), multiplier);
       if (c.y_type == CodeType::kF32) {
         _mm512_mask_storeu_ps(static_cast<float*>(c.y) + at, live, f);
       } else {
-        _mm_mask_storeu_epi8(static_cast<uint8_t*>(c.y) + at, live, to.Codes(f));
+        StoreCodes(static_cast<uint8_t*>(c.y) + at, to.Codes(f), live);
       }
     }
   }
 }
 
+// Codes without an activation, of kBlocks blocks whose columns lie together. 4 vectors at once: a
+// row, or several of fewer blocks.
+template <int kBlocks, bool kResidual>
+void FinishCodes(const Tile& t, int64_t row, int rows) {
+  const QGemmCall& c = *t.call;
+  const Rounder512& to = *t.round;
+  constexpr int kTogether = kBlocks == 1 ? 4 : kBlocks == 2 ? 2 : 1;
+  const __m512i z_zero = _mm512_set1_epi32(c.z_zero);
+  const __m512 z_multiplier = _mm512_set1_ps(c.z_multiplier);
+  __m512 multiplier[kBlocks];
+  __m512i bias[kBlocks];
+  for (int v = 0; v < kBlocks; ++v) {
+    const int at = t.bias + v * kQGemmBlock;
+    multiplier[v] = _mm512_loadu_ps(c.multiplier + at);
+    bias[v] = kBiasInSums ? _mm512_setzero_si512() : _mm512_loadu_si512(c.bias + at);
+  }
+  const int columns = (kBlocks - 1) * kQGemmBlock + t.columns[kBlocks - 1];
+  const __mmask64 live = ~uint64_t{0} >> (64 - columns);
+  const __mmask16 last = Live(t.columns[kBlocks - 1]);
+  uint8_t* y = static_cast<uint8_t*>(c.y) + row * c.y_stride + t.column[0];
+  const uint8_t* z = static_cast<const uint8_t*>(c.z) + row * c.z_stride + t.column[0];
+  const int32_t* sums = t.sums;
+  for (int m = 0; m < rows; m += kTogether, sums += kTogether * kBlocks * kQGemmBlock) {
+    __m512 f[4];
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; ++v) {
+      if (v >= kTogether * kBlocks) {
+        f[v] = _mm512_setzero_ps();
+        continue;
+      }
+      const int b = v % kBlocks;
+      __m512i sum = _mm512_load_si512(sums + v * kQGemmBlock);
+      if (!kBiasInSums) sum = _mm512_add_epi32(sum, bias[b]);
+      f[v] = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), multiplier[b]);
+      if (kResidual && (v < kBlocks || m + v / kBlocks < rows)) {
+        const __m512i code = LoadCodes(z, v / kBlocks * c.z_stride + b * kQGemmBlock, c.z_type,
+                                       b + 1 == kBlocks ? last : 0xffff);
+        f[v] =
+            _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(code, z_zero)), z_multiplier, f[v]);
+      }
+    }
+    if (kResidual) z += kTogether * c.z_stride;
+    const __m512i codes = to.Codes4(f[0], f[1], f[2], f[3]);
+    if (kTogether == 1) {
+      if (columns == 64) {
+        _mm512_storeu_si512(y, codes);
+      } else if (columns == 48) {
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(y), _mm512_castsi512_si256(codes));
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(y + 32), _mm512_extracti32x4_epi32(codes, 2));
+      } else {
+        _mm512_mask_storeu_epi8(y, live, codes);
+      }
+      y += c.y_stride;
+      continue;
+    }
+    alignas(64) uint8_t line[64 + 16];
+    _mm512_store_si512(line, codes);
+    for (int i = 0; i < kTogether && m + i < rows; ++i, y += c.y_stride) {
+      const uint8_t* part = line + i * kBlocks * kQGemmBlock;
+      if (columns == 32) {
+        std::memcpy(y, part, 32);
+      } else if (columns == 16) {
+        std::memcpy(y, part, 16);
+      } else {
+        _mm256_mask_storeu_epi8(y, static_cast<__mmask32>(live),
+                                _mm256_loadu_si256(reinterpret_cast<const __m256i*>(part)));
+      }
+    }
+  }
+}
+using FinishFunction = void (*)(const Tile&, int64_t, int);
+constexpr FinishFunction kFinishCodes[2][4] = {
+    {FinishCodes<1, false>, FinishCodes<2, false>, FinishCodes<3, false>, FinishCodes<4, false>},
+    {FinishCodes<1, true>, FinishCodes<2, true>, FinishCodes<3, true>, FinishCodes<4, true>}};
+
 // Swish with a = 1 without a stop in between; its y_multiplier is in the table.
-template <bool kSimple>
-void FinishSwish(const QGemmCall& c, const Tile& t, int64_t row, int rows, int blocks) {
-  const Rounder512 to(c);
+void FinishSwish(const QGemmCall& c, const Tile& t, int64_t row, int rows) {
+  const Rounder512& to = *t.round;
   SigmoidTable table;
   const __m512 limit = _mm512_set1_ps(87.0f), inverse = _mm512_set1_ps(1.0f / c.y_multiplier);
   table.low = _mm512_mul_ps(table.low, inverse);
   table.high = _mm512_mul_ps(table.high, inverse);
-  for (int b = 0; b < blocks; ++b) {
+  for (int b = 0; b < t.blocks; ++b) {
     const int at = b * kQGemmBlock;
-    const __mmask16 live = Live(t.columns - at);
+    const __mmask16 live = Live(t.columns[b]);
     const __m512i bias =
-        kBiasInSums ? _mm512_setzero_si512() : _mm512_loadu_si512(c.bias + t.column + at);
-    const __m512 multiplier = _mm512_loadu_ps(c.multiplier + t.column + at);
-    uint8_t* y = static_cast<uint8_t*>(c.y) + row * c.y_stride + t.column + at;
+        kBiasInSums ? _mm512_setzero_si512() : _mm512_loadu_si512(c.bias + t.bias + at);
+    const __m512 multiplier = _mm512_loadu_ps(c.multiplier + t.bias + at);
+    uint8_t* y = static_cast<uint8_t*>(c.y) + row * c.y_stride + t.column[b];
     for (int m = 0; m < rows; ++m, y += c.y_stride) {
-      __m512i sum = _mm512_load_si512(t.sums + m * kTileColumns + at);
+      __m512i sum = _mm512_load_si512(t.sums + (m * t.blocks + b) * kQGemmBlock);
       if constexpr (!kBiasInSums) sum = _mm512_add_epi32(sum, bias);
       const __m512 v = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), multiplier);
       const __m512 f = _mm512_mul_ps(v, SigmoidOf<false>(Limited(v, limit), table, inverse));
-      const __m128i codes = kSimple ? to.Simple(f) : to.Codes(f);
-      if (live == 0xffff) {
-        _mm_storeu_si128(reinterpret_cast<__m128i*>(y), codes);
-      } else {
-        _mm_mask_storeu_epi8(y, live, codes);
-      }
+      StoreCodes(y, to.Codes(f), live);
     }
   }
 }
@@ -346,47 +449,52 @@ void FinishSwish(const QGemmCall& c, const Tile& t, int64_t row, int rows, int b
 #else
 
 __attribute__((noinline)) void ToValues(const QGemmCall& c, const Tile& t, int64_t row, int rows,
-                                        int blocks, float* v) {
-  for (int m = 0; m < rows; ++m, v += blocks * kQGemmBlock) {
+                                        float* v) {
+  for (int m = 0; m < rows; ++m, v += t.blocks * kQGemmBlock) {
     const uint32_t add = c.row_add ? static_cast<uint32_t>(c.row_add[row + m]) : 0;
-    const int32_t* sums = t.sums + m * kTileColumns;
-    const int32_t* bias = c.bias + t.column;
+    const int32_t* sums = t.sums + m * t.blocks * kQGemmBlock;
+    const int32_t* bias = c.bias + t.bias;
     static_assert(!kBiasInSums);
-    const float* multiplier = c.multiplier + t.column;
+    const float* multiplier = c.multiplier + t.bias;
     SLIPWAY_INDEPENDENT
-    for (int j = 0; j < blocks * kQGemmBlock; ++j) {
+    for (int j = 0; j < t.blocks * kQGemmBlock; ++j) {
       const uint32_t sum = static_cast<uint32_t>(sums[j]) + static_cast<uint32_t>(bias[j]) + add;
       v[j] = static_cast<float>(static_cast<int32_t>(sum)) * multiplier[j];
     }
     if (!c.z) continue;
-    const uint8_t* z = static_cast<const uint8_t*>(c.z) + (row + m) * c.z_stride + t.column;
     const bool is_signed = c.z_type == CodeType::kS8;
-    for (int j = 0; j < t.columns; ++j) {
-      const int32_t code = is_signed ? static_cast<int8_t>(z[j]) : z[j];
-      v[j] = __builtin_fmaf(static_cast<float>(code - c.z_zero), c.z_multiplier, v[j]);
+    for (int b = 0; b < t.blocks; ++b) {
+      const uint8_t* z = static_cast<const uint8_t*>(c.z) + (row + m) * c.z_stride + t.column[b];
+      float* to = v + b * kQGemmBlock;
+      for (int j = 0; j < t.columns[b]; ++j) {
+        const int32_t code = is_signed ? static_cast<int8_t>(z[j]) : z[j];
+        to[j] = __builtin_fmaf(static_cast<float>(code - c.z_zero), c.z_multiplier, to[j]);
+      }
     }
   }
 }
 
 __attribute__((noinline)) void Round(const QGemmCall& c, const Tile& t, int64_t row, int rows,
-                                     int blocks, float* v) {
+                                     float* v) {
   constexpr float kMagic = 12582912.0f;  // rounds half to even, as quant_impl.h does
   const float low = static_cast<float>(c.to.lo - c.to.zero_point),
               high = static_cast<float>(c.to.hi - c.to.zero_point),
               multiplier = c.activation ? c.y_multiplier : 1.0f;
   const int32_t zero = c.to.zero_point;
-  for (int m = 0; m < rows; ++m, v += blocks * kQGemmBlock) {
-    const int64_t at = (row + m) * c.y_stride + t.column;
-    if (c.y_type == CodeType::kF32) {
-      for (int j = 0; j < t.columns; ++j) static_cast<float*>(c.y)[at + j] = v[j] * multiplier;
-      continue;
-    }
-    uint8_t* y = static_cast<uint8_t*>(c.y) + at;
-    for (int j = 0; j < t.columns; ++j) {
-      float f = v[j] * multiplier;
-      f = f > low ? f : low;
-      f = f < high ? f : high;
-      y[j] = static_cast<uint8_t>(static_cast<int32_t>((f + kMagic) - kMagic) + zero);
+  for (int m = 0; m < rows; ++m) {
+    for (int b = 0; b < t.blocks; ++b, v += kQGemmBlock) {
+      const int64_t at = (row + m) * c.y_stride + t.column[b];
+      if (c.y_type == CodeType::kF32) {
+        for (int j = 0; j < t.columns[b]; ++j) static_cast<float*>(c.y)[at + j] = v[j] * multiplier;
+        continue;
+      }
+      uint8_t* y = static_cast<uint8_t*>(c.y) + at;
+      for (int j = 0; j < t.columns[b]; ++j) {
+        float f = v[j] * multiplier;
+        f = f > low ? f : low;
+        f = f < high ? f : high;
+        y[j] = static_cast<uint8_t>(static_cast<int32_t>((f + kMagic) - kMagic) + zero);
+      }
     }
   }
 }
@@ -395,57 +503,75 @@ __attribute__((noinline)) void Round(const QGemmCall& c, const Tile& t, int64_t 
 
 void Finish(const Tile& t, int64_t row, int rows) {
   const QGemmCall& c = *t.call;
-  const int blocks = (t.columns + kQGemmBlock - 1) / kQGemmBlock;
 #if defined(__AVX512BW__)
+  if (t.whole && !c.activation && !c.row_add && c.y_type != CodeType::kF32)
+    return kFinishCodes[c.z ? 1 : 0][t.blocks - 1](t, row, rows);
   if (c.swish && c.a == 1 && !c.z && !c.row_add && c.y_type != CodeType::kF32)
-    return Rounder512(c).simple ? FinishSwish<true>(c, t, row, rows, blocks)
-                                : FinishSwish<false>(c, t, row, rows, blocks);
+    return FinishSwish(c, t, row, rows);
 #endif
   alignas(64) float v[kMaxRows * kTileColumns];
-  ToValues(c, t, row, rows, blocks, v);
-  if (c.activation) c.activation(v, v, rows * blocks * kQGemmBlock, c.a, c.b);
-  Round(c, t, row, rows, blocks, v);
+  ToValues(c, t, row, rows, v);
+  if (c.activation) c.activation(v, v, rows * t.blocks * kQGemmBlock, c.a, c.b);
+  Round(c, t, row, rows, v);
 }
 
 void RunCall(const QGemmCall& c) {
-  alignas(64) int32_t sums[kMaxRows * kTileColumns];
-  const int64_t steps = (c.k + 3) / 4, block = steps * 64, blocks = (c.columns + 15) / 16;
-#if defined(__AVX512VNNI__)
-  const bool direct =
-      !c.row_add && !c.z && !c.activation && (c.y_type == CodeType::kF32 || Rounder512(c).simple);
-#else
-  constexpr bool direct = false;
+  alignas(64) int32_t sums[(kMaxRows + 3) * kTileColumns];  // 4 vectors may be read at the end
+  Tile t;
+  t.call = &c;
+  t.sums = sums;
+#if defined(__AVX512BW__)
+  const Rounder512 round(c);
+  t.round = &round;
 #endif
-  // Blocks in panels of at most 4, as even as can be.
-  const int64_t panels = (blocks + 3) / 4;
-  for (int64_t p = 0; p < panels; ++p) {
-    const int64_t first = blocks * p / panels;
-    const int wide = static_cast<int>(blocks * (p + 1) / panels - first);
-    Tile t;
-    t.x_stride = c.x_stride;
-    t.w = c.weights + first * block;
-    t.block = block;
-    t.steps = steps;
-    t.column = static_cast<int>(first * kQGemmBlock);
-    t.columns = static_cast<int>(c.columns - t.column < wide * kQGemmBlock ? c.columns - t.column
-                                                                           : wide * kQGemmBlock);
-    t.sums = sums;
-    t.call = &c;
+  t.steps = (c.k + 3) / 4;
+  t.block = CountOf(c) * t.steps * 64;
+  const int64_t own = (c.columns + kQGemmBlock - 1) / kQGemmBlock;  // blocks of a group
+  const int64_t end = c.end_block < own * c.groups ? c.end_block : own * c.groups;
+  const int64_t line = c.line > 0 ? c.line : c.rows;
+  for (int64_t first = c.first_block; first < end; first += t.blocks) {
+    // At most 4 blocks: of a group, as even as can be, or of several narrow groups.
+    const int64_t group = first / own;
+    int64_t left = end - first, most = own == 3 ? 3 : 4;
+    if (own > 2) {
+      left = left < (group + 1) * own - first ? left : (group + 1) * own - first;
+      most = (left + (left + 3) / 4 - 1) / ((left + 3) / 4);
+    }
+    t.blocks = static_cast<int>(left < most ? left : most);
+    t.w = c.weights + first * t.block;
+    t.bias = static_cast<int>(first * kQGemmBlock);
+    [[maybe_unused]] bool grouped = false;
+    t.whole = true;
+    for (int v = 0; v < t.blocks; ++v) {
+      const int64_t g = (first + v) / own, j = (first + v) % own * kQGemmBlock;
+      t.group_x[v] = g * c.x_group;
+      t.column[v] = static_cast<int>(g * c.columns + j);
+      t.columns[v] = static_cast<int>(c.columns - j < kQGemmBlock ? c.columns - j : kQGemmBlock);
+      grouped |= g != group;
+      t.whole &= t.columns[v] == kQGemmBlock || v + 1 == t.blocks;
+    }
+#if defined(__AVX512VNNI__)
+    const int* heights = grouped ? kGroupedHeights : kHeights[t.blocks - 1];
+    const TileFunction* tiles = grouped ? kGroupedTiles[t.blocks] : kTiles[t.blocks - 1];
+    const int tallest = grouped ? 6 : RowsOf(t.blocks);
+#endif
+    const uint8_t* x = c.x;
+    int64_t at = 0;  // in the line
     for (int64_t row = 0; row < c.rows;) {
 #if defined(__AVX512VNNI__)
-      const int tile = ChooseTile(wide, c.rows - row);
-      const int rows = kHeights[wide - 1][tile];
-      const TileFunction run = kTiles[wide - 1][tile];
+      const int tile = ChooseTile(heights, tallest, c.rows - row);
+      const int rows = heights[tile];
+      const TileFunction run = tiles[tile];
 #else
       const int rows = static_cast<int>(c.rows - row < kMaxRows ? c.rows - row : kMaxRows);
       const TileFunction run = kOneTile[rows - 1];
 #endif
-      t.x = c.x + row * c.x_stride;
-      const int64_t at = row * c.y_stride + t.column;
-      t.y =
-          direct ? static_cast<uint8_t*>(c.y) + at * (c.y_type == CodeType::kF32 ? 4 : 1) : nullptr;
+      for (int m = 0; m < rows; ++m) {
+        t.x[m] = x + at * c.x_stride;
+        if (++at == line) at = 0, x += c.line_stride;
+      }
       run(t);
-      if (!direct) Finish(t, row, rows);
+      Finish(t, row, rows);
       row += rows;
     }
   }

@@ -34,35 +34,57 @@ struct Problem {
   int64_t rows, columns, k, x_stride, y_stride;
   bool x_signed, row_add, residual, z_signed, activation;
   CodeType y;
+  int64_t line = 0, runs = 1, groups = 1;  // k: of a run
 };
 
 void CheckOne(const QGemmKernels& kernels, const Problem& p, std::mt19937& random) {
   auto fill = [&](auto& v) {
     for (auto& x : v) x = static_cast<std::decay_t<decltype(x)>>(random());
   };
+  // Rows in lines, runs that overlap, groups side by side.
+  const int64_t line = p.line > 0 ? p.line : p.rows, own = (p.columns + 15) / 16 * 16;
   const auto rows = static_cast<size_t>(p.rows), columns = static_cast<size_t>(p.columns),
-             k = static_cast<size_t>(p.k), stride = static_cast<size_t>(p.y_stride);
-  std::vector<uint8_t> x(rows * static_cast<size_t>(p.x_stride) + 4), z(rows * stride);
-  std::vector<int8_t> w(k * columns);
-  const size_t wide = (columns + 15) / 16 * 16;
-  std::vector<int32_t> given(columns), bias(wide), sums(columns), row_add(rows);
-  std::vector<float> multiplier(wide);
+             k = static_cast<size_t>(p.k), stride = static_cast<size_t>(p.y_stride),
+             groups = static_cast<size_t>(p.groups), count = static_cast<size_t>(p.runs),
+             deep = (k + 3) / 4 * 4 * count;
+  const int64_t line_stride = line * p.x_stride + 5;
+  std::vector<int64_t> runs(count);
+  for (size_t i = 0; i < count; ++i) runs[i] = static_cast<int64_t>(i) * (p.k / 2 + 3);
+  const int64_t wide = p.groups * p.k + runs.back() + 4;
+  std::vector<uint8_t> x(
+      static_cast<size_t>((p.rows - 1) / line * line_stride + line * p.x_stride + wide)),
+      z(rows * stride);
+  std::vector<int8_t> w(groups * columns * deep);
+  std::vector<int32_t> given(groups * columns), bias(groups * static_cast<size_t>(own)),
+      sums(columns), row_add(rows);
+  std::vector<float> multiplier(bias.size());
   fill(x), fill(z), fill(w);
-  const float scale = p.activation ? 1e-5f : 2e-4f / std::sqrt(static_cast<float>(k)) * 50;
-  for (size_t j = 0; j < columns; ++j) {
-    given[j] = static_cast<int32_t>(random() % 40001) - 20000;
-    multiplier[j] = scale * (1 + static_cast<float>(j % 7));
+  for (size_t i = 0; i < w.size(); ++i) {
+    if (i % deep % (deep / count) >= k) w[i] = 0;  // what fills a run up
   }
+  const float scale = p.activation ? 1e-5f : 2e-4f / std::sqrt(static_cast<float>(k * count)) * 50;
+  for (int32_t& v : given) v = static_cast<int32_t>(random() % 40001) - 20000;
   for (int32_t& v : row_add) v = static_cast<int32_t>(random() % 40001) - 20000;
-  AlignedBuffer packed(static_cast<size_t>(QGemmPackedBytes(p.k, p.columns)));
-  QGemmPack(w.data(), p.k, p.columns, p.columns, 1, reinterpret_cast<int8_t*>(packed.data()),
-            sums.data());
   const int32_t x_zero = p.x_signed ? -3 : 7;
-  for (size_t j = 0; j < columns; ++j)
-    bias[j] = given[j] - (x_zero + (p.x_signed ? 128 : 0)) * sums[j];
+  const int64_t bytes = QGemmPackedBytes(static_cast<int64_t>(deep), p.columns);
+  AlignedBuffer packed(static_cast<size_t>(bytes * p.groups));
+  for (size_t g = 0; g < groups; ++g) {
+    QGemmPack(w.data() + g * columns * deep, static_cast<int64_t>(deep), p.columns, 1,
+              static_cast<int64_t>(deep),
+              reinterpret_cast<int8_t*>(packed.data()) + static_cast<int64_t>(g) * bytes,
+              sums.data());
+    for (size_t j = 0; j < columns; ++j) {
+      const size_t at = g * static_cast<size_t>(own) + j;
+      bias[at] = given[g * columns + j] - (x_zero + (p.x_signed ? 128 : 0)) * sums[j];
+      multiplier[at] = scale * (1 + static_cast<float>(j % 7));
+    }
+  }
 
   QGemmCall c;
   c.x = x.data(), c.x_stride = p.x_stride, c.rows = p.rows, c.k = p.k, c.flip = p.x_signed;
+  c.line = p.line, c.line_stride = line_stride;
+  if (p.runs > 1) c.runs = runs.data(), c.num_runs = p.runs;
+  c.groups = p.groups, c.x_group = p.k;
   c.weights = reinterpret_cast<int8_t*>(packed.data()), c.columns = p.columns;
   c.bias = bias.data(), c.multiplier = multiplier.data();
   if (p.row_add) c.row_add = row_add.data();
@@ -82,22 +104,35 @@ void CheckOne(const QGemmKernels& kernels, const Problem& p, std::mt19937& rando
   const size_t size = p.y == CodeType::kF32 ? 4 : 1;
   std::vector<uint8_t> y(rows * stride * size, 0xAA);
   c.y = y.data();
+  // All blocks, in two calls.
+  const int64_t blocks = own / 16 * p.groups,
+                middle = static_cast<int64_t>(random()) % (blocks + 1);
+  c.end_block = middle;
+  kernels.run(c);
+  c.first_block = middle, c.end_block = INT64_MAX;
   kernels.run(c);
 
   for (size_t m = 0; m < rows; ++m) {
     for (size_t j = 0; j < stride; ++j) {
       const uint8_t* got = y.data() + (m * stride + j) * size;
-      if (j >= columns) {
+      if (j >= columns * groups) {
         ASSERT_EQ(*got, 0xAA) << "written beside the columns";
         continue;
       }
       uint32_t acc =
           static_cast<uint32_t>(given[j]) + static_cast<uint32_t>(p.row_add ? row_add[m] : 0);
-      for (size_t i = 0; i < k; ++i)
-        acc += static_cast<uint32_t>(
-            (ValueOf(x[m * static_cast<size_t>(p.x_stride) + i], p.x_signed) - x_zero) *
-            w[i * columns + j]);
-      float v = static_cast<float>(static_cast<int32_t>(acc)) * multiplier[j];
+      const size_t g = j / columns;
+      for (size_t r = 0; r < count; ++r) {
+        const int64_t at = static_cast<int64_t>(m) / line * line_stride +
+                           static_cast<int64_t>(m) % line * p.x_stride + runs[r] +
+                           static_cast<int64_t>(g) * p.k;
+        for (size_t i = 0; i < k; ++i)
+          acc +=
+              static_cast<uint32_t>((ValueOf(x[static_cast<size_t>(at) + i], p.x_signed) - x_zero) *
+                                    w[j * deep + r * (deep / count) + i]);
+      }
+      float v = static_cast<float>(static_cast<int32_t>(acc)) *
+                multiplier[g * static_cast<size_t>(own) + j % columns];
       if (p.residual)
         v = std::fma(static_cast<float>(ValueOf(z[m * stride + j], p.z_signed) - 5), 0.37f, v);
       if (p.activation) v = v / (1 + std::exp(-v)) * 20;
@@ -126,6 +161,29 @@ TEST_P(QGemm, EveryTile) {
                 rows % 4 < 2 ? CodeType::kS8 : CodeType::kU8},
                random);
     }
+  }
+}
+
+TEST_P(QGemm, LinesRunsAndGroups) {
+  const unsigned seed = std::random_device{}();
+  std::mt19937 random(seed);
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  for (int i = 0; i < 60; ++i) {
+    const int64_t groups = i % 2 == 0 ? 1 : 2 + random() % 5, k = 1 + random() % 40,
+                  columns = i % 4 == 1 ? 16 : 1 + random() % (groups == 1 ? 150 : 70);
+    Problem p{static_cast<int64_t>(1 + random() % 40),
+              columns,
+              k,
+              static_cast<int64_t>(k * groups + random() % 5),
+              static_cast<int64_t>(columns * groups + random() % 5),
+              random() % 2 == 0,
+              random() % 5 == 0,
+              random() % 3 == 0,
+              random() % 2 == 0,
+              random() % 5 == 0,
+              static_cast<CodeType>(random() % 3)};
+    p.groups = groups, p.runs = 1 + random() % 5, p.line = 1 + random() % 9;
+    CheckOne(GetQGemm(GetParam()), p, random);
   }
 }
 

@@ -87,8 +87,8 @@ struct Figure {
 };
 constexpr Figure kFigures[] = {
     {"jit_wino_4x3", 2.6}, {"jit_fp32_wino", 1.55}, {"jit_dw", 0.55},      {"brdgmm_dw", 0.50},
-    {"jit_int8_dw", 0.10}, {"jit_1x1", 1.0},       {"brgconv_1x1", 0.97}, {"brgconv", 0.99},
-    {"jit_int8", 0.95},    {"jit:", 0.98},         {"gemm", 0.55},        {"brgemm", 0.97},
+    {"jit_int8_dw", 0.10}, {"jit_1x1", 1.0},        {"brgconv_1x1", 0.97}, {"brgconv", 0.99},
+    {"jit_int8", 0.95},    {"jit:", 0.98},          {"gemm", 0.55},        {"brgemm", 0.97},
     {"brg", 0.95},
 };
 
@@ -413,6 +413,14 @@ OnednnCompiler::Choice OnednnCompiler::Choose(const ir::Node& node, const Target
           c.compute_efficiency *= 0.75;
         if (node.input(family == Family::kConv ? 3 : 4))
           c.in_place = family == Family::kConv ? 3 : 4;
+        // Codes are made of sums beside the products; few products, and it shows.
+        if (family == Family::kQConv) {
+          const auto& w = *node.input(1)->type().shape;
+          const int64_t k = Count(w).known() && w[0].known() && w[0].value() > 0
+                                ? Count(w).value() / w[0].value()
+                                : 1;
+          c.compute_efficiency *= 0.95 * static_cast<double>(k) / static_cast<double>(k + 12);
+        }
         // The activation is computed in whole registers for every few sums.
         if (family == Family::kQConv && a.String("activation", "none") != "none")
           c.compute_efficiency *= 0.4;

@@ -173,8 +173,8 @@ int64_t RowsOf(const ir::Value* v) {
   return rows;
 }
 
-// Of the best rate, with 16 to 64 numbers a head (calibrate, Zen 4); oneDNN's three steps have 0.2 to
-// 0.6. For one or two queries the copies of keys and values do not pay.
+// Of the best rate, with 16 to 64 numbers a head (calibrate, Zen 4); oneDNN's three steps have 0.2
+// to 0.6. For one or two queries the copies of keys and values do not pay.
 double AttentionFigure(const ir::Node& node) {
   const auto& q = *node.input(0)->type().shape;
   const Dim& queries = q[q.size() == 4 ? 2 : 1];
@@ -209,24 +209,27 @@ bool SameType(const ir::Value* a, const ir::Value* b) {
   return a && b && a->type().known() && a->type() == b->type();
 }
 
-// The share of lanes that a product of codes fills: 16 outputs of a group, 4 inputs.
+// The share of the best rate that a product of codes reaches: the lanes that are filled, 16 outputs
+// of a group by 4 inputs, and what the rounding of a tile costs beside its products (calibrate,
+// Zen 4).
 double ProductFigure(const ir::Node& node, const Target& target) {
   if (node.op() == "QMatMul") return 0.6;
   const auto& w = node.input(1)->constant()->dims();
   const bool linear = node.op() == "QLinear";
   const bool trans = node.attributes.Int("transW", 0) != 0;
-  const int64_t n =
-      linear ? w[trans ? 0 : 1] : w[0] / std::max<int64_t>(1, node.attributes.Int("group", 1));
+  const int64_t groups = linear ? 1 : std::max<int64_t>(1, node.attributes.Int("group", 1));
+  const int64_t n = linear ? w[trans ? 0 : 1] : w[0] / groups;
   const int64_t k = w.count() / std::max<int64_t>(1, linear ? n : w[0]);
   auto filled = [](int64_t v, int64_t of) {
     return static_cast<double>(v) / static_cast<double>(std::max<int64_t>(of, RoundUp(v, of)));
   };
-  // Sums of few products: their rounding takes as long as they do.
-  const double depth = static_cast<double>(k) / static_cast<double>(k + 12);
-  double figure = filled(n, 16) * filled(k, 4) * depth;
-  if (n <= 16) figure *= 0.6;
-  // Patches are copied, and positions outside of the image multiplied like any other.
-  if (!linear && w.count(2, w.rank()) > 1) figure *= n >= 64 ? 0.8 : 0.65;
+  // Codes that lie together in the rows: a line of the window, or a position of it.
+  int64_t run = k;
+  if (!linear) run = w[1] * (groups == 1 ? w.back() : 1);
+  const double depth = static_cast<double>(k) / static_cast<double>(k + 16);
+  double figure = 0.97 * filled(n, 16) * filled(run, 4) * depth;
+  if (groups > 1) figure *= 0.9;  // every block loads codes of its own
+  if (n <= 16 && groups == 1) figure *= 0.8;
   if ((target.features & static_cast<uint64_t>(CpuFeature::kAvx512Vnni)) == 0) figure *= 0.3;
   return std::max(figure, 1e-3);
 }

@@ -1,0 +1,116 @@
+#include "engine/backends/x86/run/qproduct.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "engine/backends/x86/run/activation.h"
+#include "model/ops/quantized.h"
+
+namespace slipway::backends::x86 {
+namespace {
+
+using kernels::kQGemmBlock;
+
+bool IsCode(DType t) { return t == DType::kUInt8 || t == DType::kInt8; }
+kernels::CodeType TypeOf(DType t) {
+  return t == DType::kFloat32 ? kernels::CodeType::kF32
+         : t == DType::kInt8  ? kernels::CodeType::kS8
+                              : kernels::CodeType::kU8;
+}
+
+}  // namespace
+
+Result<QProduct> ReadQProduct(Builder& b, int64_t channels) {
+  const ops::Attributes& a = b.attributes();
+  QProduct p;
+  if (!IsCode(b.in_type())) return Unsupported(std::string(DTypeName(b.in_type())) + " input");
+  SLIPWAY_RETURN_IF_ERROR(b.NeedType(1, DType::kInt8));
+  SLIPWAY_RETURN_IF_ERROR(b.NeedType(2, DType::kFloat32));
+  if (!b.ConstantData(1) || !b.ConstantData(2))
+    return Unsupported("weights or a multiplier that are no constants");
+  const int64_t multipliers = b.in_dims(2).count();
+  if (multipliers != 1 && multipliers != channels)
+    return InvalidArgument("a multiplier with " + std::to_string(multipliers) + " elements for " +
+                           std::to_string(channels) + " channels");
+  if (b.Has(3)) {
+    SLIPWAY_RETURN_IF_ERROR(b.NeedType(3, DType::kInt32));
+    if (!b.ConstantData(3)) return Unsupported("a bias that is no constant");
+    if (b.in_dims(3).count() != channels) return InvalidArgument("a bias of another extent");
+  }
+  SLIPWAY_ASSIGN_OR_RETURN(const ops::Requantizer to, ops::MakeRequantizer(a, b.out_type()));
+  p.call.to = {to.zero_point, to.lo, to.hi};
+  p.call.y_type = TypeOf(b.out_type());
+  p.call.flip = b.in_type() == DType::kInt8;
+  if (b.Has(4)) {
+    if (!IsCode(b.in_type(4))) return Unsupported("a residual that is not 8 bit");
+    SLIPWAY_RETURN_IF_ERROR(b.NeedLikeOutput(4));
+    SLIPWAY_ASSIGN_OR_RETURN(p.call.z_zero, ops::ReadZeroPoint(a, "z_zero_point", b.in_type(4)));
+    p.residual = true;
+    p.call.z_type = TypeOf(b.in_type(4));
+    p.call.z_multiplier = a.Float("z_multiplier", 0);
+  }
+  SLIPWAY_ASSIGN_OR_RETURN(const ops::Activation activation, ops::ParseActivation(a));
+  const auto fused = FusedActivation::Of(activation, b.isa());
+  p.call.activation = fused.function;
+  p.call.swish = activation.kind == ops::ActivationKind::kSwish;
+  p.call.a = fused.a;
+  p.call.b = fused.b;
+  p.call.y_multiplier = a.Float("y_multiplier", 1);
+  // |sum| <= 2^31, |residual| < 512.
+  const auto* m = static_cast<const float*>(b.ConstantData(2));
+  const float most = 0.9f / std::max(1.0f, std::fabs(p.call.y_multiplier));
+  p.call.bounded = (!p.residual || std::fabs(p.call.z_multiplier) < 1e5f) &&
+                   (!fused.function || p.call.swish) &&
+                   std::all_of(m, m + multipliers, [&](float v) { return std::fabs(v) < most; });
+  return p;
+}
+
+Result<std::shared_ptr<const QWeights>> PackQWeights(Builder& b, int64_t groups, int64_t columns,
+                                                     int64_t column_stride,
+                                                     const std::vector<int64_t>& order,
+                                                     int32_t x_zero) {
+  auto made = std::make_shared<QWeights>();
+  QWeights& p = *made;
+  const int64_t depth = static_cast<int64_t>(order.size()),
+                own = CeilDiv(columns, int64_t{kQGemmBlock});
+  const auto group_bytes =
+      CheckedMul(RoundUp(depth, int64_t{kernels::kQGemmDepth}), own * kQGemmBlock);
+  const auto bytes = group_bytes ? CheckedMul(*group_bytes, groups) : std::nullopt;
+  if (!bytes || *bytes > INT64_MAX / 2) return ResourceExhausted("too many weights");
+  p.blocks = own * groups;
+  p.bias_at = *bytes;  // blocks have whole lines
+  p.multiplier_at = p.bias_at + p.blocks * kQGemmBlock * 4;
+  p.data = AlignedBuffer(static_cast<size_t>(p.multiplier_at + p.blocks * kQGemmBlock * 4));
+  if (!p.data.data()) return ResourceExhausted("no memory for packed weights");
+  auto* bias = reinterpret_cast<int32_t*>(p.data.data() + p.bias_at);
+  auto* multiplier = reinterpret_cast<float*>(p.data.data() + p.multiplier_at);
+  std::fill_n(bias, p.blocks * kQGemmBlock, 0);
+  std::fill_n(multiplier, p.blocks * kQGemmBlock, 0.0f);
+  const auto* w = static_cast<const int8_t*>(b.ConstantData(1));
+  const auto* m = static_cast<const float*>(b.ConstantData(2));
+  const auto* given = static_cast<const int32_t*>(b.ConstantData(3));
+  const bool one = b.in_dims(2).count() == 1;
+  // Signed codes are taken as unsigned ones 128 higher.
+  const uint32_t zero = static_cast<uint32_t>(x_zero + (b.in_type() == DType::kInt8 ? 128 : 0));
+  std::vector<int8_t> ordered(static_cast<size_t>(depth * columns));
+  std::vector<int32_t> sums(static_cast<size_t>(columns));
+  for (int64_t g = 0; g < groups; ++g) {
+    int8_t* to = ordered.data();
+    for (int64_t j = 0; j < columns; ++j) {
+      const int8_t* from = w + (g * columns + j) * column_stride;
+      for (int64_t k : order) *to++ = k < 0 ? int8_t{0} : from[k];
+    }
+    kernels::QGemmPack(ordered.data(), depth, columns, 1, depth,
+                       reinterpret_cast<int8_t*>(p.data.data()) + g * *group_bytes, sums.data());
+    for (int64_t j = 0; j < columns; ++j) {
+      const int64_t at = g * own * kQGemmBlock + j, channel = g * columns + j;
+      const uint32_t sum = static_cast<uint32_t>(sums[static_cast<size_t>(j)]);
+      bias[at] =
+          static_cast<int32_t>((given ? static_cast<uint32_t>(given[channel]) : 0) - zero * sum);
+      multiplier[at] = m[one ? 0 : channel];
+    }
+  }
+  return std::shared_ptr<const QWeights>(std::move(made));
+}
+
+}  // namespace slipway::backends::x86
