@@ -31,9 +31,11 @@ struct Tile {
   int bias;                   // the index of the tile's first column among the padded ones
   bool whole;                 // columns lie together
   int column[4], columns[4];  // of a block: the first in y, and those that exist
-  int32_t* sums;              // [row][block][16], with bias: kBiasInSums
+  const uint8_t* z;           // residual
+  uint8_t* y;     // of the first row, where a tall tile may make codes itself; else null
+  int32_t* sums;  // [row][block][16], with bias: kBiasInSums
   const QGemmCall* call;
-  const struct Rounder512* round;
+  const struct Epilogue* epilogue;
 };
 
 // The runs of a call; one that begins with the row when none are given.
@@ -51,7 +53,7 @@ inline __mmask16 Live(int left) {
 // both.
 struct Rounder512 {
   __m512 low, high;
-  __m512i zero32, zero16, least, most, flip;
+  __m512i zero32, zero16, least, most, flip, order;
   bool bounded;
   explicit Rounder512(const QGemmCall& c)
       : low(_mm512_set1_ps(static_cast<float>(c.to.lo - c.to.zero_point))),
@@ -63,6 +65,7 @@ struct Rounder512 {
     least = _mm512_set1_epi8(static_cast<char>(c.to.lo - shift));
     most = _mm512_set1_epi8(static_cast<char>(c.to.hi - shift));
     flip = _mm512_set1_epi8(static_cast<char>(shift));
+    order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
   }
   __m512i Integer(__m512 f) const {
     if (!bounded) f = _mm512_min_ps(_mm512_max_ps(f, low), high);  // NaN becomes low
@@ -75,15 +78,88 @@ struct Rounder512 {
         _mm512_castsi512_si128(flip));
   }
   // Codes of 4 vectors in a row. Sums of 16 bits saturate, then those of 8.
-  __m512i Codes4(__m512 a, __m512 b, __m512 c, __m512 d) const {
-    const __m512i ab = _mm512_adds_epi16(_mm512_packs_epi32(Integer(a), Integer(b)), zero16),
-                  cd = _mm512_adds_epi16(_mm512_packs_epi32(Integer(c), Integer(d)), zero16);
-    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-    const __m512i v = _mm512_packs_epi16(ab, cd);
-    return _mm512_permutexvar_epi32(
-        order, _mm512_xor_si512(_mm512_min_epi8(_mm512_max_epi8(v, least), most), flip));
+  __m512i Codes4(__m512i a, __m512i b, __m512i c, __m512i d) const {
+    const __m512i ab = _mm512_adds_epi16(_mm512_packs_epi32(a, b), zero16),
+                  cd = _mm512_adds_epi16(_mm512_packs_epi32(c, d), zero16),
+                  v = _mm512_min_epi8(_mm512_max_epi8(_mm512_packs_epi16(ab, cd), least), most);
+    return _mm512_permutexvar_epi32(order, _mm512_xor_si512(v, flip));
   }
 };
+
+// What makes codes of sums when there is no activation and the columns of the blocks lie together.
+struct Epilogue {
+  Rounder512 to;
+  __m512 z_multiplier;
+  __m512i z_zero;
+  __m128i z_flip;  // makes signed codes of unsigned ones
+  bool residual;
+
+  explicit Epilogue(const QGemmCall& c)
+      : to(c), z_multiplier(_mm512_set1_ps(c.z_multiplier)), residual(c.z != nullptr) {
+    const int shift = c.z_type == CodeType::kS8 ? 0 : 128;
+    z_zero = _mm512_set1_epi32(c.z_zero - shift);
+    z_flip = _mm_set1_epi8(static_cast<char>(shift));
+  }
+  __m512 Add(__m512 f, const uint8_t* z) const {
+    const __m128i code =
+        _mm_xor_si128(_mm_loadu_si128(reinterpret_cast<const __m128i*>(z)), z_flip);
+    const __m512i v = _mm512_sub_epi32(_mm512_cvtepi8_epi32(code), z_zero);
+    return _mm512_fmadd_ps(_mm512_cvtepi32_ps(v), z_multiplier, f);
+  }
+};
+
+// Masked stores of bytes are slow, and so are masked loads.
+__attribute__((noinline)) void StorePart(uint8_t* y, __m128i codes, int columns) {
+  alignas(16) uint8_t line[16];
+  _mm_store_si128(reinterpret_cast<__m128i*>(line), codes);
+  if (columns >= 8) {
+    std::memcpy(y, line, 8);
+    std::memcpy(y + columns - 8, line + columns - 8, 8);
+  } else if (columns >= 4) {
+    std::memcpy(y, line, 4);
+    std::memcpy(y + columns - 4, line + columns - 4, 4);
+  } else {
+    for (int i = 0; i < columns; ++i) y[i] = line[i];
+  }
+}
+inline void StoreCodes(uint8_t* y, __m128i codes, int columns) {
+  if (columns >= 16) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(y), codes);
+  } else {
+    StorePart(y, codes, columns);
+  }
+}
+
+// Codes of 4 vectors: of a row, or of several rows of fewer blocks. `columns`: of a row.
+template <int kBlocks>
+inline void StoreCodes4(uint8_t* y, int64_t stride, __m512i codes, int columns, int rows) {
+  const __m128i part[4] = {_mm512_castsi512_si128(codes), _mm512_extracti32x4_epi32(codes, 1),
+                           _mm512_extracti32x4_epi32(codes, 2),
+                           _mm512_extracti32x4_epi32(codes, 3)};
+  if (columns != kBlocks * kQGemmBlock) {
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; ++v) {
+      if (v / kBlocks < rows && v % kBlocks * kQGemmBlock < columns)
+        StoreCodes(y + v / kBlocks * stride + v % kBlocks * kQGemmBlock, part[v],
+                   columns - v % kBlocks * kQGemmBlock);
+    }
+  } else if (kBlocks == 4) {
+    _mm512_storeu_si512(y, codes);
+  } else if (kBlocks == 3) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(y), _mm512_castsi512_si256(codes));
+    StoreCodes(y + 32, part[2], 16);
+  } else if (kBlocks == 2) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(y), _mm512_castsi512_si256(codes));
+    if (rows > 1)
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(y + stride),
+                          _mm512_extracti64x4_epi64(codes, 1));
+  } else {
+#pragma GCC unroll 4
+    for (int m = 0; m < 4; ++m) {
+      if (m < rows) StoreCodes(y + m * stride, part[m], 16);
+    }
+  }
+}
 
 #endif
 
@@ -91,6 +167,38 @@ struct Rounder512 {
 
 constexpr int kMaxRows = 12;
 constexpr bool kBiasInSums = true;
+
+// The sums of a tile to codes, in their registers: stores of sums would take as long as a sixth of
+// the products of 64 k.
+template <bool kResidual, int kRows, int kBlocks>
+__attribute__((always_inline)) inline void ToCodes(const Tile& t, __m512i (&acc)[kRows][kBlocks]) {
+  constexpr int kTogether = kBlocks == 1 ? 4 : kBlocks == 2 ? 2 : 1;
+  static_assert(kRows % kTogether == 0);
+  const QGemmCall& c = *t.call;
+  const Epilogue* e = t.epilogue;
+  const float* multiplier = c.multiplier + t.bias;
+  const int columns = (kBlocks - 1) * kQGemmBlock + t.columns[kBlocks - 1];
+  uint8_t* y = t.y;
+  const uint8_t* z = t.z;
+#pragma GCC unroll 12
+  for (int m = 0; m < kRows; m += kTogether, y += kTogether * c.y_stride) {
+    // Nothing of these is to stay in registers, which hold sums.
+    asm("" : "+r"(e), "+r"(multiplier));
+    __m512i v[4];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+      v[i] = _mm512_setzero_si512();
+      if (i >= kTogether * kBlocks) continue;
+      const int b = i % kBlocks;
+      __m512 f = _mm512_mul_ps(_mm512_cvtepi32_ps(acc[m + i / kBlocks][b]),
+                               _mm512_loadu_ps(multiplier + b * kQGemmBlock));
+      if (kResidual) f = e->Add(f, z + i / kBlocks * c.z_stride + b * kQGemmBlock);
+      v[i] = _mm512_cvtps_epi32(f);
+    }
+    if (kResidual) z += kTogether * c.z_stride;
+    StoreCodes4<kBlocks>(y, c.y_stride, e->to.Codes4(v[0], v[1], v[2], v[3]), columns, kTogether);
+  }
+}
 
 // acc += sums of four products. As an instruction of its own: GCC 12 makes two copies of the
 // intrinsic's result where loops nest, and spills one.
@@ -139,6 +247,17 @@ void RunTile(const Tile& t) {
       at += 4;
     } while (at != end);
   } while (runs != last);
+  if constexpr (kRows * kBlocks == 24 || kRows == 12) {
+    if (t.y) {
+      // A border: else GCC 12 plans for both ways at once and keeps sums in memory.
+#pragma GCC unroll 12
+      for (int m = 0; m < kRows; ++m) {
+#pragma GCC unroll 4
+        for (int v = 0; v < kBlocks; ++v) asm volatile("" : "+v"(acc[m][v]));
+      }
+      return t.z ? ToCodes<true>(t, acc) : ToCodes<false>(t, acc);
+    }
+  }
 #pragma GCC unroll 12
   for (int m = 0; m < kRows; ++m) {
 #pragma GCC unroll 4
@@ -298,15 +417,6 @@ inline __m512i LoadCodes(const void* z, int64_t at, CodeType type, __mmask16 liv
   return type == CodeType::kS8 ? _mm512_cvtepi8_epi32(v) : _mm512_cvtepu8_epi32(v);
 }
 
-// Masked stores of bytes are slow.
-inline void StoreCodes(uint8_t* y, __m128i codes, __mmask16 live) {
-  if (live == 0xffff) {
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(y), codes);
-  } else {
-    _mm_mask_storeu_epi8(y, live, codes);
-  }
-}
-
 void ToValues(const QGemmCall& c, const Tile& t, int64_t row, int rows, float* v) {
   const __m512i z_zero = _mm512_set1_epi32(c.z_zero);
   const __m512 z_multiplier = _mm512_set1_ps(c.z_multiplier);
@@ -331,7 +441,7 @@ void ToValues(const QGemmCall& c, const Tile& t, int64_t row, int rows, float* v
 }
 
 void Round(const QGemmCall& c, const Tile& t, int64_t row, int rows, const float* v) {
-  const Rounder512& to = *t.round;
+  const Rounder512& to = t.epilogue->to;
   const __m512 multiplier = _mm512_set1_ps(c.activation ? c.y_multiplier : 1.0f);
   for (int m = 0; m < rows; ++m) {
     for (int b = 0; b < t.blocks; ++b, v += kQGemmBlock) {
@@ -341,97 +451,60 @@ void Round(const QGemmCall& c, const Tile& t, int64_t row, int rows, const float
       if (c.y_type == CodeType::kF32) {
         _mm512_mask_storeu_ps(static_cast<float*>(c.y) + at, live, f);
       } else {
-        StoreCodes(static_cast<uint8_t*>(c.y) + at, to.Codes(f), live);
+        StoreCodes(static_cast<uint8_t*>(c.y) + at, to.Codes(f), t.columns[b]);
       }
     }
   }
 }
 
-// Codes without an activation, of kBlocks blocks whose columns lie together. 4 vectors at once: a
-// row, or several of fewer blocks.
-template <int kBlocks, bool kResidual>
+// Codes without an activation, of kBlocks blocks whose columns lie together.
+template <int kBlocks>
 void FinishCodes(const Tile& t, int64_t row, int rows) {
-  const QGemmCall& c = *t.call;
-  const Rounder512& to = *t.round;
   constexpr int kTogether = kBlocks == 1 ? 4 : kBlocks == 2 ? 2 : 1;
-  const __m512i z_zero = _mm512_set1_epi32(c.z_zero);
-  const __m512 z_multiplier = _mm512_set1_ps(c.z_multiplier);
-  __m512 multiplier[kBlocks];
-  __m512i bias[kBlocks];
-  for (int v = 0; v < kBlocks; ++v) {
-    const int at = t.bias + v * kQGemmBlock;
-    multiplier[v] = _mm512_loadu_ps(c.multiplier + at);
-    bias[v] = kBiasInSums ? _mm512_setzero_si512() : _mm512_loadu_si512(c.bias + at);
-  }
+  const QGemmCall& c = *t.call;
+  const Epilogue& e = *t.epilogue;
   const int columns = (kBlocks - 1) * kQGemmBlock + t.columns[kBlocks - 1];
-  const __mmask64 live = ~uint64_t{0} >> (64 - columns);
-  const __mmask16 last = Live(t.columns[kBlocks - 1]);
   uint8_t* y = static_cast<uint8_t*>(c.y) + row * c.y_stride + t.column[0];
   const uint8_t* z = static_cast<const uint8_t*>(c.z) + row * c.z_stride + t.column[0];
   const int32_t* sums = t.sums;
   for (int m = 0; m < rows; m += kTogether, sums += kTogether * kBlocks * kQGemmBlock) {
-    __m512 f[4];
+    __m512i v[4];
 #pragma GCC unroll 4
-    for (int v = 0; v < 4; ++v) {
-      if (v >= kTogether * kBlocks) {
-        f[v] = _mm512_setzero_ps();
-        continue;
+    for (int i = 0; i < 4; ++i) {
+      v[i] = _mm512_setzero_si512();
+      if (i >= kTogether * kBlocks) continue;
+      const int b = i % kBlocks, at = t.bias + b * kQGemmBlock;
+      __m512i sum = _mm512_load_si512(sums + i * kQGemmBlock);
+      if (!kBiasInSums) sum = _mm512_add_epi32(sum, _mm512_loadu_si512(c.bias + at));
+      __m512 f = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), _mm512_loadu_ps(c.multiplier + at));
+      if (e.residual && m + i / kBlocks < rows) {
+        const uint8_t* from = z + (m + i / kBlocks) * c.z_stride + b * kQGemmBlock;
+        alignas(16) uint8_t part[16];
+        if (columns < (b + 1) * kQGemmBlock) {
+          std::memcpy(part, from, static_cast<size_t>(columns - b * kQGemmBlock));
+          from = part;
+        }
+        f = e.Add(f, from);
       }
-      const int b = v % kBlocks;
-      __m512i sum = _mm512_load_si512(sums + v * kQGemmBlock);
-      if (!kBiasInSums) sum = _mm512_add_epi32(sum, bias[b]);
-      f[v] = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), multiplier[b]);
-      if (kResidual && (v < kBlocks || m + v / kBlocks < rows)) {
-        const __m512i code = LoadCodes(z, v / kBlocks * c.z_stride + b * kQGemmBlock, c.z_type,
-                                       b + 1 == kBlocks ? last : 0xffff);
-        f[v] =
-            _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(code, z_zero)), z_multiplier, f[v]);
-      }
+      v[i] = e.to.Integer(f);
     }
-    if (kResidual) z += kTogether * c.z_stride;
-    const __m512i codes = to.Codes4(f[0], f[1], f[2], f[3]);
-    if (kTogether == 1) {
-      if (columns == 64) {
-        _mm512_storeu_si512(y, codes);
-      } else if (columns == 48) {
-        _mm256_storeu_si256(reinterpret_cast<__m256i*>(y), _mm512_castsi512_si256(codes));
-        _mm_storeu_si128(reinterpret_cast<__m128i*>(y + 32), _mm512_extracti32x4_epi32(codes, 2));
-      } else {
-        _mm512_mask_storeu_epi8(y, live, codes);
-      }
-      y += c.y_stride;
-      continue;
-    }
-    alignas(64) uint8_t line[64 + 16];
-    _mm512_store_si512(line, codes);
-    for (int i = 0; i < kTogether && m + i < rows; ++i, y += c.y_stride) {
-      const uint8_t* part = line + i * kBlocks * kQGemmBlock;
-      if (columns == 32) {
-        std::memcpy(y, part, 32);
-      } else if (columns == 16) {
-        std::memcpy(y, part, 16);
-      } else {
-        _mm256_mask_storeu_epi8(y, static_cast<__mmask32>(live),
-                                _mm256_loadu_si256(reinterpret_cast<const __m256i*>(part)));
-      }
-    }
+    StoreCodes4<kBlocks>(y + m * c.y_stride, c.y_stride, e.to.Codes4(v[0], v[1], v[2], v[3]),
+                         columns, rows - m < kTogether ? rows - m : kTogether);
   }
 }
 using FinishFunction = void (*)(const Tile&, int64_t, int);
-constexpr FinishFunction kFinishCodes[2][4] = {
-    {FinishCodes<1, false>, FinishCodes<2, false>, FinishCodes<3, false>, FinishCodes<4, false>},
-    {FinishCodes<1, true>, FinishCodes<2, true>, FinishCodes<3, true>, FinishCodes<4, true>}};
+constexpr FinishFunction kFinishCodes[4] = {FinishCodes<1>, FinishCodes<2>, FinishCodes<3>,
+                                            FinishCodes<4>};
 
 // Swish with a = 1 without a stop in between; its y_multiplier is in the table.
 void FinishSwish(const QGemmCall& c, const Tile& t, int64_t row, int rows) {
-  const Rounder512& to = *t.round;
+  const Rounder512& to = t.epilogue->to;
   SigmoidTable table;
   const __m512 limit = _mm512_set1_ps(87.0f), inverse = _mm512_set1_ps(1.0f / c.y_multiplier);
   table.low = _mm512_mul_ps(table.low, inverse);
   table.high = _mm512_mul_ps(table.high, inverse);
   for (int b = 0; b < t.blocks; ++b) {
     const int at = b * kQGemmBlock;
-    const __mmask16 live = Live(t.columns[b]);
     const __m512i bias =
         kBiasInSums ? _mm512_setzero_si512() : _mm512_loadu_si512(c.bias + t.bias + at);
     const __m512 multiplier = _mm512_loadu_ps(c.multiplier + t.bias + at);
@@ -441,7 +514,7 @@ void FinishSwish(const QGemmCall& c, const Tile& t, int64_t row, int rows) {
       if constexpr (!kBiasInSums) sum = _mm512_add_epi32(sum, bias);
       const __m512 v = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), multiplier);
       const __m512 f = _mm512_mul_ps(v, SigmoidOf<false>(Limited(v, limit), table, inverse));
-      StoreCodes(y, to.Codes(f), live);
+      StoreCodes(y, to.Codes(f), t.columns[b]);
     }
   }
 }
@@ -505,7 +578,7 @@ void Finish(const Tile& t, int64_t row, int rows) {
   const QGemmCall& c = *t.call;
 #if defined(__AVX512BW__)
   if (t.whole && !c.activation && !c.row_add && c.y_type != CodeType::kF32)
-    return kFinishCodes[c.z ? 1 : 0][t.blocks - 1](t, row, rows);
+    return kFinishCodes[t.blocks - 1](t, row, rows);
   if (c.swish && c.a == 1 && !c.z && !c.row_add && c.y_type != CodeType::kF32)
     return FinishSwish(c, t, row, rows);
 #endif
@@ -521,8 +594,8 @@ void RunCall(const QGemmCall& c) {
   t.call = &c;
   t.sums = sums;
 #if defined(__AVX512BW__)
-  const Rounder512 round(c);
-  t.round = &round;
+  const Epilogue epilogue(c);
+  t.epilogue = &epilogue;
 #endif
   t.steps = (c.k + 3) / 4;
   t.block = CountOf(c) * t.steps * 64;
@@ -554,6 +627,12 @@ void RunCall(const QGemmCall& c) {
     const int* heights = grouped ? kGroupedHeights : kHeights[t.blocks - 1];
     const TileFunction* tiles = grouped ? kGroupedTiles[t.blocks] : kTiles[t.blocks - 1];
     const int tallest = grouped ? 6 : RowsOf(t.blocks);
+    const bool direct = t.whole && c.bounded && !c.activation && !c.row_add &&
+                        c.y_type != CodeType::kF32 && (!grouped || t.blocks == 4) &&
+                        (!c.z || t.columns[t.blocks - 1] == kQGemmBlock);
+#else
+    constexpr bool direct = false;
+    constexpr int tallest = 0;
 #endif
     const uint8_t* x = c.x;
     int64_t at = 0;  // in the line
@@ -570,8 +649,11 @@ void RunCall(const QGemmCall& c) {
         t.x[m] = x + at * c.x_stride;
         if (++at == line) at = 0, x += c.line_stride;
       }
+      t.y = direct && rows == tallest ? static_cast<uint8_t*>(c.y) + row * c.y_stride + t.column[0]
+                                      : nullptr;
+      t.z = c.z ? static_cast<const uint8_t*>(c.z) + row * c.z_stride + t.column[0] : nullptr;
       run(t);
-      Finish(t, row, rows);
+      if (!t.y) Finish(t, row, rows);
       row += rows;
     }
   }

@@ -226,7 +226,7 @@ double ProductFigure(const ir::Node& node, const Target& target) {
   // Codes that lie together in the rows: a line of the window, or a position of it.
   int64_t run = k;
   if (!linear) run = w[1] * (groups == 1 ? w.back() : 1);
-  const double depth = static_cast<double>(k) / static_cast<double>(k + 16);
+  const double depth = static_cast<double>(k) / static_cast<double>(k + 12);
   double figure = 0.97 * filled(n, 16) * filled(run, 4) * depth;
   if (groups > 1) figure *= 0.9;  // every block loads codes of its own
   if (n <= 16 && groups == 1) figure *= 0.8;
