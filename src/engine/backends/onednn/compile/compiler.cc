@@ -132,6 +132,14 @@ bool IsStridedPointwise(const ir::Node& node) {
   return !node.attributes.Ints("strides").empty();
 }
 
+// Codes are made of sums beside the products: where these are few it shows.
+double CodesFigure(const SymShape& weights, const Dim& outputs) {
+  const Dim all = Count(weights);
+  if (!all.known() || !outputs.known() || outputs.value() < 1) return 0.95;
+  const double k = static_cast<double>(all.value() / outputs.value());
+  return 0.95 * k / (k + 12);
+}
+
 double UnaryFigure(const ir::Node& node) {
   constexpr std::pair<const char*, double> kFigures[] = {
       {"Sigmoid", 0.35}, {"Swish", 0.22}, {"Gelu", 0.23}, {"Tanh", 0.3},     {"Exp", 0.43},
@@ -413,13 +421,11 @@ OnednnCompiler::Choice OnednnCompiler::Choose(const ir::Node& node, const Target
           c.compute_efficiency *= 0.75;
         if (node.input(family == Family::kConv ? 3 : 4))
           c.in_place = family == Family::kConv ? 3 : 4;
-        // Codes are made of sums beside the products; few products, and it shows.
         if (family == Family::kQConv) {
           const auto& w = *node.input(1)->type().shape;
-          const int64_t k = Count(w).known() && w[0].known() && w[0].value() > 0
-                                ? Count(w).value() / w[0].value()
-                                : 1;
-          c.compute_efficiency *= 0.95 * static_cast<double>(k) / static_cast<double>(k + 12);
+          c.compute_efficiency *= CodesFigure(w, w[0]);
+          if (w[1].known() && w[1].value() % 4 != 0) c.compute_efficiency *= 0.8;
+          if (node.attributes.Int("group", 1) > 1) c.compute_efficiency *= 0.85;
         }
         // The activation is computed in whole registers for every few sums.
         if (family == Family::kQConv && a.String("activation", "none") != "none")
@@ -430,8 +436,11 @@ OnednnCompiler::Choice OnednnCompiler::Choose(const ir::Node& node, const Target
         if (node.op() == "Attention") c.compute_efficiency = 0.7;
         if (node.IsSlipway("Linear") && node.input(3)) c.in_place = 3;
         if (node.IsSlipway("QLinear") && node.input(4)) c.in_place = 4;
-        if (family == Family::kQLinear && a.String("activation", "none") != "none")
-          c.compute_efficiency *= 0.6;
+        if (family == Family::kQLinear) {
+          c.compute_efficiency *=
+              CodesFigure(*node.input(1)->type().shape, node.output()->type().shape->back());
+          if (a.String("activation", "none") != "none") c.compute_efficiency *= 0.6;
+        }
         break;
       case Family::kUnary:
         c.memory_efficiency = UnaryFigure(node);

@@ -228,8 +228,8 @@ double ProductFigure(const ir::Node& node, const Target& target) {
   if (!linear) run = w[1] * (groups == 1 ? w.back() : 1);
   const double depth = static_cast<double>(k) / static_cast<double>(k + 12);
   double figure = 0.97 * filled(n, 16) * filled(run, 4) * depth;
-  if (groups > 1) figure *= 0.9;  // every block loads codes of its own
-  if (n <= 16 && groups == 1) figure *= 0.8;
+  if (groups > 1) figure *= 0.95;  // every block loads codes of its own
+  if (n <= 16 && groups == 1) figure *= 0.9;
   if ((target.features & static_cast<uint64_t>(CpuFeature::kAvx512Vnni)) == 0) figure *= 0.3;
   return std::max(figure, 1e-3);
 }
