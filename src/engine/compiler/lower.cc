@@ -4,6 +4,7 @@
 #include <queue>
 #include <set>
 
+#include "engine/compiler/concat.h"
 #include "engine/compiler/sequence.h"
 #include "engine/format/plan.h"
 #include "model/ir/stats.h"
@@ -58,6 +59,7 @@ class Lowering {
   void EmitEngineStep(const char* op, const ir::Value& value, int from, int to);
   int BackendIndex(const backends::CompileBackend& backend);
   Status EmitOutputs();
+  void DropConcats();
   void ReuseInPlace();
   void Plan();
   int Root(int tensor) const {
@@ -394,6 +396,21 @@ Status Lowering::EmitOutputs() {
   return OkStatus();
 }
 
+void Lowering::DropConcats() {
+  const std::vector<bool> dropped = PlacePieces(package_);
+  size_t kept = 0;
+  for (size_t s = 0; s < dropped.size(); ++s) {
+    if (dropped[s]) continue;
+    if (kept != s) {
+      package_.steps[kept] = std::move(package_.steps[s]);
+      in_place_[kept] = in_place_[s];
+    }
+    ++kept;
+  }
+  package_.steps.resize(kept);
+  in_place_.resize(kept);
+}
+
 void Lowering::ReuseInPlace() {
   auto& tensors = package_.tensors;
   std::vector<int> last_use(tensors.size(), -1);  // by root
@@ -426,10 +443,14 @@ void Lowering::ReuseInPlace() {
       clash |= k != static_cast<size_t>(i) && other >= 0 && Root(other) == root;
     }
     if (clash) continue;
-    for (PackageTensor& t : tensors) {
-      if (t.alias == out) t.alias = root;
+    // Of the memory of a concatenation, the piece's.
+    const int64_t part = a.part;
+    for (size_t k = 0; k < tensors.size(); ++k) {
+      PackageTensor& t = tensors[k];
+      if (static_cast<int>(k) != out && t.alias != out) continue;
+      t.alias = root;
+      if (part >= 0) t.part = part + std::max<int64_t>(t.part, 0);
     }
-    tensors[static_cast<size_t>(out)].alias = root;
     last_use[static_cast<size_t>(root)] =
         std::max(last_use[static_cast<size_t>(root)], last_use[static_cast<size_t>(out)]);
   }
@@ -503,6 +524,7 @@ Status Lowering::Run() {
   SLIPWAY_ASSIGN_OR_RETURN(auto steps, CompilePartitions());
   for (PlannedStep& step : steps) SLIPWAY_RETURN_IF_ERROR(EmitStep(step));
   SLIPWAY_RETURN_IF_ERROR(EmitOutputs());
+  DropConcats();
   ReuseInPlace();
   Plan();
   return OkStatus();

@@ -21,7 +21,7 @@
 namespace slipway::format {
 
 // The newest that is read. Version 2 has steps whose outputs' extents depend on data, version 3 has control flow, version 4 sequences and optionals, version 5
-// weights packed for the kernels of x86; a package is written as the oldest version that has all it uses.
+// weights packed for the kernels of x86 and tensors that are parts of others; a package is written as the oldest version that has all it uses.
 inline constexpr uint32_t kFormatVersion = 5;
 // Bodies in bodies in bodies, and bodies altogether.
 inline constexpr int kMaxProgramDepth = 16;
@@ -44,6 +44,9 @@ struct PackageTensor {
   // Shares the storage of this earlier tensor (which is no alias itself): its bytes in place (some step writes it) or a view (no step does). Inputs are
   // never aliases; outputs may be, of arena tensors, one output for each storage.
   int alias = -1;
+  // >= 0: of that storage the bytes from here on (a multiple of 64), as many as this tensor has; `alias` may then be a later tensor. Arena tensors of a static
+  // plan only, whose storage has no package output. So the pieces of a concatenation are written where they belong.
+  int64_t part = -1;
   Container container = Container::kTensor;  // else no shape, plain layout, no alias, no constant
   bool is_container() const { return container != Container::kTensor; }
 };

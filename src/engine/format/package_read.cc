@@ -155,6 +155,8 @@ Status ReadTensors(const fb::Package& root, std::span<const std::span<const uint
     SLIPWAY_ASSIGN_OR_RETURN(to.shape, ReadShape(t, where, out));
     if (to.layout != Layout::kPlain && to.shape.size() < 3) return DataLoss(where + ".layout: needs at least three dimensions");
     to.alias = t.alias();
+    to.part = t.part();
+    if (to.part != -1 && root.format_version() < 5) return DataLoss(where + ".part: needs format version 5");
     if (static_cast<uint8_t>(t.container()) > static_cast<uint8_t>(Container::kOptionalSequence)) {
       return DataLoss(where + ".container: unknown container " + std::to_string(static_cast<int>(t.container())));
     }

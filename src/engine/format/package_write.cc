@@ -99,7 +99,7 @@ Offset<fb::Tensor> WriteTensor(flatbuffers::FlatBufferBuilder& b, const PackageD
   return fb::CreateTensor(b, name, static_cast<uint8_t>(t.dtype), static_cast<uint8_t>(t.layout),
                           static_cast<fb::TensorKind>(t.kind), fb_dims, fb_symbolic, constant ? placement.segment : 0,
                           constant ? placement.offset : planned ? t.offset : 0,
-                          static_cast<uint64_t>(bytes), t.alias, static_cast<fb::Container>(t.container));
+                          static_cast<uint64_t>(bytes), t.alias, static_cast<fb::Container>(t.container), t.part);
 }
 
 std::vector<int32_t> Ints(const std::vector<int>& list) { return {list.begin(), list.end()}; }
@@ -136,7 +136,7 @@ Offset<fb::Step> WriteStep(flatbuffers::FlatBufferBuilder& b, const PackageStep&
 uint32_t VersionOf(const PackageData& package) {
   uint32_t version = package.programs.empty() ? 1 : 3;
   for (const PackageStep& s : package.steps) version = std::max({version, s.needs, s.sequence ? 4u : s.control ? 3u : s.data_dims ? 2u : 1u});
-  for (const PackageTensor& t : package.tensors) version = std::max(version, t.is_container() ? 4u : 1u);
+  for (const PackageTensor& t : package.tensors) version = std::max(version, t.part >= 0 ? 5u : t.is_container() ? 4u : 1u);
   for (const PackageData& body : package.programs) version = std::max(version, VersionOf(body));
   return version;
 }

@@ -163,7 +163,7 @@ void ExtendPlan(const PackageData& package, std::span<const uint64_t> tensor_byt
   }
   for (size_t i = 0; i < package.tensors.size(); ++i) {
     const PackageTensor& t = package.tensors[i];
-    if (t.alias >= 0) plan.tensor_offsets[i] = plan.tensor_offsets[static_cast<size_t>(t.alias)];
+    if (t.alias >= 0) plan.tensor_offsets[i] = plan.tensor_offsets[static_cast<size_t>(t.alias)] + static_cast<uint64_t>(std::max<int64_t>(t.part, 0));
   }
 }
 

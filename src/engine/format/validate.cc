@@ -1,5 +1,8 @@
 #include "engine/format/validate.h"
 
+#include <algorithm>
+#include <iterator>
+#include <map>
 #include <optional>
 #include <set>
 
@@ -28,13 +31,31 @@ std::optional<uint64_t> StaticBytes(const PackageTensor& t) {
 
 bool InRange(int index, size_t size) { return index >= 0 && static_cast<size_t>(index) < size; }
 
+Status CheckPart(const PackageData& p, size_t i) {
+  const PackageTensor& t = p.tensors[i];
+  auto fail = [&](const std::string& what) { return DataLoss(DescribeTensor(p, i) + ".part: " + what); };
+  if (!p.static_plan) return fail("needs a static plan");
+  if (!InRange(t.alias, p.tensors.size())) return fail("of tensor " + std::to_string(t.alias) + ", which is out of range");
+  const PackageTensor& root = p.tensors[static_cast<size_t>(t.alias)];
+  if (root.alias >= 0) return fail("of an alias; chains are not allowed");
+  if (t.kind != TensorKind::kArena || root.kind != TensorKind::kArena) return fail("only of arena tensors");
+  if (t.is_container() || root.is_container()) return fail("what holds tensors has none");
+  if (t.part < 0 || t.part % static_cast<int64_t>(kSegmentAlignment) != 0) return fail(std::to_string(t.part) + " is no multiple of 64");
+  const auto bytes = StaticBytes(t), all = StaticBytes(root);
+  if (!bytes || !all) return fail("needs known dimensions");
+  const auto begin = static_cast<uint64_t>(t.part);
+  if (begin > *all || *bytes > *all - begin) return fail("ends behind the " + std::to_string(*all) + " bytes of " + DescribeTensor(p, static_cast<size_t>(t.alias)));
+  return OkStatus();
+}
+
 Status CheckAliases(const PackageData& p) {
   std::vector<int> outputs_of_root(p.tensors.size(), -1);
   for (size_t i = 0; i < p.tensors.size(); ++i) {
     const PackageTensor& t = p.tensors[i];
     auto fail = [&](const std::string& what) { return DataLoss(DescribeTensor(p, i) + ".alias: " + what); };
     if (t.alias < -1) return fail("negative index " + std::to_string(t.alias));
-    if (t.alias >= 0) {
+    if (t.part != -1) SLIPWAY_RETURN_IF_ERROR(CheckPart(p, i));
+    if (t.alias >= 0 && t.part == -1) {
       if (!InRange(t.alias, p.tensors.size())) return fail("index " + std::to_string(t.alias) + " is out of range");
       if (static_cast<size_t>(t.alias) >= i) return fail("must name an earlier tensor");
       const PackageTensor& root = p.tensors[static_cast<size_t>(t.alias)];
@@ -51,6 +72,12 @@ Status CheckAliases(const PackageData& p) {
       int& first = outputs_of_root[t.alias < 0 ? i : static_cast<size_t>(t.alias)];
       if (first >= 0) return fail("two package outputs share memory");
       first = static_cast<int>(i);
+    }
+  }
+  for (size_t i = 0; i < p.tensors.size(); ++i) {
+    const PackageTensor& t = p.tensors[i];
+    if (t.part >= 0 && outputs_of_root[static_cast<size_t>(t.alias)] >= 0) {
+      return DataLoss(DescribeTensor(p, i) + ".part: of memory that is a package output's");
     }
   }
   return OkStatus();
@@ -82,12 +109,16 @@ Status CheckInterface(const PackageData& p) {
   return check(p.outputs, TensorKind::kOutput, "outputs");
 }
 
-// Every tensor a step reads holds what its producer wrote: packages name no tensor twice as an output, reads come after writes, and a block shared by
-// aliases is not read through an old name once a later step has written over it.
+// Every tensor a step reads holds what its producer wrote: packages name no tensor twice as an output, reads come after writes, and memory shared by
+// aliases is not read through an old name once a later step has written over any of it.
 class OrderCheck {
  public:
   explicit OrderCheck(const PackageData& p)
-      : p_(p), producer_(p.tensors.size(), -1), writer_(p.tensors.size(), -1) {}
+      : p_(p), producer_(p.tensors.size(), -1), written_(p.tensors.size()), has_parts_(p.tensors.size()) {
+    for (const PackageTensor& t : p.tensors) {
+      if (t.part >= 0) has_parts_[static_cast<size_t>(t.alias)] = true;
+    }
+  }
 
   Status Run() {
     for (size_t s = 0; s < p_.steps.size(); ++s) {
@@ -132,13 +163,20 @@ class OrderCheck {
     const size_t root = Root(t);
     const TensorKind kind = p_.tensors[root].kind;
     if (kind == TensorKind::kInput || kind == TensorKind::kConstant) return OkStatus();
-    const int writer = writer_[root];
-    std::string name = " (" + DescribeTensor(p_, static_cast<size_t>(t)) + ")";
-    if (writer < 0) return DataLoss(where + name + ": read before any step writes it");
-    // A tensor without a producer is a view of whatever its block holds.
-    if (producer_[static_cast<size_t>(t)] >= 0 && writer != t) {
-      return DataLoss(where + name + ": its memory holds " + DescribeTensor(p_, static_cast<size_t>(writer)) + " at this step");
+    const Range range = RangeOf(t);
+    uint64_t known = range.begin;
+    int other = -1;
+    for (const auto& [begin, w] : written_[root]) {  // by where they begin; disjoint
+      if (begin >= range.end || w.end <= range.begin) continue;
+      if (begin <= known) known = std::max(known, w.end);
+      if (w.tensor != t) other = w.tensor;
     }
+    std::string name = " (" + DescribeTensor(p_, static_cast<size_t>(t)) + ")";
+    // A tensor without a producer is a view of whatever its memory holds.
+    if (producer_[static_cast<size_t>(t)] >= 0 && other >= 0) {
+      return DataLoss(where + name + ": its memory holds " + DescribeTensor(p_, static_cast<size_t>(other)) + " at this step");
+    }
+    if (known < range.end) return DataLoss(where + name + ": read before any step writes it");
     return OkStatus();
   }
 
@@ -153,17 +191,38 @@ class OrderCheck {
   Status Write(size_t s, size_t k) {
     int t = p_.steps[s].outputs[k];
     if (t == -1) return OkStatus();
-    int& writer = writer_[Root(t)];
-    if (writer >= 0 && producer_[static_cast<size_t>(writer)] == static_cast<int>(s)) {
-      return DataLoss(Where(s, "outputs", k) + ": shares memory with another output of the step");
+    const Range range = RangeOf(t);
+    auto& written = written_[Root(t)];
+    for (auto it = written.begin(); it != written.end();) {
+      const bool apart = it->first >= range.end || it->second.end <= range.begin;
+      if (!apart && producer_[static_cast<size_t>(it->second.tensor)] == static_cast<int>(s)) {
+        return DataLoss(Where(s, "outputs", k) + ": shares memory with another output of the step");
+      }
+      it = apart ? std::next(it) : written.erase(it);  // what is left of it is nobody's
     }
-    writer = t;
+    written[range.begin] = {range.end, t};
     return OkStatus();
+  }
+
+  // Of its root's bytes. One byte at least, so that empty tensors are written too.
+  struct Range {
+    uint64_t begin, end;
+  };
+  Range RangeOf(int t) const {
+    const PackageTensor& tensor = p_.tensors[static_cast<size_t>(t)];
+    if (!has_parts_[Root(t)]) return {0, 1};
+    const auto begin = static_cast<uint64_t>(std::max<int64_t>(tensor.part, 0));
+    return {begin, begin + std::max<uint64_t>(StaticBytes(tensor).value_or(0), 1)};
   }
 
   const PackageData& p_;
   std::vector<int> producer_;  // per tensor: its step
-  std::vector<int> writer_;    // per root: the tensor written last
+  struct Written {
+    uint64_t end;
+    int tensor;
+  };
+  std::vector<std::map<uint64_t, Written>> written_;  // per root: what its bytes hold, by where it begins
+  std::vector<bool> has_parts_;                       // per root
 };
 
 Status CheckStaticPlan(const PackageData& p) {

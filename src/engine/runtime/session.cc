@@ -309,7 +309,7 @@ Status Session::ResolveTensors(size_t phase) {
   }
   for (size_t i = 0; i < data.tensors.size(); ++i) {
     const int alias = data.tensors[i].alias;
-    if (alias < 0) continue;
+    if (alias < 0 || data.tensors[i].part >= 0) continue;
     const int mine = package_->phases().tensor[i], other = package_->phases().tensor[static_cast<size_t>(alias)];
     if (std::max(mine, other) != static_cast<int>(phase) || bytes_[i] == bytes_[static_cast<size_t>(alias)]) continue;
     return DataLoss("tensor " + Quoted(data.tensors[i].name) + " " + ToString(data.tensors[i].shape) + ": shares the memory of " +
@@ -504,7 +504,7 @@ uint8_t* Session::PointerOf(int tensor) {
   if (IsContainer(tensor)) return reinterpret_cast<uint8_t*>(&lists_[static_cast<size_t>(tensor)]);
   const auto owner = static_cast<size_t>(package_->liveness().owner[static_cast<size_t>(tensor)]);
   const format::TensorKind kind = package_->data().tensors[owner].kind;
-  if (kind == format::TensorKind::kArena) return arena_.data() + plan_.tensor_offsets[owner];
+  if (kind == format::TensorKind::kArena) return arena_.data() + plan_.tensor_offsets[owner] + std::max<int64_t>(Tensor(tensor).part, 0);
   const Io* io = io_[owner];
   return !io ? nullptr : io->bound ? static_cast<uint8_t*>(io->bound) : io->memory.data();
 }
