@@ -411,6 +411,87 @@ TEST(Package, DamagedSequencesAreNamed) {
   }
 }
 
+// x -> a, b, written side by side as both; both -> y.
+PackageMaker PartsPackage() {
+  PackageMaker m;
+  int x = m.Input("x", DType::kFloat32, {1, 16});
+  int a = m.Arena("a", DType::kFloat32, {1, 16}), b = m.Arena("b", DType::kFloat32, {1, 16});
+  int both = m.Arena("both", DType::kFloat32, {2, 16});
+  int c = m.Arena("c", DType::kFloat32, {2, 16}), y = m.Output("y", DType::kFloat32, {2, 16});
+  m.data.tensors[static_cast<size_t>(a)].alias = m.data.tensors[static_cast<size_t>(b)].alias = both;
+  m.data.tensors[static_cast<size_t>(a)].part = 0;
+  m.data.tensors[static_cast<size_t>(b)].part = 64;
+  m.Step("s0", "", "Relu", {x}, {a});
+  m.Step("s1", "", "Neg", {a}, {b});
+  m.Step("s2", "", "Relu", {both}, {c});
+  m.Step("s3", "", "Add", {c, b}, {y});
+  m.Plan();
+  return m;
+}
+
+TEST(Package, PartsAreCheckedByTheirBytes) {
+  struct Case {
+    const char* expected;
+    std::function<void(PackageData&)> damage;
+  };
+  const Case cases[] = {
+      {"tensors[2] 'b'.part: 32 is no multiple of 64", [](PackageData& p) { p.tensors[2].part = 32; }},
+      {"tensors[2] 'b'.part: -64 is no multiple of 64", [](PackageData& p) { p.tensors[2].part = -64; }},
+      {"tensors[2] 'b'.part: ends behind the 128 bytes of tensors[3] 'both'", [](PackageData& p) { p.tensors[2].part = 128; }},
+      {"ends behind", [](PackageData& p) { p.tensors[2].part = INT64_MAX / 64 * 64; }},
+      {"ends behind", [](PackageData& p) { p.tensors[2].shape = {2, 16}; }},
+      {"tensors[2] 'b'.part: of tensor -1, which is out of range", [](PackageData& p) { p.tensors[2].alias = -1; }},
+      {"tensors[2] 'b'.part: of tensor 99, which is out of range", [](PackageData& p) { p.tensors[2].alias = 99; }},
+      {"tensors[2] 'b'.part: of an alias", [](PackageData& p) { p.tensors[2].alias = 1; }},
+      {"tensors[2] 'b'.part: of an alias", [](PackageData& p) { p.tensors[2].alias = 2; }},
+      {"tensors[2] 'b'.part: only of arena tensors", [](PackageData& p) { p.tensors[2].alias = 0; }},
+      {"tensors[1] 'a'.part: of memory that is a package output's",
+       [](PackageData& p) {
+         p.tensors[5].alias = 3;
+         p.steps[2].outputs[0] = 5;
+         p.steps.pop_back();
+       }},
+      {"'both'): read before any step writes it",  // half of it
+       [](PackageData& p) { std::swap(p.steps[1], p.steps[2]); }},
+      {"'b'): its memory holds tensors[4] 'c' at this step",
+       [](PackageData& p) {
+         p.tensors[4].alias = 3;
+         p.tensors[4].part = 0;
+       }},
+      {"'a'): its memory holds tensors[2] 'b' at this step",  // over one another
+       [](PackageData& p) {
+         p.tensors[2].part = 0;
+         p.steps[2].inputs[0] = 1;
+       }},
+      {"shares memory with another output of the step", [](PackageData& p) { p.steps[0].outputs.push_back(4); p.steps[2].outputs[0] = 2; p.steps[1].outputs[0] = -1; p.tensors[4].alias = 3; p.tensors[4].part = 0; }},
+      {"tensors[1] 'a'.part: needs a static plan", [](PackageData& p) { p.static_plan = false; }},
+      {"leave the arena", [](PackageData& p) { p.arena_size = 64; }},
+  };
+  ASSERT_EQ(WriteError(PartsPackage()), "");
+  for (const Case& c : cases) {
+    PackageMaker m = PartsPackage();
+    c.damage(m.data);
+    std::string error = WriteError(m);
+    EXPECT_NE(error.find(c.expected), std::string::npos) << "expected: " << c.expected << "\n     got: " << error;
+  }
+}
+
+// As v1.slip, for version 5.
+TEST(Package, GoldenVersion5Loads) {
+  const std::string path = std::string(SLIPWAY_SOURCE_DIR) + "/src/engine/format/testdata/v5.slip";
+  if (std::getenv("SLIPWAY_WRITE_GOLDEN_5")) {
+    ASSERT_TRUE(WritePackage(PartsPackage().data, path).ok());
+  }
+  ASSERT_TRUE(VerifyHashes(path).ok());
+  auto p = ReadPackage(path);
+  ASSERT_TRUE(p.ok()) << p.status().ToString();
+  EXPECT_EQ(p->tensors[1].part, 0);
+  EXPECT_EQ(p->tensors[2].part, 64);
+  EXPECT_EQ(p->tensors[2].alias, 3);
+  EXPECT_EQ(p->tensors[2].offset, p->tensors[3].offset + 64);
+  EXPECT_EQ(p->tensors[3].part, -1);
+}
+
 // As v1.slip, for version 4.
 TEST(Package, GoldenVersion4Loads) {
   const std::string path = std::string(SLIPWAY_SOURCE_DIR) + "/src/engine/format/testdata/v4.slip";
