@@ -276,8 +276,9 @@ Status InferAttention(InferContext& c) {
   c.set_output(3, dtype, SymShape{batch, q_heads, queries, keys});
   if (c.has_input(3)) {
     const DType mask_type = c.input(3).dtype;
-    if (mask_type != DType::kUndefined && mask_type != DType::kBool && mask_type != dtype) {
-      return Bad("attn_mask has type ", mask_type, " but must be bool or ", dtype);
+    if (mask_type != DType::kUndefined && mask_type != DType::kBool &&
+        mask_type != DType::kFloat32 && mask_type != dtype) {
+      return Bad("attn_mask has type ", mask_type, " but must be bool, float32 or ", dtype);
     }
     if (const SymShape* mask = ShapeOf(c, 3)) {
       if (mask->size() < 2) return Bad("attn_mask ", *mask, " must have 2 to 4 dimensions");

@@ -91,6 +91,7 @@ struct Row {
     if (key >= p.mask_keys) return kOut;
     const int64_t at = mask_base + key * p.mask_strides[3];
     if (p.mask->dtype == DType::kBool) return p.mask->as<const uint8_t>()[at] ? C{0} : kOut;
+    if (p.mask->dtype == DType::kFloat32) return static_cast<C>(p.mask->as<const float>()[at]);
     return static_cast<C>(p.mask->as<const T>()[at]);
   }
 
@@ -203,8 +204,8 @@ void Run(const OpContext& c, const Problem& p) {
 }
 
 Status PrepareMask(const TensorView& mask, DType type, Problem* p) {
-  if (mask.dtype != DType::kBool && mask.dtype != type) {
-    return Unsupported(std::string("attn_mask must be bool or ") + DTypeName(type) + ", not " +
+  if (mask.dtype != DType::kBool && mask.dtype != DType::kFloat32 && mask.dtype != type) {
+    return Unsupported(std::string("attn_mask must be bool, float32 or ") + DTypeName(type) + ", not " +
                        DTypeName(mask.dtype));
   }
   const Dims& d = mask.dims;

@@ -16,15 +16,15 @@ namespace {
 // What gains by it; the operators below only go on where a value is bfloat16 already.
 constexpr std::string_view kStarts[] = {"Conv", "Gemm", "MatMul"};
 constexpr std::string_view kFollows[] = {
-    "Relu",        "LeakyRelu", "Clip",        "HardSwish",
-    "HardSigmoid", "Sigmoid",   "Swish",       "Gelu",
-    "Tanh",        "Elu",       "Add",         "Mul",
-    "Gather",
-    "Sub",         "MaxPool",   "AveragePool", "GlobalAveragePool",
-    "Softmax",     "Concat",    "Reshape",     "Flatten",
-    "Transpose",   "Squeeze",   "Unsqueeze",   "Slice",
-    "Split",       "Identity",  "Pad",         "DepthToSpace",
-    "SpaceToDepth"};
+    "Relu",         "LeakyRelu", "Clip",        "HardSwish",
+    "HardSigmoid",  "Sigmoid",   "Swish",       "Gelu",
+    "Tanh",         "Elu",       "Add",         "Mul",
+    "Sub",          "MaxPool",   "AveragePool", "GlobalAveragePool",
+    "Softmax",      "Concat",    "Reshape",     "Flatten",
+    "Transpose",    "Squeeze",   "Unsqueeze",   "Slice",
+    "Split",        "Identity",  "Pad",         "DepthToSpace",
+    "SpaceToDepth", "Gather",    "Attention",   "LayerNormalization",
+    "RMSNormalization"};
 constexpr std::string_view kFusedStarts[] = {"Conv", "Linear"};
 constexpr std::string_view kFusedFollows[] = {"Add", "SqueezeExcite"};
 
@@ -94,6 +94,7 @@ class Lowering {
     for (size_t i = 0; i < node->inputs().size(); ++i) {
       Value* v = node->input(i);
       if (!Is(v, DType::kFloat32)) continue;
+      if (node->op() == "Attention" && i == 3) continue;  // a mask may have another type
       Value*& narrow = narrow_[v];
       if (!narrow && v->is_constant()) {
         SLIPWAY_ASSIGN_OR_RETURN(Tensor rounded, Rounded(*v->constant()));

@@ -62,6 +62,29 @@ TEST(LowerBFloat16, FromTheFirstProductToWhatStays) {
             "Conv MaxPool Flatten Cast:bf16 Linear:bf16 Cast Erf Cast:bf16 Add:bf16 Cast");
 }
 
+// A transformer's block, but for its ends, is in bfloat16; the mask, which is added to float32
+// scores, stays as it is.
+constexpr char kBlock[] = R"(graph "g" {
+  input %x: float32[1, 6, 8]
+  const %w: float32[8, 8] = random(1)
+  const %s: float32[8] = random(2)
+  const %m: float32[6, 6] = random(3)
+  %q = slipway.Linear(%x, %w)
+  %n = LayerNormalization(%q, %s)
+  %a = Attention(%n, %q, %q, %m) {q_num_heads = 2, kv_num_heads = 2}
+  %y = RMSNormalization(%a, %s)
+  output %y
+})";
+
+TEST(LowerBFloat16, NormsAndAttentionFollow) {
+  EXPECT_EQ(Lowered(kBlock),
+            "Cast:bf16 Linear:bf16 LayerNormalization:bf16 Attention:bf16 RMSNormalization:bf16 "
+            "Cast");
+  EXPECT_EQ(Lowered(kBlock, "LayerNormalization"),
+            "Cast:bf16 Linear:bf16 Cast LayerNormalization Cast:bf16 Attention:bf16 "
+            "RMSNormalization:bf16 Cast");
+}
+
 TEST(LowerBFloat16, NothingWithoutProducts) {
   EXPECT_EQ(Lowered(R"(graph "g" {
   input %x: float32[2, 3]
@@ -85,10 +108,10 @@ TEST(LowerBFloat16, QuantizedModelsKeepTheirRounding) {
             "Quantize Dequantize MatMul");
 }
 
-TEST(LowerBFloat16, ResultsStayNear) {
-  auto graph = Graphed(kNet);
+void StaysNear(const char* text, const Dims& dims) {
+  auto graph = Graphed(text);
   ASSERT_TRUE(graph);
-  auto x = Tensor::Allocate(DType::kFloat32, {1, 4, 6, 6});
+  auto x = Tensor::Allocate(DType::kFloat32, dims);
   for (int64_t i = 0; i < x->count(); ++i)
     reinterpret_cast<float*>(x->mutable_data())[i] = 0.01f * static_cast<float>(i % 97) - 0.4f;
   const std::vector<Tensor> inputs{*x};
@@ -106,6 +129,10 @@ TEST(LowerBFloat16, ResultsStayNear) {
     EXPECT_GT(off, 0);  // it is rounded
     EXPECT_LT(off, 0.02f * range);
   }
+}
+TEST(LowerBFloat16, ResultsStayNear) {
+  StaysNear(kNet, {1, 4, 6, 6});
+  StaysNear(kBlock, {1, 6, 8});
 }
 
 }  // namespace

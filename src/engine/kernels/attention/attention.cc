@@ -24,4 +24,8 @@ AttentionFunction GetAttention(Isa isa) {
                                : avx512::kAttention;
 }
 
+AttentionFunction GetAttentionBf16(Isa isa) {
+  return isa == Isa::kAvx512Bf16 ? avx512bf16::kAttention : nullptr;
+}
+
 }  // namespace slipway::kernels

@@ -1,5 +1,6 @@
 #pragma once
-// Scaled dot-product attention of one head in float32: softmax(q k' * scale + mask) v. A few
+// Scaled dot-product attention of one head, softmax(q k' * scale + mask) v, in float32 or in
+// bfloat16 (products of bfloat16 with float32 sums, softmax in float32, its result rounded). A few
 // queries at a time, whose scores against all keys stay in the cache; k is transposed and v copied
 // to a compact form once a head.
 
@@ -24,14 +25,15 @@ struct AttentionShape {
   int64_t key_floats() const { return ((keys + 15) / 16 | 1) * 16; }
   int64_t value_floats() const { return ((v_size + 15) / 16 | 1) * 16; }
   int64_t workspace_floats() const {  // of a thread, to be 64-byte aligned
-    return size * key_floats() + keys * value_floats() + kAttentionRows * key_floats();
+    return size * key_floats() + keys * value_floats() +
+           kAttentionRows * (key_floats() + value_floats());
   }
 };
 
-// One head; rows lie `..._row` floats apart.
+// One head; q, k, v and y of the function's type, rows `..._row` numbers apart.
 struct AttentionCall {
-  const float *q, *k, *v;
-  float* y;
+  const void *q, *k, *v;
+  void* y;
   int64_t q_row, k_row, v_row, y_row;
   const float* mask;  // added to the scores, or null
   int64_t mask_row;   // 0: the same for all queries
@@ -43,7 +45,11 @@ struct AttentionCall {
 using AttentionFunction = void (*)(const AttentionShape& shape, const AttentionCall& call,
                                    float* workspace, int64_t row, int64_t end);
 
+// float32, of BestIsa().
 AttentionFunction GetAttention(Isa isa);
+// bfloat16, of BestBfloat16Isa(); null where the CPU has none. `size` and the rows of q and k must
+// be even.
+AttentionFunction GetAttentionBf16(Isa isa);
 
 namespace baseline {
 extern const AttentionFunction kAttention;
@@ -52,6 +58,9 @@ namespace avx2 {
 extern const AttentionFunction kAttention;
 }
 namespace avx512 {
+extern const AttentionFunction kAttention;
+}
+namespace avx512bf16 {
 extern const AttentionFunction kAttention;
 }
 

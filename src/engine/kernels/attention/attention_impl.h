@@ -1,5 +1,5 @@
 // The source of attention; x86_*.cc include it with SLIPWAY_ISA set to the namespace of their
-// instruction set.
+// instruction set. avx512bf16 makes that in bfloat16, the others that in float32.
 
 #include <cstdint>
 #if defined(__AVX2__)
@@ -27,11 +27,28 @@ inline void StorePart(float* p, V v, int64_t count) {
   for (int64_t i = 0; i < count; ++i) p[i] = all[i];
 #endif
 }
+// Products take words of 32 bits: a float32, or two numbers of bfloat16 that are multiplied and
+// added to one sum.
+#if defined(__AVX512BF16__)
+typedef uint16_t Number;
+inline V MultiplyAdd(V a, V b, V c) {
+  return reinterpret_cast<V>(_mm512_dpbf16_ps(
+      reinterpret_cast<__m512>(c), reinterpret_cast<__m512bh>(a), reinterpret_cast<__m512bh>(b)));
+}
+inline void StoreHalves(uint16_t* p, V v, __mmask16 mask = 0xFFFF) {
+  _mm256_mask_storeu_epi16(
+      p, mask, reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(reinterpret_cast<__m512>(v))));
+}
+#else
+typedef float Number;
+inline V MultiplyAdd(V a, V b, V c) { return Fma(a, b, c); }
+#endif
+constexpr int kInWord = 4 / static_cast<int>(sizeof(Number));
 
 // --- y[r, column] = scale[r] * sum over k of x[r, k] * w[k, column]
 
 struct Product {
-  const float *x, *w;
+  const float *x, *w;  // words
   float* y;
   int64_t x_row, w_row, y_row, depth;
   const float* scale;
@@ -50,7 +67,7 @@ inline void Tile(const Product& p, int64_t column, int64_t left) {
     for (int r = 0; r < kRows; ++r) {
       const V a = Splat(p.x[r * p.x_row + k]);
 #pragma GCC unroll 2
-      for (int v = 0; v < kCount; ++v) sum[r][v] = Fma(a, b[v], sum[r][v]);
+      for (int v = 0; v < kCount; ++v) sum[r][v] = MultiplyAdd(a, b[v], sum[r][v]);
     }
     w += p.w_row;
   }
@@ -77,9 +94,13 @@ inline void Columns(const Product& p, int64_t columns) {
   if (column < columns) Tile<kRows, 1>(p, column, columns - column);
 }
 
+// The numbers of rows that there is code for.
+constexpr bool HasTile(int64_t rows) { return rows <= 4 || rows % 2 == 0; }
 template <int kRows>
 void Multiply(int64_t rows, const Product& p, int64_t columns) {
-  if (rows == kRows) return Columns<kRows>(p, columns);
+  if constexpr (HasTile(kRows)) {
+    if (rows == kRows) return Columns<kRows>(p, columns);
+  }
   if constexpr (kRows > 1) Multiply<kRows - 1>(rows, p, columns);
 }
 
@@ -117,26 +138,45 @@ inline void Transpose16(const float* from, int64_t stride, float* to, int64_t to
 }
 #endif
 
-// [keys, size] to [size, key_floats], zeros behind the keys.
+// [keys, words] to [words, key_floats], zeros behind the keys.
 void TransposeKeys(const AttentionShape& s, const float* k, int64_t k_row, float* to) {
-  const int64_t stride = s.key_floats();
+  const int64_t stride = s.key_floats(), words = s.size / kInWord;
   int64_t key = 0;
 #if defined(__AVX512F__)
   for (; key + 16 <= s.keys; key += 16) {
     int64_t i = 0;
-    for (; i + 16 <= s.size; i += 16)
+    for (; i + 16 <= words; i += 16)
       Transpose16(k + key * k_row + i, k_row, to + i * stride + key, stride);
-    for (; i < s.size; ++i) {
+    for (; i < words; ++i) {
       for (int64_t j = 0; j < 16; ++j) to[i * stride + key + j] = k[(key + j) * k_row + i];
     }
   }
 #endif
-  for (int64_t i = 0; i < s.size; ++i) {
+  for (int64_t i = 0; i < words; ++i) {
     for (int64_t j = key; j < s.keys; ++j) to[i * stride + j] = k[j * k_row + i];
     for (int64_t j = s.keys; j < stride; ++j) to[i * stride + j] = 0;
   }
 }
 
+#if defined(__AVX512BF16__)
+// Rows of values in pairs; a last one goes with zeros.
+void CopyValues(const AttentionShape& s, const Number* v, int64_t v_row, float* to) {
+  const int64_t stride = s.value_floats();
+  for (int64_t key = 0; key < s.keys; key += 2, to += stride, v += 2 * v_row) {
+    const auto second = static_cast<__mmask16>(key + 1 < s.keys ? 0xFFFF : 0);
+    for (int64_t i = 0; i < stride; i += kLanes) {
+      const int64_t rest = s.v_size - i;
+      const auto mask = static_cast<__mmask16>(rest >= kLanes ? 0xFFFF
+                                               : rest > 0     ? (1u << rest) - 1
+                                                              : 0);
+      const __m512i low = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, v + i));
+      const __m512i high =
+          _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask & second, v + v_row + i));
+      Store(to + i, reinterpret_cast<V>(_mm512_or_si512(low, _mm512_slli_epi32(high, 16))));
+    }
+  }
+}
+#else
 void CopyValues(const AttentionShape& s, const float* v, int64_t v_row, float* to) {
   const int64_t stride = s.value_floats();
   for (int64_t key = 0; key < s.keys; ++key) {
@@ -145,6 +185,7 @@ void CopyValues(const AttentionShape& s, const float* v, int64_t v_row, float* t
     to += stride;
   }
 }
+#endif
 
 // --- softmax
 
@@ -204,7 +245,8 @@ inline float Prepare(float* p, int64_t keys, const float* mask, int64_t mask_key
   return TopOf(high);
 }
 
-// Turns vectors of scores into exponentials; gives the inverse of their sum.
+// Turns vectors of scores into exponentials, in bfloat16 from the start of the row on; gives the
+// inverse of their sum.
 inline float Exponentials(float* p, int64_t keys, float top) {
   // Nothing is seen: all become 0.
   const float shift = top == kNothing ? 0 : top;
@@ -213,7 +255,11 @@ inline float Exponentials(float* p, int64_t keys, float top) {
     float e[kLanes];
     for (int j = 0; j < kLanes; ++j) e[j] = ExpOfNegative(p[i + j] - shift);
     const V v = Load(e);
+#if defined(__AVX512BF16__)
+    StoreHalves(reinterpret_cast<Number*>(p) + i, v);
+#else
     Store(p + i, v);
+#endif
     sum += v;
   }
   const float total = SumOf(sum);
@@ -225,18 +271,21 @@ void Attention(const AttentionShape& s, const AttentionCall& c, float* workspace
   float* keys = workspace;
   float* values = keys + s.size * s.key_floats();
   float* scores = values + s.keys * s.value_floats();
-  TransposeKeys(s, c.k, c.k_row, keys);
-  CopyValues(s, c.v, c.v_row, values);
+  TransposeKeys(s, static_cast<const float*>(c.k), c.k_row / kInWord, keys);
+  CopyValues(s, static_cast<const Number*>(c.v), c.v_row, values);
+  const auto* q = static_cast<const float*>(c.q);
+  const int64_t q_row = c.q_row / kInWord, words = s.size / kInWord;
   float scale[kMostRows];
-  // Steps that are as equal as can be.
-  for (int64_t steps = (end - row + kMostRows - 1) / kMostRows; steps > 0; --steps) {
-    const int64_t now = (end - row + steps - 1) / steps;
+  while (row < end) {
+    // Steps that are as equal as can be.
+    const int64_t left = end - row, steps = (left + kMostRows - 1) / kMostRows;
+    int64_t now = (left + steps - 1) / steps;
+    if (!HasTile(now)) now += now < left ? 1 : -1;
     const int64_t seen = s.causal && row + now < s.keys ? row + now : s.keys;
     for (int64_t r = 0; r < now; ++r) scale[r] = s.scale;
     const int64_t columns = (seen + kLanes - 1) / kLanes * kLanes;
     Multiply<kMostRows>(
-        now,
-        {c.q + row * c.q_row, keys, scores, c.q_row, s.key_floats(), s.key_floats(), s.size, scale},
+        now, {q + row * q_row, keys, scores, q_row, s.key_floats(), s.key_floats(), words, scale},
         columns);
     // In two passes, so that rows do not wait for one another's sums.
     const auto own = [&](int64_t r) { return s.causal && row + r + 1 < seen ? row + r + 1 : seen; };
@@ -248,12 +297,30 @@ void Attention(const AttentionShape& s, const AttentionCall& c, float* workspace
     for (int64_t r = 0; r < now; ++r) {
       float* p = scores + r * s.key_floats();
       scale[r] = Exponentials(p, own(r), top[r]);
-      for (int64_t i = (own(r) + kLanes - 1) / kLanes * kLanes; i < columns; ++i) p[i] = 0;
+      const int64_t written = (own(r) + kLanes - 1) / kLanes * kLanes;
+      __builtin_memset(reinterpret_cast<Number*>(p) + written, 0,
+                       static_cast<unsigned long>(columns - written) * sizeof(Number));
     }
+#if defined(__AVX512BF16__)
+    asm volatile("" ::: "memory");  // what was written as bfloat16 is read as words
+    float* sums = scores + kAttentionRows * s.key_floats();
+    const Product product{scores,           values,           sums,           s.key_floats(),
+                          s.value_floats(), s.value_floats(), (seen + 1) / 2, scale};
+    Multiply<kMostRows>(now, product, s.v_size);
+    for (int64_t r = 0; r < now; ++r) {
+      Number* y = static_cast<Number*>(c.y) + (row + r) * c.y_row;
+      for (int64_t i = 0; i < s.v_size; i += kLanes) {
+        const int64_t left = s.v_size - i;
+        StoreHalves(y + i, Load(sums + r * s.value_floats() + i),
+                    static_cast<__mmask16>(left < kLanes ? (1u << left) - 1 : 0xFFFF));
+      }
+    }
+#else
     Multiply<kMostRows>(now,
-                        {scores, values, c.y + row * c.y_row, s.key_floats(), s.value_floats(),
-                         c.y_row, seen, scale},
+                        {scores, values, static_cast<float*>(c.y) + row * c.y_row, s.key_floats(),
+                         s.value_floats(), c.y_row, seen, scale},
                         s.v_size);
+#endif
     row += now;
   }
 }

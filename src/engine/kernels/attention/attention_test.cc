@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/aligned.h"
+#include "base/float16.h"
 
 namespace slipway::kernels {
 namespace {
@@ -41,7 +42,7 @@ void Check(const AttentionShape& s, const Mask& m, int64_t gap, std::mt19937& ra
     return v;
   };
   const int64_t row = s.size + gap, v_row = s.v_size + gap;
-  const auto q = make(s.queries * row), k = make(s.keys * row), v = make(s.keys * v_row);
+  auto q = make(s.queries * row), k = make(s.keys * row), v = make(s.keys * v_row);
   auto mask = make((m.by_row ? s.queries : 1) * (m.by_key ? s.keys : 1));
   for (float& f : mask) {
     if (random() % 4 == 0) f = kOut;
@@ -50,15 +51,25 @@ void Check(const AttentionShape& s, const Mask& m, int64_t gap, std::mt19937& ra
     for (int64_t j = 0; j < (m.by_key ? s.keys : 1); ++j) mask[static_cast<size_t>(j)] = kOut;
   }
   const int64_t mask_row = m.by_row ? (m.by_key ? s.keys : 1) : 0;
-  for (Isa isa : Isas()) {
+  const auto check = [&](AttentionFunction function, const char* name, bool half) {
     AlignedBuffer memory(static_cast<size_t>(s.workspace_floats()) * 4 + 64);
     auto* workspace = reinterpret_cast<float*>(memory.data());
     std::memset(workspace, 0xFF, memory.size());
+    // In bfloat16 the operands are rounded, here too.
+    std::vector<BFloat16> short_operands[3];
+    const std::vector<float>* operands[3] = {&q, &k, &v};
+    for (int i = 0; i < 3; ++i) {
+      for (float f : *operands[i]) short_operands[i].emplace_back(f);
+    }
     std::vector<float> y(static_cast<size_t>(s.queries * v_row), 7);
-    const AttentionCall call{q.data(),
-                             k.data(),
-                             v.data(),
-                             y.data(),
+    std::vector<BFloat16> short_y(y.size(), BFloat16(7.0));
+    const auto at = [&](int i) -> const void* {
+      return half ? static_cast<const void*>(short_operands[i].data()) : operands[i]->data();
+    };
+    const AttentionCall call{at(0),
+                             at(1),
+                             at(2),
+                             half ? static_cast<void*>(short_y.data()) : y.data(),
                              row,
                              row,
                              v_row,
@@ -66,24 +77,30 @@ void Check(const AttentionShape& s, const Mask& m, int64_t gap, std::mt19937& ra
                              m.present ? mask.data() : nullptr,
                              mask_row,
                              m.by_key ? 1 : 0};
-    const AttentionFunction function = GetAttention(isa);
+    const auto widen = [&] {
+      for (size_t i = 0; half && i < y.size(); ++i) y[i] = static_cast<float>(short_y[i]);
+    };
     function(s, call, workspace, 0, s.queries);
+    widen();
     const std::vector<float> whole = y;
     const int64_t middle = s.queries / 2;
     function(s, call, workspace, middle, s.queries);
     function(s, call, workspace, 0, middle);
+    widen();
     ASSERT_EQ(std::memcmp(whole.data(), y.data(), y.size() * 4), 0)
-        << IsaName(isa) << ": other results in two parts";
+        << name << ": other results in two parts";
     for (int i = 0; i < 16; ++i)
       ASSERT_TRUE(std::isnan(workspace[s.workspace_floats() + i])) << "wrote behind its workspace";
+    const auto number = [&](int i, int64_t index) -> double {
+      const auto j = static_cast<size_t>(index);
+      return half ? static_cast<float>(short_operands[i][j]) : (*operands[i])[j];
+    };
     for (int64_t i = 0; i < s.queries; ++i) {
       std::vector<double> score(static_cast<size_t>(s.keys));
       double top = kOut, sum = 0;
       for (int64_t j = 0; j < s.keys; ++j) {
         double& p = score[static_cast<size_t>(j)];
-        for (int64_t d = 0; d < s.size; ++d)
-          p += static_cast<double>(q[static_cast<size_t>(i * row + d)]) *
-               k[static_cast<size_t>(j * row + d)];
+        for (int64_t d = 0; d < s.size; ++d) p += number(0, i * row + d) * number(1, j * row + d);
         p *= s.scale;
         if (m.present) p += mask[static_cast<size_t>(i * mask_row + (m.by_key ? j : 0))];
         if (s.causal && j > i) p = kOut;
@@ -93,17 +110,28 @@ void Check(const AttentionShape& s, const Mask& m, int64_t gap, std::mt19937& ra
       for (int64_t d = 0; d < v_row; ++d) {
         const float got = y[static_cast<size_t>(i * v_row + d)];
         if (d >= s.v_size) {
-          ASSERT_EQ(got, 7) << IsaName(isa) << " wrote between its rows";
+          ASSERT_EQ(got, 7) << name << " wrote between its rows";
           continue;
         }
-        double want = 0;
-        for (int64_t j = 0; j < s.keys; ++j)
-          want += score[static_cast<size_t>(j)] * v[static_cast<size_t>(j * v_row + d)];
-        ASSERT_NEAR(got, sum > 0 ? want / sum : 0, 2e-5)
-            << IsaName(isa) << " at " << i << ", " << d;
+        double want = 0, size = 0;
+        for (int64_t j = 0; j < s.keys; ++j) {
+          const double p = score[static_cast<size_t>(j)] * number(2, j * v_row + d);
+          want += p;
+          size += std::fabs(p);
+        }
+        // Weights are rounded to bfloat16, and the result is.
+        const double rounding = half && sum > 0 ? (size + std::fabs(want)) / sum / 256 : 0;
+        ASSERT_NEAR(got, sum > 0 ? want / sum : 0, 2e-5 + rounding)
+            << name << " at " << i << ", " << d;
       }
     }
+  };
+  for (Isa isa : Isas()) {
+    check(GetAttention(isa), IsaName(isa), false);
+    if (testing::Test::HasFatalFailure()) return;
   }
+  const AttentionFunction half = GetAttentionBf16(BestBfloat16Isa());
+  if (half && s.size % 2 == 0 && row % 2 == 0) check(half, "avx512bf16", true);
 }
 
 TEST(Attention, RandomShapes) {
@@ -129,7 +157,7 @@ TEST(Attention, RandomShapes) {
 TEST(Attention, Shapes) {
   AttentionShape s{.queries = 197, .keys = 197, .size = 64, .v_size = 60};
   EXPECT_TRUE(s.Valid());
-  EXPECT_EQ(s.workspace_floats(), 64 * 208 + 197 * 80 + 12 * 208);
+  EXPECT_EQ(s.workspace_floats(), 64 * 208 + 197 * 80 + 12 * (208 + 80));
   s.keys = int64_t{1} << 39;
   EXPECT_FALSE(s.Valid());
   s.keys = 0;

@@ -19,6 +19,19 @@ struct Moments {
   float mean, variance;  // variance about the mean, of the population
 };
 
+// Layer normalisation of rows of n numbers one after another, in float32: y = (x - mean) /
+// sqrt(variance + epsilon) * scale + bias.
+struct LayerNormCall {
+  const void* x;
+  void* y;         // may be x, of the same type
+  bool half;       // x and y are bfloat16, not float32
+  bool root_mean;  // no mean is subtracted (RMS normalisation)
+  int64_t n;
+  const float* scale;  // [n]
+  const float* bias;   // [n] or null
+  float epsilon;
+};
+
 struct RowKernels {
   // The reduction of x[0 .. n), n >= 1.
   float (*reduce[static_cast<int>(ReduceKind::kCount)])(const float* x, int64_t n);
@@ -30,10 +43,10 @@ struct RowKernels {
   // The same over i < n of x[i * stride + j], for each j < m.
   void (*softmax_columns)(const float* x, float* y, int64_t n, int64_t stride, int64_t m, bool log);
   Moments (*moments)(const float* x, int64_t n);
-  // y = (x - mean) * inverse * scale + bias, scale and bias vectors (bias may be null); y may be x.
-  void (*normalize)(const float* x, float* y, int64_t n, float mean, float inverse,
-                    const float* scale, const float* bias);
-  // The same with one scale and bias for the row.
+  // Rows [row, end); x and y bfloat16 only where `half_rows` says so.
+  void (*layer_norm)(const LayerNormCall& call, int64_t row, int64_t end);
+  bool half_rows;
+  // y = (x - mean) * scale + bias.
   void (*normalize_by)(const float* x, float* y, int64_t n, float mean, float scale, float bias);
 };
 

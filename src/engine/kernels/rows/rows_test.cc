@@ -7,6 +7,8 @@
 #include <random>
 #include <vector>
 
+#include "base/float16.h"
+
 namespace slipway::kernels {
 namespace {
 
@@ -139,13 +141,67 @@ TEST_P(Rows, Normalize) {
     const Moments m = k_.moments(x.data(), n);
     EXPECT_NEAR(m.mean, mean, 1e-5);
     EXPECT_NEAR(m.variance, variance, 1e-5);
-    k_.normalize(x.data(), y.data(), n, 7, 2, scale.data(), bias.data());
-    for (size_t i = 0; i < x.size(); ++i)
-      EXPECT_NEAR(y[i], (x[i] - 7) * 2 * scale[i] + bias[i], 1e-5);
-    k_.normalize(x.data(), y.data(), n, 7, 2, scale.data(), nullptr);
-    for (size_t i = 0; i < x.size(); ++i) EXPECT_NEAR(y[i], (x[i] - 7) * 2 * scale[i], 1e-5);
     k_.normalize_by(x.data(), y.data(), n, 7, 2, 1);
     for (size_t i = 0; i < x.size(); ++i) EXPECT_NEAR(y[i], (x[i] - 7) * 2 + 1, 1e-5);
+  }
+}
+
+TEST_P(Rows, LayerNorm) {
+  for (const bool half : {false, true}) {
+    if (half && !k_.half_rows) continue;
+    for (int64_t n : {1, 2, 7, 16, 31, 65, 127, 197, 768, 9000}) {
+      for (int which = 0; which < 4; ++which) {
+        const bool bias = which & 1, root_mean = which & 2;
+        const int64_t rows = 7;  // of which 4 at a time
+        auto x = Values(n * rows, 5, 9);
+        const auto scale = Values(n), shift = Values(n);
+        std::vector<BFloat16> short_x;
+        for (float& v : x) {
+          short_x.emplace_back(v);
+          if (half) v = static_cast<float>(short_x.back());
+        }
+        std::vector<float> y = x;
+        std::vector<BFloat16> short_y = short_x;
+        LayerNormCall call{.x = x.data(),
+                           .y = y.data(),
+                           .half = half,
+                           .root_mean = root_mean,
+                           .n = n,
+                           .scale = scale.data(),
+                           .bias = bias ? shift.data() : nullptr,
+                           .epsilon = 1e-5f};
+        if (half) call.x = short_x.data(), call.y = short_y.data();
+        k_.layer_norm(call, 1, rows);
+        const auto got = [&](int64_t i) -> double {
+          const auto at = static_cast<size_t>(i);
+          return half ? static_cast<float>(short_y[at]) : y[at];
+        };
+        for (int64_t i = 0; i < n; ++i)
+          ASSERT_EQ(got(i), x[static_cast<size_t>(i)]) << "a row that nobody asked for";
+        for (int64_t row = 1; row < rows; ++row) {
+          const float* px = x.data() + row * n;
+          double mean = 0, variance = 0;
+          for (int64_t j = 0; j < n && !root_mean; ++j) mean += px[j] / static_cast<double>(n);
+          for (int64_t j = 0; j < n; ++j)
+            variance += (px[j] - mean) * (px[j] - mean) / static_cast<double>(n);
+          for (int64_t j = 0; j < n; ++j) {
+            const auto column = static_cast<size_t>(j);
+            const double want = (px[j] - mean) / std::sqrt(variance + 1e-5) * scale[column] +
+                                (bias ? shift[column] : 0);
+            ASSERT_NEAR(got(row * n + j), want, 1e-4 + (half ? std::fabs(want) / 256 : 0))
+                << n << " " << which << (half ? " bfloat16" : "") << " at " << row << ", " << j;
+          }
+        }
+      }
+    }
+  }
+  // NaN stays one, also in bfloat16.
+  if (k_.half_rows) {
+    std::vector<BFloat16> x(40, BFloat16(1.0)), y(40);
+    x[3] = BFloat16(NAN);
+    const std::vector<float> scale(40, 1);
+    k_.layer_norm({x.data(), y.data(), true, false, 40, scale.data(), nullptr, 1e-5f}, 0, 1);
+    for (BFloat16 v : y) EXPECT_TRUE(std::isnan(static_cast<float>(v)));
   }
 }
 

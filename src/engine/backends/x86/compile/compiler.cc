@@ -96,8 +96,8 @@ constexpr Row kRows[] = {
     {"", "ReduceSumSquare", Family::kSpatial, 0.9},
     {"", "Softmax", Family::kPlain, 0.2},
     {"", "LogSoftmax", Family::kPlain, 0.12},
-    {"", "LayerNormalization", Family::kPlain, 0.67},
-    {"", "RMSNormalization", Family::kPlain, 0.7},
+    {"", "LayerNormalization", Family::kPlain, 0.85},
+    {"", "RMSNormalization", Family::kPlain, 0.9},
     {"", "GroupNormalization", Family::kPlain, 0.6},
     {"", "InstanceNormalization", Family::kPlain, 0.6},
     {"", "Gather", Family::kMove, 0.6},
@@ -197,7 +197,7 @@ double ThinFigure(const ir::Node& node) {
 bool IsPacked(const Candidate& c) { return c.kernel.ends_with(x86::kGemm); }
 double PackedFigure(const ir::Node& node) {
   const int64_t rows = RowsOf(node.output());
-  return rows >= 0 && rows <= 2 ? 0.85 : 1;
+  return rows >= 0 && rows <= 2 && node.output()->dtype() == DType::kFloat32 ? 0.85 : 1;
 }
 bool HasPacked(const ir::Node& node, const Target& target) {
   const bool half = node.input(0) && node.input(0)->dtype() == DType::kBFloat16;

@@ -18,8 +18,6 @@ struct Heads {
 
 Result<Heads> ReadHeads(const slipway_tensor& t, int64_t heads) {
   const Dims d = Builder::DimsOf(t);
-  if (static_cast<DType>(t.dtype) != DType::kFloat32)
-    return Unsupported("attention on other types than float32");
   if (d.rank() == 4) return Heads{d[0], d[1], d[2], d[3], d[1] * d[2] * d[3], d[2] * d[3], d[3]};
   if (d.rank() == 3 && heads > 0 && d[2] % heads == 0)
     return Heads{d[0], heads, d[1], d[2] / heads, d[1] * d[2], d[2] / heads, d[2]};
@@ -32,6 +30,15 @@ Result<Heads> ReadHeads(const slipway_tensor& t, int64_t heads) {
 Status BuildAttention(Builder& b) {
   SLIPWAY_RETURN_IF_ERROR(b.Need(3));
   SLIPWAY_RETURN_IF_ERROR(b.NeedPlain());
+  const DType type = b.in_type();
+  for (size_t i = 1; i < 3; ++i) SLIPWAY_RETURN_IF_ERROR(b.NeedType(i, type));
+  if (b.out_type() != type) return Unsupported("attention to another type");
+  const bool half = type == DType::kBFloat16;
+  const kernels::AttentionFunction attention =
+      half                      ? kernels::GetAttentionBf16(kernels::BestBfloat16Isa())
+      : type == DType::kFloat32 ? kernels::GetAttention(b.isa())
+                                : nullptr;
+  if (!attention) return Unsupported(std::string("attention on ") + DTypeName(type) + " here");
   const ops::Attributes& a = b.attributes();
   if (a.Float("softcap", 0) != 0) return Unsupported("capped attention");
   for (size_t i = 4; i < b.num_inputs(); ++i) {
@@ -77,6 +84,8 @@ Status BuildAttention(Builder& b) {
                                 .causal = a.Int("is_causal", 0) != 0};
   shape.scale = a.Has("scale") ? a.Float("scale", 1) : 1.0f / std::sqrt(static_cast<float>(q.size));
   if (!shape.Valid()) return Unsupported("attention over nothing or over too much");
+  if (half && (q.size % 2 != 0 || q.row % 2 != 0 || k.row % 2 != 0))
+    return Unsupported("heads of an odd size in bfloat16");
   const int threads = b.threads();
   const auto workspace = CheckedMul(shape.workspace_floats() * 4, threads);
   if (!workspace) return ResourceExhausted("too many keys");
@@ -89,7 +98,6 @@ Status BuildAttention(Builder& b) {
           : std::min<int64_t>((threads + heads - 1) / heads,
                               (q.length + kernels::kAttentionRows - 1) / kernels::kAttentionRows);
   const int64_t jobs = heads * parts;
-  const kernels::AttentionFunction attention = kernels::GetAttention(b.isa());
   const int64_t mask_batch = strides[0], mask_head = strides[1], mask_row = strides[2],
                 mask_key = strides[3];
   b.Run([=](const RunContext& c) {
@@ -100,14 +108,15 @@ Status BuildAttention(Builder& b) {
         for (int64_t job = jobs * slot / threads; job < last; ++job) {
           const int64_t batch = job / parts / q.heads, head = job / parts % q.heads,
                         part = job % parts, kv = head / group;
-          const auto at = [&](const Heads& h, int64_t i) {
-            return batch * h.batch_stride + i * h.head_stride;
+          const auto at = [&](const slipway_tensor& t, const Heads& h, int64_t i) {
+            return static_cast<uint8_t*>(t.data) +
+                   (batch * h.batch_stride + i * h.head_stride) * (half ? 2 : 4);
           };
           const kernels::AttentionCall call{
-              .q = c.in<float>(0) + at(q, head),
-              .k = c.in<float>(1) + at(k, kv),
-              .v = c.in<float>(2) + at(v, kv),
-              .y = c.out<float>() + at(y, head),
+              .q = at(c.inputs[0], q, head),
+              .k = at(c.inputs[1], k, kv),
+              .v = at(c.inputs[2], v, kv),
+              .y = at(c.outputs[0], y, head),
               .q_row = q.row,
               .k_row = k.row,
               .v_row = v.row,

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <memory>
+#include <vector>
 
 #include "engine/backends/x86/run/broadcast.h"
 #include "engine/kernels/eltwise/eltwise.h"
@@ -168,7 +170,13 @@ Status BuildSoftmax(Builder& b) {
 
 Status BuildLayerNorm(Builder& b) {
   SLIPWAY_RETURN_IF_ERROR(b.Need(2));
-  SLIPWAY_RETURN_IF_ERROR(CheckFloats(b, b.Has(2) ? 3 : 2));
+  const bool half = b.in_type() == DType::kBFloat16, bias = b.Has(2);
+  const kernels::RowKernels* k = &kernels::GetRows(b.isa());
+  if (!half) {
+    SLIPWAY_RETURN_IF_ERROR(CheckFloats(b, bias ? 3 : 2));
+  } else if (!k->half_rows || b.out_type() != DType::kBFloat16) {
+    return Unsupported("bfloat16 normalised to another type, or without AVX-512");
+  }
   for (size_t i = 1; i < b.num_outputs(); ++i) {
     if (b.output(i).dtype != 0) return Unsupported("mean and deviation outputs");
   }
@@ -182,27 +190,33 @@ Status BuildLayerNorm(Builder& b) {
     if (b.Has(i) && b.in_dims(i).count() != n)
       return Unsupported("a scale or bias that broadcasts");
   }
-  const bool rms = b.op() == "RMSNormalization", bias = b.Has(2);
-  const float epsilon = b.attributes().Float("epsilon", 1e-5f);
-  const kernels::RowKernels* k = &kernels::GetRows(b.isa());
-  b.Run([=](const RunContext& c) {
-    const float *scale = c.in<float>(1), *shift = bias ? c.in<float>(2) : nullptr;
-    c.parallel.ParallelFor(rows, RowGrain(n), [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        const float* px = c.in<float>(0) + i * n;
-        float mean = 0, variance;
-        if (rms) {
-          variance =
-              k->reduce[static_cast<int>(ReduceKind::kSquareSum)](px, n) / static_cast<float>(n);
-        } else {
-          const kernels::Moments m = k->moments(px, n);
-          mean = m.mean;
-          variance = m.variance;
-        }
-        k->normalize(px, c.out<float>() + i * n, n, mean, 1.0f / std::sqrt(variance + epsilon),
-                     scale, shift);
-      }
-    });
+  // Parameters in bfloat16 are widened once.
+  auto wide = std::make_shared<std::vector<float>>();
+  if (half) {
+    wide->resize(static_cast<size_t>(bias ? 2 * n : n));
+    for (size_t i = 1; i < (bias ? 3 : 2); ++i) {
+      const auto* from = static_cast<const uint16_t*>(b.ConstantData(i));
+      if (!from || b.in_type(i) != DType::kBFloat16)
+        return Unsupported("parameters that are no bfloat16 constants");
+      kernels::GetEltwise(b.isa()).from_bfloat16(from, wide->data() + (i == 2 ? n : 0), n);
+    }
+  }
+  kernels::LayerNormCall call{.x = nullptr,
+                              .y = nullptr,
+                              .half = half,
+                              .root_mean = b.op() == "RMSNormalization",
+                              .n = n,
+                              .scale = nullptr,
+                              .bias = nullptr,
+                              .epsilon = b.attributes().Float("epsilon", 1e-5f)};
+  b.Run([=, layer_norm = k->layer_norm](const RunContext& c) {
+    kernels::LayerNormCall now = call;
+    now.x = c.inputs[0].data;
+    now.y = c.outputs[0].data;
+    now.scale = half ? wide->data() : c.in<float>(1);
+    if (bias) now.bias = half ? wide->data() + n : c.in<float>(2);
+    c.parallel.ParallelFor(rows, RowGrain(n),
+                           [&](int64_t begin, int64_t end) { layer_norm(now, begin, end); });
     return OkStatus();
   });
   return OkStatus();
