@@ -132,6 +132,14 @@ Case Conv3x3(Random& r) {
   return m.Node("Conv", "slipway");
 }
 
+DType FloatType(Random& r) { return r.Chance(0.6) ? DType::kFloat32 : DType::kBFloat16; }
+// The same, and of Floats() from here on.
+DType FloatType(Maker& m) {
+  const DType type = FloatType(m.random());
+  if (type == DType::kBFloat16) m.Half();
+  return type;
+}
+
 Case Linear(Random& r) {
   Maker m(r);
   const int64_t k = r.Int(1, 70), n = r.Int(1, 70);
@@ -141,13 +149,14 @@ Case Linear(Random& r) {
   x.push_back(k);
   y.push_back(n);
   const bool trans = r.Chance(0.5), residual = r.Chance(0.3);
-  m.Input(DType::kFloat32, x).Floats(trans ? Dims{n, k} : Dims{k, n}, -0.3, 0.3);
+  const DType type = FloatType(m);
+  m.Input(type, x).Floats(trans ? Dims{n, k} : Dims{k, n}, -0.3, 0.3);
   if (r.Chance(0.7)) {
     m.Floats({n});
   } else if (residual) {
     m.Absent();
   }
-  if (residual) m.Input(DType::kFloat32, y);
+  if (residual) m.Input(type, y);
   m.Set("transW", int64_t{trans});
   m.options().tolerance = 3e-5;
   SetActivation(m);
@@ -209,20 +218,23 @@ Case Attention(Random& r) {
                 size = r.Pick<int64_t>({4, 8, 16, 20}), v_size = r.Pick<int64_t>({size, 8});
   const int64_t q = r.Int(1, 20), k = r.Int(1, 20);
   const Dim n = BatchSymbol();
+  const DType type = FloatType(r);
   if (r.Chance(0.5)) {
-    m.Input(DType::kFloat32, {n, heads, q, size})
-        .Input(DType::kFloat32, {n, kv_heads, k, size})
-        .Input(DType::kFloat32, {n, kv_heads, k, v_size});
+    m.Input(type, {n, heads, q, size})
+        .Input(type, {n, kv_heads, k, size})
+        .Input(type, {n, kv_heads, k, v_size});
   } else {
-    m.Input(DType::kFloat32, {n, q, heads * size})
-        .Input(DType::kFloat32, {n, k, kv_heads * size})
-        .Input(DType::kFloat32, {n, k, kv_heads * v_size});
+    m.Input(type, {n, q, heads * size})
+        .Input(type, {n, k, kv_heads * size})
+        .Input(type, {n, k, kv_heads * v_size});
     m.Set("q_num_heads", heads).Set("kv_num_heads", kv_heads);
   }
   if (r.Chance(0.5))
     m.Input(DType::kFloat32, r.Chance(0.3)   ? SymShape{q, k}
                              : r.Chance(0.5) ? SymShape{1, heads, q, k}
                                              : SymShape{n, 1, q, k});
+  // Weights of the values are rounded to bfloat16 too.
+  if (type == DType::kBFloat16) m.options().tolerance = 1.0 / 128;
   if (r.Chance(0.3)) m.Set("scale", 0.2f);
   if (r.Chance(0.15)) m.Set("is_causal", int64_t{1});
   return m.Node("Attention");
@@ -242,7 +254,6 @@ Case Pool(Random& r, const char* op, DType type) {
   if (std::string(op) == "AveragePool" && r.Chance(0.5)) m.Set("count_include_pad", int64_t{1});
   return m.Node(op);
 }
-DType FloatType(Random& r) { return r.Chance(0.6) ? DType::kFloat32 : DType::kBFloat16; }
 Case MaxPool(Random& r) { return Pool(r, "MaxPool", FloatType(r)); }
 Case MaxPoolCodes(Random& r) { return Pool(r, "MaxPool", r.Pick({DType::kUInt8, DType::kInt8})); }
 Case AveragePool(Random& r) { return Pool(r, "AveragePool", FloatType(r)); }
@@ -267,8 +278,7 @@ Case SqueezeExcite(Random& r) {
   if (r.Chance(0.2)) x[1] = r.Int(20, 200);
   if (r.Chance(0.2)) x.pop_back();
   const int64_t channels = x[1].value(), hidden = r.Int(1, 40);
-  const DType type = FloatType(r);
-  if (type == DType::kBFloat16) m.Half();
+  const DType type = FloatType(m);
   Dims w1{hidden, channels}, w2{channels, hidden};
   for (size_t i = 2; i < x.size(); ++i) {
     w1.push_back(1);
@@ -282,7 +292,8 @@ Case SqueezeExcite(Random& r) {
   }
   if (r.Chance(0.7)) m.Floats({channels});
   SetActivation(m);
-  if (r.Chance(0.4)) m.Set("gate", std::string("HardSigmoid")).Set("gate_params", std::vector<float>{0.2f, 0.5f});
+  if (r.Chance(0.4))
+    m.Set("gate", std::string("HardSigmoid")).Set("gate_params", std::vector<float>{0.2f, 0.5f});
   m.options().tolerance = 3e-5;
   return m.Node("SqueezeExcite", "slipway");
 }
@@ -312,10 +323,12 @@ Case LayerNorm(Random& r) {
   Dims scale;
   for (size_t i = static_cast<size_t>(axis); i < s.size(); ++i) scale.push_back(s[i].value());
   const bool rms = r.Chance(0.3);
-  m.Input(DType::kFloat32, s).Floats(scale);
+  const DType type = FloatType(m);
+  m.Input(type, s).Floats(scale);
   if (!rms && r.Chance(0.8)) m.Floats(scale);
   m.Set("axis", axis - static_cast<int64_t>(s.size()));
-  m.options().tolerance = 3e-5;
+  // The plain loops round before they scale, as ONNX says for bfloat16.
+  m.options().tolerance = type == DType::kBFloat16 ? 1.0 / 64 : 3e-5;
   return m.Node(rms ? "RMSNormalization" : "LayerNormalization");
 }
 
