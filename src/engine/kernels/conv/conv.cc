@@ -13,13 +13,40 @@ namespace {
 constexpr int64_t kTile = 14;
 // What a band of x may take of the second-level cache, beside the weights of a panel.
 constexpr int64_t kBandBytes = 256 << 10;
+// What a band of y may take where channels lie last.
+constexpr int64_t kLastBytes = 64 << 10;
 
 int64_t Up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// Words of a row of the window where few channels do not lie in blocks: neighbours along the row.
-int64_t RowWords(const ConvShape& s, int pair) {
-  return s.input == ConvInput::kPlain ? s.in_channels * Up(s.kernel_width, pair)
-                                      : Up(s.in_channels * s.kernel_width, pair);
+// Words of a step that are multiplied at most where channels lie last: what is read of x and its
+// moves stay in the first-level cache.
+constexpr int64_t kLastWords = 64;
+
+// How a row of the window is cut into steps, for one output channel.
+struct RowSteps {
+  int64_t steps, words;  // words of each
+};
+RowSteps StepsOfRow(const ConvShape& s, int pair) {
+  if (s.input == ConvInput::kBlocked) return {s.in_blocks() * s.kernel_width, s.block / pair};
+  if (s.few()) {  // neighbours along the row, or all channels of them
+    return {1, s.input == ConvInput::kPlain ? s.in_channels * Up(s.kernel_width, pair)
+                                            : Up(s.in_channels * s.kernel_width, pair)};
+  }
+  const int64_t words = Up(s.in_channels, pair), steps = Up(words, kLastWords);
+  return {steps * s.kernel_width, Up(words, steps)};
+}
+
+// Vectors of output channels of a group; whole blocks of them.
+int64_t Vectors(const ConvShape& s, const ConvTraits& traits) {
+  return s.last ? Up(s.out_channels, traits.lanes)
+                : Up(s.out_channels, s.block) * s.block / traits.lanes;
+}
+
+// Blocks or planes of a group.
+int64_t Planes(const ConvShape& s) {
+  return s.input == ConvInput::kBlocked ? s.in_blocks()
+         : s.input == ConvInput::kPlain ? s.in_channels
+                                        : 1;
 }
 
 // Whether all of x that a row lacks is one tap of its first pixel and one of its last.
@@ -29,6 +56,14 @@ bool LacksEdgesOnly(const ConvShape& s) {
   return s.kernel_width > 1 && s.out_width > 1 && s.pad_left <= s.dilation_width &&
          s.pad_left <= s.stride_width && right - s.dilation_width < s.width &&
          right - s.stride_width < s.width;
+}
+
+// Whether the window of every output pixel can be read where x lies.
+bool ReadsInPlace(const ConvShape& s) {
+  const bool inside =
+      s.pad_left == 0 &&
+      (s.out_width - 1) * s.stride_width + (s.kernel_width - 1) * s.dilation_width < s.width;
+  return inside || LacksEdgesOnly(s);
 }
 
 // Of `units` in `parts`, how much of the time all threads work.
@@ -47,10 +82,12 @@ bool ConvShape::Valid() const {
     if (v < 1 || v > kMost) return false;
   }
   if (pad_top < 0 || pad_left < 0 || pad_top > kMost || pad_left > kMost) return false;
-  if (groups > 1 && (in_channels % block != 0 || out_channels % block != 0)) return false;
-  if (input != ConvInput::kBlocked &&
-      (groups != 1 || in_channels > kConvFewChannels || dilation_width != 1))
+  if (input == ConvInput::kBlocked
+          ? last || (groups > 1 && (in_channels % block != 0 || out_channels % block != 0))
+          : !few() && !(input == ConvInput::kChannelsLast && last))
     return false;
+  // What is copied has one group.
+  if (input == ConvInput::kChannelsLast && groups > 1 && !ReadsInPlace(*this)) return false;
   // Everything below counts elements with their padding: 2^38 are more than a machine has.
   constexpr int64_t kElements = int64_t{1} << 38;
   const auto fits = [](std::initializer_list<int64_t> extents) {
@@ -78,43 +115,61 @@ ConvPlan PlanConv(const ConvShape& shape, const ConvTraits& traits, int threads)
   p.shape = shape;
   p.traits = traits;
   ConvShape& s = p.shape;
-  const bool blocked = s.input == ConvInput::kBlocked;
+  const bool few = s.few();
   const int64_t element = 4 / traits.pair;
-  if (blocked && s.kernel_height == 1 && s.kernel_width == 1 && s.stride_height == 1 &&
+  if (!few && s.kernel_height == 1 && s.kernel_width == 1 && s.stride_height == 1 &&
       s.stride_width == 1 && s.pad_top == 0 && s.pad_left == 0 && s.height == s.out_height &&
       s.width == s.out_width) {
     s.width = s.out_width = s.height * s.width;
     s.height = s.out_height = 1;
   }
-  p.vectors = Up(s.out_channels, traits.lanes);
-  p.row_steps = blocked ? s.in_blocks() * s.kernel_width : 1;
+  const RowSteps row = StepsOfRow(s, traits.pair);
+  p.vectors = Vectors(s, traits);
+  p.row_steps = row.steps;
   p.num_steps = p.row_steps * s.kernel_height;
-  p.step_words = blocked ? s.block / traits.pair : RowWords(s, traits.pair);
-  p.num_moves = blocked ? p.step_words : p.num_steps * p.step_words;
-  p.column_bytes = (blocked ? s.block : s.input == ConvInput::kPlain ? 1 : s.in_channels) * element;
+  p.step_words = row.words;
+  p.num_moves = few ? p.num_steps * p.step_words : p.step_words;
+  p.column_bytes = (s.input == ConvInput::kBlocked ? s.block
+                    : s.input == ConvInput::kPlain ? 1
+                                                   : s.groups * s.in_channels) *
+                   element;
   const int64_t window = (s.kernel_width - 1) * s.dilation_width + 1;
-  const bool inside = s.pad_left == 0 && (s.out_width - 1) * s.stride_width + window <= s.width;
-  p.copies = !blocked || !(inside || LacksEdgesOnly(s));
+  p.copies = few || !ReadsInPlace(s);
 
   // Bands and splits.
   const bool flat = s.out_height == 1;
   const int64_t units = flat ? Up(s.out_width, kTile) : s.out_height;
   const int64_t window_rows = (s.kernel_height - 1) * s.dilation_height + 1;
-  const int64_t planes = blocked ? s.in_blocks() : s.input == ConvInput::kPlain ? s.in_channels : 1;
+  const int64_t planes = Planes(s);
   const int64_t unit_bytes = flat ? kTile * s.stride_width * p.column_bytes * planes * window_rows
                                   : s.stride_height * s.width * p.column_bytes * planes;
   p.bands = std::clamp<int64_t>(Up(units * unit_bytes, kBandBytes), 1, units);
+  const int64_t weight_bytes = ConvWeightWords(s, traits) / s.groups * 4;
+  // Every panel writes a piece of every pixel: the pixels stay in the cache until they are whole.
+  if (s.last && weight_bytes <= kBandBytes) {
+    const int64_t out_bytes = s.out_height * s.out_width * s.out_channels * element;
+    p.bands = std::max(p.bands, std::min(units, Up(out_bytes, kLastBytes)));
+  }
   const int64_t pairs = Up(p.vectors, 2);
   const int64_t others = s.images * s.groups;
-  if (threads > 1 && others * p.bands % threads != 0 && others * p.bands < 8 * threads) {
-    const int64_t weight_bytes = ConvWeightWords(s, traits) / s.groups * 4;
-    const double by_rows = Balance(units, threads), by_channels = Balance(pairs, threads);
-    const bool heavy = weight_bytes > units * unit_bytes;
-    if (by_channels > by_rows + 0.02 || (heavy && by_channels >= by_rows - 0.02)) {
-      p.bands = 1;
-      p.splits = std::min<int64_t>(pairs, threads);
-    } else {
-      p.bands = std::min(units, Up(p.bands, threads) * threads);
+  if (threads > 1) {
+    // Jobs of some 15 us, four for every thread at most: threads that start late or run slowly take
+    // fewer.
+    const double work = static_cast<double>(p.num_steps * p.step_words * p.vectors) *
+                        static_cast<double>(others * s.out_height * s.out_width) * 0.28e-3 *
+                        traits.lanes / 16;
+    const int64_t wanted =
+        std::clamp<int64_t>(static_cast<int64_t>(work / 15), 1, int64_t{4} * threads);
+    if (others * p.bands < wanted) {
+      const int64_t more = Up(wanted, others), rows = std::min(units, std::max(more, p.bands)),
+                    channels = std::min(pairs, more);
+      const double by_rows = Balance(others * rows, threads),
+                   by_channels = Balance(others * channels, threads);
+      const bool heavy = weight_bytes > units * unit_bytes && p.bands == 1;
+      if (by_channels > by_rows + 0.05 || (heavy && by_channels >= by_rows - 0.05))
+        p.splits = channels;
+      else
+        p.bands = rows;
     }
   }
   p.jobs = others * p.bands * p.splits;
@@ -142,10 +197,9 @@ void ConvSteps(const ConvPlan& p, ConvStep* steps, int64_t* moves) {
   const int64_t right =
       (s.out_width - 1) * s.stride_width - s.pad_left + (s.kernel_width - 1) * s.dilation_width;
   std::fill(moves, moves + p.num_moves, 4);
-  if (s.input != ConvInput::kBlocked) {
+  if (s.few()) {
     // To the next plane, and from the last one to the next row.
-    const int64_t planes = s.input == ConvInput::kPlain ? s.in_channels : 1;
-    const int64_t across = p.step_words / planes;
+    const int64_t planes = Planes(s), across = p.step_words / planes;
     for (int64_t k = across; k < p.num_moves; k += across) {
       moves[k - 1] =
           (k % p.step_words ? p.plane_bytes
@@ -154,31 +208,37 @@ void ConvSteps(const ConvPlan& p, ConvStep* steps, int64_t* moves) {
     }
     return;
   }
+  const auto add = [&](int64_t row, int64_t column, int64_t at, int64_t words) {
+    const int edges = p.copies ? 0
+                               : (column == 0 && s.pad_left > 0 ? 1 : 0) +
+                                     (column == s.kernel_width - 1 && right >= s.width ? 2 : 0);
+    *steps++ = {
+        row * s.dilation_height * p.row_bytes + column * s.dilation_width * p.column_bytes + at,
+        static_cast<int32_t>(std::min(words, p.step_words)), edges};
+  };
   for (int64_t i = 0; i < s.kernel_height; ++i) {
-    const int64_t row = i * s.dilation_height * p.row_bytes;
-    for (int64_t b = 0; b < s.in_blocks(); ++b) {
-      const int64_t channels = std::min<int64_t>(s.block, s.in_channels - b * s.block);
-      for (int64_t j = 0; j < s.kernel_width; ++j) {
-        const int edges = p.copies ? 0
-                                   : (j == 0 && s.pad_left > 0 ? 1 : 0) +
-                                         (j == s.kernel_width - 1 && right >= s.width ? 2 : 0);
-        *steps++ = {b * p.plane_bytes + row + j * s.dilation_width * p.column_bytes,
-                    static_cast<int32_t>(Up(channels, p.traits.pair)), edges};
+    if (s.input == ConvInput::kBlocked) {
+      for (int64_t b = 0; b < s.in_blocks(); ++b) {
+        for (int64_t j = 0; j < s.kernel_width; ++j)
+          add(i, j, b * p.plane_bytes, Up(s.in_channels - b * s.block, p.traits.pair));
       }
+      continue;
+    }
+    const int64_t pieces = p.row_steps / s.kernel_width;
+    for (int64_t j = 0; j < s.kernel_width; ++j) {
+      for (int64_t k = 0; k < pieces; ++k)
+        add(i, j, k * p.step_words * 4, Up(s.in_channels, p.traits.pair) - k * p.step_words);
     }
   }
 }
 
 int64_t ConvWeightWords(const ConvShape& s, const ConvTraits& traits) {
-  const int64_t row_words = s.input == ConvInput::kBlocked
-                                ? s.in_blocks() * s.kernel_width * (s.block / traits.pair)
-                                : RowWords(s, traits.pair);
-  return s.groups * Up(s.out_channels, traits.lanes) * traits.lanes * s.kernel_height * row_words;
+  const RowSteps row = StepsOfRow(s, traits.pair);
+  return s.groups * Vectors(s, traits) * traits.lanes * s.kernel_height * row.steps * row.words;
 }
 
 int64_t ConvPackedBytes(const ConvShape& s, const ConvTraits& traits) {
-  return (ConvWeightWords(s, traits) + s.groups * Up(s.out_channels, traits.lanes) * traits.lanes) *
-         4;
+  return (ConvWeightWords(s, traits) + s.groups * Vectors(s, traits) * traits.lanes) * 4;
 }
 
 void PackConv(const ConvShape& s, const ConvTraits& traits, const void* weights, const void* bias,
@@ -187,23 +247,19 @@ void PackConv(const ConvShape& s, const ConvTraits& traits, const void* weights,
   const auto* from = static_cast<const uint8_t*>(weights);
   auto* to = static_cast<uint8_t*>(packed);
   std::memset(to, 0, static_cast<size_t>(ConvPackedBytes(s, traits)));
-  const int64_t row_words =
-      ConvWeightWords(s, traits) /
-      (Up(s.out_channels, traits.lanes) * traits.lanes * s.groups * s.kernel_height);
+  const RowSteps steps = StepsOfRow(s, traits.pair);
+  const int64_t row_words = steps.steps * steps.words;
   // Where channel c and kernel column j lie in a row of the window, in elements.
   const auto place = [&](int64_t c, int64_t j) {
-    switch (s.input) {
-      case ConvInput::kPlain:
-        return c * Up(s.kernel_width, traits.pair) * traits.pair + j;
-      case ConvInput::kChannelsLast:
-        return j * s.in_channels + c;
-      default:
-        return (c / s.block * s.kernel_width + j) * s.block + c % s.block;
-    }
+    if (s.input == ConvInput::kBlocked)
+      return (c / s.block * s.kernel_width + j) * s.block + c % s.block;
+    if (s.input == ConvInput::kPlain) return c * Up(s.kernel_width, traits.pair) * traits.pair + j;
+    return c + j * (s.few() ? s.in_channels : row_words / s.kernel_width * traits.pair);
   };
   for (int64_t g = 0; g < s.groups; ++g) {
-    for (int64_t o = 0; o < s.out_channels; o += traits.lanes) {
-      const int64_t lanes = std::min<int64_t>(traits.lanes, s.out_channels - o);
+    for (int64_t v = 0; v < Vectors(s, traits); ++v) {
+      const int64_t o = v * traits.lanes;
+      const int64_t lanes = std::clamp<int64_t>(s.out_channels - o, 0, traits.lanes);
       for (int64_t i = 0; i < s.kernel_height; ++i) {
         for (int64_t c = 0; c < s.in_channels; ++c) {
           for (int64_t j = 0; j < s.kernel_width; ++j) {
@@ -234,7 +290,7 @@ void PackConv(const ConvShape& s, const ConvTraits& traits, const void* weights,
           static_cast<const uint8_t*>(bias) + static_cast<size_t>(g * s.out_channels + o) * element,
           element);
     }
-    to += static_cast<size_t>(Up(s.out_channels, traits.lanes) * traits.lanes) * 4;
+    to += static_cast<size_t>(Vectors(s, traits) * traits.lanes) * 4;
   }
 }
 

@@ -4,10 +4,11 @@
 // GEMM; Georganas et al., "Anatomy of High-Performance Deep Learning Convolutions on SIMD
 // Architectures", 2018), so that every sum is written once, with bias, residual and activation.
 //
-// Outputs lie in channel blocks (nChw8c or nChw16c). Inputs do, too, or are images of few channels
-// in any order. What lies outside of the image is left out of the sums; rows where that is more
-// than one tap of the first and the last pixel are copied with their padding, a band of rows at a
-// time, into the workspace. Every output is summed in one order, whatever the number of threads.
+// Images lie in channel blocks (nChw8c or nChw16c) or with their channels last; those of few
+// channels may lie plain and become the one or the other. What lies outside of the image is left
+// out of the sums; rows where that is more than one tap of the first and the last pixel are copied
+// with their padding, a band of rows at a time, into the workspace. Every output is summed in one
+// order, whatever the number of threads.
 
 #include <cstdint>
 
@@ -18,7 +19,7 @@ namespace slipway::kernels {
 
 enum class ConvInput : unsigned char { kBlocked, kPlain, kChannelsLast };
 
-// Channels of an image that may lie plain or last.
+// Channels of an image that may lie plain.
 inline constexpr int64_t kConvFewChannels = 8;
 
 struct ConvShape {
@@ -32,13 +33,19 @@ struct ConvShape {
   int64_t pad_top = 0, pad_left = 0;  // what lies outside of the input is zero, on every side
   int block = 16;                     // channels that lie together: 8 or 16
   ConvInput input = ConvInput::kBlocked;
+  bool last = false;  // y (and the residual) lie with channels last, else in blocks
 
-  // All extents positive and small enough for what is computed from them. Several groups fill their
-  // blocks; in a single one, what lies behind the last channel of its block is zero and becomes
-  // zero. Images with channels plain or last have kConvFewChannels at most, one group and windows
-  // without dilation across.
+  // All extents positive and small enough for what is computed from them. In blocks, several groups
+  // fill theirs; in a single one, what lies behind the last channel of its block is zero and
+  // becomes zero. Blocks go to blocks, channels last to channels last, few() to either.
   bool Valid() const;
   int64_t in_blocks() const { return (in_channels + block - 1) / block; }  // of a group
+  // Images of kConvFewChannels at most, one group and windows without dilation across: a whole
+  // window is one run of products.
+  bool few() const {
+    return input != ConvInput::kBlocked && in_channels <= kConvFewChannels && groups == 1 &&
+           dilation_width == 1;
+  }
 };
 
 // What an instruction set makes of a shape.

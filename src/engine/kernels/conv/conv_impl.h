@@ -159,7 +159,7 @@ void Tile(const TileCall& c) {
   }
   const float* w = c.weights;
   const char* ahead = c.ahead;
-  if constexpr (kLanes == 16) {  // what will be written
+  if (kLanes == 16 && !c.sums) {  // what will be written
 #pragma GCC unroll 2
     for (int v = 0; v < kVectors; ++v) {
 #pragma GCC unroll 14
@@ -203,7 +203,7 @@ void Tile(const TileCall& c) {
       for (int r = 0; r < kPixels; ++r) sum[r][v] = AtMost(high, sum[r][v]);
     }
   }
-  if (kPair == 2 && c.sums) {
+  if (c.sums) {
 #pragma GCC unroll 2
     for (int v = 0; v < kVectors; ++v) {
 #pragma GCC unroll 14
@@ -266,49 +266,78 @@ void CopyRows(const ConvPlan& p, const char* image, int64_t group, int64_t row, 
   }
 }
 
-// What a tile has written, while it is in the first-level cache.
-void Activate(const TileCall& c, int pixels, int vectors) {
-#if defined(SLIPWAY_CONV_BF16)
-  c.activation(c.sums, c.sums, vectors * pixels * kLanes, c.a, c.b);
-  for (int v = 0; v < vectors; ++v) {
-    for (int r = 0; r < pixels; ++r) {
-      StoreElements(c.y + v * c.vector_elements + r * kBlock,
-                    Load(c.sums + (v * pixels + r) * kLanes));
-    }
-  }
-#else
-  if constexpr (kLanes == kBlock) {
-    for (int v = 0; v < vectors; ++v) {
-      float* y = c.y + v * c.vector_elements;
-      c.activation(y, y, pixels * kBlock, c.a, c.b);
-    }
-  } else {
-    for (int r = 0; r < pixels; ++r) {
-      float* y = c.y + r * kBlock;
-      c.activation(y, y, vectors * kLanes, c.a, c.b);
-    }
-  }
-#endif
+// Where a row's results go if not to blocks: a tile's sums are finished in the first-level cache.
+struct Target {
+  int64_t pixel;  // elements from one pixel of y to the next
+  int lanes;      // of the last vector
+  bool last;      // channels last: the tile leaves the residual and the bounds to Finish
+};
+
+inline void StorePart(Element* to, V v, int count) {
+  if (count == kLanes) return StoreElements(to, v);
+  Element part[kLanes];
+  StoreElements(part, v);
+  __builtin_memcpy(to, part, static_cast<size_t>(count) * sizeof(Element));
+}
+inline V LoadPart(const Element* from, int count) {
+  if (count == kLanes) return LoadElements(from);
+  Element part[kLanes] = {};
+  __builtin_memcpy(part, from, static_cast<size_t>(count) * sizeof(Element));
+  return LoadElements(part);
 }
 
-// One row's pixels [column, end) for vectors [vector, vector_end): `c` points to pixel 0 of the
-// row.
-void Row(TileCall& at, int64_t column, int64_t end, int64_t width, int vectors) {
+// The sums of a tile on their way to y.
+void Finish(const TileCall& c, const ConvCall& call, const Target& t, int pixels, int vectors,
+            const Element* residual) {
+  float* sums = c.sums;
+  const V low = Splat(call.low), high = Splat(call.high);
+  for (int r = 0; t.last && r < pixels; ++r) {
+    for (int v = 0; v < vectors; ++v) {
+      const int64_t at = v * c.vector_elements + r * t.pixel;
+      const int count = v + 1 == vectors ? t.lanes : kLanes;
+      V sum = Load(sums + (v * pixels + r) * kLanes);
+      if (residual) sum += LoadPart(residual + at, count);
+      sum = AtMost(high, AtLeast(low, sum));
+      if (call.activation)
+        Store(sums + (v * pixels + r) * kLanes, sum);
+      else
+        StorePart(c.y + at, sum, count);
+    }
+  }
+  if (!call.activation) return;
+  call.activation(sums, sums, vectors * pixels * kLanes, call.a, call.b);
+  for (int r = 0; r < pixels; ++r) {
+    for (int v = 0; v < vectors; ++v) {
+      StorePart(c.y + v * c.vector_elements + r * t.pixel, Load(sums + (v * pixels + r) * kLanes),
+                v + 1 == vectors ? t.lanes : kLanes);
+    }
+  }
+}
+
+// One row's pixels [column, end) for one or two vectors: `at` points to pixel 0.
+void Row(TileCall& at, const ConvCall& call, const Target& target, int64_t column, int64_t end,
+         int64_t width, int64_t words, int vectors) {
   TileCall c = at;
-  const int64_t words = (c.end - c.step) * (c.step_floats / kLanes);
   for (const Tiles& tiles : kTiles) {
     for (; end - column >= tiles.pixels; column += tiles.pixels) {
       c.x = at.x + column * at.pixel_bytes;
-      c.y = at.y + column * kBlock;
-      c.residual = at.residual ? at.residual + column * kBlock : nullptr;
+      c.y = at.y + column * target.pixel;
+      const Element* residual = at.residual ? at.residual + column * target.pixel : nullptr;
+      c.residual = target.last ? nullptr : residual;
       c.edges = (column == 0 ? 1 : 0) | (column + tiles.pixels == width ? 2 : 0);
+      if (kLanes == 16 && c.sums) {  // what will be written
+        for (int r = 0; r < tiles.pixels; ++r) {
+          for (int v = 0; v < vectors; ++v)
+            __builtin_prefetch(c.y + r * target.pixel + v * c.vector_elements, 1);
+        }
+      }
       tiles.run[vectors - 1](c);
       c.ahead += words * c.ahead_bytes;
       if (c.ahead >= c.ahead_end) {
         c.ahead = c.ahead_end;
         c.ahead_bytes = 0;
       }
-      if (c.activation) Activate(c, tiles.pixels, vectors);
+      if (c.sums) Finish(c, call, target, tiles.pixels, vectors, residual);
     }
   }
   at.ahead = c.ahead;
@@ -318,11 +347,13 @@ void Row(TileCall& at, int64_t column, int64_t end, int64_t width, int vectors) 
 void Run(const ConvPlan& p, const ConvCall& call, void* workspace, int64_t job, int64_t end) {
   const ConvShape& s = p.shape;
   const int64_t blocks = s.in_blocks(), element = sizeof(Element);
-  const int64_t out_plane = s.out_height * s.out_width * kBlock;
   const int64_t out_blocks = (s.out_channels + kBlock - 1) / kBlock;
+  // Elements of y.
+  const int64_t out_pixel = s.last ? s.groups * s.out_channels : kBlock;
+  const int64_t out_plane = s.out_height * s.out_width * out_pixel;
   const int64_t image_bytes =
-      (s.input == ConvInput::kBlocked ? s.groups * blocks * kBlock : s.in_channels) * s.height *
-      s.width * element;
+      (s.input == ConvInput::kBlocked ? s.groups * blocks * kBlock : s.groups * s.in_channels) *
+      s.height * s.width * element;
   const bool flat = s.out_height == 1;
   const int64_t units = flat ? s.out_width : s.out_height;
   const int64_t pairs = (p.vectors + 1) / 2;
@@ -331,14 +362,11 @@ void Run(const ConvPlan& p, const ConvCall& call, void* workspace, int64_t job, 
   c.moves = p.moves;
   c.step_floats = p.step_words * kLanes;
   c.vector_floats = p.num_steps * c.step_floats;
-  c.vector_elements = kLanes == kBlock ? out_plane : kLanes;
-  c.low = call.low;
-  c.high = call.high;
-  c.activation = call.activation;
+  c.vector_elements = kLanes == kBlock && !s.last ? out_plane : kLanes;
+  c.low = s.last ? -__builtin_inff() : call.low;
+  c.high = s.last ? __builtin_inff() : call.high;
   alignas(64) float sums[2 * kMostPixels * kLanes];
-  c.sums = call.activation ? sums : nullptr;
-  c.a = call.a;
-  c.b = call.b;
+  c.sums = s.last || call.activation ? sums : nullptr;
   for (; job < end; ++job) {
     const int64_t split = job % p.splits, band = job / p.splits % p.bands,
                   group = job / (p.splits * p.bands) % s.groups,
@@ -364,7 +392,8 @@ void Run(const ConvPlan& p, const ConvCall& call, void* workspace, int64_t job, 
       }
       x = static_cast<const char*>(workspace) - begin * p.row_bytes - column * c.pixel_bytes;
     } else {
-      x += group * blocks * p.plane_bytes - s.pad_left * p.column_bytes;
+      x += group * (s.last ? s.in_channels * element : blocks * p.plane_bytes) -
+           s.pad_left * p.column_bytes;
     }
     for (int64_t pair = pairs * split / p.splits; pair < pairs * (split + 1) / p.splits; ++pair) {
       const int64_t vector = 2 * pair;
@@ -372,8 +401,13 @@ void Run(const ConvPlan& p, const ConvCall& call, void* workspace, int64_t job, 
       const float* weights = call.weights + (group * p.vectors + vector) * c.vector_floats;
       c.bias = call.weights + s.groups * p.vectors * c.vector_floats +
                (group * p.vectors + vector) * kLanes;
-      const int64_t y = (image * s.groups + group) * out_blocks * out_plane +
-                        vector * kLanes / kBlock * out_plane + vector * kLanes % kBlock;
+      const int64_t y = s.last
+                            ? image * out_plane + group * s.out_channels + vector * kLanes
+                            : (image * s.groups + group) * out_blocks * out_plane +
+                                  vector * kLanes / kBlock * out_plane + vector * kLanes % kBlock;
+      const int64_t left = s.out_channels - (vector + vectors - 1) * kLanes;
+      const Target target = {out_pixel, static_cast<int>(s.last ? Least(left, kLanes) : kLanes),
+                             s.last};
       // While the first panel reads x, x; then the weights of the next panel, if they leave room
       // for what is at work.
       const bool first_panel = pair == pairs * split / p.splits,
@@ -398,7 +432,7 @@ void Run(const ConvPlan& p, const ConvCall& call, void* workspace, int64_t job, 
                 : Most(tap, Least(s.kernel_height, (s.height - top + dilation - 1) / dilation));
         c.x = x + top * p.row_bytes;
         ConvStep whole;
-        if (s.input == ConvInput::kBlocked) {
+        if (!s.few()) {
           c.step = p.steps + tap * p.row_steps;
           c.end = p.steps + tap_end * p.row_steps;
         } else {
@@ -409,11 +443,12 @@ void Run(const ConvPlan& p, const ConvCall& call, void* workspace, int64_t job, 
           c.end = &whole + 1;
         }
         c.weights = weights + tap * p.row_steps * c.step_floats;
-        c.y = static_cast<Element*>(call.y) + y + i * s.out_width * kBlock;
-        c.residual = call.residual
-                         ? static_cast<const Element*>(call.residual) + y + i * s.out_width * kBlock
-                         : nullptr;
-        Row(c, column, column_end, s.out_width, vectors);
+        c.y = static_cast<Element*>(call.y) + y + i * s.out_width * out_pixel;
+        c.residual = call.residual ? static_cast<const Element*>(call.residual) + y +
+                                         i * s.out_width * out_pixel
+                                   : nullptr;
+        Row(c, call, target, column, column_end, s.out_width,
+            (tap_end - tap) * p.row_steps * p.step_words, vectors);
       }
     }
   }

@@ -419,6 +419,8 @@ OnednnCompiler::Choice OnednnCompiler::Choose(const ir::Node& node, const Target
           c.compute_efficiency = std::min(c.compute_efficiency, 0.28);
         if (p.x == Layout::kChannelsLast && family == Family::kConv && IsStridedPointwise(node))
           c.compute_efficiency *= 0.75;
+        // Not alone on the machine: its threads and ours take the CPUs from each other.
+        if (family == Family::kConv) c.compute_efficiency *= 0.88;
         if (node.input(family == Family::kConv ? 3 : 4))
           c.in_place = family == Family::kConv ? 3 : 4;
         if (family == Family::kQConv) {

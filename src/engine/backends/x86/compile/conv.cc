@@ -44,9 +44,9 @@ double WinogradFigure(const ir::Node& node, int tile, const Target& target) {
 
 // Of the direct convolution: 1 is one vector of products a cycle, measured on layers of ResNet-50,
 // MobileNetV2, RegNet, DenseNet and SqueezeNet (Zen 4, 1 thread). Products go lost with output
-// channels that do not fill vectors and to the ends of rows; a tile costs some 60 cycles beside its
+// channels that do not fill vectors and to the ends of rows; a tile costs `tile_cycles` beside its
 // products; what lies outside of the image is counted but not multiplied.
-double DirectFigure(const ir::Node& node, int lanes, int pair) {
+double DirectFigure(const ir::Node& node, int lanes, int pair, double tile_cycles) {
   const auto &x = *node.input(0)->type().shape, &w = *node.input(1)->type().shape,
              &y = *node.output()->type().shape;
   const auto at = [](const Dim& d) { return d.known() ? static_cast<double>(d.value()) : 1; };
@@ -67,7 +67,7 @@ double DirectFigure(const ir::Node& node, int lanes, int pair) {
   const double rest = row - std::floor(row / most) * most;
   const double lost = rest == 0 || rest == most / 2 ? 0 : 0.6;
   const double columns = vectors == 1 ? (pair == 2 ? 1.3 : 1) : 2;
-  const double cycles = words * (row + lost) * columns + tiles * 60;
+  const double cycles = words * (row + lost) * columns + tiles * tile_cycles;
   double inside = 1;  // of the taps
   const auto strides = node.attributes.Ints("strides");
   for (size_t d = 2; d < w.size(); ++d) {
@@ -101,15 +101,16 @@ Result<std::vector<Candidate>> ConvCandidates(const ir::Node& node, const Target
     return Unsupported("other than one or two spatial dimensions");
   const bool avx512 = has(CpuFeature::kAvx512);
   const Layout block = avx512 ? Layout::kBlocked16 : Layout::kBlocked8;
-  const std::string name = node.op() + (avx512 ? ":nchw16c" : ":nchw8c");
+  const std::string name = node.op() + ":" + LayoutName(block);
   std::vector<Candidate> candidates;
   Status why = Unsupported("no kernel");
-  const auto try_it = [&](std::string kernel, Layout in, double figure, double overhead) {
+  const auto try_it = [&](std::string kernel, Layout in, Layout out, double figure,
+                          double overhead) {
     Candidate c = PlainCandidate(node, std::move(kernel));
     c.inputs[0] = in;
-    c.outputs[0] = block;
+    c.outputs[0] = out;
     const bool residual = c.inputs.size() > 3 && node.input(3);
-    if (residual) c.inputs[3] = block;
+    if (residual) c.inputs[3] = out;
     const auto description = Describe(node, c);
     if (!description) {
       why = Unsupported("shapes that cannot be tried");
@@ -127,12 +128,15 @@ Result<std::vector<Candidate>> ConvCandidates(const ir::Node& node, const Target
   };
 
   const int lanes = avx512 ? 16 : has(CpuFeature::kAvx2) ? 8 : 4;
-  const double direct = DirectFigure(node, lanes, half ? 2 : 1);
-  try_it(name + kDirect, block, direct, 0.5);
+  const double direct = DirectFigure(node, lanes, half ? 2 : 1, 40),
+               to_last = DirectFigure(node, lanes, half ? 2 : 1, 100);
+  const Layout last = Layout::kChannelsLast;
+  try_it(name + kDirect, block, block, direct, 0.5);
+  try_it(node.op() + ":nhwc" + kDirect, last, last, to_last, 0.5);
   if (x[1].known() && x[1].value() <= kernels::kConvFewChannels) {
-    // Short runs of products, and the image is copied.
-    try_it("plain-" + name + kDirect, Layout::kPlain, direct * 0.92, 0.5);
-    try_it("nhwc-" + name + kDirect, Layout::kChannelsLast, direct * 0.92, 0.5);
+    const std::string plain = node.op() + ":plain-";
+    try_it(plain + LayoutName(block) + kDirect, Layout::kPlain, block, direct, 0.5);
+    try_it(plain + LayoutName(last) + kDirect, Layout::kPlain, last, to_last, 0.5);
   }
 
   // Where Winograd's algorithm is not to be had, the direct convolution is.
@@ -140,7 +144,7 @@ Result<std::vector<Candidate>> ConvCandidates(const ir::Node& node, const Target
       AllOnes(node.attributes, "strides") && AllOnes(node.attributes, "dilations") &&
       y[2].known() && y[3].known()) {
     for (int tile : {4, 2}) {
-      try_it(name + (tile == 4 ? kWinograd4x4 : kWinograd2x2), block,
+      try_it(name + (tile == 4 ? kWinograd4x4 : kWinograd2x2), block, block,
              WinogradFigure(node, tile, target), 1.5);
     }
   }

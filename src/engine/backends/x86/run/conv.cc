@@ -183,18 +183,19 @@ Status BuildDirect(Builder& b, const Conv& c) {
   const ops::Window& w = c.window;
   if (w.spatial > 2) return Unsupported("three spatial dimensions");
   const bool half = b.in_type() == DType::kBFloat16;
-  const int block = format::ChannelBlock(b.out_layout());
-  if (block == 1) return Unsupported("an output in other layouts than blocks of channels");
-  const kernels::Isa isa = half         ? kernels::BestBfloat16Isa()
-                           : block == 8 ? std::min(b.isa(), kernels::Isa::kAvx2)
-                                        : b.isa();
+  const Layout in = b.in_layout(0), out = b.out_layout();
+  if (out == Layout::kPlain) return Unsupported("a plain output");
+  const bool last = out == Layout::kChannelsLast;
+  if (in != Layout::kPlain && in != Layout::kChannelsLast && in != out)
+    return Unsupported("blocks of channels in the input only, or of another size");
+  const kernels::Isa isa = half                       ? kernels::BestBfloat16Isa()
+                           : out == Layout::kBlocked8 ? std::min(b.isa(), kernels::Isa::kAvx2)
+                                                      : b.isa();
   const kernels::ConvKernels* kernels = half ? kernels::GetConvBf16(isa) : &kernels::GetConv(isa);
   if (!kernels) return Unsupported("bfloat16 on a CPU without AVX512-BF16");
+  const int block = last ? kernels->traits.block : format::ChannelBlock(out);
   if (kernels->traits.block != block)
     return Unsupported("blocks of channels that this CPU has no vectors for");
-  const Layout in = b.in_layout(0);
-  if (in != Layout::kPlain && in != Layout::kChannelsLast && in != b.out_layout())
-    return Unsupported("blocks of another size in the input than in the output");
   const kernels::ConvShape shape{.images = c.x[0],
                                  .groups = c.group,
                                  .in_channels = c.w[1],
@@ -215,12 +216,15 @@ Status BuildDirect(Builder& b, const Conv& c) {
                                  .input = in == Layout::kPlain ? kernels::ConvInput::kPlain
                                           : in == Layout::kChannelsLast
                                               ? kernels::ConvInput::kChannelsLast
-                                              : kernels::ConvInput::kBlocked};
+                                              : kernels::ConvInput::kBlocked,
+                                 .last = last};
   if (c.y.count() == 0) return OkStatus();
   if (!shape.Valid())
     return Unsupported("extents, padding or channels that the direct convolution has no tile for");
+  if (half && in == Layout::kChannelsLast && !shape.few() && shape.in_channels % 2 != 0)
+    return Unsupported("an odd number of channels that lie last");
   // What lies behind the last channel stays zero.
-  if (c.y[1] % block != 0 && !(c.activation.Apply(0) == 0))
+  if (!last && c.y[1] % block != 0 && !(c.activation.Apply(0) == 0))
     return Unsupported(
         "an activation that is not 0 at 0, with channels that do not fill the blocks");
   const void* bias = b.ConstantData(2);
@@ -230,8 +234,10 @@ Status BuildDirect(Builder& b, const Conv& c) {
   const std::string form = "conv:" + std::to_string(traits.lanes) + "x" +
                            std::to_string(traits.pair) +
                            (in == Layout::kPlain          ? "-plain"
+                            : shape.few()                 ? "-few"
                             : in == Layout::kChannelsLast ? "-last"
-                                                          : "-blocks");
+                                                          : "-blocks") +
+                           (last ? "-last" : "");
   SLIPWAY_ASSIGN_OR_RETURN(
       const PackedWeightsPtr packed,
       b.Packed(form, kernels::ConvPackedBytes(shape, traits), [&](const void* raw, uint8_t* to) {
@@ -241,7 +247,12 @@ Status BuildDirect(Builder& b, const Conv& c) {
   const int threads = b.threads();
   auto made = std::make_shared<DirectPlan>();
   made->plan = kernels::PlanConv(shape, kernels->traits, threads);
-  b.Workspace(static_cast<uint64_t>(made->plan.workspace_bytes) * static_cast<uint64_t>(threads));
+  // Chunks of jobs, each with a workspace of its own; any number where there is none.
+  const int64_t jobs = made->plan.jobs;
+  const int64_t chunks = made->plan.workspace_bytes > 0
+                             ? std::min<int64_t>(jobs, threads > 1 ? 2 * threads : 1)
+                             : jobs;
+  b.Workspace(static_cast<uint64_t>(made->plan.workspace_bytes) * static_cast<uint64_t>(chunks));
   if (!packed) return OkStatus();  // a probe
   made->steps.resize(static_cast<size_t>(made->plan.num_steps));
   made->moves.resize(static_cast<size_t>(made->plan.num_moves));
@@ -258,11 +269,9 @@ Status BuildDirect(Builder& b, const Conv& c) {
     now.weights = packed->as<float>();
     now.residual = residual ? context.in<void>(3) : nullptr;
     now.y = context.out<void>();
-    context.parallel.ParallelFor(threads, 1, [&](int64_t begin, int64_t end) {
-      for (; begin < end; ++begin) {
-        run(p, now, static_cast<uint8_t*>(context.workspace) + begin * p.workspace_bytes,
-            p.jobs * begin / threads, p.jobs * (begin + 1) / threads);
-      }
+    context.parallel.ParallelFor(chunks, 1, [&](int64_t begin, int64_t end) {
+      run(p, now, static_cast<uint8_t*>(context.workspace) + begin * p.workspace_bytes,
+          jobs * begin / chunks, jobs * end / chunks);
     });
     return OkStatus();
   });
