@@ -254,7 +254,8 @@ Case QAveragePool(Random& r) {
 
 Case Quantize(Random& r) {
   Maker m(r);
-  const SymShape s = Shape(r);
+  SymShape s = Shape(r);
+  if (r.Chance(0.3)) s[1] = Dim(r.Int(1, 4));  // images
   const bool is_signed = r.Chance(0.5), channel = r.Chance(0.4);
   const DType t = is_signed ? DType::kInt8 : DType::kUInt8;
   const int64_t count = channel ? s[1].value() : 1;

@@ -31,9 +31,10 @@ struct Tile {
   int bias;                   // the index of the tile's first column among the padded ones
   bool whole;                 // columns lie together
   int column[4], columns[4];  // of a block: the first in y, and those that exist
-  const uint8_t* z;           // residual
-  uint8_t* y;     // of the first row, where a tall tile may make codes itself; else null
-  int32_t* sums;  // [row][block][16], with bias: kBiasInSums
+  const int32_t* row_add;
+  const uint8_t* z;  // residual
+  uint8_t* y;        // of the first row, where a tall tile may make codes itself; else null
+  int32_t* sums;     // [row][block][16], with bias: kBiasInSums
   const QGemmCall* call;
   const struct Epilogue* epilogue;
 };
@@ -249,6 +250,14 @@ void RunTile(const Tile& t) {
   } while (runs != last);
   if constexpr (kRows * kBlocks == 24 || kRows == 12) {
     if (t.y) {
+      if (t.row_add) {
+#pragma GCC unroll 12
+        for (int m = 0; m < kRows; ++m) {
+          const __m512i add = _mm512_set1_epi32(t.row_add[m]);
+#pragma GCC unroll 4
+          for (int v = 0; v < kBlocks; ++v) acc[m][v] = _mm512_add_epi32(acc[m][v], add);
+        }
+      }
       // A border: else GCC 12 plans for both ways at once and keeps sums in memory.
 #pragma GCC unroll 12
       for (int m = 0; m < kRows; ++m) {
@@ -476,6 +485,8 @@ void FinishCodes(const Tile& t, int64_t row, int rows) {
       const int b = i % kBlocks, at = t.bias + b * kQGemmBlock;
       __m512i sum = _mm512_load_si512(sums + i * kQGemmBlock);
       if (!kBiasInSums) sum = _mm512_add_epi32(sum, _mm512_loadu_si512(c.bias + at));
+      if (c.row_add && m + i / kBlocks < rows)
+        sum = _mm512_add_epi32(sum, _mm512_set1_epi32(c.row_add[row + m + i / kBlocks]));
       __m512 f = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), _mm512_loadu_ps(c.multiplier + at));
       if (e.residual && m + i / kBlocks < rows) {
         const uint8_t* from = z + (m + i / kBlocks) * c.z_stride + b * kQGemmBlock;
@@ -577,7 +588,7 @@ __attribute__((noinline)) void Round(const QGemmCall& c, const Tile& t, int64_t 
 void Finish(const Tile& t, int64_t row, int rows) {
   const QGemmCall& c = *t.call;
 #if defined(__AVX512BW__)
-  if (t.whole && !c.activation && !c.row_add && c.y_type != CodeType::kF32)
+  if (t.whole && !c.activation && c.y_type != CodeType::kF32)
     return kFinishCodes[t.blocks - 1](t, row, rows);
   if (c.swish && c.a == 1 && !c.z && !c.row_add && c.y_type != CodeType::kF32)
     return FinishSwish(c, t, row, rows);
@@ -627,8 +638,8 @@ void RunCall(const QGemmCall& c) {
     const int* heights = grouped ? kGroupedHeights : kHeights[t.blocks - 1];
     const TileFunction* tiles = grouped ? kGroupedTiles[t.blocks] : kTiles[t.blocks - 1];
     const int tallest = grouped ? 6 : RowsOf(t.blocks);
-    const bool direct = t.whole && c.bounded && !c.activation && !c.row_add &&
-                        c.y_type != CodeType::kF32 && (!grouped || t.blocks == 4) &&
+    const bool direct = t.whole && c.bounded && !c.activation && c.y_type != CodeType::kF32 &&
+                        (!grouped || t.blocks == 4) &&
                         (!c.z || t.columns[t.blocks - 1] == kQGemmBlock);
 #else
     constexpr bool direct = false;
@@ -651,6 +662,7 @@ void RunCall(const QGemmCall& c) {
       }
       t.y = direct && rows == tallest ? static_cast<uint8_t*>(c.y) + row * c.y_stride + t.column[0]
                                       : nullptr;
+      t.row_add = c.row_add ? c.row_add + row : nullptr;
       t.z = c.z ? static_cast<const uint8_t*>(c.z) + row * c.z_stride + t.column[0] : nullptr;
       run(t);
       if (!t.y) Finish(t, row, rows);

@@ -65,6 +65,8 @@ struct QuantKernels {
   // y[i] = max(y[i], x[i]).
   void (*max[2])(const void* x, void* y, int64_t n);
   LookupFunction lookup;
+  // y[i * channels + c] = x[c * stride + i] for i < n, c < channels: few planes to pixels.
+  void (*interleave)(const uint8_t* x, int64_t stride, int64_t channels, uint8_t* y, int64_t n);
 };
 
 const QuantKernels& GetQuant(Isa isa);

@@ -3,7 +3,7 @@
 
 #include <cmath>
 #include <cstdint>
-#if defined(__AVX512BW__)
+#if defined(__AVX2__)
 #include <immintrin.h>
 #endif
 
@@ -255,6 +255,36 @@ void Lookup(const uint8_t* x, const uint8_t* table, uint8_t* y, int64_t n) {
   for (int64_t i = 0; i < n; ++i) y[i] = table[x[i]];
 }
 
+void Interleave(const uint8_t* x, int64_t stride, int64_t channels, uint8_t* y, int64_t n) {
+  int64_t i = 0;
+#if defined(__AVX2__)
+  if (channels == 3) {
+    // Byte b of vector v is of channel (16 v + b) % 3 and pixel (16 v + b) / 3; -1 makes a zero.
+    alignas(16) int8_t order[3][3][16];
+    for (int b = 0; b < 48; ++b) {
+      for (int c = 0; c < 3; ++c)
+        order[b / 16][c][b % 16] = static_cast<int8_t>(b % 3 == c ? b / 3 : -1);
+    }
+    for (; i + 16 <= n; i += 16) {
+      for (int v = 0; v < 3; ++v) {
+        __m128i all = _mm_setzero_si128();
+        for (int c = 0; c < 3; ++c) {
+          const __m128i plane =
+              _mm_loadu_si128(reinterpret_cast<const __m128i*>(x + c * stride + i));
+          all = _mm_or_si128(
+              all, _mm_shuffle_epi8(plane,
+                                    _mm_load_si128(reinterpret_cast<const __m128i*>(order[v][c]))));
+        }
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(y + 3 * i + 16 * v), all);
+      }
+    }
+  }
+#endif
+  for (; i < n; ++i) {
+    for (int64_t c = 0; c < channels; ++c) y[i * channels + c] = x[c * stride + i];
+  }
+}
+
 #if defined(__AVX512BW__)
 // The table in four registers, 64 codes at a time.
 __attribute__((target("avx512vbmi"))) void LookupVbmi(const uint8_t* x, const uint8_t* table,
@@ -299,6 +329,7 @@ constexpr QuantKernels Make() {
        {Affine<int8_t, uint8_t>, Affine<int8_t, int8_t>, Affine<int8_t, float>}},
       {MaxRow<uint8_t>, MaxRow<int8_t>},
       Lookup,
+      Interleave,
   };
 #if defined(__AVX512BW__)
   constexpr int kRows = static_cast<int>(Walk::kRows);

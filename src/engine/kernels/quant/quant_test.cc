@@ -142,6 +142,14 @@ TEST_P(Quant, Unary) {
       for (size_t i = 0; i < n; ++i)
         ASSERT_EQ(ValueOf(most[i], tx), std::max(ValueOf(before[i], tx), ValueOf(x[i], tx)));
     }
+    for (size_t channels = 1; channels <= 4; ++channels) {
+      const auto planes = Codes((n + 3) * channels);
+      std::vector<uint8_t> pixels(n * channels);
+      k_.interleave(planes.data(), static_cast<int64_t>(n + 3), static_cast<int64_t>(channels),
+                    pixels.data(), static_cast<int64_t>(n));
+      for (size_t i = 0; i < pixels.size(); ++i)
+        ASSERT_EQ(pixels[i], planes[i % channels * (n + 3) + i / channels]);
+    }
     const auto table = Codes(256);
     std::vector<uint8_t> y(n);
     k_.lookup(x.data(), table.data(), y.data(), static_cast<int64_t>(n));

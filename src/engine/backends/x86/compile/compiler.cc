@@ -467,6 +467,11 @@ class X86Compiler final : public OpBackend {
         Try(node, row, uniform(x, y), choice, target);
       }
     }
+    if (node.IsSlipway("Quantize") && HasLayouts(node.output())) {  // an image of few channels
+      Candidate c = uniform(Layout::kPlain, Layout::kChannelsLast);
+      for (size_t i = 1; i < c.inputs.size(); ++i) c.inputs[i] = Layout::kPlain;
+      Try(node, row, std::move(c), choice, target);
+    }
     if (row.family == Family::kView) {  // from images to vectors and back
       for (Layout layout : {Layout::kChannelsLast, block}) {
         if (HasLayouts(node.input(0)) && Fills(node.input(0), layout))

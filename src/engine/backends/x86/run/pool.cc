@@ -119,6 +119,7 @@ Result<std::shared_ptr<const SqueezeWeights>> PackSqueeze(const Builder& b, int6
 
 Status BuildPool(Builder& b) {
   SLIPWAY_RETURN_IF_ERROR(b.Need(1));
+  if (b.op() == "MaxPool" && DTypeBits(b.in_type()) == 8) return BuildQMaxPool(b);
   if (b.num_outputs() > 1 && b.output(1).dtype != 0) return Unsupported("indices of the greatest");
   SLIPWAY_ASSIGN_OR_RETURN(const kernels::PoolKernels* const k, Kernels(b));
   const Dims x = b.in_dims(), y = b.out_dims();

@@ -101,6 +101,43 @@ static Status BuildSigns(Builder& b) {
   return OkStatus();
 }
 
+namespace {
+
+// The planes of a few channels to pixels of codes: an image on its way to its first convolution.
+Status BuildQuantizePlanes(Builder& b, const std::vector<float>& scales,
+                           const std::vector<int32_t>& zeros, const ops::QuantParams& q) {
+  constexpr int64_t kMostChannels = 4, kPixels = 2048;
+  const Dims x = b.in_dims(), y = b.out_dims();
+  if (x.rank() < 3 || x != y)
+    return InvalidArgument("X " + x.ToString() + " and Y " + y.ToString() + " differ");
+  const int64_t channels = x[1], plane = x.count(2, x.rank()), images = x[0];
+  if (channels > kMostChannels || scales.size() > 1)
+    return Unsupported("more than " + std::to_string(kMostChannels) +
+                       " channels, or scales of each");
+  const auto& k = kernels::GetQuant(b.isa());
+  const auto f = k.quantize[CodeIndex(b.out_type())];
+  const int64_t pieces = CeilDiv(plane, kPixels);
+  b.Run([=, interleave = k.interleave, scale = scales[0],
+         to = kernels::Requant{zeros[0], q.range.lo, q.range.hi}](const RunContext& c) {
+    c.parallel.ParallelFor(images * pieces, 8, [&](int64_t begin, int64_t end) {
+      uint8_t codes[kMostChannels * kPixels];
+      for (int64_t i = begin; i < end; ++i) {
+        const int64_t image = i / pieces, first = i % pieces * kPixels,
+                      n = std::min(kPixels, plane - first);
+        for (int64_t ch = 0; ch < channels; ++ch)
+          f(c.in<float>(0) + (image * channels + ch) * plane + first, codes + ch * kPixels, n,
+            scale, to);
+        interleave(codes, kPixels, channels, c.out<uint8_t>() + (image * plane + first) * channels,
+                   n);
+      }
+    });
+    return OkStatus();
+  });
+  return OkStatus();
+}
+
+}  // namespace
+
 Status BuildQuantize(Builder& b) {
   SLIPWAY_RETURN_IF_ERROR(b.Need(2));
   SLIPWAY_RETURN_IF_ERROR(b.NeedType(0, DType::kFloat32));
@@ -113,13 +150,15 @@ Status BuildQuantize(Builder& b) {
     return Unsupported("zero_first and precision");
   if (q.bits > 8 || q.is_signed != (b.out_type() == DType::kInt8))
     return InvalidArgument("the output type does not fit the codes");
-  SLIPWAY_RETURN_IF_ERROR(b.NeedLikeOutput(0));
+  const bool planes = b.in_layout() == Layout::kPlain && b.out_layout() == Layout::kChannelsLast;
+  if (!planes) SLIPWAY_RETURN_IF_ERROR(b.NeedLikeOutput(0));
   std::vector<float> scales;
   std::vector<int32_t> zeros;
   SLIPWAY_RETURN_IF_ERROR(ReadScales(b, q, scales, zeros));
   for (int32_t z : zeros) {
     if (z < q.range.lo || z > q.range.hi) return InvalidArgument("a zero point outside the codes");
   }
+  if (planes) return BuildQuantizePlanes(b, scales, zeros, q);
   SLIPWAY_RETURN_IF_ERROR(CheckPerChannel(b, scales.size() > 1));
   const int64_t total = b.Physical(b.output()), channels = static_cast<int64_t>(scales.size());
   const int64_t plane = channels > 1 ? b.in_dims().count(2, b.in_dims().rank()) : 0;

@@ -214,6 +214,7 @@ Status BuildDequantize(Builder&);
 Status BuildQRescale(Builder&);
 Status BuildQLookup(Builder&);
 Status BuildQAveragePool(Builder&);
+Status BuildQMaxPool(Builder&);
 Status BuildQAffine(Builder&);
 Status BuildQMatMul(Builder&);
 Status BuildQConv(Builder&);
