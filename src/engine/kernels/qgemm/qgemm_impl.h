@@ -25,6 +25,9 @@ struct Tile {
   const uint8_t* x[kMostRows];
   int64_t group_x[4];  // where the codes of a block begin in a row
   const int8_t* w;
+  // What is brought into the second-level cache beside, and how far it moves with every 4 k.
+  const char* ahead;
+  int64_t ahead_step;
   int64_t block;  // bytes from one block of columns to the next
   int64_t steps;  // of 4 k, of a run
   int blocks;
@@ -213,6 +216,8 @@ void RunTile(const Tile& t) {
   const QGemmCall& c = *t.call;
   const __m512i flip = _mm512_set1_epi32(c.flip ? static_cast<int>(0x80808080) : 0);
   const int8_t* w = t.w;
+  const char* ahead = t.ahead;
+  const int64_t ahead_step = t.ahead_step;
   const int64_t* runs = RunsOf(c);
   const int64_t* const last = runs + CountOf(c);
   __m512i acc[kRows][kBlocks];
@@ -232,6 +237,10 @@ void RunTile(const Tile& t) {
 #pragma GCC unroll 4
       for (int v = 0; v < kBlocks; ++v) b[v] = _mm512_load_si512(w + v * t.block);
       w += 64;
+      if (kBlocks > 2) {
+        _mm_prefetch(ahead, _MM_HINT_T1);
+        ahead += ahead_step;
+      }
 #pragma GCC unroll 12
       for (int m = 0; m < kRows; ++m) {
         __m512i a = flip;
@@ -645,6 +654,9 @@ void RunCall(const QGemmCall& c) {
     constexpr bool direct = false;
     constexpr int tallest = 0;
 #endif
+    // Weights of the next blocks, a block with every tile.
+    const int8_t* const next = t.w + t.blocks * t.block;
+    int64_t to_fetch = first + t.blocks < end ? t.blocks : 0;
     const uint8_t* x = c.x;
     int64_t at = 0;  // in the line
     for (int64_t row = 0; row < c.rows;) {
@@ -662,6 +674,10 @@ void RunCall(const QGemmCall& c) {
       }
       t.y = direct && rows == tallest ? static_cast<uint8_t*>(c.y) + row * c.y_stride + t.column[0]
                                       : nullptr;
+      t.ahead_step = to_fetch > 0 ? 64 : 0;
+      t.ahead = reinterpret_cast<const char*>(to_fetch > 0 ? next + (t.blocks - to_fetch) * t.block
+                                                           : t.w);
+      if (to_fetch > 0) --to_fetch;
       t.row_add = c.row_add ? c.row_add + row : nullptr;
       t.z = c.z ? static_cast<const uint8_t*>(c.z) + row * c.z_stride + t.column[0] : nullptr;
       run(t);
