@@ -249,7 +249,14 @@ Status OnednnCompiler::Static(const ir::Node& node, const Target& target) const 
       const int rank = *Rank(node.input(0));
       if (rank < 3 || rank > 5) return Unsupported("rank " + std::to_string(rank));
       if (!node.constant_input(1)) return Unsupported("weights that are no constant");
-      if (integer) SLIPWAY_RETURN_IF_ERROR(CheckZeroPoints(node, target));
+      if (integer) {
+        SLIPWAY_RETURN_IF_ERROR(CheckZeroPoints(node, target));
+        // Of these a primitive exists for some batches only.
+        const int64_t group = a.Int("group", 1);
+        const auto& w = *node.input(1)->type().shape;
+        if (group > 1 && !w[1].Is(1) && (w[1].value() % 16 != 0 || w[0].value() / group % 16 != 0))
+          return Unsupported("groups that do not fill 16 channels");
+      }
       if (node.domain() == "slipway" && !integer)
         SLIPWAY_RETURN_IF_ERROR(ops::ParseActivation(a).status());
       return OkStatus();
