@@ -90,6 +90,11 @@ constexpr const char* kNodes[] = {
     "%w) {pads = [1, 1, 1, 1], group = 25, activation = \"Relu\"}",
     "x: float32[1, 400, 7, 7] | const %w: float32[400, 16, 3, 3] = random(1) | slipway.Conv(%x, "
     "%w) {pads = [1, 1, 1, 1], group = 25, activation = \"Relu\"}",
+    "x: float32[1, 64, 28, 28] | const %w: float32[64, 32, 2, 2] = random(1) | ConvTranspose(%x, "
+    "%w) "
+    "{strides = [2, 2]}",
+    "x: float32[1, 128, 16, 16] | const %w: float32[128, 64, 4, 4] = random(1) | ConvTranspose(%x, "
+    "%w) {strides = [2, 2], pads = [1, 1, 1, 1]}",
     // Vectors and transformers
     "x: float32[1, 2048] | const %w: float32[1000, 2048] = random(1) | slipway.Linear(%x, %w) "
     "{transW = 1}",
@@ -110,9 +115,11 @@ constexpr const char* kNodes[] = {
     "x: float32[1, 12, 197, 64] | input %k: float32[1, 12, 64, 197] | MatMul(%x, %k)",
     "x: float32[1, 12, 197, 64] | input %k: float32[1, 12, 197, 64]; input %v: float32[1, 12, 197, "
     "64] | Attention(%x, %k, %v)",
-    "x: float32[64, 3, 49, 32] | input %k: float32[64, 3, 49, 32]; input %v: float32[64, 3, 49, 32]; "
+    "x: float32[64, 3, 49, 32] | input %k: float32[64, 3, 49, 32]; input %v: float32[64, 3, 49, "
+    "32]; "
     "input %m: float32[1, 3, 49, 49] | Attention(%x, %k, %v, %m)",
-    "x: float32[1, 24, 49, 32] | input %k: float32[1, 24, 49, 32]; input %v: float32[1, 24, 49, 32] "
+    "x: float32[1, 24, 49, 32] | input %k: float32[1, 24, 49, 32]; input %v: float32[1, 24, 49, "
+    "32] "
     "| Attention(%x, %k, %v)",
     "x: float32[1, 512, 768] | input %k: float32[1, 512, 768]; input %v: float32[1, 512, 768] | "
     "Attention(%x, %k, %v) {q_num_heads = 12, kv_num_heads = 12}",

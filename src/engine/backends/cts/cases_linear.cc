@@ -104,6 +104,35 @@ Case MakeConv(Random& r, bool fused, bool depthwise = false) {
 }
 Case Conv(Random& r) { return MakeConv(r, false); }
 Case FusedConv(Random& r) { return MakeConv(r, true); }
+
+// Groups, strides, asymmetric padding, output padding.
+Case ConvTranspose(Random& r) {
+  Maker m(r);
+  const int spatial = r.Chance(0.15) ? 1 : 2;
+  const int64_t group = r.Chance(0.3) ? r.Int(2, 4) : 1;
+  const int64_t in = group * (r.Chance(0.5) ? 16 * r.Int(1, 2) : r.Int(1, 20)),
+                out = r.Chance(0.5) ? 16 * r.Int(1, 2) : r.Int(1, 20);
+  SymShape x{r.Chance(0.7) ? BatchSymbol() : Dim(1), Dim(in)};
+  Dims w{in, out};
+  std::vector<int64_t> strides, dilations, pads, ends, more;
+  for (int d = 0; d < spatial; ++d) {
+    const int64_t k = r.Pick<int64_t>({1, 2, 2, 3, 4, 4, 5});
+    strides.push_back(r.Pick<int64_t>({1, 2, 2, 3}));
+    dilations.push_back(r.Chance(0.15) ? 2 : 1);
+    pads.push_back(r.Int(0, k / 2));
+    ends.push_back(r.Int(0, k / 2));
+    more.push_back(r.Chance(0.3) ? r.Int(0, strides.back() - 1) : 0);
+    x.push_back(r.Int(3, 12));
+    w.push_back(k);
+  }
+  pads.insert(pads.end(), ends.begin(), ends.end());
+  m.Input(DType::kFloat32, x).Floats(w, -0.5, 0.5);
+  if (r.Chance(0.6)) m.Floats({group * out});
+  m.Set("group", group).Set("strides", strides).Set("dilations", dilations).Set("pads", pads);
+  m.Set("output_padding", more);
+  m.options().tolerance = 1e-4;
+  return m.Node("ConvTranspose");
+}
 Case Depthwise(Random& r) { return MakeConv(r, r.Chance(0.8), true); }
 
 // What Winograd's algorithm is for, with all that it has to cut: odd extents, uneven padding,
@@ -405,6 +434,7 @@ Case Reduce(Random& r) {
 
 constexpr Family kFamilies[] = {
     {"Conv", Conv},
+    {"ConvTranspose", ConvTranspose},
     {"FusedConv", FusedConv},
     {"Conv3x3", Conv3x3},
     {"Depthwise", Depthwise},

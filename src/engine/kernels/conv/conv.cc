@@ -81,7 +81,16 @@ bool ConvShape::Valid() const {
                     dilation_width}) {
     if (v < 1 || v > kMost) return false;
   }
-  if (pad_top < 0 || pad_left < 0 || pad_top > kMost || pad_left > kMost) return false;
+  if (pad_top < -kMost || pad_left < -kMost || pad_top > kMost || pad_left > kMost) return false;
+  if (y_height == 0) {
+    if (y_step_height != 1 || y_step_width != 1 || y_width != 0) return false;
+  } else {
+    for (int64_t v : {y_height, y_width, y_step_height, y_step_width}) {
+      if (v < 1 || v > kMost) return false;
+    }
+    if ((out_height - 1) * y_step_height >= y_height || (out_width - 1) * y_step_width >= y_width)
+      return false;
+  }
   if (input == ConvInput::kBlocked
           ? last || (groups > 1 && (in_channels % block != 0 || out_channels % block != 0))
           : !few() && !(input == ConvInput::kChannelsLast && last))
@@ -105,7 +114,8 @@ bool ConvShape::Valid() const {
   const int64_t rows = out_height * stride_height + kernel_height * dilation_height,
                 columns = out_width * stride_width + kernel_width * dilation_width;
   return fits({images, groups, in_channels + 16, height, width}) &&
-         fits({images, groups, out_channels + 32, out_height, out_width}) &&
+         fits({images, groups, out_channels + 32, std::max(out_height, y_height),
+               std::max(out_width, y_width)}) &&
          fits({in_channels + 16, rows, columns}) &&
          fits({groups, out_channels + 32, in_channels + 16, kernel_height, kernel_width});
 }
@@ -117,9 +127,9 @@ ConvPlan PlanConv(const ConvShape& shape, const ConvTraits& traits, int threads)
   ConvShape& s = p.shape;
   const bool few = s.few();
   const int64_t element = 4 / traits.pair;
-  if (!few && s.kernel_height == 1 && s.kernel_width == 1 && s.stride_height == 1 &&
-      s.stride_width == 1 && s.pad_top == 0 && s.pad_left == 0 && s.height == s.out_height &&
-      s.width == s.out_width) {
+  if (!few && s.y_height == 0 && s.kernel_height == 1 && s.kernel_width == 1 &&
+      s.stride_height == 1 && s.stride_width == 1 && s.pad_top == 0 && s.pad_left == 0 &&
+      s.height == s.out_height && s.width == s.out_width) {
     s.width = s.out_width = s.height * s.width;
     s.height = s.out_height = 1;
   }

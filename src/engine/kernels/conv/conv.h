@@ -30,10 +30,14 @@ struct ConvShape {
   int64_t kernel_height = 1, kernel_width = 1;
   int64_t stride_height = 1, stride_width = 1;
   int64_t dilation_height = 1, dilation_width = 1;
-  int64_t pad_top = 0, pad_left = 0;  // what lies outside of the input is zero, on every side
+  int64_t pad_top = 0, pad_left = 0;  // what lies outside of the input is zero, on every side;
+                                      // negative: rows and columns that are left out
   int block = 16;                     // channels that lie together: 8 or 16
   ConvInput input = ConvInput::kBlocked;
   bool last = false;  // y (and the residual) lie with channels last, else in blocks
+  // The outputs may be every so many rows and columns of a larger image (transposed convolutions
+  // are several of these); y then points to the first of them. No height: they are y.
+  int64_t y_step_height = 1, y_step_width = 1, y_height = 0, y_width = 0;
 
   // All extents positive and small enough for what is computed from them. In blocks, several groups
   // fill theirs; in a single one, what lies behind the last channel of its block is zero and

@@ -270,7 +270,7 @@ void CopyRows(const ConvPlan& p, const char* image, int64_t group, int64_t row, 
 struct Target {
   int64_t pixel;  // elements from one pixel of y to the next
   int lanes;      // of the last vector
-  bool last;      // channels last: the tile leaves the residual and the bounds to Finish
+  bool apart;     // not in blocks of neighbours: the tile leaves residual and bounds to Finish
 };
 
 inline void StorePart(Element* to, V v, int count) {
@@ -291,7 +291,7 @@ void Finish(const TileCall& c, const ConvCall& call, const Target& t, int pixels
             const Element* residual) {
   float* sums = c.sums;
   const V low = Splat(call.low), high = Splat(call.high);
-  for (int r = 0; t.last && r < pixels; ++r) {
+  for (int r = 0; t.apart && r < pixels; ++r) {
     for (int v = 0; v < vectors; ++v) {
       const int64_t at = v * c.vector_elements + r * t.pixel;
       const int count = v + 1 == vectors ? t.lanes : kLanes;
@@ -323,7 +323,7 @@ void Row(TileCall& at, const ConvCall& call, const Target& target, int64_t colum
       c.x = at.x + column * at.pixel_bytes;
       c.y = at.y + column * target.pixel;
       const Element* residual = at.residual ? at.residual + column * target.pixel : nullptr;
-      c.residual = target.last ? nullptr : residual;
+      c.residual = target.apart ? nullptr : residual;
       c.edges = (column == 0 ? 1 : 0) | (column + tiles.pixels == width ? 2 : 0);
       if (kLanes == 16 && c.sums) {  // what will be written
         for (int r = 0; r < tiles.pixels; ++r) {
@@ -350,7 +350,11 @@ void Run(const ConvPlan& p, const ConvCall& call, void* workspace, int64_t job, 
   const int64_t out_blocks = (s.out_channels + kBlock - 1) / kBlock;
   // Elements of y.
   const int64_t out_pixel = s.last ? s.groups * s.out_channels : kBlock;
-  const int64_t out_plane = s.out_height * s.out_width * out_pixel;
+  const int64_t out_row =
+      s.y_height ? s.y_step_height * s.y_width * out_pixel : s.out_width * out_pixel;
+  const int64_t out_plane =
+      s.y_height ? s.y_height * s.y_width * out_pixel : s.out_height * s.out_width * out_pixel;
+  const bool apart = s.last || s.y_step_width > 1;
   const int64_t image_bytes =
       (s.input == ConvInput::kBlocked ? s.groups * blocks * kBlock : s.groups * s.in_channels) *
       s.height * s.width * element;
@@ -363,10 +367,10 @@ void Run(const ConvPlan& p, const ConvCall& call, void* workspace, int64_t job, 
   c.step_floats = p.step_words * kLanes;
   c.vector_floats = p.num_steps * c.step_floats;
   c.vector_elements = kLanes == kBlock && !s.last ? out_plane : kLanes;
-  c.low = s.last ? -__builtin_inff() : call.low;
-  c.high = s.last ? __builtin_inff() : call.high;
+  c.low = apart ? -__builtin_inff() : call.low;
+  c.high = apart ? __builtin_inff() : call.high;
   alignas(64) float sums[2 * kMostPixels * kLanes];
-  c.sums = s.last || call.activation ? sums : nullptr;
+  c.sums = apart || call.activation ? sums : nullptr;
   for (; job < end; ++job) {
     const int64_t split = job % p.splits, band = job / p.splits % p.bands,
                   group = job / (p.splits * p.bands) % s.groups,
@@ -406,8 +410,8 @@ void Run(const ConvPlan& p, const ConvCall& call, void* workspace, int64_t job, 
                             : (image * s.groups + group) * out_blocks * out_plane +
                                   vector * kLanes / kBlock * out_plane + vector * kLanes % kBlock;
       const int64_t left = s.out_channels - (vector + vectors - 1) * kLanes;
-      const Target target = {out_pixel, static_cast<int>(s.last ? Least(left, kLanes) : kLanes),
-                             s.last};
+      const Target target = {s.y_step_width * out_pixel,
+                             static_cast<int>(s.last ? Least(left, kLanes) : kLanes), apart};
       // While the first panel reads x, x; then the weights of the next panel, if they leave room
       // for what is at work.
       const bool first_panel = pair == pairs * split / p.splits,
@@ -443,10 +447,9 @@ void Run(const ConvPlan& p, const ConvCall& call, void* workspace, int64_t job, 
           c.end = &whole + 1;
         }
         c.weights = weights + tap * p.row_steps * c.step_floats;
-        c.y = static_cast<Element*>(call.y) + y + i * s.out_width * out_pixel;
-        c.residual = call.residual ? static_cast<const Element*>(call.residual) + y +
-                                         i * s.out_width * out_pixel
-                                   : nullptr;
+        c.y = static_cast<Element*>(call.y) + y + i * out_row;
+        c.residual =
+            call.residual ? static_cast<const Element*>(call.residual) + y + i * out_row : nullptr;
         Row(c, call, target, column, column_end, s.out_width,
             (tap_end - tap) * p.row_steps * p.step_words, vectors);
       }

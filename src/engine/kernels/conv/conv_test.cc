@@ -254,10 +254,13 @@ TEST(Conv, RandomShapes) {
     s.pad_left = below(2) ? s.kernel_width / 2 : below(static_cast<int>(s.kernel_width) + 1);
     s.height = 1 + below(14);
     s.width = 1 + below(below(3) ? 16 : 40);
+    if (below(8) == 0) s.pad_top = -std::min(s.height - 1, below(3));
+    if (below(8) == 0) s.pad_left = -std::min(s.width - 1, below(3));
     // Whole, one row or column less, or more padding behind.
     const auto extent = [&](int64_t in, int64_t before, int64_t kernel, int64_t dilation,
                             int64_t stride) {
-      const int64_t after = below(2) ? before : below(static_cast<int>(kernel) + 1);
+      const int64_t after = below(2) || before < 0 ? std::max<int64_t>(before, 0)
+                                                   : below(static_cast<int>(kernel) + 1);
       return std::max<int64_t>(1, (in + before + after - (kernel - 1) * dilation - 1) / stride + 1);
     };
     s.out_height = extent(s.height, s.pad_top, s.kernel_height, s.dilation_height, s.stride_height);
@@ -340,7 +343,19 @@ TEST(Conv, Shapes) {
   EXPECT_TRUE(invalid([](ConvShape& t) { t.out_channels = 8; }));
   EXPECT_TRUE(invalid([](ConvShape& t) { t.block = 4; }));
   EXPECT_TRUE(invalid([](ConvShape& t) { t.height = 0; }));
-  EXPECT_TRUE(invalid([](ConvShape& t) { t.pad_left = -1; }));
+  EXPECT_FALSE(invalid([](ConvShape& t) { t.pad_left = -1; }));
+  EXPECT_TRUE(invalid([](ConvShape& t) { t.pad_left = -(int64_t{1} << 32); }));
+  EXPECT_TRUE(invalid([](ConvShape& t) { t.y_step_width = 2; }));
+  EXPECT_FALSE(invalid([](ConvShape& t) {
+    t.y_step_width = 2;
+    t.y_height = 7;
+    t.y_width = 13;
+  }));
+  EXPECT_TRUE(invalid([](ConvShape& t) {
+    t.y_step_width = 2;
+    t.y_height = 7;
+    t.y_width = 12;
+  }));
   EXPECT_TRUE(invalid([](ConvShape& t) { t.stride_width = 0; }));
   EXPECT_TRUE(invalid([](ConvShape& t) { t.input = ConvInput::kPlain; }));
   EXPECT_TRUE(invalid([](ConvShape& t) { t.last = true; }));

@@ -83,7 +83,9 @@ double DirectFigure(const ir::Node& node, int lanes, int pair, double tile_cycle
 
 }  // namespace
 
-bool IsConv(const ir::Node& node) { return node.Is("Conv") || node.IsSlipway("Conv"); }
+bool IsConv(const ir::Node& node) {
+  return node.Is("Conv") || node.IsSlipway("Conv") || node.Is("ConvTranspose");
+}
 
 Result<std::vector<Candidate>> ConvCandidates(const ir::Node& node, const Target& target) {
   if (!node.input(0) || !node.input(1) || !node.output())
@@ -127,6 +129,12 @@ Result<std::vector<Candidate>> ConvCandidates(const ir::Node& node, const Target
     candidates.push_back(std::move(c));
   };
 
+  if (node.Is("ConvTranspose")) {  // outputs apart from each other: an epilogue of their own
+    try_it(name + kDirect, block, block, 0.8, 0.5);
+    try_it(node.op() + ":nhwc" + kDirect, Layout::kChannelsLast, Layout::kChannelsLast, 0.75, 0.5);
+    if (candidates.empty()) return why;
+    return candidates;
+  }
   const int lanes = avx512 ? 16 : has(CpuFeature::kAvx2) ? 8 : 4;
   const double direct = DirectFigure(node, lanes, half ? 2 : 1, 40),
                to_last = DirectFigure(node, lanes, half ? 2 : 1, 100);

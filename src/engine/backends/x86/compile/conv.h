@@ -1,5 +1,5 @@
 #pragma once
-// The compile side of Conv and slipway.Conv: which of our kernels could run a node, and how fast.
+// The compile side of Conv, slipway.Conv and ConvTranspose: which of our kernels could run a node, and how fast.
 
 #include "engine/backends/compile.h"
 

@@ -108,6 +108,7 @@ constexpr Row kRows[] = {
     {"slipway", "QLinearBits", BuildQLinearBits},
     {"", "Conv", BuildConv},
     {"slipway", "Conv", BuildConv},
+    {"", "ConvTranspose", BuildConvTranspose},
     {"slipway", "Linear", BuildLinear},
     {"", "Attention", BuildAttention},
     {"", "Gemm", BuildGemm},

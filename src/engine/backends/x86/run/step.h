@@ -225,6 +225,7 @@ Status BuildQLinearBits(Builder&);
 Status BuildLinear(Builder&);
 Status BuildAttention(Builder&);
 Status BuildConv(Builder&);
+Status BuildConvTranspose(Builder&);
 Status BuildGemm(Builder&);
 Status BuildMatMul(Builder&);
 Status BuildDepthwise(Builder&);
