@@ -112,6 +112,17 @@ constexpr const char* kNodes[] = {
     "{transW = 1}",
     "x: float32[1, 197, 768] | const %w: float32[768, 3072] = random(1) | slipway.Linear(%x, %w) "
     "{activation = \"Gelu\"}",
+    "x: float32[1, 3136, 96] | const %w: float32[96, 288] = random(1) | slipway.Linear(%x, %w)",
+    "x: float32[1, 3136, 384] | const %w: float32[384, 96] = random(1) | slipway.Linear(%x, %w)",
+    "x: float32[1, 49, 3072] | const %w: float32[3072, 768] = random(1) | slipway.Linear(%x, %w)",
+    "x: float32[16, 1024] | const %w: float32[1024, 1024] = random(1) | slipway.Linear(%x, %w)",
+    "x: bfloat16[1, 197, 768] | const %w: bfloat16[768, 3072] = random(1) | slipway.Linear(%x, %w) "
+    "{activation = \"Gelu\"}",
+    "x: float32[1, 2048] | const %w: int8[2048, 2048] = fill(3); const %s: float32[2048, 16] = "
+    "fill(0.01) | slipway.LinearNBits(%x, %w, %s) {bits = 4, group = 128}",
+    "x: float32[128, 2048] | const %w: int8[2048, 2048] = fill(3); const %s: float32[2048, 16] = "
+    "fill(0.01) | slipway.LinearNBits(%x, %w, %s) {bits = 4, group = 128}",
+    "x: float32[128, 2048] | const %w: float32[2048, 2048] = random(1) | slipway.Linear(%x, %w)",
     "x: float32[1, 12, 197, 64] | input %k: float32[1, 12, 64, 197] | MatMul(%x, %k)",
     "x: float32[1, 12, 197, 64] | input %k: float32[1, 12, 197, 64]; input %v: float32[1, 12, 197, "
     "64] | Attention(%x, %k, %v)",
