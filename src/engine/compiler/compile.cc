@@ -11,6 +11,7 @@
 #include "model/ir/control.h"
 #include "model/ir/infer.h"
 #include "model/ir/stats.h"
+#include "model/passes/fuse_mul_quantize.h"
 #include "model/passes/fuse_squeeze_excite.h"
 #include "model/passes/lower_bfloat16.h"
 
@@ -308,6 +309,8 @@ Result<std::unique_ptr<ir::Graph>> PreparedGraph(const ir::Graph& original,
   const auto supported = [&](const ir::Node& node) { return AnySupports(own, node, target); };
   if (options.optimize)
     SLIPWAY_RETURN_IF_ERROR(passes::FuseSqueezeExcite(*graph, supported).status());
+  if (options.optimize && platform.precision == "int8")
+    SLIPWAY_RETURN_IF_ERROR(passes::FuseMulQuantize(*graph, supported).status());
   if (platform.precision == "bfloat16")
     SLIPWAY_RETURN_IF_ERROR(passes::LowerBFloat16(*graph, supported).status());
   SLIPWAY_RETURN_IF_ERROR(ForgetStaleSymbols(*graph));

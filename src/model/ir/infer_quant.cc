@@ -1,5 +1,7 @@
 // Inference of the quantization operators.
 
+#include <cmath>
+
 #include "model/ir/infer_util.h"
 #include "model/ops/quantize.h"
 
@@ -123,6 +125,22 @@ Status InferQBinary(InferContext& c) {
   SLIPWAY_ASSIGN_OR_RETURN(const DType to, QuantizedOutput(c));
   SLIPWAY_RETURN_IF_ERROR(CheckCodes(c, 0, "a_zero_point"));
   SLIPWAY_RETURN_IF_ERROR(CheckCodes(c, 1, "b_zero_point"));
+  const SymShape *a = ShapeOf(c, 0), *b = ShapeOf(c, 1);
+  std::optional<SymShape> out;
+  if (a && b) {
+    SLIPWAY_ASSIGN_OR_RETURN(out, Broadcast(c, *a, *b));
+  }
+  c.set_output(0, to, std::move(out));
+  return OkStatus();
+}
+
+Status InferMulQuantize(InferContext& c) {
+  SLIPWAY_ASSIGN_OR_RETURN(const DType to, QuantizedOutput(c));
+  if (to == DType::kFloat32) return Bad("to = 1 (float32) must be uint8 (2) or int8 (3)");
+  const float scale = c.attributes().Float("scale", 0);
+  if (!(scale > 0) || std::isinf(scale)) return Bad("scale is ", scale, " but must be positive");
+  SLIPWAY_RETURN_IF_ERROR(RequireDtype(c, 0, DType::kFloat32, "the first factor"));
+  SLIPWAY_RETURN_IF_ERROR(RequireDtype(c, 1, DType::kFloat32, "the second factor"));
   const SymShape *a = ShapeOf(c, 0), *b = ShapeOf(c, 1);
   std::optional<SymShape> out;
   if (a && b) {

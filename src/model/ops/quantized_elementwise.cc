@@ -99,6 +99,17 @@ Status SlipwayQMul(const OpContext& c) {
   return Binary(c, [=](int32_t a, int32_t b) { return static_cast<float>(a * b) * m; });
 }
 
+Status SlipwayMulQuantize(const OpContext& c) {
+  const TensorView &a = c.inputs[0], &b = c.inputs[1], &y = c.outputs[0];
+  SLIPWAY_ASSIGN_OR_RETURN(const Requantizer to, MakeRequantizer(*c.attributes, y.dtype));
+  const float scale = c.attributes->Float("scale", 1);
+  const bool done = DispatchCode(y.dtype, [&]<typename Y>() {
+    BroadcastBinary<float, float, Y>(
+        c, a, b, y, [=](float x, float f) { return to.Convert<Y>(x * f / scale); });
+  });
+  return done ? OkStatus() : NoKernel(y.dtype);
+}
+
 Status SlipwayQAveragePool(const OpContext& c) {
   const TensorView &x = c.inputs[0], &y = c.outputs[0];
   const Attributes& a = *c.attributes;

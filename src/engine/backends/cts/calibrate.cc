@@ -53,6 +53,22 @@ constexpr const char* kNodes[] = {
     "%w) {activation = \"Swish\", activation_params = [1.0]}",
     "x: float32[1, 144, 56, 56] | input %s: float32[1, 144, 1, 1] | Mul(%x, %s)",
     "x: float32[1, 672, 14, 14] | input %s: float32[1, 672, 1, 1] | Mul(%x, %s)",
+    "x: float32[1, 32, 112, 112] | const %w: float32[8, 32] = random(1); const %v: float32[32, 8] = random(2) | "
+    "slipway.SqueezeExcite(%x, %w, %v) {activation = \"Swish\", activation_params = [1.0]}",
+    "x: float32[1, 96, 56, 56] | const %w: float32[4, 96] = random(1); const %v: float32[96, 4] = random(2) | "
+    "slipway.SqueezeExcite(%x, %w, %v) {activation = \"Swish\", activation_params = [1.0]}",
+    "x: float32[1, 672, 14, 14] | const %w: float32[28, 672] = random(1); const %v: float32[672, 28] = random(2) | "
+    "slipway.SqueezeExcite(%x, %w, %v) {activation = \"Swish\", activation_params = [1.0]}",
+    "x: float32[1, 1152, 7, 7] | const %w: float32[48, 1152] = random(1); const %v: float32[1152, 48] = random(2) | "
+    "slipway.SqueezeExcite(%x, %w, %v) {activation = \"Swish\", activation_params = [1.0]}",
+    "x: bfloat16[1, 32, 112, 112] | const %w: bfloat16[8, 32] = random(1); const %v: bfloat16[32, 8] = random(2) | "
+    "slipway.SqueezeExcite(%x, %w, %v) {activation = \"Swish\", activation_params = [1.0]}",
+    "x: bfloat16[1, 96, 56, 56] | const %w: bfloat16[4, 96] = random(1); const %v: bfloat16[96, 4] = random(2) | "
+    "slipway.SqueezeExcite(%x, %w, %v) {activation = \"Swish\", activation_params = [1.0]}",
+    "x: bfloat16[1, 672, 14, 14] | const %w: bfloat16[28, 672] = random(1); const %v: bfloat16[672, 28] = random(2) | "
+    "slipway.SqueezeExcite(%x, %w, %v) {activation = \"Swish\", activation_params = [1.0]}",
+    "x: bfloat16[1, 1152, 7, 7] | const %w: bfloat16[48, 1152] = random(1); const %v: bfloat16[1152, 48] = random(2) | "
+    "slipway.SqueezeExcite(%x, %w, %v) {activation = \"Swish\", activation_params = [1.0]}",
     "x: bfloat16[1, 144, 56, 56] | input %s: bfloat16[1, 144, 1, 1] | Mul(%x, %s)",
     "x: bfloat16[1, 672, 14, 14] | input %s: bfloat16[1, 672, 1, 1] | Mul(%x, %s)",
     "x: bfloat16[1, 144, 56, 56] | const %w: bfloat16[144, 1, 3, 3] = random(1) | slipway.Conv(%x, "

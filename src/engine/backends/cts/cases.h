@@ -12,6 +12,7 @@ namespace slipway::cts {
 using ir::Graph;
 using ir::Value;
 
+inline DType FloatType(Random& r) { return r.Chance(0.6) ? DType::kFloat32 : DType::kBFloat16; }
 inline Dim BatchSymbol() { return Dim::Symbol("N"); }
 
 // Builds the one node of a case.

@@ -45,9 +45,10 @@ SymShape Partner(Random& r, const SymShape& s) {
 
 void Operand(Maker& m, DType t, const SymShape& s) {
   const bool is_static = std::all_of(s.begin(), s.end(), [](const Dim& d) { return d.known(); });
-  if (is_static && t == DType::kFloat32 && m.random().Chance(0.4)) {
+  if (is_static && (t == DType::kFloat32 || t == DType::kBFloat16) && m.random().Chance(0.4)) {
     Dims dims;
     for (const Dim& d : s) dims.push_back(d.value());
+    if (t == DType::kBFloat16) m.Half();
     m.Floats(dims, 0.5, 2);
   } else {
     m.Input(t, s);
@@ -66,7 +67,7 @@ Case Unary(Random& r) {
   m.options().high = -m.options().low;
   if (op == "Exp") m.options().high = 10;
   if (op == "Log" || op == "Sqrt" || op == "Reciprocal") m.options().low = 0.01;
-  m.Input(DType::kFloat32, Shape(r));
+  m.Input(FloatType(r), Shape(r));
   if (op == "Gelu" && r.Chance(0.5)) m.Set("approximate", std::string("tanh"));
   return m.Node(op);
 }
@@ -90,18 +91,34 @@ Case Binary(Random& r) {
   SymShape a = Shape(r), b = Partner(r, a);
   if (op != "PRelu" && r.Chance(0.2)) std::swap(a, b);
   if (op == "Div" || op == "Pow") m.options().low = 0.3;
-  m.Input(DType::kFloat32, a);
-  Operand(m, DType::kFloat32, b);
+  const DType type = op == "Pow" ? DType::kFloat32 : FloatType(r);
+  m.Input(type, a);
+  Operand(m, type, b);
   return m.Node(op);
 }
 
 Case FusedAdd(Random& r) {
   Maker m(r);
   SymShape a = Shape(r), b = r.Chance(0.6) ? a : Partner(r, a);
-  m.Input(DType::kFloat32, a);
-  Operand(m, DType::kFloat32, b);
+  const DType type = FloatType(r);
+  m.Input(type, a);
+  Operand(m, type, b);
   SetActivation(m);
   return m.Node("Add", "slipway");
+}
+
+Case MulQuantize(Random& r) {
+  Maker m(r);
+  SymShape a = Shape(r), b = r.Chance(0.3) ? a : Partner(r, a);
+  if (r.Chance(0.2)) std::swap(a, b);
+  m.Input(DType::kFloat32, a);
+  Operand(m, DType::kFloat32, b);
+  const bool is_signed = r.Chance(0.5);
+  m.Set("scale", static_cast<float>(r.Real(0.005, 0.1)));
+  m.Set("to", static_cast<int64_t>(is_signed ? DType::kInt8 : DType::kUInt8));
+  m.Set("q_min", int64_t{is_signed ? -128 : 0}).Set("q_max", int64_t{is_signed ? 127 : 255});
+  m.Set("y_zero_point", is_signed ? r.Int(-20, 20) : r.Int(0, 200));
+  return m.Node("MulQuantize", "slipway");
 }
 
 Case IntBinary(Random& r) {
@@ -156,6 +173,7 @@ constexpr Family kFamilies[] = {
     {"Unary", Unary},       {"Clip", Clip},           {"Binary", Binary},
     {"FusedAdd", FusedAdd}, {"IntBinary", IntBinary}, {"Comparison", Comparison},
     {"Where", Where},       {"Variadic", Variadic},   {"Cast", Cast},
+    {"MulQuantize", MulQuantize},
 };
 
 }  // namespace

@@ -161,7 +161,6 @@ Case Conv3x3(Random& r) {
   return m.Node("Conv", "slipway");
 }
 
-DType FloatType(Random& r) { return r.Chance(0.6) ? DType::kFloat32 : DType::kBFloat16; }
 // The same, and of Floats() from here on.
 DType FloatType(Maker& m) {
   const DType type = FloatType(m.random());

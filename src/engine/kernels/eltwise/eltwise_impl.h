@@ -123,6 +123,36 @@ void PowScalarY(const float* x, const float* y, float* z, int64_t n, int64_t per
   BinaryScalarY<BinaryPow>(x, y, z, n, period);
 }
 
+#if defined(__AVX512F__)
+// GCC takes many more instructions for the loops below.
+inline __m256i Bf16Of(__m512 v) {
+  const __m512i bits = _mm512_castps_si512(v), high = _mm512_srli_epi32(bits, 16);
+  const __m512i odd = _mm512_and_si512(high, _mm512_set1_epi32(1));
+  const __m512i up = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd);
+  const __mmask16 nan = _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);
+  return _mm512_cvtepi32_epi16(
+      _mm512_mask_or_epi32(_mm512_srli_epi32(up, 16), nan, high, _mm512_set1_epi32(0x40)));
+}
+void ToBFloat16(const float* x, uint16_t* y, int64_t n) {
+  int64_t i = 0;
+  for (; i + 16 <= n; i += 16)
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(y + i), Bf16Of(_mm512_loadu_ps(x + i)));
+  if (i == n) return;
+  const __mmask16 live = static_cast<__mmask16>((1 << (n - i)) - 1);
+  _mm256_mask_storeu_epi16(y + i, live, Bf16Of(_mm512_maskz_loadu_ps(live, x + i)));
+}
+void FromBFloat16(const uint16_t* x, float* y, int64_t n) {
+  const auto widen = [](__m256i h) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
+  };
+  int64_t i = 0;
+  for (; i + 16 <= n; i += 16)
+    _mm512_storeu_ps(y + i, widen(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(x + i))));
+  if (i == n) return;
+  const __mmask16 live = static_cast<__mmask16>((1 << (n - i)) - 1);
+  _mm512_mask_storeu_ps(y + i, live, widen(_mm256_maskz_loadu_epi16(live, x + i)));
+}
+#else
 void ToBFloat16(const float* x, uint16_t* y, int64_t n) {
   SLIPWAY_INDEPENDENT
   for (int64_t i = 0; i < n; ++i) {
@@ -137,6 +167,7 @@ void FromBFloat16(const uint16_t* x, float* y, int64_t n) {
   for (int64_t i = 0; i < n; ++i)
     y[i] = FloatOf(static_cast<int32_t>(static_cast<uint32_t>(x[i]) << 16));
 }
+#endif
 
 void Where(const uint8_t* c, int64_t cs, const float* x, int64_t xs, const float* y, int64_t ys,
            float* z, int64_t n) {
@@ -220,6 +251,43 @@ constexpr float kErfRows[5][32] = {
      0.00134458764f, 0.00114315112f},
 };
 
+// 32 numbers at a time: those at even and at odd places.
+template <typename F>
+void HalfRows(const uint16_t* x, const uint16_t* y, uint16_t* z, int64_t n, const F& f) {
+  const __m512i high = _mm512_set1_epi32(INT32_C(-65536)), one = _mm512_set1_epi32(1),
+                almost = _mm512_set1_epi32(0x7fff), quiet = _mm512_set1_epi32(0x400000);
+  const auto even = [](__m512i v) { return _mm512_castsi512_ps(_mm512_slli_epi32(v, 16)); };
+  const auto odd = [&](__m512i v) { return _mm512_castsi512_ps(_mm512_and_si512(v, high)); };
+  const auto rounded = [&](__m512 v) {  // to the upper halves
+    const __m512i bits = _mm512_castps_si512(v);
+    const __m512i last = _mm512_and_si512(_mm512_srli_epi32(bits, 16), one);
+    const __m512i up = _mm512_add_epi32(_mm512_add_epi32(bits, almost), last);
+    return _mm512_mask_or_epi32(up, _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q), bits, quiet);
+  };
+  for (int64_t i = 0; i < n; i += 32) {
+    const int64_t left = n - i;
+    const __mmask32 live = left >= 32 ? 0xffffffffu : (1u << left) - 1;
+    const __m512i a = _mm512_maskz_loadu_epi16(live, x + i),
+                  b = _mm512_maskz_loadu_epi16(live, y + i);
+    const __m512i e = _mm512_srli_epi32(rounded(f(even(a), even(b))), 16);
+    const __m512i o = _mm512_and_si512(rounded(f(odd(a), odd(b))), high);
+    const __m512i both = _mm512_or_si512(e, o);
+    if (left >= 32)
+      _mm512_storeu_si512(z + i, both);
+    else
+      _mm512_mask_storeu_epi16(z + i, live, both);
+  }
+}
+void HalfAdd(const uint16_t* x, const uint16_t* y, uint16_t* z, int64_t n) {
+  HalfRows(x, y, z, n, [](__m512 a, __m512 b) { return _mm512_add_ps(a, b); });
+}
+void HalfSub(const uint16_t* x, const uint16_t* y, uint16_t* z, int64_t n) {
+  HalfRows(x, y, z, n, [](__m512 a, __m512 b) { return _mm512_sub_ps(a, b); });
+}
+void HalfMul(const uint16_t* x, const uint16_t* y, uint16_t* z, int64_t n) {
+  HalfRows(x, y, z, n, [](__m512 a, __m512 b) { return _mm512_mul_ps(a, b); });
+}
+
 template <typename F>
 void RowOf(const float* x, float* y, int64_t n, const F& f) {
   int64_t i = 0;
@@ -233,21 +301,18 @@ void SigmoidRow(const float* x, float* y, int64_t n, float, float) {
   const SigmoidTable table;
   const __m512 limit = _mm512_set1_ps(87.0f), least = _mm512_set1_ps(-87.0f);
   RowOf(x, y, n, [&](__m512 v) {  // min and max give their second operand when one is NaN
-    return SigmoidOf<true>(_mm512_max_ps(least, _mm512_min_ps(limit, v)), table);
+    return SigmoidOf(_mm512_max_ps(least, _mm512_min_ps(limit, v)), table);
   });
 }
 
-template <bool kScaled>
-void SwishRowOf(const float* x, float* y, int64_t n, float a) {
-  const SigmoidTable table;
-  const __m512 limit = _mm512_set1_ps(87.0f), alpha = _mm512_set1_ps(a);
-  RowOf(x, y, n, [&](__m512 v) {
-    const __m512 s = Limited(kScaled ? _mm512_mul_ps(v, alpha) : v, limit);
-    return _mm512_mul_ps(v, SigmoidOf<false>(s, table));
-  });
-}
 void SwishRow(const float* x, float* y, int64_t n, float a, float) {
-  a == 1.0f ? SwishRowOf<false>(x, y, n, a) : SwishRowOf<true>(x, y, n, a);
+  const __m512 alpha = _mm512_set1_ps(a);
+  if (a == 1.0f) return RowOf(x, y, n, [&](__m512 v) { return SwishOf(v, v); });
+  RowOf(x, y, n, [&](__m512 v) { return SwishOf(v, _mm512_mul_ps(v, alpha)); });
+}
+void RoughSwishRow(const float* x, float* y, int64_t n, float a, float) {
+  const __m512 alpha = _mm512_set1_ps(a);
+  RowOf(x, y, n, [&](__m512 v) { return RoughSwishOf(v, _mm512_mul_ps(v, alpha)); });
 }
 
 // Absolute and relative 2e-7.
@@ -295,11 +360,18 @@ constexpr EltwiseKernels Make() {
       Where,
       ToBFloat16,
       FromBFloat16,
+      UnaryRow<UnarySwish>,
+      {},
   };
   k.binary[static_cast<int>(BinaryKind::kPow)].scalar_y = PowScalarY;
 #if defined(__AVX512F__)
   k.unary[static_cast<int>(UnaryKind::kSigmoid)] = SigmoidRow;
   k.unary[static_cast<int>(UnaryKind::kSwish)] = SwishRow;
+  k.rough_swish = RoughSwishRow;
+  static_assert(static_cast<int>(BinaryKind::kAdd) == 0 && static_cast<int>(BinaryKind::kMul) == 2);
+  k.half_rows[0] = HalfAdd;
+  k.half_rows[1] = HalfSub;
+  k.half_rows[2] = HalfMul;
   k.unary[static_cast<int>(UnaryKind::kErf)] = ErfRow;
   k.unary[static_cast<int>(UnaryKind::kGelu)] = GeluRow;
 #endif

@@ -111,6 +111,25 @@ TEST_P(Eltwise, Unary) {
 #undef SLIPWAY_BINARY
 }
 
+TEST_P(Eltwise, RoughSwish) {
+  const EltwiseKernels& k = GetEltwise(GetParam());
+  for (const float a : {1.0f, 1.7f}) {
+    for (float x = -60; x < 60; x += 0.03f) {
+      float y;
+      k.rough_swish(&x, &y, 1, a, 0);
+      const double want = TrueSwish(static_cast<double>(x), static_cast<double>(a), 0);
+      EXPECT_LE(std::fabs(y - want), 2.5e-4 * std::fabs(want) + 1e-30) << x;
+    }
+  }
+  for (float x : {-1e30f, -200.0f, 200.0f, 1e30f}) {  // where the power overflows or vanishes
+    float y;
+    k.rough_swish(&x, &y, 1, 1, 0);
+    EXPECT_NEAR(y, x < 0 ? 0 : x, 2.5e-4 * std::fabs(x < 0 ? 0 : x) + 1e-6) << x;
+    k.unary[static_cast<int>(UnaryKind::kSwish)](&x, &y, 1, 1, 0);
+    EXPECT_NEAR(y, x < 0 ? 0 : x, 1e-6 * std::fabs(x < 0 ? 0 : x) + 1e-6) << x;
+  }
+}
+
 TEST_P(Eltwise, Binary) {
   const EltwiseKernels& k = GetEltwise(GetParam());
   std::mt19937 random(1);

@@ -279,13 +279,24 @@ void Scale(const void* from, int64_t pixels, int64_t stride, const float* factor
     for (int64_t p = 0; p < pixels; ++p, x += stride, y += stride) Write(y, Times(Read(x), f));
     return;
   }
+  // Some channels at a time, whose factors are brought into the order of their elements once.
+  constexpr int kMost = 32;
   const int64_t whole = channels / kLanes * kLanes, rest = channels - whole;
-  const Vector last = some(rest);
-  for (int64_t p = 0; p < pixels; ++p, x += stride, y += stride) {
-    for (int64_t c = 0; c < whole; c += kLanes)
-      Write(y + c, Times(Read(x + c), Factors(Vector{}, factors + c)));
-    if (rest) WriteSome(y + whole, Times(ReadSome(x + whole, rest), last), rest);
+  for (int64_t first = 0; first < whole; first += kMost * kLanes) {
+    Vector f[kMost];
+    const int64_t left = (whole - first) / kLanes, count = left < kMost ? left : kMost;
+    for (int64_t i = 0; i < count; ++i) f[i] = Factors(Vector{}, factors + first + i * kLanes);
+    const T* from_x = x + first;
+    T* to_y = y + first;
+    for (int64_t p = 0; p < pixels; ++p, from_x += stride, to_y += stride) {
+      for (int64_t i = 0; i < count; ++i)
+        Write(to_y + i * kLanes, Times(Read(from_x + i * kLanes), f[i]));
+    }
   }
+  if (rest == 0) return;
+  const Vector last = some(rest);
+  for (int64_t p = 0; p < pixels; ++p, x += stride, y += stride)
+    WriteSome(y + whole, Times(ReadSome(x + whole, rest), last), rest);
 }
 
 }  // namespace

@@ -516,13 +516,10 @@ using FinishFunction = void (*)(const Tile&, int64_t, int);
 constexpr FinishFunction kFinishCodes[4] = {FinishCodes<1>, FinishCodes<2>, FinishCodes<3>,
                                             FinishCodes<4>};
 
-// Swish with a = 1 without a stop in between; its y_multiplier is in the table.
+// Swish with a = 1 without a stop in between; its y_multiplier goes into the quotient.
 void FinishSwish(const QGemmCall& c, const Tile& t, int64_t row, int rows) {
   const Rounder512& to = t.epilogue->to;
-  SigmoidTable table;
-  const __m512 limit = _mm512_set1_ps(87.0f), inverse = _mm512_set1_ps(1.0f / c.y_multiplier);
-  table.low = _mm512_mul_ps(table.low, inverse);
-  table.high = _mm512_mul_ps(table.high, inverse);
+  const __m512 inverse = _mm512_set1_ps(1.0f / c.y_multiplier);
   for (int b = 0; b < t.blocks; ++b) {
     const int at = b * kQGemmBlock;
     const __m512i bias =
@@ -533,7 +530,7 @@ void FinishSwish(const QGemmCall& c, const Tile& t, int64_t row, int rows) {
       __m512i sum = _mm512_load_si512(t.sums + (m * t.blocks + b) * kQGemmBlock);
       if constexpr (!kBiasInSums) sum = _mm512_add_epi32(sum, bias);
       const __m512 v = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), multiplier);
-      const __m512 f = _mm512_mul_ps(v, SigmoidOf<false>(Limited(v, limit), table, inverse));
+      const __m512 f = SwishOf(v, v, inverse);
       StoreCodes(y, to.Codes(f), t.columns[b]);
     }
   }

@@ -107,6 +107,11 @@ Status CheckBroadcast(const Operands& o) {
 
 Status CheckQBinary(const Operands& o) { return CheckAllBroadcast(o); }
 
+Status CheckMulQuantize(const Operands& o) {
+  SLIPWAY_CHECK_FIT(o.in[0].dtype == DType::kFloat32 && o.in[1].dtype == DType::kFloat32, "input 0", o.in[0], "input 1", o.in[1]);
+  return CheckAllBroadcast(o);
+}
+
 Status CheckCompare(const Operands& o) {
   SLIPWAY_CHECK_FIT(o.y().dtype == DType::kBool, "output " + Text(o.y()) + " is not bool");
   SLIPWAY_CHECK_FIT(o.in[0].dtype == o.in[1].dtype, "input 0", o.in[0], "input 1", o.in[1]);

@@ -79,6 +79,7 @@ constexpr Row kRows[] = {
     {"", "Where", Family::kBinary, 0.5},
     {"slipway", "QAdd", Family::kBinary, 0.5},
     {"slipway", "QMul", Family::kBinary, 0.2},
+    {"slipway", "MulQuantize", Family::kBinary, 0.7},
     {"", "BatchNormalization", Family::kUnary, 0.9},
     {"", "GlobalAveragePool", Family::kSpatial, 1},
     {"", "GlobalMaxPool", Family::kSpatial, 0.6},

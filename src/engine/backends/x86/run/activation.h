@@ -47,9 +47,13 @@ struct FusedActivation {
   kernels::UnaryFunction function = nullptr;
   float a = 0, b = 0;
 
-  static FusedActivation Of(const ops::Activation& activation, kernels::Isa isa) {
+  // `half`: results are rounded to bfloat16.
+  static FusedActivation Of(const ops::Activation& activation, kernels::Isa isa,
+                            bool half = false) {
     if (activation.kind == ops::ActivationKind::kNone) return {};
     const UnaryCall call = FromActivation(activation);
+    if (half && call.kind == kernels::UnaryKind::kSwish)
+      return {kernels::GetEltwise(isa).rough_swish, call.a, call.b};
     return {kernels::GetEltwise(isa).unary[static_cast<int>(call.kind)], call.a, call.b};
   }
   void operator()(float* y, int64_t n) const {

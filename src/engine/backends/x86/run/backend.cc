@@ -58,6 +58,7 @@ constexpr Row kRows[] = {
     {"", "Cast", BuildCast},
     {"slipway", "QAdd", BuildQBinary},
     {"slipway", "QMul", BuildQBinary},
+    {"slipway", "MulQuantize", BuildMulQuantize},
     {"", "Softmax", BuildSoftmax},
     {"", "LogSoftmax", BuildSoftmax},
     {"", "LayerNormalization", BuildLayerNorm},

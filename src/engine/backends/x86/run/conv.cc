@@ -73,7 +73,8 @@ Result<Conv> ReadConv(const Builder& b) {
 
 // The bounds of a fused activation, or its function, in a call of winograd's or conv's.
 template <typename Call>
-void SetActivation(const ops::Activation& activation, kernels::Isa isa, Call& call) {
+void SetActivation(const ops::Activation& activation, kernels::Isa isa, Call& call,
+                   bool half = false) {
   constexpr float kInfinity = std::numeric_limits<float>::infinity();
   call.low = -kInfinity;
   call.high = kInfinity;
@@ -86,7 +87,7 @@ void SetActivation(const ops::Activation& activation, kernels::Isa isa, Call& ca
       call.high = activation.b;
       break;
     default: {
-      const FusedActivation fused = FusedActivation::Of(activation, isa);
+      const FusedActivation fused = FusedActivation::Of(activation, isa, half);
       call.activation = fused.function;
       call.a = fused.a;
       call.b = fused.b;
@@ -260,7 +261,7 @@ Status BuildDirect(Builder& b, const Conv& c) {
   made->plan.steps = made->steps.data();
   made->plan.moves = made->moves.data();
   kernels::ConvCall call;
-  SetActivation(c.activation, half ? kernels::Isa::kAvx512 : isa, call);
+  SetActivation(c.activation, half ? kernels::Isa::kAvx512 : isa, call, half);
   b.Run([=, plan = std::shared_ptr<const DirectPlan>(std::move(made)), run = kernels->run,
          residual = b.Has(3)](const RunContext& context) {
     const kernels::ConvPlan& p = plan->plan;

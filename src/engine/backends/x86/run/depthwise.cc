@@ -122,7 +122,7 @@ Status BuildDepthwise(Builder& b) {
     p.low = activation.a;
     p.high = activation.b;
   } else {
-    const FusedActivation fused = FusedActivation::Of(activation, b.isa());
+    const FusedActivation fused = FusedActivation::Of(activation, b.isa(), half);
     p.activation = fused.function;
     p.a = fused.a;
     p.b = fused.b;

@@ -1,6 +1,7 @@
 // Elementwise operators: one input, two, several; their integer relatives.
 
 #include <cmath>
+#include <cstring>
 
 #include "engine/backends/x86/run/activation.h"
 #include "engine/backends/x86/run/broadcast.h"
@@ -65,6 +66,93 @@ Result<UnaryCall> ReadUnary(const Builder& b) {
   return Unsupported("no " + op);
 }
 
+// All of them and the output float32, or all bfloat16.
+Status CheckHalfOrFloats(const Builder& b, size_t inputs) {
+  const DType type = b.in_type() == DType::kBFloat16 ? DType::kBFloat16 : DType::kFloat32;
+  for (size_t i = 0; i < inputs; ++i) SLIPWAY_RETURN_IF_ERROR(b.NeedType(i, type));
+  return b.out_type() == type ? OkStatus()
+                              : Unsupported(std::string(DTypeName(b.out_type())) + " output");
+}
+
+// bfloat16 goes through the kernels of float32 in pieces that stay in the first-level cache.
+constexpr int64_t kHalfPiece = 1024;
+struct HalfRows {
+  void (*widen)(const uint16_t*, float*, int64_t);
+  void (*narrow)(const float*, uint16_t*, int64_t);
+  kernels::UnaryFunction activation = nullptr;
+  float a = 0, b = 0;
+  // Where there is no need of float32 in memory: for rows.
+  void (*direct)(const uint16_t*, const uint16_t*, uint16_t*, int64_t) = nullptr;
+
+  // One operand, or neither, walks with the row: by `direct`.
+  void Direct(bool walk_x, bool walk_y, int64_t period, const uint16_t* x, const uint16_t* y,
+              uint16_t* z, int64_t n) const {
+    if (walk_x && walk_y && period == 0) return direct(x, y, z, n);
+    alignas(64) uint16_t all[kHalfPiece];  // what does not walk, again and again
+    if (period > kHalfPiece) {
+      for (int64_t i = 0; i < n; i += period) direct(x + i, y, z + i, std::min(period, n - i));
+      return;
+    }
+    const int64_t once = std::max<int64_t>(period, 1), piece = kHalfPiece / once * once;
+    const int64_t end = std::min(piece, n);
+    std::memcpy(all, walk_x ? y : x, static_cast<size_t>(once) * sizeof *all);
+    for (int64_t i = once, m; i < end; i += m) {
+      m = std::min(i, end - i);
+      std::memcpy(all + i, all, static_cast<size_t>(m) * sizeof *all);
+    }
+    for (int64_t i = 0; i < n; i += piece) {
+      const int64_t m = std::min(piece, n - i);
+      walk_x ? direct(x + i, all, z + i, m) : direct(all, y + i, z + i, m);
+    }
+  }
+
+  void Unary(const uint16_t* x, uint16_t* y, int64_t n) const {
+    alignas(64) float all[kHalfPiece];
+    for (int64_t i = 0; i < n; i += kHalfPiece) {
+      const int64_t m = std::min(kHalfPiece, n - i);
+      widen(x + i, all, m);
+      activation(all, all, m, a, b);
+      narrow(all, y + i, m);
+    }
+  }
+  // As the functions of kernels::BinaryFunctions: `f` for rows, or for one x or y.
+  void Binary(kernels::BinaryFunction f, bool walk_x, bool walk_y, int64_t period,
+              const uint16_t* x, const uint16_t* y, uint16_t* z, int64_t n) const {
+    if (direct) return Direct(walk_x, walk_y, period, x, y, z, n);
+    alignas(64) float p[kHalfPiece], q[kHalfPiece];
+    int64_t piece = kHalfPiece;
+    const bool repeat = period > 0 && period <= kHalfPiece;  // y as often as it goes into a piece
+    if (repeat) {
+      piece = kHalfPiece / period * period;
+      widen(y, q, period);
+      const int64_t end = std::min(piece, n);
+      for (int64_t i = period, m; i < end; i += m) {
+        m = std::min(i, end - i);
+        std::memcpy(q + i, q, static_cast<size_t>(m) * sizeof *q);
+      }
+    }
+    if (!walk_x) widen(x, p, 1);
+    if (!walk_y) widen(y, q, 1);
+    for (int64_t i = 0; i < n;) {
+      const int64_t at = period > 0 ? i % period : i;  // in y
+      int64_t m = std::min(piece, n - i);
+      if (period > 0 && !repeat) m = std::min(m, period - at);
+      if (walk_x) widen(x + i, p, m);
+      if (walk_y && !repeat) widen(y + at, q, m);
+      if (walk_x) {
+        f(p, q, p, m, 0);
+        if (activation) activation(p, p, m, a, b);
+        narrow(p, z + i, m);
+      } else {
+        f(p, q, q, m, 0);
+        if (activation) activation(q, q, m, a, b);
+        narrow(q, z + i, m);
+      }
+      i += m;
+    }
+  }
+};
+
 Status CheckFloats(const Builder& b, size_t inputs) {
   for (size_t i = 0; i < inputs; ++i) SLIPWAY_RETURN_IF_ERROR(b.NeedType(i, DType::kFloat32));
   return b.out_type() == DType::kFloat32
@@ -114,11 +202,23 @@ Result<BinaryStep> MakeBinary(const kernels::BinaryFunctions& f, bool commutes, 
 
 Status BuildUnary(Builder& b) {
   SLIPWAY_RETURN_IF_ERROR(b.Need(1));
-  SLIPWAY_RETURN_IF_ERROR(CheckFloats(b, 1));
+  SLIPWAY_RETURN_IF_ERROR(CheckHalfOrFloats(b, 1));
   SLIPWAY_RETURN_IF_ERROR(b.NeedLikeOutput(0));
   SLIPWAY_ASSIGN_OR_RETURN(const UnaryCall call, ReadUnary(b));
   const int64_t n = b.Physical(b.output());
-  const auto f = kernels::GetEltwise(b.isa()).unary[static_cast<int>(call.kind)];
+  const kernels::EltwiseKernels& k = kernels::GetEltwise(b.isa());
+  const auto f = k.unary[static_cast<int>(call.kind)];
+  if (b.in_type() == DType::kBFloat16) {
+    const HalfRows rows = {k.from_bfloat16, k.to_bfloat16,
+                           call.kind == UnaryKind::kSwish ? k.rough_swish : f, call.a, call.b};
+    b.Run([=](const RunContext& c) {
+      c.parallel.ParallelFor(n, kGrain / 2, [&](int64_t begin, int64_t end) {
+        rows.Unary(c.in<uint16_t>(0) + begin, c.out<uint16_t>() + begin, end - begin);
+      });
+      return OkStatus();
+    });
+    return OkStatus();
+  }
   b.Run([=](const RunContext& c) {
     const float* x = c.in<float>(0);
     float* y = c.out<float>();
@@ -132,7 +232,7 @@ Status BuildUnary(Builder& b) {
 
 Status BuildBinary(Builder& b) {
   SLIPWAY_RETURN_IF_ERROR(b.Need(2));
-  SLIPWAY_RETURN_IF_ERROR(CheckFloats(b, 2));
+  SLIPWAY_RETURN_IF_ERROR(CheckHalfOrFloats(b, 2));
   const BinaryKind* kind = FindBinary(b.op());
   if (!kind) return Unsupported("no " + b.op());
   ops::Activation activation;
@@ -149,6 +249,25 @@ Status BuildBinary(Builder& b) {
   const UnaryCall call = FromActivation(activation);
   const auto act =
       call.kind == UnaryKind::kIdentity ? nullptr : k.unary[static_cast<int>(call.kind)];
+  if (b.in_type() == DType::kBFloat16) {
+    const bool simple = !act && *kind <= BinaryKind::kMul;
+    const HalfRows rows = {
+        k.from_bfloat16, k.to_bfloat16, act,
+        call.a,          call.b,        simple ? k.half_rows[static_cast<int>(*kind)] : nullptr};
+    const auto f = s.plan.period() ? k.binary[static_cast<int>(*kind)].rows : s.function;
+    // Rows of one element: neither operand walks.
+    const bool walk_x = s.plan.walk(0) || !s.plan.walk(1);
+    b.Run([=](const RunContext& c) {
+      const uint16_t* px = c.in<uint16_t>(s.swapped ? 1 : 0);
+      const uint16_t* py = c.in<uint16_t>(s.swapped ? 0 : 1);
+      s.plan.Run(c.parallel, [&](int64_t at, int64_t n, const int64_t* offsets) {
+        rows.Binary(f, walk_x, s.plan.walk(1) != 0, s.plan.period(), px + offsets[0],
+                    py + offsets[1], c.out<uint16_t>() + at, n);
+      });
+      return OkStatus();
+    });
+    return OkStatus();
+  }
   b.Run([=](const RunContext& c) {
     const float* px = c.in<float>(s.swapped ? 1 : 0);
     const float* py = c.in<float>(s.swapped ? 0 : 1);
@@ -301,6 +420,54 @@ Status BuildQBinary(Builder& b) {
           f(c.in<uint8_t>(0) + o[0], c.in<uint8_t>(1) + o[1], z + i * size, 1, 1, p);
       } else {
         f(c.in<uint8_t>(0) + o[0], c.in<uint8_t>(1) + o[1], z, n, plan.period(), p);
+      }
+    });
+    return OkStatus();
+  });
+  return OkStatus();
+}
+
+// The product is rounded to codes on the way: no float image of it is written.
+Status BuildMulQuantize(Builder& b) {
+  SLIPWAY_RETURN_IF_ERROR(b.Need(2));
+  for (size_t i = 0; i < 2; ++i) SLIPWAY_RETURN_IF_ERROR(b.NeedType(i, DType::kFloat32));
+  if (b.out_type() != DType::kUInt8 && b.out_type() != DType::kInt8)
+    return Unsupported(std::string(DTypeName(b.out_type())) + " output");
+  const ops::Attributes& a = b.attributes();
+  SLIPWAY_ASSIGN_OR_RETURN(const ops::Requantizer to, ops::MakeRequantizer(a, b.out_type()));
+  const float scale = a.Float("scale", 0);
+  if (!(scale > 0) || std::isinf(scale))
+    return InvalidArgument("the scale must be positive and finite");
+  SLIPWAY_ASSIGN_OR_RETURN(const Dims x, OperandDims(b, 0));
+  SLIPWAY_ASSIGN_OR_RETURN(const Dims y, OperandDims(b, 1));
+  const auto& mul = kernels::GetEltwise(b.isa()).binary[static_cast<int>(BinaryKind::kMul)];
+  SLIPWAY_ASSIGN_OR_RETURN(const BinaryStep s,
+                           MakeBinary(mul, true, PhysicalDims(b.out_dims(), b.out_layout()), x, y));
+  const auto quantize = kernels::GetQuant(b.isa()).quantize[b.out_type() == DType::kInt8];
+  const kernels::Requant range = {to.zero_point, to.lo, to.hi};
+  const bool walk_x = s.plan.walk(0) != 0, walk_y = s.plan.walk(1) != 0;
+  const int64_t period = s.plan.period();
+  // Products stay in the first-level cache until they are rounded.
+  constexpr int64_t kPiece = 1024;
+  const int64_t whole = period > 0 && period <= kPiece ? kPiece / period * period : kPiece;
+  b.Run([=](const RunContext& c) {
+    const float* px = c.in<float>(s.swapped ? 1 : 0);
+    const float* py = c.in<float>(s.swapped ? 0 : 1);
+    s.plan.Run(c.parallel, [&](int64_t at, int64_t n, const int64_t* offsets) {
+      alignas(64) float v[kPiece];
+      const float *from = px + offsets[0], *by = py + offsets[1];
+      for (int64_t i = 0; i < n;) {
+        const int64_t place = period > 0 ? i % period : i;  // in y
+        int64_t m = std::min(whole, n - i);
+        if (period > whole) m = std::min(m, period - place);
+        if (period > 0 && period <= whole)
+          s.function(from + i, by, v, m, period);
+        else if (period > 0)
+          mul.rows(from + i, by + place, v, m, 0);
+        else
+          s.function(from + (walk_x ? i : 0), by + (walk_y ? i : 0), v, m, 0);
+        quantize(v, c.out<uint8_t>() + at + i, m, scale, range);
+        i += m;
       }
     });
     return OkStatus();

@@ -53,7 +53,7 @@ Status BuildPacked(Builder& b, const Linear& l) {
         kernels->pack(raw, l.k, l.n, l.transposed, to, 0, kernels->panels(l.n));
         return OkStatus();
       }));
-  const auto activation = FusedActivation::Of(l.activation, b.isa());
+  const auto activation = FusedActivation::Of(l.activation, b.isa(), b.out_type() == DType::kBFloat16);
   call.activation = activation.function;
   call.a = activation.a;
   call.b = activation.b;

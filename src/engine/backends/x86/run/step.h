@@ -191,6 +191,7 @@ Status BuildVariadic(Builder&);
 Status BuildWhere(Builder&);
 Status BuildCast(Builder&);
 Status BuildQBinary(Builder&);
+Status BuildMulQuantize(Builder&);
 Status BuildSoftmax(Builder&);
 Status BuildLayerNorm(Builder&);
 Status BuildGroupNorm(Builder&);
