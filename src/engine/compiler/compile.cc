@@ -270,6 +270,18 @@ bool HasQAffine(const std::vector<const CompileBackend*>& own, const backends::T
   return AnySupports(own, *node, target);
 }
 
+// Whether the backends have every ConvTranspose as it is: faster than a convolution and DepthToSpace.
+bool HasConvTransposes(const ir::Graph& original, const std::vector<const CompileBackend*>& own,
+                       const backends::Target& target) {
+  const auto is = [](const auto& node) { return node->Is("ConvTranspose"); };
+  if (std::none_of(original.nodes().begin(), original.nodes().end(), is)) return false;
+  const std::unique_ptr<ir::Graph> graph = original.Clone();
+  if (!ir::InferShapes(*graph).ok()) return false;
+  return std::all_of(graph->nodes().begin(), graph->nodes().end(), [&](const auto& node) {
+    return !is(node) || AnySupports(own, *node, target);
+  });
+}
+
 // Whether a backend multiplies with weights that stay codes. Without one their Dequantize and a
 // float product are the better choice.
 bool KeepsWeightCodes(const std::vector<const CompileBackend*>& own,
@@ -304,6 +316,8 @@ Result<std::unique_ptr<ir::Graph>> PreparedGraph(const ir::Graph& original,
   if (!KeepsWeightCodes(own, target)) prepare.disabled_passes.emplace_back("keep-weight-codes");
   if (!HasQMatMul(own, target)) prepare.disabled_passes.emplace_back("lower-matmul");
   if (!HasQAffine(own, target)) prepare.disabled_passes.emplace_back("lower-affine");
+  if (platform.precision == "float32" && HasConvTransposes(original, own, target))
+    prepare.disabled_passes.emplace_back("lower-conv-transpose");
   SLIPWAY_ASSIGN_OR_RETURN(auto ran, Prepare(*graph, platform, prepare));
   if (reports) *reports = std::move(ran);
   const auto supported = [&](const ir::Node& node) { return AnySupports(own, node, target); };

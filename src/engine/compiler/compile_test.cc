@@ -343,6 +343,28 @@ TEST(Compile, ExactForbidsWinograd) {
   }
 }
 
+TEST(Compile, TransposedConvolutionsStayWhereTheBackendsHaveThem) {
+  const auto ops = [](const char* window, const Platform& platform) {
+    const auto graph = Parse((std::string(R"(graph "g" {
+      input %x: float32[1, 16, 8, 8]
+      const %w: float32[16, 16, 2, 2] = random(1)
+      %y = ConvTranspose(%x, %w) {strides = )") +
+                              window + "}\n output %y\n}")
+                                 .c_str());
+    const auto result = Compile(*graph, platform, Backends(), {});
+    EXPECT_TRUE(result.ok()) << result.status().ToString();
+    std::string all;
+    for (const PlacementRow& row : result->placement) all += row.backend + ":" + row.op + " ";
+    return all;
+  };
+  const Platform x86 = PlatformOf({"x86"}, {"reference"});
+  EXPECT_NE(ops("[2, 2]", x86).find("x86:ConvTranspose"), std::string::npos);
+  // Outputs that no tap reaches.
+  EXPECT_EQ(ops("[3, 3]", x86).find("ConvTranspose"), std::string::npos);
+  EXPECT_EQ(ops("[2, 2]", PlatformOf({"onednn"}, {"reference"})).find("ConvTranspose"),
+            std::string::npos);
+}
+
 TEST(Compile, FallbackIsReportedWithItsReason) {
   auto graph = Parse(kResidual);
   auto result = Compile(*graph, PlatformOf({"null"}, {"reference"}), Backends());
