@@ -225,14 +225,16 @@ backends::Target TargetOf(const Platform& platform, int threads) {
   return t;
 }
 
-Result<std::vector<passes::PassReport>> Prepare(ir::Graph& graph, const Platform& platform,
-                                                const CompileOptions& options) {
+Result<std::vector<passes::PassReport>> Prepare(
+    ir::Graph& graph, const Platform& platform, const CompileOptions& options,
+    const std::function<bool(const ir::Node&)>& supported) {
   if (!options.optimize) {
     SLIPWAY_RETURN_IF_ERROR(ir::InferShapes(graph));
     return std::vector<passes::PassReport>{};
   }
   passes::PassOptions pass_options;
   pass_options.disabled = options.disabled_passes;
+  pass_options.supported = supported;
   pass_options.level =
       platform.precision == "int8" ? passes::Level::kInteger : passes::Level::kFused;
   return passes::RunPasses(graph, pass_options);
@@ -270,18 +272,6 @@ bool HasQAffine(const std::vector<const CompileBackend*>& own, const backends::T
   return AnySupports(own, *node, target);
 }
 
-// Whether the backends have every ConvTranspose as it is: faster than a convolution and DepthToSpace.
-bool HasConvTransposes(const ir::Graph& original, const std::vector<const CompileBackend*>& own,
-                       const backends::Target& target) {
-  const auto is = [](const auto& node) { return node->Is("ConvTranspose"); };
-  if (std::none_of(original.nodes().begin(), original.nodes().end(), is)) return false;
-  const std::unique_ptr<ir::Graph> graph = original.Clone();
-  if (!ir::InferShapes(*graph).ok()) return false;
-  return std::all_of(graph->nodes().begin(), graph->nodes().end(), [&](const auto& node) {
-    return !is(node) || AnySupports(own, *node, target);
-  });
-}
-
 // Whether a backend multiplies with weights that stay codes. Without one their Dequantize and a
 // float product are the better choice.
 bool KeepsWeightCodes(const std::vector<const CompileBackend*>& own,
@@ -316,11 +306,12 @@ Result<std::unique_ptr<ir::Graph>> PreparedGraph(const ir::Graph& original,
   if (!KeepsWeightCodes(own, target)) prepare.disabled_passes.emplace_back("keep-weight-codes");
   if (!HasQMatMul(own, target)) prepare.disabled_passes.emplace_back("lower-matmul");
   if (!HasQAffine(own, target)) prepare.disabled_passes.emplace_back("lower-affine");
-  if (platform.precision == "float32" && HasConvTransposes(original, own, target))
-    prepare.disabled_passes.emplace_back("lower-conv-transpose");
-  SLIPWAY_ASSIGN_OR_RETURN(auto ran, Prepare(*graph, platform, prepare));
-  if (reports) *reports = std::move(ran);
   const auto supported = [&](const ir::Node& node) { return AnySupports(own, node, target); };
+  // Other precisions have convolutions, but no ConvTranspose of their own.
+  SLIPWAY_ASSIGN_OR_RETURN(auto ran, platform.precision == "float32"
+                                         ? Prepare(*graph, platform, prepare, supported)
+                                         : Prepare(*graph, platform, prepare));
+  if (reports) *reports = std::move(ran);
   if (options.optimize)
     SLIPWAY_RETURN_IF_ERROR(passes::FuseSqueezeExcite(*graph, supported).status());
   if (options.optimize && platform.precision == "int8")

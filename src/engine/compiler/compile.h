@@ -75,8 +75,9 @@ Result<CompileResult> Compile(const ir::Graph& graph, const Platform& platform,
 
 // The passes that Compile runs before assignment, for callers that want the graph (quantization,
 // reports).
-Result<std::vector<passes::PassReport>> Prepare(ir::Graph& graph, const Platform& platform,
-                                                const CompileOptions& options);
+Result<std::vector<passes::PassReport>> Prepare(
+    ir::Graph& graph, const Platform& platform, const CompileOptions& options,
+    const std::function<bool(const ir::Node&)>& supported = {});
 
 // All that Compile does before assignment, on a copy: what is assigned to kernels. `reports` may be
 // null.

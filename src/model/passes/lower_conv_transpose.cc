@@ -175,8 +175,10 @@ bool Lower(Graph& graph, Node* node) {
 
 }  // namespace
 
-Result<int> LowerConvTranspose(ir::Graph& graph, const PassOptions&) {
-  int changes = VisitNodes(graph, [&](Node* node) { return Lower(graph, node); });
+Result<int> LowerConvTranspose(ir::Graph& graph, const PassOptions& options) {
+  int changes = VisitNodes(graph, [&](Node* node) {
+    return !(options.supported && options.supported(*node)) && Lower(graph, node);
+  });
   if (changes) graph.RemoveUnused();
   return changes;
 }

@@ -51,6 +51,22 @@ TEST(LowerConvTranspose, LeavesWhatItCannotDo) {
   }
 }
 
+TEST(LowerConvTranspose, LeavesWhatABackendHas) {
+  auto graph = Parse(R"(graph "g" {
+      input %x: float32[1, 1, 2, 2]
+      const %w: float32[1, 1, 2, 2] = [1, 2, 3, 4]
+      %y = ConvTranspose(%x, %w) {strides = [2, 2]}
+      output %y
+    })");
+  PassOptions options = Only({"lower-conv-transpose"});
+  options.supported = [](const ir::Node& node) { return node.Is("ConvTranspose"); };
+  auto after = RunAndCheck(*graph, options);
+  EXPECT_EQ(CountOps(*after).count("ConvTranspose"), 1u);
+  options.supported = [](const ir::Node&) { return false; };
+  after = RunAndCheck(*graph, options);
+  EXPECT_EQ(CountOps(*after).count("ConvTranspose"), 0u);
+}
+
 // Every window, stride, padding and group that is taken gives what the operator gives.
 TEST(LowerConvTranspose, RandomShapesKeepTheirResults) {
   const uint32_t seed = std::random_device{}();

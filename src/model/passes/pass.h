@@ -2,6 +2,7 @@
 // Graph passes: one .cc and one _test.cc each, listed, named, timed and switched in one table
 // (passes.inc). docs/add-a-pass.md shows how to write one.
 
+#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -38,6 +39,9 @@ struct PassOptions {
   // that re-associate (batch normalisation into weights, recovered LayerNormalization and the like)
   // are always on: switch them off by name.
   bool allow_rounding = false;
+  // Whether the graph's backends take a node as it is: passes that only help where none does
+  // (lower-conv-transpose) leave it then. Empty: they rewrite.
+  std::function<bool(const ir::Node&)> supported;
 };
 
 struct PassInfo {
@@ -63,8 +67,9 @@ struct PassReport {
 };
 
 // Runs the passes of the levels up to options.level, level after level, each in rounds until
-// nothing changes, on the graph and on the bodies of its control flow. Needs no inferred shapes beforehand. Errors: InvalidArgument (an unknown name in
-// `disabled` or `only`), what inference or the verifier says, with the pass named.
+// nothing changes, on the graph and on the bodies of its control flow. Needs no inferred shapes
+// beforehand. Errors: InvalidArgument (an unknown name in `disabled` or `only`), what inference or
+// the verifier says, with the pass named.
 Result<std::vector<PassReport>> RunPasses(ir::Graph& graph, const PassOptions& options = {});
 
 // A table for people: one line a pass that changed something, then the sum.
