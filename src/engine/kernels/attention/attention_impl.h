@@ -35,9 +35,13 @@ inline V MultiplyAdd(V a, V b, V c) {
   return reinterpret_cast<V>(_mm512_dpbf16_ps(
       reinterpret_cast<__m512>(c), reinterpret_cast<__m512bh>(a), reinterpret_cast<__m512bh>(b)));
 }
-inline void StoreHalves(uint16_t* p, V v, __mmask16 mask = 0xFFFF) {
-  _mm256_mask_storeu_epi16(
-      p, mask, reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(reinterpret_cast<__m512>(v))));
+// The first `count` of a vector; stores with a mask are slow.
+inline void StoreHalves(uint16_t* p, V v, int64_t count = kLanes) {
+  const auto halves = reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(reinterpret_cast<__m512>(v)));
+  if (count >= kLanes)
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), halves);
+  else
+    _mm256_mask_storeu_epi16(p, static_cast<__mmask16>((1u << count) - 1), halves);
 }
 #else
 typedef float Number;
@@ -310,9 +314,7 @@ void Attention(const AttentionShape& s, const AttentionCall& c, float* workspace
     for (int64_t r = 0; r < now; ++r) {
       Number* y = static_cast<Number*>(c.y) + (row + r) * c.y_row;
       for (int64_t i = 0; i < s.v_size; i += kLanes) {
-        const int64_t left = s.v_size - i;
-        StoreHalves(y + i, Load(sums + r * s.value_floats() + i),
-                    static_cast<__mmask16>(left < kLanes ? (1u << left) - 1 : 0xFFFF));
+        StoreHalves(y + i, Load(sums + r * s.value_floats() + i), s.v_size - i);
       }
     }
 #else

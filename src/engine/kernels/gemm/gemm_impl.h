@@ -128,6 +128,23 @@ inline void PackGroup(const float* x, int64_t count, Group* to) {
 }
 #endif
 
+#if defined(__AVX512F__)
+// Four groups of four rows.
+inline void Interleave4(const Number* x, int64_t stride, Group* to, int64_t rows) {
+  constexpr __mmask16 kAll = 0xFFFF;  // GCC 12 warns of its own header without
+  const __m512 a = _mm512_loadu_ps(x), b = _mm512_loadu_ps(x + stride),
+               c = _mm512_loadu_ps(x + 2 * stride), d = _mm512_loadu_ps(x + 3 * stride);
+  const __m512 t0 = _mm512_maskz_shuffle_f32x4(kAll, a, b, 0x44),
+               t1 = _mm512_maskz_shuffle_f32x4(kAll, a, b, 0xEE);
+  const __m512 t2 = _mm512_maskz_shuffle_f32x4(kAll, c, d, 0x44),
+               t3 = _mm512_maskz_shuffle_f32x4(kAll, c, d, 0xEE);
+  _mm512_storeu_ps(to, _mm512_maskz_shuffle_f32x4(kAll, t0, t2, 0x88));
+  _mm512_storeu_ps(to + rows, _mm512_maskz_shuffle_f32x4(kAll, t0, t2, 0xDD));
+  _mm512_storeu_ps(to + 2 * rows, _mm512_maskz_shuffle_f32x4(kAll, t1, t3, 0x88));
+  _mm512_storeu_ps(to + 3 * rows, _mm512_maskz_shuffle_f32x4(kAll, t1, t3, 0xDD));
+}
+#endif
+
 // Rows to [groups][rows][16 bytes].
 template <typename T>
 void PackRows(const GemmCall& c, int64_t row, int64_t rows, Group* to) {
@@ -136,7 +153,13 @@ void PackRows(const GemmCall& c, int64_t row, int64_t rows, Group* to) {
   if (c.k == 0) __builtin_memset(to, 0, sizeof(Group) * static_cast<unsigned long>(rows));
   int64_t k = 0;
   for (; k + kAtOnce * kNumbers <= c.k; k += kAtOnce * kNumbers, to += kAtOnce * rows) {
-    for (int64_t r = 0; r < rows; ++r) {
+    int64_t r = 0;
+#if defined(__AVX512F__)
+    if constexpr (sizeof(T) == sizeof(Number)) {
+      for (; r + 4 <= rows; r += 4) Interleave4(x + r * c.x_stride + k, c.x_stride, to + r, rows);
+    }
+#endif
+    for (; r < rows; ++r) {
       const T* from = x + r * c.x_stride + k;
 #pragma GCC unroll 4
       for (int64_t g = 0; g < kAtOnce; ++g) {
@@ -192,6 +215,12 @@ void Finish(const GemmCall& c, int64_t row, int64_t rows, int64_t column, int64_
 #if defined(__AVX512BF16__)
     if (c.y_type == GemmType::kBFloat16) {
       uint16_t* y = static_cast<uint16_t*>(c.y) + at;
+      if (columns == kPanel) {  // stores with a mask are slow
+        const __m512 low = reinterpret_cast<__m512>(Load(tmp)),
+                     high = reinterpret_cast<__m512>(Load(tmp + kLanes));
+        _mm512_storeu_si512(y, reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(high, low)));
+        continue;
+      }
       for (int64_t j = 0; j < columns; j += kLanes) {
         const auto mask = static_cast<__mmask16>(columns - j < 16 ? (1 << (columns - j)) - 1 : -1);
         const auto half =
@@ -208,6 +237,16 @@ void Finish(const GemmCall& c, int64_t row, int64_t rows, int64_t column, int64_
     } else {
       __builtin_memcpy(y, tmp, static_cast<unsigned long>(columns) * 4);
     }
+  }
+}
+
+// The lines of a tile's result, while its sums are made: they are often in no cache.
+inline void AskFor(const GemmCall& c, int64_t row, int64_t rows, int64_t column, int64_t columns) {
+  const int64_t size = c.y_type == GemmType::kFloat32 ? 4 : 2;
+  const char* line = static_cast<const char*>(c.y) + (row * c.y_stride + column) * size;
+  for (; rows > 0; --rows, line += c.y_stride * size) {
+    __builtin_prefetch(line, 1);
+    __builtin_prefetch(line + columns * size - 1, 1);
   }
 }
 
@@ -252,6 +291,7 @@ void Block(const GemmCall& c, const GemmPart& part, int64_t row, int64_t end, vo
       if (c.z) Start(c, r, now, column, columns, bias, tmp);
       const char* ahead = more_rows ? next_rows : next_weights + (t % 4) * groups * 128;
       if (more_rows) next_rows += groups * 128;
+      AskFor(c, r, now, column, columns);
       const TileFunction tile = width == kPanel ? Pick<kRows, 2>(now) : Pick<kRows, 1>(now);
       float* y = straight ? static_cast<float*>(c.y) + r * c.y_stride + column : tmp;
       tile(x, w, groups, c.z ? tmp : bias, c.z ? kPanel : 0, y, straight ? c.y_stride : kPanel,
