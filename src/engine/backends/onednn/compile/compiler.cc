@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "base/checked.h"
 #include "base/cpu.h"
 #include "engine/backends/onednn/compile/probe.h"
 #include "engine/backends/onednn/run/backend.h"
@@ -136,8 +137,10 @@ bool IsStridedPointwise(const ir::Node& node) {
 double CodesFigure(const SymShape& weights, const Dim& outputs) {
   const Dim all = Count(weights);
   if (!all.known() || !outputs.known() || outputs.value() < 1) return 0.95;
-  const double k = static_cast<double>(all.value() / outputs.value());
-  return 0.95 * k / (k + 12);
+  const double k = static_cast<double>(all.value() / outputs.value()),
+               n = static_cast<double>(outputs.value());
+  const double filled = n / static_cast<double>(RoundUp(outputs.value(), int64_t{16}));
+  return 0.95 * filled * k / (k + 12);
 }
 
 double UnaryFigure(const ir::Node& node) {
@@ -433,7 +436,7 @@ OnednnCompiler::Choice OnednnCompiler::Choose(const ir::Node& node, const Target
         if (family == Family::kQConv) {
           const auto& w = *node.input(1)->type().shape;
           c.compute_efficiency *= CodesFigure(w, w[0]);
-          if (w[1].known() && w[1].value() % 4 != 0) c.compute_efficiency *= 0.8;
+          if (w[1].known() && w[1].value() % 4 != 0) c.compute_efficiency *= 0.7;
           if (node.attributes.Int("group", 1) > 1) c.compute_efficiency *= 0.85;
         }
         // The activation is computed in whole registers for every few sums.
@@ -462,7 +465,7 @@ OnednnCompiler::Choice OnednnCompiler::Choose(const ir::Node& node, const Target
         c.in_place = 0;
         break;
       case Family::kBinary:
-        c.memory_efficiency = 0.95;
+        c.memory_efficiency = 0.8;  // as fast as ours at best, in turns with our threads
         c.in_place = SameShape(node.input(0), node.output()) ? 0 : 1;
         break;
       case Family::kRows:

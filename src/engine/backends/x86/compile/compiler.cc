@@ -230,7 +230,7 @@ double ProductFigure(const ir::Node& node, const Target& target) {
   const double depth = static_cast<double>(k) / static_cast<double>(k + 12);
   double figure = 0.97 * filled(n, 16) * filled(run, 4) * depth;
   if (groups > 1) figure *= 0.95;  // every block loads codes of its own
-  if (n <= 16 && groups == 1) figure *= 0.9;
+  if (n <= 16 && groups == 1) figure *= 0.97;
   if ((target.features & static_cast<uint64_t>(CpuFeature::kAvx512Vnni)) == 0) figure *= 0.3;
   return std::max(figure, 1e-3);
 }
