@@ -1,5 +1,5 @@
 # Compiles the sources of a kernel family for the instruction set in their name. Everything these files define lies in a namespace of that name, and
-# they include nothing whose inline functions other files may share.
+# they include nothing whose inline functions other files may share. Further arguments are compiler flags that come last.
 function(slipway_isa_sources target)
   set(common -O3 -fno-math-errno -fno-trapping-math)
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
@@ -22,6 +22,7 @@ function(slipway_isa_sources target)
         list(APPEND flags -mavx512bf16)
       endif()
     endif()
+    list(APPEND flags ${ARGN})
     set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "${flags}")
   endforeach()
 endfunction()
