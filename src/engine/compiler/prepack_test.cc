@@ -79,6 +79,52 @@ TEST_F(CompilePrepack, SameLeavesOutWhatGrows) {
   EXPECT_LT((*same)->result().constant_bytes, (*all)->result().constant_bytes);
 }
 
+// Integer convolutions and linear layers, with what the weights' sums add to the bias.
+TEST_F(CompilePrepack, Codes) {
+  auto platform = LoadPlatform(std::string(SLIPWAY_SOURCE_DIR) + "/platforms/x86-int8.yaml");
+  ASSERT_TRUE(platform.ok()) << platform.status().ToString();
+  platform_ = *platform;
+  const std::string text = R"(graph "g" {
+input %x: float32[1, 16, 9, 9]
+const %s: float32[] = [0.5]
+const %w: float32[24, 16, 3, 3] = random(1)
+const %b: float32[24] = random(2)
+const %v: float32[24, 40] = random(3)
+const %ws: float32[] = [0.02]
+%xq = slipway.Quantize(%x, %s)
+%xd = slipway.Dequantize(%xq, %s)
+%wq = slipway.Quantize(%w, %ws)
+%wd = slipway.Dequantize(%wq, %ws)
+%y = Conv(%xd, %wd, %b) {pads = [1, 1, 1, 1], strides = [2, 1]}
+%yq = slipway.Quantize(%y, %s)
+%yd = slipway.Dequantize(%yq, %s)
+%p = GlobalAveragePool(%yd)
+%f = Flatten(%p)
+%fq = slipway.Quantize(%f, %s)
+%fd = slipway.Dequantize(%fq, %s)
+%vq = slipway.Quantize(%v, %ws)
+%vd = slipway.Dequantize(%vq, %ws)
+%z = MatMul(%fd, %vd)
+output %z
+})";
+  graph_ = Parse(text);
+  ASSERT_TRUE(graph_);
+  x_ = Floats(Dims{1, 16, 9, 9}, -160);
+  auto none = Make(Prepack::kNone), same = Make(Prepack::kSame);
+  ASSERT_TRUE(none.ok()) << none.status().ToString();
+  ASSERT_TRUE(same.ok()) << same.status().ToString();
+  int packed = 0;
+  for (const PackageStep& s : (*same)->result().package.steps) {
+    if (s.op != "slipway.QConv" && s.op != "slipway.QLinear") continue;
+    EXPECT_TRUE(IsPacked(s)) << s.name << " " << s.kernel;
+    ++packed;
+  }
+  EXPECT_EQ(packed, 2);
+  auto want = (*none)->Run({x_}), got = (*same)->Run({x_});
+  ASSERT_TRUE(want.ok() && got.ok()) << got.status().ToString();
+  EXPECT_EQ(Different((*got)[0], (*want)[0], true), "");
+}
+
 // What a damaged or foreign file says is answered by an error.
 TEST_F(CompilePrepack, ForeignWeightsAreRefused) {
   struct Case {

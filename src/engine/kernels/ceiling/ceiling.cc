@@ -109,7 +109,7 @@ void Portable(int64_t rounds) {
     }
   }
 }
-Loop LoopOf(CeilingKind kind) {
+Loop LoopOf([[maybe_unused]] CeilingKind kind) {
 #if defined(__aarch64__)
   if (kind == CeilingKind::kFloat32) return {Portable<F4>, 4};
   if (kind == CeilingKind::kInt8) return {Portable<I4>, 4};

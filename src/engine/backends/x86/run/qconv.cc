@@ -181,16 +181,19 @@ Status BuildQConv(Builder& b) {
                 n = w[0] / groups, depth = RoundUp(k, int64_t{kernels::kQGemmDepth});
   g.flat = win.IsPointwise() && k == depth;
   g.copied = !g.flat && (g.Leaves(0) || g.Leaves(1) || g.Leaves(2) || k != depth);
-  SLIPWAY_ASSIGN_OR_RETURN(p.packed,
-                           b.Shared<QWeights>([&]() -> Result<std::shared_ptr<const QWeights>> {
-                             std::vector<int64_t> order;
-                             for (int64_t t = 0; t < taps; ++t) {
-                               for (int64_t c = 0; c < w[1]; ++c) order.push_back(c * taps + t);
-                               if (!whole_lines || (t + 1) % win.kernel[2] == 0)
-                                 order.insert(order.end(), static_cast<size_t>(depth - k), -1);
-                             }
-                             return PackQWeights(b, groups, n, w[1] * taps, order, x_zero);
-                           }));
+  const auto order = [&] {
+    std::vector<int64_t> places;
+    for (int64_t t = 0; t < taps; ++t) {
+      for (int64_t c = 0; c < w[1]; ++c) places.push_back(c * taps + t);
+      if (!whole_lines || (t + 1) % win.kernel[2] == 0)
+        places.insert(places.end(), static_cast<size_t>(depth - k), -1);
+    }
+    return places;
+  };
+  const int64_t num_runs = whole_lines ? win.kernel[0] * win.kernel[1] : taps;
+  SLIPWAY_ASSIGN_OR_RETURN(
+      p.packed, PackQWeights(b, whole_lines ? "qgemm:16x4-lines" : "qgemm:16x4-points", groups, n,
+                             w[1] * taps, num_runs * depth, order, x_zero));
   const int64_t blocks = CeilDiv(n, int64_t{kQGemmBlock}) * groups;
   const int threads = b.threads();
   SLIPWAY_ASSIGN_OR_RETURN(const Units units,
@@ -232,9 +235,9 @@ Status BuildQConv(Builder& b) {
   call.x_stride = win.stride[2] * g.channels;
   call.line_stride = win.stride[1] * g.line;
   if (p.packed) {
-    call.weights = p.packed->weights();
-    call.bias = p.packed->bias();
-    call.multiplier = p.packed->multiplier();
+    call.weights = p.packed.weights();
+    call.bias = p.packed.bias();
+    call.multiplier = p.packed.multiplier();
   }
   const auto& kernel = kernels::GetQGemm(kernels::BestIntegerIsa());
   const int64_t size = call.y_type == kernels::CodeType::kF32 ? 4 : 1;

@@ -50,13 +50,13 @@ Status BuildQLinear(Builder& b) {
   SLIPWAY_ASSIGN_OR_RETURN(QProduct p, ReadQProduct(b, n));
   if (y.count() == 0) return OkStatus();
   if (k == 0) return Unsupported("a product of nothing");
+  const auto order = [&] {
+    std::vector<int64_t> places(static_cast<size_t>(k));
+    for (int64_t i = 0; i < k; ++i) places[static_cast<size_t>(i)] = trans ? i : i * n;
+    return places;
+  };
   SLIPWAY_ASSIGN_OR_RETURN(p.packed,
-                           b.Shared<QWeights>([&]() -> Result<std::shared_ptr<const QWeights>> {
-                             std::vector<int64_t> order(static_cast<size_t>(k));
-                             for (int64_t i = 0; i < k; ++i)
-                               order[static_cast<size_t>(i)] = trans ? i : i * n;
-                             return PackQWeights(b, 1, n, trans ? k : 1, order, x_zero);
-                           }));
+                           PackQWeights(b, "qgemm:16x4", 1, n, trans ? k : 1, k, order, x_zero));
   const int64_t depth = RoundUp(k, int64_t{kernels::kQGemmDepth});
   const bool direct = depth == k;
   const int threads = b.threads();
@@ -70,9 +70,9 @@ Status BuildQLinear(Builder& b) {
   call.y_stride = call.z_stride = n;
   call.columns = n;
   if (p.packed) {
-    call.weights = p.packed->weights();
-    call.bias = p.packed->bias();
-    call.multiplier = p.packed->multiplier();
+    call.weights = p.packed.weights();
+    call.bias = p.packed.bias();
+    call.multiplier = p.packed.multiplier();
   }
   const int64_t panels = CeilDiv(n, int64_t{kernels::kQGemmBlock});
   const auto& kernel = kernels::GetQGemm(kernels::BestIntegerIsa());

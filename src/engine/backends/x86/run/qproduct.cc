@@ -26,7 +26,7 @@ Result<QProduct> ReadQProduct(Builder& b, int64_t channels) {
   if (!IsCode(b.in_type())) return Unsupported(std::string(DTypeName(b.in_type())) + " input");
   SLIPWAY_RETURN_IF_ERROR(b.NeedType(1, DType::kInt8));
   SLIPWAY_RETURN_IF_ERROR(b.NeedType(2, DType::kFloat32));
-  if (!b.ConstantData(1) || !b.ConstantData(2))
+  if (!b.HasWeights() || !b.ConstantData(2))
     return Unsupported("weights or a multiplier that are no constants");
   const int64_t multipliers = b.in_dims(2).count();
   if (multipliers != 1 && multipliers != channels)
@@ -65,14 +65,11 @@ Result<QProduct> ReadQProduct(Builder& b, int64_t channels) {
   return p;
 }
 
-Result<std::shared_ptr<const QWeights>> PackQWeights(Builder& b, int64_t groups, int64_t columns,
-                                                     int64_t column_stride,
-                                                     const std::vector<int64_t>& order,
-                                                     int32_t x_zero) {
-  auto made = std::make_shared<QWeights>();
-  QWeights& p = *made;
-  const int64_t depth = static_cast<int64_t>(order.size()),
-                own = CeilDiv(columns, int64_t{kQGemmBlock});
+Result<QWeights> PackQWeights(Builder& b, const std::string& form, int64_t groups, int64_t columns,
+                              int64_t column_stride, int64_t depth,
+                              const std::function<std::vector<int64_t>()>& order, int32_t x_zero) {
+  QWeights p;
+  const int64_t own = CeilDiv(columns, int64_t{kQGemmBlock});
   const auto group_bytes =
       CheckedMul(RoundUp(depth, int64_t{kernels::kQGemmDepth}), own * kQGemmBlock);
   const auto bytes = group_bytes ? CheckedMul(*group_bytes, groups) : std::nullopt;
@@ -80,37 +77,41 @@ Result<std::shared_ptr<const QWeights>> PackQWeights(Builder& b, int64_t groups,
   p.blocks = own * groups;
   p.bias_at = *bytes;  // blocks have whole lines
   p.multiplier_at = p.bias_at + p.blocks * kQGemmBlock * 4;
-  p.data = AlignedBuffer(static_cast<size_t>(p.multiplier_at + p.blocks * kQGemmBlock * 4));
-  if (!p.data.data()) return ResourceExhausted("no memory for packed weights");
-  auto* bias = reinterpret_cast<int32_t*>(p.data.data() + p.bias_at);
-  auto* multiplier = reinterpret_cast<float*>(p.data.data() + p.multiplier_at);
-  std::fill_n(bias, p.blocks * kQGemmBlock, 0);
-  std::fill_n(multiplier, p.blocks * kQGemmBlock, 0.0f);
-  const auto* w = static_cast<const int8_t*>(b.ConstantData(1));
-  const auto* m = static_cast<const float*>(b.ConstantData(2));
-  const auto* given = static_cast<const int32_t*>(b.ConstantData(3));
-  const bool one = b.in_dims(2).count() == 1;
-  // Signed codes are taken as unsigned ones 128 higher.
-  const uint32_t zero = static_cast<uint32_t>(x_zero + (b.in_type() == DType::kInt8 ? 128 : 0));
-  std::vector<int8_t> ordered(static_cast<size_t>(depth * columns));
-  std::vector<int32_t> sums(static_cast<size_t>(columns));
-  for (int64_t g = 0; g < groups; ++g) {
-    int8_t* to = ordered.data();
-    for (int64_t j = 0; j < columns; ++j) {
-      const int8_t* from = w + (g * columns + j) * column_stride;
-      for (int64_t k : order) *to++ = k < 0 ? int8_t{0} : from[k];
+  const auto pack = [&](const void* raw, uint8_t* data) {
+    const auto* w = static_cast<const int8_t*>(raw);
+    auto* bias = reinterpret_cast<int32_t*>(data + p.bias_at);
+    auto* multiplier = reinterpret_cast<float*>(data + p.multiplier_at);
+    std::fill_n(bias, p.blocks * kQGemmBlock, 0);
+    std::fill_n(multiplier, p.blocks * kQGemmBlock, 0.0f);
+    const auto* m = static_cast<const float*>(b.ConstantData(2));
+    const auto* given = static_cast<const int32_t*>(b.ConstantData(3));
+    const bool one = b.in_dims(2).count() == 1;
+    // Signed codes are taken as unsigned ones 128 higher.
+    const uint32_t zero = static_cast<uint32_t>(x_zero + (b.in_type() == DType::kInt8 ? 128 : 0));
+    const std::vector<int64_t> places = order();
+    std::vector<int8_t> ordered(static_cast<size_t>(depth * columns));
+    std::vector<int32_t> sums(static_cast<size_t>(columns));
+    for (int64_t g = 0; g < groups; ++g) {
+      int8_t* to = ordered.data();
+      for (int64_t j = 0; j < columns; ++j) {
+        const int8_t* from = w + (g * columns + j) * column_stride;
+        for (int64_t k : places) *to++ = k < 0 ? int8_t{0} : from[k];
+      }
+      kernels::QGemmPack(ordered.data(), depth, columns, 1, depth,
+                         reinterpret_cast<int8_t*>(data) + g * *group_bytes, sums.data());
+      for (int64_t j = 0; j < columns; ++j) {
+        const int64_t at = g * own * kQGemmBlock + j, channel = g * columns + j;
+        const uint32_t sum = static_cast<uint32_t>(sums[static_cast<size_t>(j)]);
+        bias[at] =
+            static_cast<int32_t>((given ? static_cast<uint32_t>(given[channel]) : 0) - zero * sum);
+        multiplier[at] = m[one ? 0 : channel];
+      }
     }
-    kernels::QGemmPack(ordered.data(), depth, columns, 1, depth,
-                       reinterpret_cast<int8_t*>(p.data.data()) + g * *group_bytes, sums.data());
-    for (int64_t j = 0; j < columns; ++j) {
-      const int64_t at = g * own * kQGemmBlock + j, channel = g * columns + j;
-      const uint32_t sum = static_cast<uint32_t>(sums[static_cast<size_t>(j)]);
-      bias[at] =
-          static_cast<int32_t>((given ? static_cast<uint32_t>(given[channel]) : 0) - zero * sum);
-      multiplier[at] = m[one ? 0 : channel];
-    }
-  }
-  return std::shared_ptr<const QWeights>(std::move(made));
+    return OkStatus();
+  };
+  SLIPWAY_ASSIGN_OR_RETURN(p.packed,
+                           b.Packed(form, p.multiplier_at + p.blocks * kQGemmBlock * 4, pack));
+  return p;
 }
 
 }  // namespace slipway::backends::x86
