@@ -483,7 +483,8 @@ void FinishCodes(const Tile& t, int64_t row, int rows) {
   const Epilogue& e = *t.epilogue;
   const int columns = (kBlocks - 1) * kQGemmBlock + t.columns[kBlocks - 1];
   uint8_t* y = static_cast<uint8_t*>(c.y) + row * c.y_stride + t.column[0];
-  const uint8_t* z = static_cast<const uint8_t*>(c.z) + row * c.z_stride + t.column[0];
+  const uint8_t* z =
+      e.residual ? static_cast<const uint8_t*>(c.z) + row * c.z_stride + t.column[0] : nullptr;
   const int32_t* sums = t.sums;
   for (int m = 0; m < rows; m += kTogether, sums += kTogether * kBlocks * kQGemmBlock) {
     __m512i v[4];
