@@ -11,8 +11,6 @@
 #include "model/ir/control.h"
 #include "model/ir/infer.h"
 #include "model/ir/stats.h"
-#include "model/passes/fuse_mul_quantize.h"
-#include "model/passes/fuse_squeeze_excite.h"
 #include "model/passes/lower_bfloat16.h"
 
 namespace slipway::compiler {
@@ -308,14 +306,11 @@ Result<std::unique_ptr<ir::Graph>> PreparedGraph(const ir::Graph& original,
   if (!HasQAffine(own, target)) prepare.disabled_passes.emplace_back("lower-affine");
   const auto supported = [&](const ir::Node& node) { return AnySupports(own, node, target); };
   // Other precisions have convolutions, but no ConvTranspose of their own.
-  SLIPWAY_ASSIGN_OR_RETURN(auto ran, platform.precision == "float32"
-                                         ? Prepare(*graph, platform, prepare, supported)
-                                         : Prepare(*graph, platform, prepare));
+  const bool all = platform.precision == "float32";
+  SLIPWAY_ASSIGN_OR_RETURN(auto ran, Prepare(*graph, platform, prepare, [&](const ir::Node& node) {
+                             return (all || !node.Is("ConvTranspose")) && supported(node);
+                           }));
   if (reports) *reports = std::move(ran);
-  if (options.optimize)
-    SLIPWAY_RETURN_IF_ERROR(passes::FuseSqueezeExcite(*graph, supported).status());
-  if (options.optimize && platform.precision == "int8")
-    SLIPWAY_RETURN_IF_ERROR(passes::FuseMulQuantize(*graph, supported).status());
   if (platform.precision == "bfloat16")
     SLIPWAY_RETURN_IF_ERROR(passes::LowerBFloat16(*graph, supported).status());
   SLIPWAY_RETURN_IF_ERROR(ForgetStaleSymbols(*graph));

@@ -64,64 +64,27 @@ output %y
 }
 
 TEST_F(CompileConcat, WhatStaysACopy) {
-  // A package input, a piece twice, an output, pieces that are no stretch of memory.
-  Expect(R"(graph "g" {
-input %x: float32[4, 16]
-%a = Relu(%x)
-%y = Concat(%x, %a) {axis = 0}
-%z = Neg(%y)
-output %z
-})",
-         {Floats(Dims{4, 16}, -3)}, 1);
-  Expect(R"(graph "g" {
-input %x: float32[4, 16]
-%a = Sin(%x)
-%y = Concat(%a, %a) {axis = 0}
-%z = Neg(%y)
-output %z
-})",
-         {Floats(Dims{4, 16}, -3)}, 1);
-  Expect(R"(graph "g" {
-input %x: float32[4, 16]
-%a = Sin(%x)
-%b = Cos(%x)
-%y = Concat(%a, %b) {axis = 0}
-output %y
-})",
-         {Floats(Dims{4, 16}, -3)}, 1);
-  Expect(R"(graph "g" {
-input %x: float32[4, 16]
-%a = Sin(%x)
-%b = Cos(%x)
-%y = Concat(%a, %b) {axis = 1}
-%z = Neg(%y)
-output %z
-})",
-         {Floats(Dims{4, 16}, -3)}, 1);
-  // In two orders: one of them is a copy.
-  Expect(R"(graph "g" {
-input %x: float32[4, 16]
-%a = Sin(%x)
-%b = Cos(%x)
-%y = Concat(%a, %b) {axis = 0}
-%z = Concat(%b, %a) {axis = 0}
-%s = Sub(%y, %z)
-output %s
-})",
-         {Floats(Dims{4, 16}, -3)}, 1);
-}
-
-// The dimension is only known in the session.
-TEST_F(CompileConcat, DynamicShapesCopy) {
-  Expect(R"(graph "g" {
-input %x: float32[N, 16]
-%a = Sin(%x)
-%b = Cos(%x)
-%y = Concat(%a, %b) {axis = 0}
-%z = Neg(%y)
-output %z
-})",
-         {Floats(Dims{4, 16}, -3)}, 1);
+  struct Case {
+    const char *what, *rows, *body;
+  };
+  const Case cases[] = {
+      {"a package input", "4", "%a = Relu(%x)\n%y = Concat(%x, %a) {axis = 0}\n%z = Neg(%y)"},
+      {"a piece twice", "4", "%a = Sin(%x)\n%y = Concat(%a, %a) {axis = 0}\n%z = Neg(%y)"},
+      {"an output", "4", "%a = Sin(%x)\n%b = Cos(%x)\n%z = Concat(%a, %b) {axis = 0}"},
+      {"no stretch of memory", "4",
+       "%a = Sin(%x)\n%b = Cos(%x)\n%y = Concat(%a, %b) {axis = 1}\n%z = Neg(%y)"},
+      {"two orders, of which one is a copy", "4",
+       "%a = Sin(%x)\n%b = Cos(%x)\n%y = Concat(%a, %b) {axis = 0}\n"
+       "%w = Concat(%b, %a) {axis = 0}\n%z = Sub(%y, %w)"},
+      {"an extent that only the session knows", "N",
+       "%a = Sin(%x)\n%b = Cos(%x)\n%y = Concat(%a, %b) {axis = 0}\n%z = Neg(%y)"},
+  };
+  for (const Case& c : cases) {
+    SCOPED_TRACE(c.what);
+    Expect(std::string("graph \"g\" {\ninput %x: float32[") + c.rows + ", 16]\n" + c.body +
+               "\noutput %z\n}",
+           {Floats(Dims{4, 16}, -3)}, 1);
+  }
 }
 
 // Random graphs of pieces in pieces, with values that are read again long after: the seed is

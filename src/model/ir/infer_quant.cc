@@ -121,10 +121,7 @@ Status InferDynamicQuantizeLinear(InferContext& c) {
   return OkStatus();
 }
 
-Status InferQBinary(InferContext& c) {
-  SLIPWAY_ASSIGN_OR_RETURN(const DType to, QuantizedOutput(c));
-  SLIPWAY_RETURN_IF_ERROR(CheckCodes(c, 0, "a_zero_point"));
-  SLIPWAY_RETURN_IF_ERROR(CheckCodes(c, 1, "b_zero_point"));
+static Status SetBroadcast(InferContext& c, DType to) {
   const SymShape *a = ShapeOf(c, 0), *b = ShapeOf(c, 1);
   std::optional<SymShape> out;
   if (a && b) {
@@ -134,6 +131,13 @@ Status InferQBinary(InferContext& c) {
   return OkStatus();
 }
 
+Status InferQBinary(InferContext& c) {
+  SLIPWAY_ASSIGN_OR_RETURN(const DType to, QuantizedOutput(c));
+  SLIPWAY_RETURN_IF_ERROR(CheckCodes(c, 0, "a_zero_point"));
+  SLIPWAY_RETURN_IF_ERROR(CheckCodes(c, 1, "b_zero_point"));
+  return SetBroadcast(c, to);
+}
+
 Status InferMulQuantize(InferContext& c) {
   SLIPWAY_ASSIGN_OR_RETURN(const DType to, QuantizedOutput(c));
   if (to == DType::kFloat32) return Bad("to = 1 (float32) must be uint8 (2) or int8 (3)");
@@ -141,13 +145,7 @@ Status InferMulQuantize(InferContext& c) {
   if (!(scale > 0) || std::isinf(scale)) return Bad("scale is ", scale, " but must be positive");
   SLIPWAY_RETURN_IF_ERROR(RequireDtype(c, 0, DType::kFloat32, "the first factor"));
   SLIPWAY_RETURN_IF_ERROR(RequireDtype(c, 1, DType::kFloat32, "the second factor"));
-  const SymShape *a = ShapeOf(c, 0), *b = ShapeOf(c, 1);
-  std::optional<SymShape> out;
-  if (a && b) {
-    SLIPWAY_ASSIGN_OR_RETURN(out, Broadcast(c, *a, *b));
-  }
-  c.set_output(0, to, std::move(out));
-  return OkStatus();
+  return SetBroadcast(c, to);
 }
 
 Status InferQUnary(InferContext& c) {

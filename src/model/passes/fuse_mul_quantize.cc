@@ -1,12 +1,12 @@
-#include "model/passes/fuse_mul_quantize.h"
-
-#include "model/ir/infer.h"
+#include "model/passes/pass.h"
 #include "model/passes/qdq.h"
 #include "model/passes/rewrite.h"
 
 namespace slipway::passes {
 namespace {
 
+// A Mul of float32 whose only reader is a Quantize to 8 bits with one scale becomes
+// slipway.MulQuantize, bit for bit.
 bool FuseOne(Graph& graph, Node* quantize, const std::function<bool(const Node&)>& supported) {
   if (!quantize->IsSlipway("Quantize")) return false;
   Node* mul = ProducerOf(quantize->input(0), "Mul");
@@ -22,24 +22,15 @@ bool FuseOne(Graph& graph, Node* quantize, const std::function<bool(const Node&)
                      {"q_max", int64_t{params->q_max}},
                      {"y_zero_point", int64_t{params->zero}}},
       .domain = ir::kSlipwayDomain};
-  Node* trial = graph.AddNode(spec, quantize);  // asked of a node that stands beside the pieces
-  trial->output()->set_type(quantize->output()->type());
-  const bool wanted = supported(*trial);
-  graph.RemoveNode(trial);
-  if (!wanted) return false;
-  Fuse(graph, spec, mul, {mul, quantize});
-  return true;
+  return FuseIfSupported(graph, spec, mul, {mul, quantize}, supported) != nullptr;
 }
 
 }  // namespace
 
-Result<int> FuseMulQuantize(Graph& graph, const std::function<bool(const Node&)>& supported) {
-  SLIPWAY_RETURN_IF_ERROR(graph.SortTopologically());
+Result<int> FuseMulQuantize(ir::Graph& graph, const PassOptions& options) {
   const int changes =
-      VisitNodes(graph, [&](Node* node) { return FuseOne(graph, node, supported); });
-  if (changes == 0) return 0;
-  graph.RemoveUnused();
-  SLIPWAY_RETURN_IF_ERROR(ir::InferShapes(graph));
+      VisitNodes(graph, [&](Node* node) { return FuseOne(graph, node, options.supported); });
+  if (changes) graph.RemoveUnused();
   return changes;
 }
 

@@ -1,5 +1,3 @@
-#include "model/passes/fuse_mul_quantize.h"
-
 #include "model/passes/pass_test_util.h"
 
 namespace slipway::passes {
@@ -13,9 +11,11 @@ std::string Fused(const std::string& body, bool supported = true) {
       "  const %z: uint8[] = [7]\n  const %v: float32[6] = [1, 2, 3, 4, 5, 6]\n" +
       body + "}";
   auto before = Parse(text), after = Parse(text);
-  auto changed = FuseMulQuantize(*after, [&](const Node&) { return supported; });
-  EXPECT_TRUE(changed.ok()) << changed.status().message();
-  EXPECT_TRUE(ir::Verify(*after).ok());
+  PassOptions options = Only({"fuse-mul-quantize"});
+  options.supported = [&](const Node&) { return supported; };
+  options.verify_each = true;
+  auto reports = RunPasses(*after, options);
+  EXPECT_TRUE(reports.ok()) << reports.status().message();
   ExpectSameResults(*before, *after, 0);
   std::string ops;
   for (const auto& n : after->nodes()) ops += (ops.empty() ? "" : " ") + n->op();
@@ -28,6 +28,19 @@ TEST(FuseMulQuantize, BitForBit) {
             "MulQuantize");
   EXPECT_EQ(Fused("  %m = Mul(%f, %x)\n  %q = slipway.Quantize(%m, %s)\n  output %q\n"),
             "MulQuantize");
+}
+
+// Operators that only a backend wants are made for nobody else.
+TEST(FuseMulQuantize, NeedsABackend) {
+  auto graph = Parse(
+      "graph \"g\" {\ninput %x: float32[2]\nconst %s: float32[] = [0.03]\n%m = Mul(%x, %x)\n"
+      "%q = slipway.Quantize(%m, %s)\noutput %q\n}");
+  ASSERT_TRUE(RunPasses(*graph, {.level = Level::kInteger}).ok());
+  EXPECT_EQ(CountOps(*graph).count("slipway.MulQuantize"), 0u);
+  ASSERT_TRUE(
+      RunPasses(*graph, {.level = Level::kInteger, .supported = [](const Node&) { return true; }})
+          .ok());
+  EXPECT_EQ(CountOps(*graph).count("slipway.MulQuantize"), 1u);
 }
 
 TEST(FuseMulQuantize, LeavesOtherThings) {

@@ -1,9 +1,7 @@
-#include "model/passes/fuse_squeeze_excite.h"
-
 #include <algorithm>
 
-#include "model/ir/infer.h"
 #include "model/passes/epilogue.h"
+#include "model/passes/pass.h"
 
 namespace slipway::passes {
 namespace {
@@ -28,6 +26,8 @@ Node* PointwiseOf(const Value* value) {
   return dims.count() == dims[0] * dims[1] ? conv : nullptr;
 }
 
+// Squeeze-excite (Hu et al. 2018): x * gate(W2 * activation(W1 * mean(x))), the mean a
+// GlobalAveragePool and the products convolutions of 1x1 windows, as the level kFused leaves them.
 bool FuseOne(Graph& graph, Node* mul, const std::function<bool(const Node&)>& supported) {
   if (!mul->Is("Mul") || mul->output()->dtype() != DType::kFloat32) return false;
   for (const size_t side : {0, 1}) {
@@ -50,27 +50,17 @@ bool FuseOne(Graph& graph, Node* mul, const std::function<bool(const Node&)>& su
         .inputs = {x, first->input(1), second->input(1), first->input(2), second->input(2)},
         .attributes = attributes,
         .domain = ir::kSlipwayDomain};
-    // Asked of a node that stands beside the pieces.
-    Node* trial = graph.AddNode(spec, mul);
-    trial->output()->set_type(mul->output()->type());
-    const bool wanted = supported(*trial);
-    graph.RemoveNode(trial);
-    if (!wanted) continue;
-    Fuse(graph, spec, mul, pieces);
-    return true;
+    if (FuseIfSupported(graph, spec, mul, pieces, supported)) return true;
   }
   return false;
 }
 
 }  // namespace
 
-Result<int> FuseSqueezeExcite(Graph& graph, const std::function<bool(const Node&)>& supported) {
-  SLIPWAY_RETURN_IF_ERROR(graph.SortTopologically());
+Result<int> FuseSqueezeExcite(ir::Graph& graph, const PassOptions& options) {
   const int changes =
-      VisitNodes(graph, [&](Node* node) { return FuseOne(graph, node, supported); });
-  if (changes == 0) return 0;
-  graph.RemoveUnused();
-  SLIPWAY_RETURN_IF_ERROR(ir::InferShapes(graph));
+      VisitNodes(graph, [&](Node* node) { return FuseOne(graph, node, options.supported); });
+  if (changes) graph.RemoveUnused();
   return changes;
 }
 

@@ -1,5 +1,3 @@
-#include "model/passes/fuse_squeeze_excite.h"
-
 #include "model/passes/pass_test_util.h"
 
 namespace slipway::passes {
@@ -30,10 +28,13 @@ std::string Block(const std::string& order, const std::string& more = "") {
 // The operators behind the pass, which must not change what the graph computes.
 std::string Fused(const std::string& text, bool supported = true) {
   auto before = Parse(text), after = Parse(text);
-  EXPECT_TRUE(RunPasses(*after, {.level = Level::kFused}).ok());
-  auto changed = FuseSqueezeExcite(*after, [&](const Node&) { return supported; });
-  EXPECT_TRUE(changed.ok()) << changed.status().message();
-  EXPECT_TRUE(ir::Verify(*after).ok());
+  PassOptions options;
+  options.supported = [&](const Node& node) {
+    return supported && node.IsSlipway("SqueezeExcite");
+  };
+  options.verify_each = true;
+  auto reports = RunPasses(*after, options);
+  EXPECT_TRUE(reports.ok()) << reports.status().message();
   ExpectSameResults(*before, *after);
   std::string ops;
   for (const auto& n : after->nodes()) ops += (ops.empty() ? "" : " ") + n->op();

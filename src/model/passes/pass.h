@@ -19,9 +19,12 @@ enum class Level : int {
   kFused =
       2,  // plus the fused float operators of the slipway domain (Conv, Linear, Add with epilogues)
   kInteger = 3,  // plus the integer operators: QDQ patterns become QConv, QLinear, ...
+  // Not for PassOptions::level: behind all others, at whichever level, operators that a backend
+  // says it takes. Needs PassOptions::supported.
+  kPlatform = 4,
 };
-const char* LevelName(Level level);  // "onnx", "fused", "integer"
-Result<Level> LevelFromName(std::string_view name);
+const char* LevelName(Level level);                  // "onnx", "fused", "integer", "platform"
+Result<Level> LevelFromName(std::string_view name);  // of the first three
 
 struct PassOptions {
   Level level = Level::kFused;
@@ -39,8 +42,9 @@ struct PassOptions {
   // that re-associate (batch normalisation into weights, recovered LayerNormalization and the like)
   // are always on: switch them off by name.
   bool allow_rounding = false;
-  // Whether the graph's backends take a node as it is: passes that only help where none does
-  // (lower-conv-transpose) leave it then. Empty: they rewrite.
+  // Whether the graph's backends take a node as it is. Passes that take apart what no backend has
+  // (lower-conv-transpose) leave it then; passes of the level kPlatform make only what they take.
+  // Empty: nobody is known to take anything.
   std::function<bool(const ir::Node&)> supported;
 };
 

@@ -37,6 +37,8 @@ const char* LevelName(Level level) {
       return "fused";
     case Level::kInteger:
       return "integer";
+    case Level::kPlatform:
+      return "platform";
   }
   return "unknown";
 }

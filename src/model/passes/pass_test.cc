@@ -123,9 +123,9 @@ TEST(RunPasses, TimeGrowsWithTheGraph) {
     small = seconds(1000);
     large = seconds(10000);
     std::printf("%.3f s for 10000 nodes, %.3f s for 100000\n", small, large);
-    if (large < 50 * small + 0.5) break;
+    if (large < 30 * small + 0.5) break;
   }
-  EXPECT_LT(large, 50 * small + 0.5);
+  EXPECT_LT(large, 30 * small + 0.5);
 }
 
 }  // namespace

@@ -305,6 +305,17 @@ Node* Fuse(Graph& graph, Graph::NodeSpec spec, Node* main, const std::vector<Nod
   return made;
 }
 
+Node* FuseIfSupported(Graph& graph, const Graph::NodeSpec& spec, Node* main,
+                      const std::vector<Node*>& replaced,
+                      const std::function<bool(const Node&)>& supported) {
+  if (!supported) return nullptr;
+  Node* trial = graph.AddNode(spec, replaced.back());
+  trial->output()->set_type(replaced.back()->output()->type());
+  const bool wanted = supported(*trial);
+  graph.RemoveNode(trial);
+  return wanted ? Fuse(graph, spec, main, replaced) : nullptr;
+}
+
 Value* AddBefore(Graph& graph, Graph::NodeSpec spec, Type type, Node* before, const Node* like) {
   Node* node = graph.AddNode(std::move(spec), before);
   node->sources = like->sources;

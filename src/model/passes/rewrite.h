@@ -3,6 +3,7 @@
 // sources survive.
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <optional>
 #include <span>
@@ -113,6 +114,12 @@ bool BypassNode(Graph& graph, Node* node, Value* to);
 // the name and the type of the first output of replaced.back(), and the sources of all of
 // `replaced`; those of them that nobody needs any more are removed.
 Node* Fuse(Graph& graph, Graph::NodeSpec spec, Node* main, const std::vector<Node*>& replaced);
+
+// The same if `supported` says yes of the new node, asked of one that stands beside the pieces with
+// the type of the result; else null, with nothing changed.
+Node* FuseIfSupported(Graph& graph, const Graph::NodeSpec& spec, Node* main,
+                      const std::vector<Node*>& replaced,
+                      const std::function<bool(const Node&)>& supported);
 
 // Adds a node with one output of the given type before `before`, with the sources of `like`.
 Value* AddBefore(Graph& graph, Graph::NodeSpec spec, Type type, Node* before, const Node* like);

@@ -35,11 +35,13 @@ struct Runner {
   // anything.
   int64_t changes = 0;
   std::unordered_map<const PassInfo*, int64_t> clean_at;
+  bool platform_stage = false;
 
   bool Wanted(const PassInfo& pass, Level level) const {
     if (Contains(options.disabled, pass.name)) return false;
     if (!options.only.empty()) return Contains(options.only, pass.name);
-    return pass.level <= level;
+    return pass.level <= level ||
+           (platform_stage && options.supported && pass.level == Level::kPlatform);
   }
 
   PassReport& Report(const PassInfo& pass) {
@@ -108,10 +110,14 @@ Result<std::vector<PassReport>> RunPasses(ir::Graph& graph, const PassOptions& o
   SLIPWAY_RETURN_IF_ERROR(CheckNames(options.only));
   SLIPWAY_RETURN_IF_ERROR(graph.SortTopologically());
   SLIPWAY_RETURN_IF_ERROR(ir::InferShapes(graph));
-  Runner runner{graph, options, {}, 0, {}};
+  Runner runner{graph, options, {}, 0, {}, false};
   for (Level level : {Level::kOnnx, Level::kFused, Level::kInteger}) {
     if (level > options.level) break;
     SLIPWAY_RETURN_IF_ERROR(runner.RunLevel(level));
+  }
+  if (options.supported) {
+    runner.platform_stage = true;
+    SLIPWAY_RETURN_IF_ERROR(runner.RunLevel(options.level));
   }
   return std::move(runner.reports);
 }

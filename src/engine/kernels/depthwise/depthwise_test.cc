@@ -8,10 +8,10 @@
 #include <chrono>
 #include <cmath>
 #include <limits>
-#include <random>
 #include <type_traits>
 
 #include "base/float16.h"
+#include "engine/kernels/simd/random_test_util.h"
 
 namespace slipway::kernels {
 namespace {
@@ -23,15 +23,6 @@ std::vector<Isa> Isas() {
   for (int i = 0; i <= static_cast<int>(BestIsa()); ++i) all.push_back(static_cast<Isa>(i));
   return all;
 }
-
-struct Random {
-  std::mt19937 engine;
-  int64_t Int(int64_t lo, int64_t hi) {
-    return std::uniform_int_distribution<int64_t>(lo, hi)(engine);
-  }
-  bool Chance(double p) { return std::uniform_real_distribution<double>(0, 1)(engine) < p; }
-  float Real(float lo, float hi) { return std::uniform_real_distribution<float>(lo, hi)(engine); }
-};
 
 // Where element (n, c, y, x) of a tensor lies.
 size_t At(int64_t block, int64_t channels, int64_t height, int64_t width, int64_t n, int64_t c,

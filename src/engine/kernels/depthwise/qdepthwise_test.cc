@@ -7,9 +7,9 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
-#include <random>
 
 #include "engine/kernels/depthwise/depthwise.h"
+#include "engine/kernels/simd/random_test_util.h"
 
 namespace slipway::kernels {
 namespace {
@@ -20,15 +20,6 @@ std::vector<Isa> Isas() {
   if (BestIntegerIsa() == Isa::kAvx512Vnni) all.push_back(Isa::kAvx512Vnni);
   return all;
 }
-
-struct Random {
-  std::mt19937 engine;
-  int64_t Int(int64_t lo, int64_t hi) {
-    return std::uniform_int_distribution<int64_t>(lo, hi)(engine);
-  }
-  bool Chance(double p) { return std::uniform_real_distribution<double>(0, 1)(engine) < p; }
-  float Real(float lo, float hi) { return std::uniform_real_distribution<float>(lo, hi)(engine); }
-};
 
 int32_t ValueOf(uint8_t code, bool is_signed) {
   return is_signed ? static_cast<int8_t>(code) : code;

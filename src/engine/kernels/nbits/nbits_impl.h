@@ -11,44 +11,17 @@
 namespace slipway::kernels::SLIPWAY_ISA {
 namespace {
 
-#if defined(__AVX512F__)
-constexpr int kLanes = 16;
-#elif defined(__AVX2__)
-constexpr int kLanes = 8;
-#else
-constexpr int kLanes = 4;
-#endif
+#include "engine/kernels/simd/vector.h"
 constexpr int kParts = kNBitsPanel / kLanes;  // vectors of a panel
-typedef float V __attribute__((vector_size(kLanes * 4)));
 typedef int32_t VI __attribute__((vector_size(kLanes * 4)));
 typedef int8_t VB __attribute__((vector_size(kLanes)));
 
 template <typename T, typename P>
-inline T Load(const P* p) {
+inline T LoadAs(const P* p) {
   T v;
   __builtin_memcpy(&v, p, sizeof v);
   return v;
 }
-inline V Splat(float x) {  // V{} + x would be an addition: -0 + 0 is 0
-#if defined(__AVX512F__)
-  return reinterpret_cast<V>(_mm512_set1_ps(x));
-#elif defined(__AVX2__)
-  return reinterpret_cast<V>(_mm256_set1_ps(x));
-#else
-  return V{x, x, x, x};
-#endif
-}
-inline V Fma(V a, V b, V c) {
-#if defined(__AVX512F__)
-  return reinterpret_cast<V>(_mm512_fmadd_ps(
-      reinterpret_cast<__m512>(a), reinterpret_cast<__m512>(b), reinterpret_cast<__m512>(c)));
-#elif defined(__FMA__)
-  return reinterpret_cast<V>(__builtin_ia32_vfmaddps256(a, b, c));
-#else
-  return a * b + c;
-#endif
-}
-
 // Codes of one row of words, as numbers around 0.
 template <int kBits>
 struct Decoder {
@@ -63,7 +36,7 @@ struct Decoder {
   }
 #endif
   inline V At(const uint8_t* row, int part, int i) const {
-    const VI word = Load<VI>(row + part * kLanes * 4);
+    const VI word = LoadAs<VI>(row + part * kLanes * 4);
 #if defined(__AVX512F__)
     if constexpr (kBits <= 4) {
       return reinterpret_cast<V>(_mm512_permutexvar_ps(
@@ -82,12 +55,12 @@ struct Decoder<8> {
     const uint8_t* p = row + i * kNBitsPanel + part * kLanes;
     // GCC 12 takes the bytes one by one where it converts a vector that comes from memory.
 #if defined(__AVX512F__)
-    return reinterpret_cast<V>(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(Load<__m128i>(p))));
+    return reinterpret_cast<V>(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(LoadAs<__m128i>(p))));
 #elif defined(__AVX2__)
     return reinterpret_cast<V>(
-        _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_cvtsi64_si128(Load<long long>(p)))));
+        _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_cvtsi64_si128(LoadAs<long long>(p)))));
 #else
-    return __builtin_convertvector(__builtin_convertvector(Load<VB>(p), VI), V);
+    return __builtin_convertvector(__builtin_convertvector(LoadAs<VB>(p), VI), V);
 #endif
   }
 };
@@ -134,14 +107,14 @@ inline void Part(const NBitsShape& s, const NBitsCall& c, const Decoder<kBits>& 
       }
       words += kNBitsPanel * 4;
     }
-    const V scale = Load<V>(scales + g * kNBitsPanel);
+    const V scale = LoadAs<V>(scales + g * kNBitsPanel);
     for (int r = 0; r < kRows; ++r) {
       V sum = acc[r][0];
       for (int j = 1; j < kSums; ++j) sum += acc[r][j];
       total[r] = Fma(scale, sum, total[r]);
     }
     if (!sums) continue;
-    const V offset = Load<V>(offsets + g * kNBitsPanel);
+    const V offset = LoadAs<V>(offsets + g * kNBitsPanel);
     for (int r = 0; r < kRows; ++r) total[r] = Fma(offset, Splat(sums[r * groups + g]), total[r]);
   }
   const int64_t first = panel * kNBitsPanel + part * kLanes;
@@ -181,7 +154,7 @@ void Sums(const NBitsShape& s, const float* x, float* sums, int64_t row, int64_t
       const float* p = x + row * s.k;
       V acc = {};
       int64_t at = begin;
-      for (; at + kLanes <= stop; at += kLanes) acc += Load<V>(p + at);
+      for (; at + kLanes <= stop; at += kLanes) acc += LoadAs<V>(p + at);
       float sum = 0;
       for (int j = 0; j < kLanes; ++j) sum += acc[j];
       for (; at < stop; ++at) sum += p[at];

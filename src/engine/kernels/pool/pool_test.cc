@@ -8,24 +8,15 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
-#include <random>
 #include <vector>
 
 #include "base/float16.h"
+#include "engine/kernels/simd/random_test_util.h"
 
 namespace slipway::kernels {
 namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
-
-struct Random {
-  std::mt19937 engine;
-  int64_t Int(int64_t lo, int64_t hi) {
-    return std::uniform_int_distribution<int64_t>(lo, hi)(engine);
-  }
-  bool Chance(double p) { return std::uniform_real_distribution<double>(0, 1)(engine) < p; }
-  float Real(float lo, float hi) { return std::uniform_real_distribution<float>(lo, hi)(engine); }
-};
 
 // Calls f(kernels, T{}, name of the instruction set) for all that this CPU has.
 template <typename F>

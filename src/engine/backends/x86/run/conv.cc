@@ -8,7 +8,6 @@
 #include <memory>
 #include <vector>
 
-#include "base/aligned.h"
 #include "engine/backends/x86/run/activation.h"
 #include "engine/backends/x86/run/backend.h"
 #include "engine/backends/x86/run/step.h"
@@ -17,8 +16,6 @@
 
 namespace slipway::backends::x86 {
 namespace {
-
-using kernels::WinogradShape;
 
 struct Conv {
   ops::Window window;
@@ -95,6 +92,24 @@ void SetActivation(const ops::Activation& activation, kernels::Isa isa, Call& ca
   }
 }
 
+// What the shapes of winograd and conv have in common.
+template <typename Shape>
+Shape ExtentsOf(const Conv& c) {
+  const ops::Window& w = c.window;
+  Shape s;
+  s.images = c.x[0];
+  s.groups = c.group;
+  s.in_channels = c.w[1];
+  s.out_channels = c.w[0] / c.group;
+  s.height = w.in[1];
+  s.width = w.in[2];
+  s.out_height = w.out[1];
+  s.out_width = w.out[2];
+  s.pad_top = w.pad_begin[1];
+  s.pad_left = w.pad_begin[2];
+  return s;
+}
+
 Status BuildWinograd(Builder& b, const Conv& c, int tile) {
   const ops::Window& w = c.window;
   if (b.in_type() != DType::kFloat32) return Unsupported("Winograd in bfloat16");
@@ -109,18 +124,9 @@ Status BuildWinograd(Builder& b, const Conv& c, int tile) {
     return Unsupported("Winograd in other layouts than blocks of channels");
   if (!b.HasWeights()) return Unsupported("weights that are no constant");
   if (c.y.count() == 0) return OkStatus();
-  const WinogradShape shape{.images = c.x[0],
-                            .groups = c.group,
-                            .in_channels = c.w[1],
-                            .out_channels = c.w[0] / c.group,
-                            .height = w.in[1],
-                            .width = w.in[2],
-                            .out_height = w.out[1],
-                            .out_width = w.out[2],
-                            .pad_top = w.pad_begin[1],
-                            .pad_left = w.pad_begin[2],
-                            .block = block,
-                            .tile = tile};
+  auto shape = ExtentsOf<kernels::WinogradShape>(c);
+  shape.block = block;
+  shape.tile = tile;
   if (!shape.Valid()) return Unsupported("Winograd with channels that do not fill the blocks");
   // A vector of channels must lie in one block.
   const kernels::Isa isa =
@@ -197,28 +203,18 @@ Status BuildDirect(Builder& b, const Conv& c) {
   const int block = last ? kernels->traits.block : format::ChannelBlock(out);
   if (kernels->traits.block != block)
     return Unsupported("blocks of channels that this CPU has no vectors for");
-  const kernels::ConvShape shape{.images = c.x[0],
-                                 .groups = c.group,
-                                 .in_channels = c.w[1],
-                                 .out_channels = c.w[0] / c.group,
-                                 .height = w.in[1],
-                                 .width = w.in[2],
-                                 .out_height = w.out[1],
-                                 .out_width = w.out[2],
-                                 .kernel_height = w.kernel[1],
-                                 .kernel_width = w.kernel[2],
-                                 .stride_height = w.stride[1],
-                                 .stride_width = w.stride[2],
-                                 .dilation_height = w.dilation[1],
-                                 .dilation_width = w.kernel[2] == 1 ? 1 : w.dilation[2],
-                                 .pad_top = w.pad_begin[1],
-                                 .pad_left = w.pad_begin[2],
-                                 .block = block,
-                                 .input = in == Layout::kPlain ? kernels::ConvInput::kPlain
-                                          : in == Layout::kChannelsLast
-                                              ? kernels::ConvInput::kChannelsLast
-                                              : kernels::ConvInput::kBlocked,
-                                 .last = last};
+  auto shape = ExtentsOf<kernels::ConvShape>(c);
+  shape.kernel_height = w.kernel[1];
+  shape.kernel_width = w.kernel[2];
+  shape.stride_height = w.stride[1];
+  shape.stride_width = w.stride[2];
+  shape.dilation_height = w.dilation[1];
+  shape.dilation_width = w.kernel[2] == 1 ? 1 : w.dilation[2];
+  shape.block = block;
+  shape.input = in == Layout::kPlain          ? kernels::ConvInput::kPlain
+                : in == Layout::kChannelsLast ? kernels::ConvInput::kChannelsLast
+                                              : kernels::ConvInput::kBlocked;
+  shape.last = last;
   if (c.y.count() == 0) return OkStatus();
   if (!shape.Valid())
     return Unsupported("extents, padding or channels that the direct convolution has no tile for");

@@ -8,6 +8,7 @@
 #include "base/aligned.h"
 #include "base/float16.h"
 #include "engine/backends/x86/run/activation.h"
+#include "engine/backends/x86/run/pooling.h"
 #include "engine/backends/x86/run/step.h"
 #include "engine/kernels/eltwise/eltwise.h"
 #include "engine/kernels/thin/thin.h"
@@ -117,14 +118,33 @@ Result<std::shared_ptr<const SqueezeWeights>> PackSqueeze(const Builder& b, int6
 
 }  // namespace
 
+Status CheckPooled(const Builder& b) {
+  const Dims x = b.in_dims(), y = b.out_dims();
+  if (x.rank() >= 3 && x.rank() <= 5 && y.rank() == x.rank() && x[0] == y[0] && x[1] == y[1])
+    return OkStatus();
+  return InvalidArgument("X " + x.ToString() + " and Y " + y.ToString() + " make no pooling");
+}
+
+Result<ops::Window> ReadPooling(const Builder& b) {
+  SLIPWAY_RETURN_IF_ERROR(CheckPooled(b));
+  const Dims x = b.in_dims(), y = b.out_dims();
+  SLIPWAY_ASSIGN_OR_RETURN(const ops::Window w, ops::ResolveWindow(b.attributes(), x, y));
+  for (int d = 0; d < 3; ++d) {
+    if (w.out[d] >
+        (w.in[d] + std::max<int64_t>(0, w.pad_begin[d] + w.pad_end[d])) / w.stride[d] + 2)
+      return InvalidArgument("X " + x.ToString() + " and Y " + y.ToString() +
+                             " do not fit the window");
+  }
+  return w;
+}
+
 Status BuildPool(Builder& b) {
   SLIPWAY_RETURN_IF_ERROR(b.Need(1));
   if (b.op() == "MaxPool" && DTypeBits(b.in_type()) == 8) return BuildQMaxPool(b);
   if (b.num_outputs() > 1 && b.output(1).dtype != 0) return Unsupported("indices of the greatest");
   SLIPWAY_ASSIGN_OR_RETURN(const kernels::PoolKernels* const k, Kernels(b));
   const Dims x = b.in_dims(), y = b.out_dims();
-  if (x.rank() > 5 || y.rank() != x.rank() || x[0] != y[0] || x[1] != y[1])
-    return InvalidArgument("X " + x.ToString() + " and Y " + y.ToString() + " make no pooling");
+  SLIPWAY_RETURN_IF_ERROR(CheckPooled(b));
   const bool global = b.op() == "GlobalAveragePool";
   if (global && y.count(2, y.rank()) != 1)
     return InvalidArgument("a global pooling with more than one position");
@@ -135,12 +155,8 @@ Status BuildPool(Builder& b) {
   kernels::PoolShape s;
   s.planes = means.planes;
   s.pixel = means.pixel;
-  SLIPWAY_ASSIGN_OR_RETURN(const ops::Window w, ops::ResolveWindow(b.attributes(), x, y));
+  SLIPWAY_ASSIGN_OR_RETURN(const ops::Window w, ReadPooling(b));
   for (int d = 0; d < 3; ++d) {
-    if (w.out[d] >
-        (w.in[d] + std::max<int64_t>(0, w.pad_begin[d] + w.pad_end[d])) / w.stride[d] + 2)
-      return InvalidArgument("X " + x.ToString() + " and Y " + y.ToString() +
-                             " do not fit the window");
     s.in[d] = w.in[d];
     s.out[d] = w.out[d];
     s.kernel[d] = w.kernel[d];

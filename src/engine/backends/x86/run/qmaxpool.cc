@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "engine/backends/x86/run/step.h"
+#include "engine/backends/x86/run/pooling.h"
 #include "engine/kernels/quant/quant.h"
 #include "model/ops/window.h"
 
@@ -17,19 +17,12 @@ Status BuildQMaxPool(Builder& b) {
   if ((type != DType::kUInt8 && type != DType::kInt8) || b.out_type() != type)
     return Unsupported("a pooling of codes that is not 8 bit");
   const Dims x = b.in_dims(), y = b.out_dims();
-  if (x.rank() < 3 || y.rank() != x.rank() || x[0] != y[0] || x[1] != y[1])
-    return InvalidArgument("X " + x.ToString() + " and Y " + y.ToString() + " make no pooling");
+  SLIPWAY_RETURN_IF_ERROR(CheckPooled(b));
   if (b.in_layout() != Layout::kChannelsLast || b.out_layout() != Layout::kChannelsLast)
     return Unsupported("a layout other than nhwc");
   if (y.count() == 0) return OkStatus();
   if (x.count() == 0) return Unsupported("a pooling over nothing");
-  SLIPWAY_ASSIGN_OR_RETURN(const ops::Window w, ops::ResolveWindow(b.attributes(), x, y));
-  for (int d = 0; d < 3; ++d) {
-    if (w.out[d] >
-        (w.in[d] + std::max<int64_t>(0, w.pad_begin[d] + w.pad_end[d])) / w.stride[d] + 2)
-      return InvalidArgument("X " + x.ToString() + " and Y " + y.ToString() +
-                             " do not fit the window");
-  }
+  SLIPWAY_ASSIGN_OR_RETURN(const ops::Window w, ReadPooling(b));
   // Columns of the image and the padding that a line of outputs covers.
   const int64_t channels = x[1];
   const int64_t columns = (w.out[2] - 1) * w.stride[2] + (w.kernel[2] - 1) * w.dilation[2] + 1,
