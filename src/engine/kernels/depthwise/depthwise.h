@@ -12,6 +12,7 @@
 
 #include "base/aligned.h"
 #include "engine/kernels/eltwise/eltwise.h"
+#include "engine/kernels/eltwise/rectifier.h"
 #include "engine/kernels/quant/quant.h"
 #include "engine/kernels/simd/isa.h"
 
@@ -107,6 +108,15 @@ struct QDepthwiseParams {
   float z_multiplier = 0;
   UnaryFunction activation = nullptr;    // over values in no particular order, before the rounding
   float a = 0, b = 0, y_multiplier = 1;  // the last: of what the activation gives
+  // What kernels may take instead: for codes the table of activation and y_multiplier, if there is
+  // one; for floats whether it is x / (1 + e^-x).
+  RectifierTable rectifier;
+  bool swish = false;
+
+  bool in_registers() const {  // an activation of these, or none
+    return !residual && (!activation ||
+                         (y == CodeType::kF32 ? swish && y_multiplier == 1 : rectifier.limit > 0));
+  }
 };
 
 // Channels that are computed together. A vector holds `width` channels of as many rows of outputs

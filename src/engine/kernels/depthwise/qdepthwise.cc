@@ -32,15 +32,17 @@ std::vector<QDepthwiseBlock> MakeBlocks(int64_t channels, int64_t width) {
   return blocks;
 }
 
-// Whether sums times multipliers stay inside of int32, whatever the codes.
+// Whether sums times multipliers stay inside of int32, whatever the codes, and so what a rectifier
+// and y_multiplier make of them.
 bool Bounded(const DepthwiseShape& s, const int8_t* weights, const float* multipliers,
-             bool per_channel, const int32_t* bias) {
+             bool per_channel, const int32_t* bias, float y_multiplier) {
+  const double factor = std::max(1.0, std::abs(static_cast<double>(y_multiplier)));
   const int64_t window = s.kernel_h * s.kernel_w;
   for (int64_t c = 0; c < s.channels; ++c) {
     double most = bias ? std::abs(static_cast<double>(bias[c])) : 0;
     for (int64_t k = 0; k < window; ++k) most += 255.0 * std::abs(weights[c * window + k]);
     most = std::min(most, 2147483648.0) * std::abs(multipliers[per_channel ? c : 0]);
-    if (!(most < 2147480000.0)) return false;
+    if (!(most * factor < 2147480000.0)) return false;
   }
   return true;
 }
@@ -58,10 +60,10 @@ bool QDepthwisePlan::Make(const DepthwiseShape& shape, const QDepthwiseParams& p
   const DepthwiseShape& s = v.shape;
   v.params = params;
   v.groups = (s.kernel_h + taps - 1) / taps;
-  v.bounded = Bounded(s, weights, multipliers, per_channel, bias);
+  v.bounded = Bounded(s, weights, multipliers, per_channel, bias,
+                      params.activation ? params.y_multiplier : 1);
   v.direct = kernels.direct && s.kernel_w == 3 && s.kernel_h <= 3 && s.stride_w <= 2 &&
-             s.dilation_w == 1 && v.bounded && params.y != CodeType::kF32 && !params.residual &&
-             !params.activation;
+             s.dilation_w == 1 && v.bounded && params.in_registers();
   // Rows of outputs whose windows fit the interleaved rows.
   v.rows = v.direct || s.dilation_h > 1 ? 1 : (v.groups * taps - s.kernel_h) / s.stride_h + 1;
   v.rows = std::min(v.rows, s.out_h);

@@ -11,6 +11,11 @@ namespace slipway::kernels::SLIPWAY_ISA {
 namespace {
 
 #if defined(__AVX512VNNI__)
+#include "engine/kernels/simd/rectifier512.h"
+#include "engine/kernels/simd/sigmoid512.h"
+#endif
+
+#if defined(__AVX512VNNI__)
 constexpr int kTaps = 4, kBytes = 64, kOutputs = 7;
 #define SLIPWAY_MM(op) _mm512_##op
 using I = __m512i;
@@ -185,10 +190,33 @@ __attribute__((noinline)) void Fill(const Strip<kPieces>& s, uint8_t* buffer, in
   }
 }
 
+#if defined(__AVX512VNNI__)
+// The activation of one vector, as QDepthwiseParams::in_registers has it.
+struct Activate {
+  Rectifier512 rectifier;
+  bool rectify, swish;
+  explicit Activate(const QDepthwiseParams& p)
+      : rectifier(p.rectifier),
+        rectify(p.activation && p.y != CodeType::kF32),
+        swish(p.activation && p.y == CodeType::kF32) {}
+  F Of(F v) const { return rectify ? rectifier.Of(v) : swish ? SwishOf(v, v) : v; }
+};
+// Four parts to the channels of four lanes.
+inline void ToLanes(F a, F b, F c, F d, F (&lanes)[4]) {
+  const F low1 = _mm512_shuffle_f32x4(a, b, 0x44), high1 = _mm512_shuffle_f32x4(a, b, 0xee),
+          low2 = _mm512_shuffle_f32x4(c, d, 0x44), high2 = _mm512_shuffle_f32x4(c, d, 0xee);
+  lanes[0] = _mm512_shuffle_f32x4(low1, low2, 0x88);
+  lanes[1] = _mm512_shuffle_f32x4(low1, low2, 0xdd);
+  lanes[2] = _mm512_shuffle_f32x4(high1, high2, 0x88);
+  lanes[3] = _mm512_shuffle_f32x4(high1, high2, 0xdd);
+}
+#endif
+
 // What becomes of the sums.
 struct Finish {
   const uint8_t* multipliers;  // [4] vectors of float32
   const QDepthwiseParams* params;
+  bool swish;  // whole lanes of floats, whose activation it is
   bool plain;  // see QDepthwiseView
   bool whole;  // a vector is kBytes channels of one output
   // Of the first output, for every lane: null where there is none.
@@ -225,7 +253,7 @@ inline void FinishValue(const Finish& f, int l, int64_t at, float v) {
 // values: float32 of the sums, [4][kOutputs] vectors.
 __attribute__((noinline)) void FinishValues(const Finish& f, uint8_t* values, int64_t outputs) {
   const QDepthwiseParams& p = *f.params;
-  if (p.activation && !p.residual) {  // else behind the residual
+  if (p.activation && !p.residual && !f.swish) {  // else behind the residual
     float* v = reinterpret_cast<float*>(values);
     p.activation(v, v, kOutputs * kBytes, p.a, p.b);
     if (p.y_multiplier != 1.0f) {
@@ -236,14 +264,14 @@ __attribute__((noinline)) void FinishValues(const Finish& f, uint8_t* values, in
   for (int64_t i = 0; i < outputs; ++i) {
     const uint8_t* parts = values + i * kBytes;
     constexpr int kPart = kOutputs * kBytes;  // from one part to the next
-#if defined(__AVX512F__)
-    const __m512 a = Load<F>(parts), b = Load<F>(parts + kPart), c = Load<F>(parts + 2 * kPart),
-                 d = Load<F>(parts + 3 * kPart);
-    const __m512 low1 = _mm512_shuffle_f32x4(a, b, 0x44), high1 = _mm512_shuffle_f32x4(a, b, 0xee),
-                 low2 = _mm512_shuffle_f32x4(c, d, 0x44), high2 = _mm512_shuffle_f32x4(c, d, 0xee);
-    const __m512 lanes[4] = {
-        _mm512_shuffle_f32x4(low1, low2, 0x88), _mm512_shuffle_f32x4(low1, low2, 0xdd),
-        _mm512_shuffle_f32x4(high1, high2, 0x88), _mm512_shuffle_f32x4(high1, high2, 0xdd)};
+#if defined(__AVX512VNNI__)
+    F lanes[4];
+    ToLanes(Load<F>(parts), Load<F>(parts + kPart), Load<F>(parts + 2 * kPart),
+            Load<F>(parts + 3 * kPart), lanes);
+    if (f.swish) {
+#pragma GCC unroll 4
+      for (F& v : lanes) v = SwishOf(v, v);
+    }
 #endif
 #pragma GCC unroll 4
     for (int l = 0; l < kLanes; ++l) {
@@ -251,7 +279,7 @@ __attribute__((noinline)) void FinishValues(const Finish& f, uint8_t* values, in
       const uint8_t* part = parts + l * 16;
       if (floats && f.count[l] == 16) {
         uint8_t* to = f.y[l] + i * f.step * 4;
-#if defined(__AVX512F__)
+#if defined(__AVX512VNNI__)
         Store(to, lanes[l]);
 #else
         for (int j = 0; j < 4; ++j) Store(to + j * 16, Load<__m128>(part + j * kPart));
@@ -489,6 +517,8 @@ void Prepare(const QDepthwiseView& d, const Unit& u, Finish& f) {
   f.step = d.shape.channels;
   for (int l = 0; l < kLanes; ++l)
     f.count[l] = MaxOf(0, MinOf(u.block->count - l % (kLanes / kPieces) * 16, 16));
+  f.swish = kTaps == 4 && d.params.y == CodeType::kF32 && d.params.activation &&
+            d.params.in_registers() && u.block->count == kBytes / kPieces;
 }
 
 // Lets f point at the output in this column and in row `row` of the band.
@@ -543,9 +573,9 @@ void RunBand(const QDepthwiseView& d, const QDepthwiseCall& call, const Unit& u,
 
 #if defined(__AVX512VNNI__)
 // A window of three columns and three rows at most: weights and interleaved columns stay in
-// registers, as storing the columns would take longer than anything else. For full blocks and
-// codes.
-template <int kPieces, int kStride>
+// registers, as storing the columns would take longer than anything else. For full blocks without
+// a residual; kActivate: codes of an activation, or floats.
+template <int kPieces, int kStride, bool kActivate>
 void RunDirect(const QDepthwiseView& d, const QDepthwiseCall& call, const Unit& u) {
   Strip<kPieces> strip;
   const int64_t outputs = u.column_end - u.column;
@@ -560,6 +590,9 @@ void RunDirect(const QDepthwiseView& d, const QDepthwiseCall& call, const Unit& 
   }
   const uint8_t* bias = packed + 12 * kBytes;
   const uint8_t* multipliers = packed + 16 * kBytes;
+  const bool floats = kActivate && p.y == CodeType::kF32;
+  const int64_t size = floats ? 4 : 1;
+  const Activate activate(p);
   const uint8_t* at[3][kPieces];
   int64_t step[3][kPieces];
   const auto column = [&](int64_t c, I(&to)[4]) __attribute__((always_inline)) {
@@ -585,8 +618,10 @@ void RunDirect(const QDepthwiseView& d, const QDepthwiseCall& call, const Unit& 
         at[t][piece] = strip.rows[0].at[t][piece] + (strip.left + strip.inside) * step[t][piece];
       }
       const int64_t row = band + piece * u.bands;
-      y[piece] = static_cast<uint8_t*>(call.y) + u.block->channel +
-                 ((u.image * d.shape.out_h + row) * d.shape.out_w + u.column) * d.shape.channels;
+      y[piece] = static_cast<uint8_t*>(call.y) +
+                 (u.block->channel +
+                  ((u.image * d.shape.out_h + row) * d.shape.out_w + u.column) * d.shape.channels) *
+                     size;
       if (row >= d.shape.out_h) y[piece] = nullptr;
     }
     column(0, x[0]);
@@ -595,18 +630,32 @@ void RunDirect(const QDepthwiseView& d, const QDepthwiseCall& call, const Unit& 
       if (kStride == 2) column(o * 2 + 1, x[1]);
       column(o * kStride + 2, x[2]);
       I acc[4];
+      F value[4];
 #pragma GCC unroll 4
       for (int j = 0; j < 4; ++j) {
         acc[j] = Load<I>(bias + j * kBytes);
 #pragma GCC unroll 3
         for (int k = 0; k < 3; ++k) acc[j] = Dot(acc[j], x[k][j], w[k * 4 + j]);
-        acc[j] = ToInt(_mm512_mul_ps(ToFloat(acc[j]), Load<F>(multipliers + j * kBytes)));
+        value[j] = _mm512_mul_ps(ToFloat(acc[j]), Load<F>(multipliers + j * kBytes));
+        if (kActivate) value[j] = activate.Of(value[j]);
+        acc[j] = ToInt(value[j]);
         if (kStride == 1) {
           x[0][j] = x[1][j];
           x[1][j] = x[2][j];
         } else {
           x[0][j] = x[2][j];
         }
+      }
+      const int64_t to = o * d.shape.channels * size;
+      if (floats) {
+        F lanes[4];
+        ToLanes(value[0], value[1], value[2], value[3], lanes);
+#pragma GCC unroll 4
+        for (int l = 0; l < 4; ++l) {
+          uint8_t* const piece = y[l / (4 / kPieces)];
+          if (piece) Store(piece + to + l % (4 / kPieces) * kBytes, lanes[l]);
+        }
+        continue;
       }
       I first = _mm512_packs_epi32(acc[0], acc[1]), second = _mm512_packs_epi32(acc[2], acc[3]);
       if (!d.plain) {
@@ -618,7 +667,6 @@ void RunDirect(const QDepthwiseView& d, const QDepthwiseCall& call, const Unit& 
       }
       const I codes = p.y == CodeType::kU8 ? _mm512_packus_epi16(first, second)
                                            : _mm512_packs_epi16(first, second);
-      const int64_t to = o * d.shape.channels;
       if constexpr (kPieces == 1) {
         Store(y[0] + to, codes);
       } else if constexpr (kPieces == 2) {
@@ -639,8 +687,12 @@ template <int kPieces>
 void RunUnit(const QDepthwiseView& d, const QDepthwiseCall& call, const Unit& u) {
 #if defined(__AVX512VNNI__)
   if (d.direct && u.block->count == kBytes / kPieces) {
-    return d.shape.stride_w == 1 ? RunDirect<kPieces, 1>(d, call, u)
-                                 : RunDirect<kPieces, 2>(d, call, u);
+    const bool activate = d.params.activation || d.params.y == CodeType::kF32;
+    const auto run = d.shape.stride_w == 1
+                         ? activate ? RunDirect<kPieces, 1, true> : RunDirect<kPieces, 1, false>
+                     : activate ? RunDirect<kPieces, 2, true>
+                                : RunDirect<kPieces, 2, false>;
+    return run(d, call, u);
   }
 #endif
   for (int64_t band = u.band; band < u.band_end; ++band) RunBand<kPieces>(d, call, u, band);

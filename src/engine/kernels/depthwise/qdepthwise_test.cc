@@ -30,7 +30,21 @@ struct Layer {
   QDepthwiseParams params;
   bool per_channel = true, bias = true;
   float multiplier = 0.002f;
+  UnaryKind activation = UnaryKind::kIdentity;
 };
+
+double Activated(UnaryKind kind, double v) {
+  switch (kind) {
+    case UnaryKind::kSwish:
+      return v / (1 + std::exp(-v));
+    case UnaryKind::kHardSwish:
+      return v * std::clamp(v / 6 + 0.5, 0.0, 1.0);
+    case UnaryKind::kGelu:
+      return v * std::erfc(-v * std::sqrt(0.5)) / 2;
+    default:
+      return v;
+  }
+}
 
 std::string Name(const Layer& l) {
   const DepthwiseShape& s = l.shape;
@@ -46,7 +60,8 @@ std::string Name(const Layer& l) {
 void Check(const Layer& l, Random& r) {
   SCOPED_TRACE(Name(l));
   const DepthwiseShape& s = l.shape;
-  const QDepthwiseParams& p = l.params;
+  QDepthwiseParams p = l.params;
+  const bool activated = l.activation != UnaryKind::kIdentity;
   ASSERT_TRUE(s.Valid());
   const int64_t c_count = s.channels, window = s.kernel_h * s.kernel_w,
                 x_count = s.batch * s.in_h * s.in_w * c_count,
@@ -86,6 +101,8 @@ void Check(const Layer& l, Random& r) {
             const int32_t code = ValueOf(z[static_cast<size_t>(at)], p.z_signed);
             v = std::fma(static_cast<float>(code - p.z_zero), p.z_multiplier, v);
           }
+          if (l.activation != UnaryKind::kIdentity)
+            v = static_cast<float>(Activated(l.activation, v) * p.y_multiplier);
           if (p.y == CodeType::kF32) {
             std::memcpy(want.data() + at * 4, &v, 4);
             continue;
@@ -103,6 +120,12 @@ void Check(const Layer& l, Random& r) {
   for (const Isa isa : Isas()) {
     SCOPED_TRACE(IsaName(isa));
     const QDepthwiseKernels& kernels = GetQDepthwise(isa);
+    if (activated) {
+      p.activation = GetEltwise(isa).unary[static_cast<int>(l.activation)];
+      p.a = 1;
+      p.swish = l.activation == UnaryKind::kSwish;
+      p.rectifier = MakeRectifierTable(l.activation, 1, p.y_multiplier);
+    }
     QDepthwisePlan plan;
     ASSERT_TRUE(plan.Make(s, p, w.data(), m.data(), l.per_channel, l.bias ? bias.data() : nullptr,
                           kernels));
@@ -114,7 +137,20 @@ void Check(const Layer& l, Random& r) {
     for (int64_t end = units; end > 0; end -= step)
       kernels.run(plan.view(), call, std::max<int64_t>(0, end - step), end);
     for (size_t i = want.size(); i < y.size(); ++i) ASSERT_EQ(y[i], kGuard);
-    for (int64_t i = 0; i < y_count; ++i) {
+    for (int64_t i = 0; i < y_count && activated; ++i) {
+      if (p.y == CodeType::kF32) {
+        float got, right;
+        std::memcpy(&got, &y[static_cast<size_t>(i * 4)], 4);
+        std::memcpy(&right, &want[static_cast<size_t>(i * 4)], 4);
+        ASSERT_NEAR(got, right, 2e-6f * std::max(p.y_multiplier, std::fabs(right))) << "element " << i;
+      } else {
+        const bool is_signed = p.y == CodeType::kS8;
+        ASSERT_NEAR(ValueOf(y[static_cast<size_t>(i)], is_signed),
+                    ValueOf(want[static_cast<size_t>(i)], is_signed), 1)
+            << "element " << i;
+      }
+    }
+    for (int64_t i = 0; i < y_count && !activated; ++i) {
       ASSERT_EQ(std::memcmp(&y[static_cast<size_t>(i * size)], &want[static_cast<size_t>(i * size)],
                             static_cast<size_t>(size)),
                 0)
@@ -168,6 +204,11 @@ Layer MakeLayer(Random& r) {
     p.z_zero = zero(p.z_signed, 0.5);
     p.z_multiplier = r.Real(0.2f, 1.2f);
   }
+  if (r.Chance(0.4)) {
+    const UnaryKind kinds[] = {UnaryKind::kSwish, UnaryKind::kHardSwish, UnaryKind::kGelu};
+    l.activation = kinds[r.Int(0, 2)];
+    if (r.Chance(0.7)) p.y_multiplier = r.Real(1, 40);
+  }
   l.per_channel = r.Chance(0.8);
   l.bias = r.Chance(0.8);
   // Small ones give values in the range of the codes, large ones leave that of int32.
@@ -201,6 +242,10 @@ TEST(QDepthwise, Networks) {
           l.shape.out_h = l.shape.out_w = Outputs(size, kernel, stride, 1, kernel / 2 * 2);
           l.params.to = {0, 0, 255};
           l.params.x_signed = size == 14;
+          Check(l, r);
+          l.activation = UnaryKind::kSwish;
+          Check(l, r);
+          l.params.y = CodeType::kF32;
           Check(l, r);
           if (HasFatalFailure()) return;
         }

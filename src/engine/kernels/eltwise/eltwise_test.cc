@@ -6,12 +6,12 @@
 #include <gtest/gtest.h>
 
 #include <bit>
-
 #include <cmath>
 #include <random>
 #include <vector>
 
 #include "base/float16.h"
+#include "engine/kernels/eltwise/rectifier.h"
 
 namespace slipway::kernels {
 namespace {
@@ -207,6 +207,44 @@ TEST_P(Eltwise, BFloat16) {
     ASSERT_EQ(y[n], 0x1234);
     ASSERT_EQ(z[n], 7);
   }
+}
+
+// As the kernels read the table.
+float ByTable(const RectifierTable& t, float x) {
+  const float at = std::min(std::fabs(x), t.limit * (1 - 1e-6f));
+  const auto i = std::bit_cast<uint32_t>(std::fma(at, t.scale, 1.0f)) >> 20 & 15;
+  const auto& c = t.coefficients;
+  const float h = std::fma(std::fma(std::fma(c[3][i], at, c[2][i]), at, c[1][i]), at, c[0][i]);
+  return std::fma(std::max(x, 0.0f), t.multiplier, -h);
+}
+
+TEST(Rectifier, IsCloseToTheActivation) {
+  struct Case {
+    UnaryKind kind;
+    float a;
+    double (*truth)(double, double, double);
+  };
+  for (const Case& c :
+       {Case{UnaryKind::kSwish, 1, TrueSwish}, Case{UnaryKind::kSwish, 1.702f, TrueSwish},
+        Case{UnaryKind::kSwish, 0.1f, TrueSwish}, Case{UnaryKind::kHardSwish, 0, TrueHardSwish},
+        Case{UnaryKind::kGelu, 0, TrueGelu}, Case{UnaryKind::kGeluTanh, 0, TrueGeluTanh}}) {
+    for (const float multiplier : {1.0f, 37.0f}) {
+      const RectifierTable t = MakeRectifierTable(c.kind, c.a, multiplier);
+      ASSERT_GT(t.limit, 0);
+      const float a = c.kind == UnaryKind::kSwish ? c.a : 1;
+      double worst = 0;
+      for (int i = -40000; i <= 40000; ++i) {
+        const float x = static_cast<float>(i) * 1e-3f / a;
+        const double right = c.truth(x, c.a, 0) * multiplier;
+        worst = std::max(
+            worst, (std::fabs(ByTable(t, x) - right) - 2e-7 * std::fabs(right)) * a / multiplier);
+      }
+      EXPECT_LT(worst, kRectifierError) << static_cast<int>(c.kind) << " " << c.a;
+    }
+  }
+  for (const float a : {0.0f, -1.0f, std::numeric_limits<float>::quiet_NaN()})
+    EXPECT_EQ(MakeRectifierTable(UnaryKind::kSwish, a, 1).limit, 0);
+  EXPECT_EQ(MakeRectifierTable(UnaryKind::kTanh, 1, 1).limit, 0);
 }
 
 TEST_P(Eltwise, Where) {

@@ -19,6 +19,7 @@
 #include <cstdint>
 
 #include "engine/kernels/eltwise/eltwise.h"
+#include "engine/kernels/eltwise/rectifier.h"
 #include "engine/kernels/quant/quant.h"
 
 namespace slipway::kernels {
@@ -63,7 +64,7 @@ struct QGemmCall {
   float z_multiplier = 0;
   int32_t z_zero = 0;
   UnaryFunction activation = nullptr;
-  bool swish = false;  // the activation is UnaryKind::kSwish
+  RectifierTable rectifier;  // of activation and y_multiplier, if there is one
   float a = 0, b = 0, y_multiplier = 1;
   CodeType y_type = CodeType::kS8;
   Requant to;

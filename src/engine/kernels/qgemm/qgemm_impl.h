@@ -14,7 +14,7 @@ namespace {
 
 #include "engine/kernels/simd/math.h"
 #if defined(__AVX512BW__)
-#include "engine/kernels/simd/sigmoid512.h"
+#include "engine/kernels/simd/rectifier512.h"
 #endif
 
 // A tile: up to kMaxRows rows and 4 blocks of 16 columns.
@@ -90,16 +90,21 @@ struct Rounder512 {
   }
 };
 
-// What makes codes of sums when there is no activation and the columns of the blocks lie together.
+// What makes codes of sums when the columns of the blocks lie together and the activation is none
+// or in a table.
 struct Epilogue {
   Rounder512 to;
   __m512 z_multiplier;
   __m512i z_zero;
   __m128i z_flip;  // makes signed codes of unsigned ones
   bool residual;
+  Rectifier512 rectifier;
 
   explicit Epilogue(const QGemmCall& c)
-      : to(c), z_multiplier(_mm512_set1_ps(c.z_multiplier)), residual(c.z != nullptr) {
+      : to(c),
+        z_multiplier(_mm512_set1_ps(c.z_multiplier)),
+        residual(c.z != nullptr),
+        rectifier(c.rectifier) {
     const int shift = c.z_type == CodeType::kS8 ? 0 : 128;
     z_zero = _mm512_set1_epi32(c.z_zero - shift);
     z_flip = _mm_set1_epi8(static_cast<char>(shift));
@@ -174,7 +179,7 @@ constexpr bool kBiasInSums = true;
 
 // The sums of a tile to codes, in their registers: stores of sums would take as long as a sixth of
 // the products of 64 k.
-template <bool kResidual, int kRows, int kBlocks>
+template <bool kResidual, bool kRectifier, int kRows, int kBlocks>
 __attribute__((always_inline)) inline void ToCodes(const Tile& t, __m512i (&acc)[kRows][kBlocks]) {
   constexpr int kTogether = kBlocks == 1 ? 4 : kBlocks == 2 ? 2 : 1;
   static_assert(kRows % kTogether == 0);
@@ -197,6 +202,7 @@ __attribute__((always_inline)) inline void ToCodes(const Tile& t, __m512i (&acc)
       __m512 f = _mm512_mul_ps(_mm512_cvtepi32_ps(acc[m + i / kBlocks][b]),
                                _mm512_loadu_ps(multiplier + b * kQGemmBlock));
       if (kResidual) f = e->Add(f, z + i / kBlocks * c.z_stride + b * kQGemmBlock);
+      if (kRectifier) f = e->rectifier.Of(f);
       v[i] = _mm512_cvtps_epi32(f);
     }
     if (kResidual) z += kTogether * c.z_stride;
@@ -273,7 +279,8 @@ void RunTile(const Tile& t) {
 #pragma GCC unroll 4
         for (int v = 0; v < kBlocks; ++v) asm volatile("" : "+v"(acc[m][v]));
       }
-      return t.z ? ToCodes<true>(t, acc) : ToCodes<false>(t, acc);
+      if (!c.activation) return t.z ? ToCodes<true, false>(t, acc) : ToCodes<false, false>(t, acc);
+      return ToCodes<false, true>(t, acc);
     }
   }
 #pragma GCC unroll 12
@@ -475,12 +482,13 @@ void Round(const QGemmCall& c, const Tile& t, int64_t row, int rows, const float
   }
 }
 
-// Codes without an activation, of kBlocks blocks whose columns lie together.
-template <int kBlocks>
+// Codes of kBlocks blocks whose columns lie together; kRectifier: with the activation in the table.
+template <int kBlocks, bool kRectifier>
 void FinishCodes(const Tile& t, int64_t row, int rows) {
   constexpr int kTogether = kBlocks == 1 ? 4 : kBlocks == 2 ? 2 : 1;
   const QGemmCall& c = *t.call;
   const Epilogue& e = *t.epilogue;
+  const Rectifier512 rectifier = e.rectifier;
   const int columns = (kBlocks - 1) * kQGemmBlock + t.columns[kBlocks - 1];
   uint8_t* y = static_cast<uint8_t*>(c.y) + row * c.y_stride + t.column[0];
   const uint8_t* z =
@@ -507,6 +515,7 @@ void FinishCodes(const Tile& t, int64_t row, int rows) {
         }
         f = e.Add(f, from);
       }
+      if (kRectifier) f = rectifier.Of(f);
       v[i] = e.to.Integer(f);
     }
     StoreCodes4<kBlocks>(y + m * c.y_stride, c.y_stride, e.to.Codes4(v[0], v[1], v[2], v[3]),
@@ -514,28 +523,9 @@ void FinishCodes(const Tile& t, int64_t row, int rows) {
   }
 }
 using FinishFunction = void (*)(const Tile&, int64_t, int);
-constexpr FinishFunction kFinishCodes[4] = {FinishCodes<1>, FinishCodes<2>, FinishCodes<3>,
-                                            FinishCodes<4>};
-
-// Swish with a = 1 without a stop in between; its y_multiplier goes into the quotient.
-void FinishSwish(const QGemmCall& c, const Tile& t, int64_t row, int rows) {
-  const Rounder512& to = t.epilogue->to;
-  const __m512 inverse = _mm512_set1_ps(1.0f / c.y_multiplier);
-  for (int b = 0; b < t.blocks; ++b) {
-    const int at = b * kQGemmBlock;
-    const __m512i bias =
-        kBiasInSums ? _mm512_setzero_si512() : _mm512_loadu_si512(c.bias + t.bias + at);
-    const __m512 multiplier = _mm512_loadu_ps(c.multiplier + t.bias + at);
-    uint8_t* y = static_cast<uint8_t*>(c.y) + row * c.y_stride + t.column[b];
-    for (int m = 0; m < rows; ++m, y += c.y_stride) {
-      __m512i sum = _mm512_load_si512(t.sums + (m * t.blocks + b) * kQGemmBlock);
-      if constexpr (!kBiasInSums) sum = _mm512_add_epi32(sum, bias);
-      const __m512 v = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), multiplier);
-      const __m512 f = SwishOf(v, v, inverse);
-      StoreCodes(y, to.Codes(f), t.columns[b]);
-    }
-  }
-}
+template <bool kRectifier>
+constexpr FinishFunction kFinishCodes[4] = {FinishCodes<1, kRectifier>, FinishCodes<2, kRectifier>,
+                                            FinishCodes<3, kRectifier>, FinishCodes<4, kRectifier>};
 
 #else
 
@@ -595,10 +585,10 @@ __attribute__((noinline)) void Round(const QGemmCall& c, const Tile& t, int64_t 
 void Finish(const Tile& t, int64_t row, int rows) {
   const QGemmCall& c = *t.call;
 #if defined(__AVX512BW__)
-  if (t.whole && !c.activation && c.y_type != CodeType::kF32)
-    return kFinishCodes[t.blocks - 1](t, row, rows);
-  if (c.swish && c.a == 1 && !c.z && !c.row_add && c.y_type != CodeType::kF32)
-    return FinishSwish(c, t, row, rows);
+  if (t.whole && c.y_type != CodeType::kF32) {
+    if (!c.activation) return kFinishCodes<false>[t.blocks - 1](t, row, rows);
+    if (c.rectifier.limit > 0) return kFinishCodes<true>[t.blocks - 1](t, row, rows);
+  }
 #endif
   alignas(64) float v[kMaxRows * kTileColumns];
   ToValues(c, t, row, rows, v);
@@ -645,7 +635,8 @@ void RunCall(const QGemmCall& c) {
     const int* heights = grouped ? kGroupedHeights : kHeights[t.blocks - 1];
     const TileFunction* tiles = grouped ? kGroupedTiles[t.blocks] : kTiles[t.blocks - 1];
     const int tallest = grouped ? 6 : RowsOf(t.blocks);
-    const bool direct = t.whole && c.bounded && !c.activation && c.y_type != CodeType::kF32 &&
+    const bool direct = t.whole && c.bounded && c.y_type != CodeType::kF32 &&
+                        (!c.activation || (c.rectifier.limit > 0 && !c.z)) &&
                         (!grouped || t.blocks == 4) &&
                         (!c.z || t.columns[t.blocks - 1] == kQGemmBlock);
 #else

@@ -94,7 +94,8 @@ void CheckOne(const QGemmKernels& kernels, const Problem& p, std::mt19937& rando
   }
   if (p.activation) {
     c.activation = GetEltwise(BestIsa()).unary[static_cast<int>(UnaryKind::kSwish)];
-    c.a = 1, c.y_multiplier = 20, c.swish = p.rows % 2 == 0;
+    c.a = 1, c.y_multiplier = 20;
+    if (p.rows % 2 == 0) c.rectifier = MakeRectifierTable(UnaryKind::kSwish, 1, 20);
   }
   c.bounded = p.rows % 3 != 0;
   c.to = p.rows % 2 == 0        ? (p.y == CodeType::kS8 ? Requant{0, -7, 127} : Requant{0, 3, 255})

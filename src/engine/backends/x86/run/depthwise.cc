@@ -206,6 +206,9 @@ Status BuildQDepthwise(Builder& b) {
   p.a = fused.a;
   p.b = fused.b;
   p.y_multiplier = b.attributes().Float("y_multiplier", 1);
+  const UnaryCall unary = FromActivation(activation);
+  p.rectifier = kernels::MakeRectifierTable(unary.kind, unary.a, p.y_multiplier);
+  p.swish = unary.kind == kernels::UnaryKind::kSwish && unary.a == 1;
   const auto& kernels = kernels::GetQDepthwise(kernels::BestIntegerIsa());
   auto plan = std::make_shared<kernels::QDepthwisePlan>();
   if (!plan->Make(shape, p, weights, multipliers, scales > 1, bias, kernels))
