@@ -1,5 +1,7 @@
 // Inference of convolutions and pooling.
 
+#include <cmath>
+
 #include "model/ir/infer_util.h"
 
 namespace slipway::ir {
@@ -253,8 +255,15 @@ Status InferGlobalPool(InferContext& c) {
 
 Status InferQAveragePool(InferContext& c) {
   SLIPWAY_ASSIGN_OR_RETURN(const DType to, QuantizedOutput(c));
-  SLIPWAY_RETURN_IF_ERROR(CheckCodes(c, 0, "x_zero_point"));
-  if (c.attributes().Int("global", 0) != 0) {
+  const bool global = c.attributes().Int("global", 0) != 0;
+  if (c.input(0).dtype == DType::kFloat32) {
+    const float scale = c.attributes().Float("x_scale", 0);
+    if (!global || !(scale > 0) || std::isinf(scale))
+      return Bad("a float32 input needs global = 1 and a positive x_scale, which is ", scale);
+  } else {
+    SLIPWAY_RETURN_IF_ERROR(CheckCodes(c, 0, "x_zero_point"));
+  }
+  if (global) {
     SLIPWAY_RETURN_IF_ERROR(RequireMinRank(c, 0, 2, "the input"));
     c.set_output(0, to, GlobalOutput(c));
     return OkStatus();

@@ -114,6 +114,22 @@ Result<Requantizer> MakeRequantizer(const Attributes& attributes, DType y) {
   return r;
 }
 
+Result<InputRounding> ReadInputRounding(const Attributes& attributes) {
+  InputRounding r;
+  r.scale = attributes.Float("x_scale", 0);
+  if (!(r.scale > 0) || std::isinf(r.scale))
+    return InvalidArgument("x_scale of a float32 input must be positive and finite");
+  const int64_t zero = attributes.Int("x_zero_point", 0), lo = attributes.Int("x_q_min", -128),
+                hi = attributes.Int("x_q_max", 127);
+  if (lo < -128 || hi > 255 || lo > hi || zero < -128 || zero > 255) {
+    return InvalidArgument("x_zero_point " + std::to_string(zero) + ", x_q_min " +
+                           std::to_string(lo) + " and x_q_max " + std::to_string(hi) +
+                           " are no codes of 8 bits");
+  }
+  r.to = {static_cast<int32_t>(zero), static_cast<int32_t>(lo), static_cast<int32_t>(hi)};
+  return r;
+}
+
 Status SlipwayQConv(const OpContext& c) {
   const TensorView &x = c.inputs[0], &w = c.inputs[1], &y = c.outputs[0];
   if (y.count() == 0) return OkStatus();

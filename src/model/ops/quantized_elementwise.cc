@@ -84,6 +84,33 @@ void AveragePool(const OpContext& c, const Window& w, int32_t zero, float multip
   });
 }
 
+// Means of whole planes of floats that are rounded to codes on the way.
+Status RoundedMeans(const OpContext& c, const Requantizer& to) {
+  const TensorView &x = c.inputs[0], &y = c.outputs[0];
+  SLIPWAY_ASSIGN_OR_RETURN(const InputRounding from, ReadInputRounding(*c.attributes));
+  if (c.attributes->Int("global", 0) == 0 || x.dims.rank() < 2)
+    return InvalidArgument("a float32 input of " + x.dims.ToString() +
+                           " needs global = 1 and rank 2 or more");
+  const int64_t plane = x.dims.count(2, x.dims.rank());
+  const float multiplier = c.attributes->Float("multiplier", 1) / static_cast<float>(plane);
+  const bool done = Dispatch<uint8_t, int8_t, float>(y.dtype, [&]<typename Y>() {
+    For(c, x.dims[0] * x.dims[1], 1, [&](int64_t begin, int64_t end) {
+      for (int64_t p = begin; p < end; ++p) {
+        const float* px = x.as<const float>() + p * plane;
+        uint32_t sum = 0;
+        for (int64_t i = 0; i < plane; ++i) {
+          const int32_t code =
+              Requantize(px[i] / from.scale, from.to.zero_point, from.to.lo, from.to.hi);
+          sum += static_cast<uint32_t>(code - from.to.zero_point);
+        }
+        y.as<Y>()[p] = to.Convert<Y>(
+            plane == 0 ? 0.0f : static_cast<float>(static_cast<int32_t>(sum)) * multiplier);
+      }
+    });
+  });
+  return done ? OkStatus() : NoKernel(y.dtype);
+}
+
 }  // namespace
 
 Status SlipwayQAdd(const OpContext& c) {
@@ -114,6 +141,7 @@ Status SlipwayQAveragePool(const OpContext& c) {
   const TensorView &x = c.inputs[0], &y = c.outputs[0];
   const Attributes& a = *c.attributes;
   SLIPWAY_ASSIGN_OR_RETURN(const Requantizer to, MakeRequantizer(a, y.dtype));
+  if (x.dtype == DType::kFloat32) return RoundedMeans(c, to);
   SLIPWAY_ASSIGN_OR_RETURN(const int32_t zero, ReadZeroPoint(a, "x_zero_point", x.dtype));
   if (y.count() == 0) return OkStatus();
   Window w;

@@ -252,6 +252,22 @@ Case QAveragePool(Random& r) {
   return m.Node("QAveragePool", "slipway");
 }
 
+// Floats that are rounded on the way.
+Case RoundedMeans(Random& r) {
+  Maker m(r);
+  const bool is_signed = r.Chance(0.5);
+  m.Input(DType::kFloat32, {r.Chance(0.7) ? BatchSymbol() : Dim(1), Dim(r.Int(1, 150)),
+                            Dim(r.Int(1, 13)), Dim(r.Int(1, 13))});
+  m.Set("global", int64_t{1})
+      .Set("multiplier", static_cast<float>(r.Real(0.3, 1.5)))
+      .Set("x_scale", static_cast<float>(r.Real(0.005, 0.1)))
+      .Set("x_q_min", int64_t{is_signed ? -128 : 0})
+      .Set("x_q_max", int64_t{is_signed ? 127 : 255})
+      .Set("x_zero_point", is_signed ? r.Int(-20, 20) : r.Int(0, 200));
+  SetOutput(m);
+  return m.Node("QAveragePool", "slipway");
+}
+
 Case Quantize(Random& r) {
   Maker m(r);
   SymShape s = Shape(r);
@@ -287,12 +303,19 @@ Case Dequantize(Random& r) {
 }
 
 constexpr Family kFamilies[] = {
-    {"QConv", QConv},       {"QDepthwise", QDepthwise},
-    {"QLinear", QLinear},   {"QMatMul", QMatMul},
-    {"QAffine", QAffine},   {"QAdd", QAdd},
-    {"QMul", QMul},         {"QRescale", QRescale},
-    {"QLookup", QLookup},   {"QAveragePool", QAveragePool},
-    {"Quantize", Quantize}, {"Dequantize", Dequantize},
+    {"QConv", QConv},
+    {"QDepthwise", QDepthwise},
+    {"QLinear", QLinear},
+    {"QMatMul", QMatMul},
+    {"QAffine", QAffine},
+    {"QAdd", QAdd},
+    {"QMul", QMul},
+    {"QRescale", QRescale},
+    {"QLookup", QLookup},
+    {"QAveragePool", QAveragePool},
+    {"RoundedMeans", RoundedMeans},
+    {"Quantize", Quantize},
+    {"Dequantize", Dequantize},
 };
 
 }  // namespace

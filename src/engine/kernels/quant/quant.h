@@ -56,6 +56,10 @@ struct QuantKernels {
   DequantizeFunction dequantize[2];
   // sums[i] += x[i] for n codes.
   void (*accumulate[2])(const void* x, int32_t* sums, int64_t n);
+  // sums[c] += clamp(round_half_even(x[r, c] / scale), lo - zero_point, hi - zero_point) over all
+  // rows, `stride` elements apart: codes less their zero point.
+  void (*accumulate_rounded)(const float* x, int64_t stride, int64_t rows, int64_t channels,
+                             float scale, const Requant& to, int32_t* sums);
   // The sum of n codes.
   int32_t (*sum[2])(const void* x, int64_t n);
   // y[r, c] = requantized(fma(x[r, c], multiplier[c], offset[c])); strides in elements.

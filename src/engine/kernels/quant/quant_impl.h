@@ -28,11 +28,15 @@ struct Rounder {
     if constexpr (sizeof(Y) == 4) {
       return v;
     } else {
-      constexpr float kMagic = 12582912.0f;
-      v = v > low ? v : low;
-      v = v < high ? v : high;
-      return static_cast<Y>(static_cast<int32_t>((v + kMagic) - kMagic) + zero);
+      return static_cast<Y>(Number(v) + zero);
     }
+  }
+  // The code less its zero point.
+  int32_t Number(float v) const {
+    constexpr float kMagic = 12582912.0f;
+    v = v > low ? v : low;
+    v = v < high ? v : high;
+    return static_cast<int32_t>((v + kMagic) - kMagic);
   }
 };
 
@@ -165,6 +169,24 @@ template <typename X>
 void Accumulate(const void* vx, int32_t* sums, int64_t n) {
   const X* x = static_cast<const X*>(vx);
   for (int64_t i = 0; i < n; ++i) sums[i] += x[i];
+}
+
+void AccumulateRounded(const float* x, int64_t stride, int64_t rows, int64_t channels, float scale,
+                       const Requant& r, int32_t* sums) {
+  const Rounder to(r);
+  for (; channels >= 64; channels -= 64, x += 64, sums += 64) {
+    int32_t sum[64] = {};
+    for (int64_t i = 0; i < rows; ++i) {
+      const float* from = x + i * stride;
+      for (int j = 0; j < 64; ++j) sum[j] += to.Number(from[j] / scale);
+    }
+    for (int j = 0; j < 64; ++j) sums[j] += sum[j];
+  }
+  for (int64_t i = 0; i < rows && channels > 0; ++i) {
+    const float* from = x + i * stride;
+    SLIPWAY_INDEPENDENT
+    for (int64_t j = 0; j < channels; ++j) sums[j] += to.Number(from[j] / scale);
+  }
 }
 
 template <typename X>
@@ -324,6 +346,7 @@ constexpr QuantKernels Make() {
       {Quantize<uint8_t>, Quantize<int8_t>},
       {Dequantize<uint8_t>, Dequantize<int8_t>},
       {Accumulate<uint8_t>, Accumulate<int8_t>},
+      AccumulateRounded,
       {SumOf<uint8_t>, SumOf<int8_t>},
       {{Affine<uint8_t, uint8_t>, Affine<uint8_t, int8_t>, Affine<uint8_t, float>},
        {Affine<int8_t, uint8_t>, Affine<int8_t, int8_t>, Affine<int8_t, float>}},

@@ -142,6 +142,22 @@ TEST_P(Quant, Unary) {
       for (size_t i = 0; i < n; ++i)
         ASSERT_EQ(ValueOf(most[i], tx), std::max(ValueOf(before[i], tx), ValueOf(x[i], tx)));
     }
+    const Requant range = RangeOf(0);
+    const size_t rows = 5, stride = n + 3;
+    std::vector<float> values(rows * stride);
+    for (size_t i = 0; i < values.size(); ++i)
+      values[i] = static_cast<float>(i * 37 % 1001) * 0.05f - 20;  // ties among them
+    std::vector<int32_t> sums(n + 1, 3);
+    k_.accumulate_rounded(values.data(), static_cast<int64_t>(stride), rows,
+                          static_cast<int64_t>(n), 0.1f, range, sums.data());
+    for (size_t i = 0; i < n; ++i) {
+      int32_t want = 3;
+      for (size_t r = 0; r < rows; ++r)
+        want += static_cast<int32_t>(Truth(values[r * stride + i] / 0.1f, 0, range)) -
+                range.zero_point;
+      ASSERT_EQ(sums[i], want);
+    }
+    EXPECT_EQ(sums[n], 3);
     for (size_t channels = 1; channels <= 4; ++channels) {
       const auto planes = Codes((n + 3) * channels);
       std::vector<uint8_t> pixels(n * channels);

@@ -321,6 +321,7 @@ Status CheckGlobalPool(const Operands& o) {
 
 Status CheckQAveragePool(const Operands& o) {
   if (o.attributes.Int("global", 0) != 0) return CheckGlobalExtents(o);
+  SLIPWAY_CHECK_FIT(o.x().dtype != DType::kFloat32, "output", o.y(), "X", o.x());
   SLIPWAY_CHECK_FIT(SamePlanes(o.x(), o.y()), "output", o.y(), "X", o.x());
   return CheckWindow(o, {});
 }

@@ -381,6 +381,33 @@ void PoolRows(const PoolRun& p, const uint8_t* x, uint8_t* y, int32_t* sums, int
   }
 }
 
+// Means of planes of floats that are rounded to codes on the way, channels last.
+Status BuildRoundedMeans(Builder& b, const PoolRun& p, bool global) {
+  SLIPWAY_ASSIGN_OR_RETURN(const ops::InputRounding from, ops::ReadInputRounding(b.attributes()));
+  if (!global) return InvalidArgument("a float32 input without global = 1");
+  if (b.in_layout() != Layout::kChannelsLast) return Unsupported("floats in another layout");
+  constexpr int64_t kBlock = 64;  // channels that one thread sums
+  const int64_t size = p.y_type == 2 ? 4 : 1, blocks = CeilDiv(p.channels, kBlock);
+  const kernels::Requant rounding = {from.to.zero_point, from.to.lo, from.to.hi};
+  b.Run([=](const RunContext& c) {
+    c.parallel.ParallelFor(
+        p.batch * blocks, std::max<int64_t>(1, kGrain / (kBlock * p.plane)),
+        [&](int64_t begin, int64_t end) {
+          for (int64_t i = begin; i < end; ++i) {
+            const int64_t image = i / blocks, first = i % blocks * kBlock,
+                          count = std::min(kBlock, p.channels - first);
+            int32_t sums[kBlock] = {};
+            p.k->accumulate_rounded(c.in<float>(0) + image * p.plane * p.channels + first,
+                                    p.channels, p.plane, count, from.scale, rounding, sums);
+            p.k->from_sums[p.y_type](sums, c.out<uint8_t>() + (image * p.channels + first) * size,
+                                     count, p.multiplier / static_cast<float>(p.plane), p.to);
+          }
+        });
+    return OkStatus();
+  });
+  return OkStatus();
+}
+
 }  // namespace
 
 Status BuildQAveragePool(Builder& b) {
@@ -388,7 +415,10 @@ Status BuildQAveragePool(Builder& b) {
   const ops::Attributes& a = b.attributes();
   SLIPWAY_ASSIGN_OR_RETURN(const ops::Requantizer to, ops::MakeRequantizer(a, b.out_type()));
   PoolRun p;
-  SLIPWAY_ASSIGN_OR_RETURN(p.zero, ops::ReadZeroPoint(a, "x_zero_point", b.in_type()));
+  const bool floats = b.in_type() == DType::kFloat32;
+  if (!floats) {
+    SLIPWAY_ASSIGN_OR_RETURN(p.zero, ops::ReadZeroPoint(a, "x_zero_point", b.in_type()));
+  }
   const Dims x = b.in_dims(), y = b.out_dims();
   if (x.rank() < 3 || y.rank() != x.rank() || x[0] != y[0] || x[1] != y[1] ||
       b.in_layout() != b.out_layout()) {
@@ -415,6 +445,7 @@ Status BuildQAveragePool(Builder& b) {
   p.y_type = CodeIndex(b.out_type());
   p.k = &kernels::GetQuant(b.isa());
   const int64_t size = p.y_type == 2 ? 4 : 1;
+  if (floats) return BuildRoundedMeans(b, p, global);
   if (b.in_layout() == Layout::kPlain) {
     if (!global) return Unsupported("windows in plain layout");
     b.Run([=](const RunContext& c) {
