@@ -4,6 +4,8 @@
 //   ort.mjs run MODEL --input name=file.npy ... -o DIR [--optimize all|basic|disabled]
 //   ort.mjs bench MODEL [--threads N] [--iters N] [--warmup N] [--input name=file.npy ...] [--raw]
 //   ort.mjs inspect MODEL
+//   ort.mjs memory MODEL [--threads N] [--no-prepack]
+//                            bytes of private memory: before, with a session, after runs (node --expose-gc for less noise)
 //   ort.mjs serve            one JSON request a line on stdin, one JSON answer a line on stdout
 //
 // `run` writes each output as DIR/<name with / and : replaced by _>.npy. Requests of `serve`:
@@ -91,7 +93,7 @@ function writeNpy(file, tensor) {
 
 // ---- sessions ----
 
-async function load(model, {threads = 1, optimize = 'all'} = {}) {
+async function load(model, {threads = 1, optimize = 'all', prepack = true} = {}) {
   if (!fs.existsSync(model)) throw new Error(`${model}: no such file`);
   return ort.InferenceSession.create(model, {
     intraOpNumThreads: threads,
@@ -100,6 +102,7 @@ async function load(model, {threads = 1, optimize = 'all'} = {}) {
     graphOptimizationLevel: optimize,
     executionProviders: ['cpu'],
     logSeverityLevel: 3,
+    ...(prepack ? {} : {extra: {session: {disable_prepacking: '1'}}}),
   });
 }
 
@@ -220,6 +223,8 @@ function parse(words) {
     const value = () => words[++i] ?? fail(`${word} needs a value`);
     if (word === '--raw') {
       options.raw = true;
+    } else if (word === '--no-prepack') {
+      options.prepack = false;
     } else if (word === '--input') {
       const text = value();
       const at = text.lastIndexOf('=');
@@ -254,6 +259,18 @@ const verbs = {
     if (options.raw) result.samples = samples;
     console.log(JSON.stringify(result));
   },
+  async memory(options) {
+    const now = () => {
+      globalThis.gc?.();
+      return 1024 * Number(/RssAnon:\s*(\d+)/.exec(fs.readFileSync('/proc/self/status', 'latin1'))[1]);
+    };
+    const before = now();
+    const session = await load(options.model, options);
+    const feeds = feed(session, options.inputs);
+    const loaded = now();
+    for (let i = 0; i < 3; ++i) await session.run(feeds);
+    console.log(JSON.stringify({before, loaded, after: now()}));
+  },
   async inspect(options) {
     const session = await load(options.model, options);
     console.log(JSON.stringify({inputs: describe(session.inputMetadata), outputs: describe(session.outputMetadata)}));
@@ -264,7 +281,7 @@ const [verb, ...words] = process.argv.slice(2);
 try {
   if (verb === 'serve') await serve();
   else if (Object.hasOwn(verbs, verb)) await verbs[verb](parse(words));
-  else fail('usage: ort.mjs run|bench|inspect MODEL ...  or  ort.mjs serve');
+  else fail('usage: ort.mjs run|bench|inspect|memory MODEL ...  or  ort.mjs serve');
 } catch (error) {
   fail(error.message);
 }
