@@ -77,9 +77,13 @@ struct QGemmKernels {
   // All of a call, on one thread. Nothing is allocated.
   void (*run)(const QGemmCall& call);
   // Packs the columns of b [k, n], rows row_stride apart, as QGemmPack does; with `flip` 128 less
-  // (signed codes of unsigned ones). sums: [n rounded up to 16], of what was packed.
+  // (signed codes of unsigned ones). packed: 64-byte aligned; sums: [n rounded up to 16], of what
+  // was packed.
   void (*pack)(const uint8_t* b, int64_t row_stride, int64_t k, int64_t n, bool flip,
                int8_t* packed, int32_t* sums);
+  // The same of b transposed: columns [n, k], row_stride apart.
+  void (*pack_rows)(const uint8_t* b, int64_t row_stride, int64_t k, int64_t n, bool flip,
+                    int8_t* packed, int32_t* sums);
   // sums[i] = sum of the row's k codes (as they are).
   void (*row_sums[2])(const void* x, int64_t stride, int64_t rows, int64_t k, int32_t* sums);
 };

@@ -16,6 +16,7 @@ namespace {
 #if defined(__AVX512BW__)
 #include "engine/kernels/simd/rectifier512.h"
 #endif
+#include "engine/kernels/qgemm/qgemm_pack.h"
 
 // A tile: up to kMaxRows rows and 4 blocks of 16 columns.
 constexpr int kTileColumns = 4 * kQGemmBlock;
@@ -170,6 +171,15 @@ inline void StoreCodes4(uint8_t* y, int64_t stride, __m512i codes, int columns, 
   }
 }
 
+// Values of a block; whole vectors without a mask, which takes several times as long.
+inline void StoreValues(float* y, __m512 v, int columns) {
+  if (columns >= kQGemmBlock) {
+    _mm512_storeu_ps(y, v);
+  } else {
+    _mm512_mask_storeu_ps(y, Live(columns), v);
+  }
+}
+
 #endif
 
 #if defined(__AVX512VNNI__)
@@ -207,6 +217,23 @@ __attribute__((always_inline)) inline void ToCodes(const Tile& t, __m512i (&acc)
     }
     if (kResidual) z += kTogether * c.z_stride;
     StoreCodes4<kBlocks>(y, c.y_stride, e->to.Codes4(v[0], v[1], v[2], v[3]), columns, kTogether);
+  }
+}
+
+// The same where values themselves are wanted.
+template <int kRows, int kBlocks>
+__attribute__((always_inline)) inline void ToFloats(const Tile& t, __m512i (&acc)[kRows][kBlocks]) {
+  const QGemmCall& c = *t.call;
+  const int last = t.columns[kBlocks - 1];
+  float* y = reinterpret_cast<float*>(t.y);
+#pragma GCC unroll 4
+  for (int v = 0; v < kBlocks; ++v) {
+    const __m512 multiplier = _mm512_loadu_ps(c.multiplier + t.bias + v * kQGemmBlock);
+#pragma GCC unroll 12
+    for (int m = 0; m < kRows; ++m) {
+      const __m512 f = _mm512_mul_ps(_mm512_cvtepi32_ps(acc[m][v]), multiplier);
+      StoreValues(y + m * c.y_stride + v * kQGemmBlock, f, v + 1 < kBlocks ? kQGemmBlock : last);
+    }
   }
 }
 
@@ -279,6 +306,7 @@ void RunTile(const Tile& t) {
 #pragma GCC unroll 4
         for (int v = 0; v < kBlocks; ++v) asm volatile("" : "+v"(acc[m][v]));
       }
+      if (c.y_type == CodeType::kF32) return ToFloats(t, acc);
       if (!c.activation) return t.z ? ToCodes<true, false>(t, acc) : ToCodes<false, false>(t, acc);
       return ToCodes<false, true>(t, acc);
     }
@@ -527,6 +555,24 @@ template <bool kRectifier>
 constexpr FinishFunction kFinishCodes[4] = {FinishCodes<1, kRectifier>, FinishCodes<2, kRectifier>,
                                             FinishCodes<3, kRectifier>, FinishCodes<4, kRectifier>};
 
+// Values without an activation and a residual, of blocks whose columns lie together.
+void FinishFloats(const Tile& t, int64_t row, int rows) {
+  const QGemmCall& c = *t.call;
+  for (int b = 0; b < t.blocks; ++b) {
+    const int at = b * kQGemmBlock;
+    const __m512i bias =
+        kBiasInSums ? _mm512_setzero_si512() : _mm512_loadu_si512(c.bias + t.bias + at);
+    const __m512 multiplier = _mm512_loadu_ps(c.multiplier + t.bias + at);
+    float* y = static_cast<float*>(c.y) + row * c.y_stride + t.column[b];
+    for (int m = 0; m < rows; ++m, y += c.y_stride) {
+      __m512i sum =
+          _mm512_add_epi32(_mm512_load_si512(t.sums + (m * t.blocks + b) * kQGemmBlock), bias);
+      if (c.row_add) sum = _mm512_add_epi32(sum, _mm512_set1_epi32(c.row_add[row + m]));
+      StoreValues(y, _mm512_mul_ps(_mm512_cvtepi32_ps(sum), multiplier), t.columns[b]);
+    }
+  }
+}
+
 #else
 
 __attribute__((noinline)) void ToValues(const QGemmCall& c, const Tile& t, int64_t row, int rows,
@@ -610,6 +656,7 @@ void RunCall(const QGemmCall& c) {
   const int64_t own = (c.columns + kQGemmBlock - 1) / kQGemmBlock;  // blocks of a group
   const int64_t end = c.end_block < own * c.groups ? c.end_block : own * c.groups;
   const int64_t line = c.line > 0 ? c.line : c.rows;
+  [[maybe_unused]] const bool values = c.y_type == CodeType::kF32;
   for (int64_t first = c.first_block; first < end; first += t.blocks) {
     // At most 4 blocks: of a group, as even as can be, or of several narrow groups.
     const int64_t group = first / own;
@@ -635,10 +682,10 @@ void RunCall(const QGemmCall& c) {
     const int* heights = grouped ? kGroupedHeights : kHeights[t.blocks - 1];
     const TileFunction* tiles = grouped ? kGroupedTiles[t.blocks] : kTiles[t.blocks - 1];
     const int tallest = grouped ? 6 : RowsOf(t.blocks);
-    const bool direct = t.whole && c.bounded && c.y_type != CodeType::kF32 &&
-                        (!c.activation || (c.rectifier.limit > 0 && !c.z)) &&
-                        (!grouped || t.blocks == 4) &&
-                        (!c.z || t.columns[t.blocks - 1] == kQGemmBlock);
+    const bool codes = c.bounded && (!c.activation || (c.rectifier.limit > 0 && !c.z)) &&
+                       (!c.z || t.columns[t.blocks - 1] == kQGemmBlock);
+    const bool direct =
+        t.whole && (!grouped || t.blocks == 4) && (values ? !c.activation && !c.z : codes);
 #else
     constexpr bool direct = false;
     constexpr int tallest = 0;
@@ -661,8 +708,9 @@ void RunCall(const QGemmCall& c) {
         t.x[m] = x + at * c.x_stride;
         if (++at == line) at = 0, x += c.line_stride;
       }
-      t.y = direct && rows == tallest ? static_cast<uint8_t*>(c.y) + row * c.y_stride + t.column[0]
-                                      : nullptr;
+      t.y = direct && rows == tallest
+                ? static_cast<uint8_t*>(c.y) + (row * c.y_stride + t.column[0]) * (values ? 4 : 1)
+                : nullptr;
       t.ahead_step = to_fetch > 0 ? 64 : 0;
       t.ahead = reinterpret_cast<const char*>(to_fetch > 0 ? next + (t.blocks - to_fetch) * t.block
                                                            : t.w);
@@ -670,79 +718,21 @@ void RunCall(const QGemmCall& c) {
       t.row_add = c.row_add ? c.row_add + row : nullptr;
       t.z = c.z ? static_cast<const uint8_t*>(c.z) + row * c.z_stride + t.column[0] : nullptr;
       run(t);
-      if (!t.y) Finish(t, row, rows);
+#if defined(__AVX512BW__)
+      if (!t.y && values && !c.activation && !c.z) {
+        FinishFloats(t, row, rows);
+      } else
+#endif
+          if (!t.y) {
+        Finish(t, row, rows);
+      }
       row += rows;
     }
   }
 }
 
-void Pack(const uint8_t* b, int64_t row_stride, int64_t k, int64_t n, bool flip, int8_t* packed,
-          int32_t* sums) {
-  const uint8_t mask = flip ? 0x80 : 0;
-  for (int64_t j = 0; j < n; j += kQGemmBlock) {
-    const int64_t columns = n - j < kQGemmBlock ? n - j : kQGemmBlock;
-#if defined(__AVX2__)
-    const __m128i flips = _mm_set1_epi8(static_cast<char>(mask));
-    __m256i low = _mm256_setzero_si256(), high = low;  // sums of columns 0 to 7, 8 to 15
-    const __m256i ones = _mm256_set1_epi8(1), pairs = _mm256_set1_epi16(1);
-#else
-    for (int c = 0; c < kQGemmBlock; ++c) sums[j + c] = 0;
-#endif
-    for (int64_t i = 0; i < k; i += 4, packed += 64) {
-      const uint8_t* from = b + i * row_stride + j;
-#if defined(__AVX2__)
-      if (columns == kQGemmBlock && i + 4 <= k) {
-        __m128i r[4];
-        for (int t = 0; t < 4; ++t)
-          r[t] = _mm_xor_si128(
-              _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + t * row_stride)), flips);
-        const __m128i ab = _mm_unpacklo_epi8(r[0], r[1]), cd = _mm_unpacklo_epi8(r[2], r[3]),
-                      ef = _mm_unpackhi_epi8(r[0], r[1]), gh = _mm_unpackhi_epi8(r[2], r[3]);
-        __m128i out[4] = {_mm_unpacklo_epi16(ab, cd), _mm_unpackhi_epi16(ab, cd),
-                          _mm_unpacklo_epi16(ef, gh), _mm_unpackhi_epi16(ef, gh)};
-        std::memcpy(packed, out, 64);
-      } else
-#endif
-      {
-        std::memset(packed, 0, 64);
-        const int64_t rows = k - i < 4 ? k - i : 4;
-        for (int64_t t = 0; t < rows; ++t) {
-          for (int64_t c = 0; c < columns; ++c)
-            packed[c * 4 + t] = static_cast<int8_t>(from[t * row_stride + c] ^ mask);
-        }
-      }
-#if defined(__AVX2__)
-      // Pairs of signed bytes do not leave 16 bits.
-      const auto four = [&](const int8_t* at) {
-        const __m256i v = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at));
-        return _mm256_madd_epi16(_mm256_maddubs_epi16(ones, v), pairs);
-      };
-      low = _mm256_add_epi32(low, four(packed));
-      high = _mm256_add_epi32(high, four(packed + 32));
-#else
-      for (int c = 0; c < kQGemmBlock; ++c)
-        sums[j + c] += packed[4 * c] + packed[4 * c + 1] + packed[4 * c + 2] + packed[4 * c + 3];
-#endif
-    }
-#if defined(__AVX2__)
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(sums + j), low);
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(sums + j + 8), high);
-#endif
-  }
-}
-
-template <typename X>
-void RowSums(const void* vx, int64_t stride, int64_t rows, int64_t k, int32_t* sums) {
-  for (int64_t m = 0; m < rows; ++m) {
-    const X* x = static_cast<const X*>(vx) + m * stride;
-    int32_t sum = 0;
-    for (int64_t i = 0; i < k; ++i) sum += x[i];
-    sums[m] = sum;
-  }
-}
-
 }  // namespace
 
-const QGemmKernels kQGemm = {RunCall, Pack, {RowSums<uint8_t>, RowSums<int8_t>}};
+const QGemmKernels kQGemm = {RunCall, Pack, PackRows, {RowSums<uint8_t>, RowSums<int8_t>}};
 
 }  // namespace slipway::kernels::SLIPWAY_ISA

@@ -161,6 +161,10 @@ TEST_P(QGemm, EveryTile) {
                {rows, columns, k, k + 4, columns + 3, rows % 2 == 0, false, false, false, false,
                 rows % 4 < 2 ? CodeType::kS8 : CodeType::kU8},
                random);
+      CheckOne(GetQGemm(GetParam()),
+               {rows, columns, k, k + 1, columns + 1, rows % 2 == 0, rows % 4 == 0, false, false,
+                false, CodeType::kF32},
+               random);
     }
   }
 }
@@ -226,8 +230,13 @@ TEST_P(QGemm, ExtremeCodes) {
 
 TEST_P(QGemm, PacksActivations) {
   std::mt19937 random(4);
-  for (const auto& [k, n] :
-       {std::pair<int64_t, int64_t>{1, 1}, {4, 16}, {7, 33}, {64, 197}, {197, 64}}) {
+  for (const auto& [k, n] : {std::pair<int64_t, int64_t>{1, 1},
+                             {4, 16},
+                             {7, 33},
+                             {64, 197},
+                             {197, 64},
+                             {32, 49},
+                             {21, 18}}) {
     for (bool flip : {false, true}) {
       const int64_t stride = n + 5;
       std::vector<uint8_t> b(static_cast<size_t>(k * stride));
@@ -238,13 +247,28 @@ TEST_P(QGemm, PacksActivations) {
           signed_codes.push_back(
               static_cast<int8_t>(b[static_cast<size_t>(i * stride + j)] ^ (flip ? 0x80 : 0)));
       }
-      std::vector<int8_t> want(static_cast<size_t>(QGemmPackedBytes(k, n))), got(want.size(), 1);
+      std::vector<int8_t> want(static_cast<size_t>(QGemmPackedBytes(k, n))), transposed;
+      AlignedBuffer got(want.size());
+      auto* packed = reinterpret_cast<int8_t*>(got.data());
+      for (int64_t j = 0; j < n; ++j) {
+        for (int64_t i = 0; i < k; ++i)
+          transposed.push_back(static_cast<int8_t>(b[static_cast<size_t>(i * stride + j)]));
+      }
       std::vector<int32_t> sums(static_cast<size_t>(n)), got_sums(static_cast<size_t>(n + 15));
       QGemmPack(signed_codes.data(), k, n, n, 1, want.data(), sums.data());
-      GetQGemm(GetParam()).pack(b.data(), stride, k, n, flip, got.data(), got_sums.data());
-      EXPECT_EQ(got, want) << k << " x " << n;
-      got_sums.resize(sums.size());
-      EXPECT_EQ(got_sums, sums) << k << " x " << n;
+      for (bool rows : {false, true}) {
+        const QGemmKernels& kernels = GetQGemm(GetParam());
+        std::memset(packed, 1, want.size());
+        if (rows) {
+          kernels.pack_rows(reinterpret_cast<const uint8_t*>(transposed.data()), k, k, n, flip,
+                            packed, got_sums.data());
+        } else {
+          kernels.pack(b.data(), stride, k, n, flip, packed, got_sums.data());
+        }
+        EXPECT_EQ(std::vector<int8_t>(packed, packed + want.size()), want)
+            << k << " x " << n << (rows ? " rows" : "");
+        EXPECT_TRUE(std::equal(sums.begin(), sums.end(), got_sums.begin())) << k << " x " << n;
+      }
     }
   }
 }
