@@ -201,7 +201,17 @@ Status InferQAffine(InferContext& c) {
 
 Status InferQLookup(InferContext& c) {
   SLIPWAY_RETURN_IF_ERROR(CheckCodes(c, 0, "x_zero_point"));
-  SLIPWAY_RETURN_IF_ERROR(RequireVector(c, 1, Dim(256), "table"));
+  const SymShape *x = ShapeOf(c, 0), *table = ShapeOf(c, 1);
+  if (table && table->size() == 2) {
+    if (!(*table)[1].Is(256)) return Bad("a table has ", (*table)[1], " elements instead of 256");
+    if (x) {
+      SLIPWAY_ASSIGN_OR_RETURN(const size_t axis,
+                               NormalizeAxis(c.attributes().Int("axis", -1), x->size()));
+      SLIPWAY_RETURN_IF_ERROR(Unify(c, (*x)[axis], (*table)[0], "channels of the table").status());
+    }
+  } else {
+    SLIPWAY_RETURN_IF_ERROR(RequireVector(c, 1, Dim(256), "table"));
+  }
   c.set_output(0, c.input(1).dtype, c.input(0).shape);
   return OkStatus();
 }

@@ -583,6 +583,11 @@ TEST(Infer, Quantized) {
   EXPECT_EQ(Infer(q + "%y = slipway.QRescale(%x) {multiplier = 1}"), "int8[N, 8, 6, 6]");
   EXPECT_EQ(Infer(q + "const %t: int8[256] = zeros\n%y = slipway.QLookup(%x, %t)"),
             "int8[N, 8, 6, 6]");
+  EXPECT_EQ(
+      Infer(q + "const %t: uint8[8, 256] = zeros\n%y = slipway.QLookup(%x, %t) {axis = 1}"),
+      "uint8[N, 8, 6, 6]");
+  ExpectError(q + "const %t: int8[8, 256] = zeros\n%y = slipway.QLookup(%x, %t)", "channels");
+  ExpectError(q + "const %t: int8[8, 25] = zeros\n%y = slipway.QLookup(%x, %t) {axis = 1}", "25");
   ExpectError(q + "const %t: int8[255] = zeros\n%y = slipway.QLookup(%x, %t)",
               "table (input 1) has 255");
 }

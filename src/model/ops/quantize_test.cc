@@ -337,6 +337,20 @@ TEST(QElementwise, AddMulRescaleLookup) {
           .As<int8_t>(),
       (std::vector<int8_t>{-1, 0, -128}));
   RunError("QLookup", {S8({1}, {0}), S8({2}, {0, 1})}, {1}, {}, DType::kInt8, "slipway");
+  // A table a channel: the second one gives the code itself.
+  for (int i = 0; i < 256; ++i) table.push_back(static_cast<int8_t>(i));
+  EXPECT_EQ(Run1("QLookup", {S8({1, 2, 2}, {0, 1, 2, -3}), S8({2, 256}, table)}, {1, 2, 2},
+                 {{"axis", int64_t{1}}}, DType::kInt8, "slipway")
+                .As<int8_t>(),
+            (std::vector<int8_t>{-1, -2, 2, -3}));
+  EXPECT_EQ(Run1("QLookup", {S8({2, 2}, {0, 1, 2, -3}), S8({2, 256}, table)}, {2, 2}, {},
+                 DType::kInt8, "slipway")
+                .As<int8_t>(),
+            (std::vector<int8_t>{-1, 1, -3, -3}));
+  RunError("QLookup", {S8({1, 3}, {0, 0, 0}), S8({2, 256}, table)}, {1, 3}, {}, DType::kInt8,
+           "slipway");
+  RunError("QLookup", {S8({2}, {0, 0}), S8({2, 256}, table)}, {2}, {{"axis", int64_t{1}}},
+           DType::kInt8, "slipway");
 }
 
 TEST(QElementwise, AveragePool) {

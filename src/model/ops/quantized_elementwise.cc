@@ -229,15 +229,31 @@ Status SlipwayQRescale(const OpContext& c) {
 Status SlipwayQLookup(const OpContext& c) {
   const TensorView &x = c.inputs[0], &table = c.inputs[1], &y = c.outputs[0];
   if (x.dtype != DType::kInt8 && x.dtype != DType::kUInt8) return NoKernel(x.dtype);
-  if (table.count() != 256 || table.dtype != y.dtype) {
-    return InvalidArgument("table must have 256 elements of the output's type, has " +
+  int64_t channels = 1, inner = 1;
+  if (table.dims.rank() == 2) {
+    const int rank = x.dims.rank();
+    const int64_t given = c.attributes->Int("axis", -1), axis = given < 0 ? given + rank : given;
+    if (axis < 0 || axis >= rank)
+      return InvalidArgument("axis " + std::to_string(given) + " for rank " + std::to_string(rank));
+    channels = x.dims[static_cast<size_t>(axis)];
+    inner = x.dims.count(static_cast<int>(axis) + 1, rank);
+  }
+  if (table.dims.rank() < 1 || table.dims.rank() > 2 || table.dims.back() != 256 ||
+      table.count() != channels * 256 || table.dtype != y.dtype) {
+    return InvalidArgument("table must have 256 elements of the output's type, for all or for each "
+                           "channel, has " +
                            table.dims.ToString() + " of " + DTypeName(table.dtype));
   }
   auto run = [&]<typename T>() {
     const uint8_t* codes = x.as<const uint8_t>();
     const T* values = table.as<const T>();
     For(c, x.count(), kElementGrain, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) y.as<T>()[i] = values[codes[i]];
+      if (channels == 1) {
+        for (int64_t i = begin; i < end; ++i) y.as<T>()[i] = values[codes[i]];
+      } else {
+        for (int64_t i = begin; i < end; ++i)
+          y.as<T>()[i] = values[i / inner % channels * 256 + codes[i]];
+      }
     });
   };
   if (!DispatchSize(y.dtype, run)) return NoKernel(y.dtype);

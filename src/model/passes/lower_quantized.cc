@@ -5,7 +5,6 @@
 #include <limits>
 
 #include "model/passes/epilogue.h"
-#include "model/passes/evaluate.h"
 #include "model/passes/integer_output.h"
 #include "model/passes/pass.h"
 #include "model/passes/qdq.h"
@@ -219,55 +218,22 @@ bool LowerPool(Graph& graph, Node* node) {
   return true;
 }
 
-// Quantize behind a chain of elementwise operators of one variable behind a Dequantize: a table, or
-// a change of scale.
-bool LowerUnary(Graph& graph, Node* node) {
+// Quantize behind a Dequantize: a change of scale. What lies between is lower-lookup's.
+bool LowerRescale(Graph& graph, Node* node) {
   auto y = node->IsSlipway("Quantize") ? PerTensorParams(node) : std::nullopt;
   if (!y) return false;
-  std::vector<Node*> chain{node};
-  Value* value = node->input(0);
-  while (value->OnlyUser() && value->producer() && IsUnaryElementwise(value->producer())) {
-    Node* step = value->producer();
-    chain.insert(chain.begin(), step);
-    value = step->input(step->input(0)->is_constant() ? 1 : 0);
-  }
-  Dequantized x = DequantizedValue(value);
+  Dequantized x = DequantizedValue(node->input(0));
   if (!x) return false;
-  if (chain.size() == 1) {
-    ir::Attributes attributes{{"multiplier", Ratio(x.params.scale, y->scale)},
-                              {"x_zero_point", int64_t{x.params.zero}}};
-    Output out;
-    out.params = y;
-    out.q_min = y->q_min;
-    out.q_max = y->q_max;
-    Write(out, attributes);
-    Fuse(graph,
-         {.op = "QRescale", .inputs = {x.codes}, .attributes = attributes, .domain = kDomain}, node,
-         chain);
-    return true;
-  }
-  // All 256 codes through the very operators: position i holds the code whose bits are i.
-  auto codes = Tensor::Allocate(x.params.codes, {256});
-  if (!codes.ok()) return false;
-  for (int i = 0; i < 256; ++i) codes->mutable_data()[i] = static_cast<uint8_t>(i);
-  const Node* dequantize = value->producer();
-  std::vector<const Node*> steps{dequantize};
-  steps.insert(steps.end(), chain.begin(), chain.end());
-  Tensor current = *codes;
-  const Value* from = x.codes;
-  for (const Node* step : steps) {
-    std::vector<Tensor> inputs;
-    for (const Value* v : step->inputs())
-      inputs.push_back(v == from ? current : v ? *v->constant() : Tensor());
-    auto made = EvaluateNode(*step, inputs);
-    if (!made.ok()) return false;
-    current = std::move((*made)[0]);
-    from = step->output();
-  }
-  if (current.count() != 256) return false;
-  Value* table = graph.AddConstant(chain.front()->name() + "_table", current.Reshaped({256}));
-  Fuse(graph, {.op = "QLookup", .inputs = {x.codes, table}, .domain = kDomain}, chain.front(),
-       chain);
+  ir::Attributes attributes{{"multiplier", Ratio(x.params.scale, y->scale)},
+                            {"x_zero_point", int64_t{x.params.zero}}};
+  Output out;
+  out.params = y;
+  out.q_min = y->q_min;
+  out.q_max = y->q_max;
+  Write(out, attributes);
+  Fuse(graph,
+       {.op = "QRescale", .inputs = {x.codes}, .attributes = attributes, .domain = kDomain}, node,
+       {node});
   return true;
 }
 
@@ -277,7 +243,7 @@ Result<int> LowerQuantized(ir::Graph& graph, const PassOptions&) {
   int changes = VisitNodes(graph, [&](Node* node) {
     if (node->inputs().empty() || !node->output()) return false;
     return LowerWeighted(graph, node) || LowerBinary(graph, node) || LowerPool(graph, node) ||
-           LowerUnary(graph, node);
+           LowerRescale(graph, node);
   });
   if (changes) graph.RemoveUnused();
   return changes;

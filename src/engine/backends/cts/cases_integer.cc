@@ -225,7 +225,15 @@ Case QAffine(Random& r) {
 
 Case QLookup(Random& r) {
   Maker m(r);
-  m.Input(Code(r), Shape(r)).Constant(m.RandomCodes(Code(r), {256}));
+  SymShape s = Shape(r);
+  const size_t axis = r.Chance(0.5) || s.size() < 2 ? s.size() - 1 : 1;
+  const bool each = r.Chance(0.6);
+  if (each && r.Chance(0.5)) s[axis] = Dim(r.Int(1, 150));
+  if (each && r.Chance(0.3)) s[0] = Dim(r.Int(20, 200));
+  const bool constant = s[axis].known();
+  m.Input(Code(r), s).Constant(
+      m.RandomCodes(Code(r), each && constant ? Dims{s[axis].value(), 256} : Dims{256}));
+  if (each && constant) m.Set("axis", static_cast<int64_t>(axis));
   return m.Node("QLookup", "slipway");
 }
 

@@ -45,6 +45,10 @@ using DequantizeFunction = void (*)(const void* x, float* y, int64_t n, int32_t 
 // y[i] = table[x[i]], 256 entries.
 using LookupFunction = void (*)(const uint8_t* x, const uint8_t* table, uint8_t* y, int64_t n);
 
+// y[r, c] = table[c][x[r, c]] for c < channels, both with rows `stride` apart; y may be x.
+using ChannelLookupFunction = void (*)(const uint8_t* x, const uint8_t* table, uint8_t* y,
+                                       int64_t rows, int64_t stride, int64_t channels);
+
 struct QuantKernels {
   QBinaryFunction binary[static_cast<int>(QBinaryKind::kCount)][2][2][3]
                         [static_cast<int>(Walk::kCount)];  // [kind][a][b][y][walk]
@@ -69,13 +73,15 @@ struct QuantKernels {
   // y[i] = max(y[i], x[i]).
   void (*max[2])(const void* x, void* y, int64_t n);
   LookupFunction lookup;
+  ChannelLookupFunction channel_lookup;
   // y[i * channels + c] = x[c * stride + i] for i < n, c < channels: few planes to pixels.
   void (*interleave)(const uint8_t* x, int64_t stride, int64_t channels, uint8_t* y, int64_t n);
 };
 
 const QuantKernels& GetQuant(Isa isa);
-// The lookup of that table, or a better one where the CPU has AVX-512 VBMI.
+// The lookups of that table, or better ones where the CPU has AVX-512 VBMI.
 LookupFunction GetLookup(Isa isa);
+ChannelLookupFunction GetChannelLookup(Isa isa);
 
 namespace baseline {
 extern const QuantKernels kQuant;
@@ -86,6 +92,7 @@ extern const QuantKernels kQuant;
 namespace avx512 {
 extern const QuantKernels kQuant;
 extern const LookupFunction kLookupVbmi;
+extern const ChannelLookupFunction kChannelLookupVbmi;
 }  // namespace avx512
 
 }  // namespace slipway::kernels

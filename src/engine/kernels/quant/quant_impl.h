@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 #if defined(__AVX2__)
 #include <immintrin.h>
 #endif
@@ -272,11 +273,6 @@ void MaxRow(const void* vx, void* vy, int64_t n) {
   for (int64_t i = 0; i < n; ++i) y[i] = x[i] > y[i] ? x[i] : y[i];
 }
 
-void Lookup(const uint8_t* x, const uint8_t* table, uint8_t* y, int64_t n) {
-  SLIPWAY_INDEPENDENT
-  for (int64_t i = 0; i < n; ++i) y[i] = table[x[i]];
-}
-
 void Interleave(const uint8_t* x, int64_t stride, int64_t channels, uint8_t* y, int64_t n) {
   int64_t i = 0;
 #if defined(__AVX2__)
@@ -307,21 +303,7 @@ void Interleave(const uint8_t* x, int64_t stride, int64_t channels, uint8_t* y, 
   }
 }
 
-#if defined(__AVX512BW__)
-// The table in four registers, 64 codes at a time.
-__attribute__((target("avx512vbmi"))) void LookupVbmi(const uint8_t* x, const uint8_t* table,
-                                                      uint8_t* y, int64_t n) {
-  const __m512i t0 = _mm512_loadu_si512(table), t1 = _mm512_loadu_si512(table + 64),
-                t2 = _mm512_loadu_si512(table + 128), t3 = _mm512_loadu_si512(table + 192);
-  for (int64_t i = 0; i < n; i += 64) {
-    const __mmask64 live = n - i >= 64 ? ~__mmask64{0} : (__mmask64{1} << (n - i)) - 1;
-    const __m512i v = _mm512_maskz_loadu_epi8(live, x + i);
-    const __m512i low = _mm512_permutex2var_epi8(t0, v, t1),
-                  high = _mm512_permutex2var_epi8(t2, v, t3);
-    _mm512_mask_storeu_epi8(y + i, live, _mm512_mask_blend_epi8(_mm512_movepi8_mask(v), low, high));
-  }
-}
-#endif
+#include "engine/kernels/quant/lookup_impl.h"
 
 #define SLIPWAY_WALKS(F, A, B, Y)                                                \
   {                                                                              \
@@ -352,6 +334,7 @@ constexpr QuantKernels Make() {
        {Affine<int8_t, uint8_t>, Affine<int8_t, int8_t>, Affine<int8_t, float>}},
       {MaxRow<uint8_t>, MaxRow<int8_t>},
       Lookup,
+      ChannelLookup,
       Interleave,
   };
 #if defined(__AVX512BW__)
@@ -374,6 +357,7 @@ constexpr QuantKernels Make() {
 const QuantKernels kQuant = Make();
 #if defined(__AVX512BW__)
 const LookupFunction kLookupVbmi = LookupVbmi;
+const ChannelLookupFunction kChannelLookupVbmi = ChannelLookupVbmi;
 #endif
 
 }  // namespace slipway::kernels::SLIPWAY_ISA

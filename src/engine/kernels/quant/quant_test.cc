@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstring>
 #include <random>
+#include <tuple>
 #include <vector>
 
 namespace slipway::kernels {
@@ -173,6 +174,30 @@ TEST_P(Quant, Unary) {
     std::fill(y.begin(), y.end(), uint8_t{0});
     GetLookup(GetParam())(x.data(), table.data(), y.data(), static_cast<int64_t>(n));
     for (size_t i = 0; i < n; ++i) ASSERT_EQ(y[i], table[x[i]]);
+  }
+}
+
+TEST_P(Quant, ChannelLookup) {
+  for (const auto& [rows, channels, stride] : {std::tuple<int64_t, int64_t, int64_t>{1, 3, 3},
+                                               {197, 80, 83},
+                                               {49, 16, 16},
+                                               {70, 97, 97},
+                                               {5, 33, 40},
+                                               {128, 64, 64}}) {
+    const auto x = Codes(static_cast<size_t>(rows * stride)),
+               table = Codes(static_cast<size_t>(channels) * 256);
+    std::vector<uint8_t> want = x;
+    for (int64_t r = 0; r < rows; ++r) {
+      for (int64_t c = 0; c < channels; ++c) {
+        const auto at = static_cast<size_t>(r * stride + c);
+        want[at] = table[static_cast<size_t>(c) * 256 + x[at]];
+      }
+    }
+    for (auto f : {k_.channel_lookup, GetChannelLookup(GetParam())}) {
+      std::vector<uint8_t> y = x;
+      f(y.data(), table.data(), y.data(), rows, stride, channels);
+      EXPECT_EQ(y, want) << rows << " x " << channels;
+    }
   }
 }
 

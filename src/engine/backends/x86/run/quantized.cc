@@ -297,13 +297,63 @@ Status BuildQAffine(Builder& b) {
   return OkStatus();
 }
 
+// A table for each channel.
+static Status BuildChannelLookup(Builder& b) {
+  const Dims x = b.in_dims(), table = b.in_dims(1);
+  SLIPWAY_ASSIGN_OR_RETURN(const int axis, Builder::Axis(b.attributes().Int("axis", -1), x.rank()));
+  const int64_t channels = x[static_cast<size_t>(axis)], total = x.count();
+  if (table[0] != channels || table[1] != 256)
+    return InvalidArgument("tables " + table.ToString() + " for " + std::to_string(channels) +
+                           " channels");
+  const bool plain = b.in_layout() == Layout::kPlain;
+  const bool last =
+      plain ? axis == x.rank() - 1 : b.in_layout() == Layout::kChannelsLast && axis == 1;
+  if (!last && !plain) return Unsupported("tables of channels that do not lie together");
+  if (total == 0) return OkStatus();
+  if (!last) {  // runs that share a table
+    const int64_t run = x.count(axis + 1, x.rank());
+    const auto f = kernels::GetLookup(b.isa());
+    b.Run([=](const RunContext& c) {
+      c.parallel.ParallelFor(
+          total / run, std::max<int64_t>(1, kGrain / run), [&](int64_t begin, int64_t end) {
+            for (int64_t i = begin; i < end; ++i)
+              f(c.in<uint8_t>(0) + i * run, c.in<uint8_t>(1) + i % channels * 256,
+                c.out<uint8_t>() + i * run, run);
+          });
+      return OkStatus();
+    });
+    return OkStatus();
+  }
+  // Blocks of channels, whose tables are then read once; of few, bands of rows too.
+  constexpr int64_t kBlock = 64, kRows = 64;
+  const int64_t rows = total / channels, blocks = CeilDiv(channels, kBlock),
+                bands = blocks >= 2 * b.threads() ? 1 : CeilDiv(rows, kRows),
+                height = CeilDiv(CeilDiv(rows, bands), kRows) * kRows;
+  const auto f = kernels::GetChannelLookup(b.isa());
+  b.Run([=](const RunContext& c) {
+    c.parallel.ParallelFor(blocks * bands, std::max<int64_t>(1, kGrain / (kBlock * height)),
+                           [&](int64_t begin, int64_t end) {
+                             for (int64_t i = begin; i < end; ++i) {
+                               const int64_t first = i % blocks * kBlock, row = i / blocks * height,
+                                             at = row * channels + first;
+                               f(c.in<uint8_t>(0) + at, c.in<uint8_t>(1) + first * 256,
+                                 c.out<uint8_t>() + at, std::min(height, rows - row), channels,
+                                 std::min(kBlock, channels - first));
+                             }
+                           });
+    return OkStatus();
+  });
+  return OkStatus();
+}
+
 Status BuildQLookup(Builder& b) {
   SLIPWAY_RETURN_IF_ERROR(b.Need(2));
   if (!IsCode(b.in_type())) return Unsupported(std::string(DTypeName(b.in_type())) + " input");
   if (!IsCode(b.out_type()) || b.in_type(1) != b.out_type())
     return Unsupported("a table that is not of 8-bit codes");
-  if (b.in_dims(1).count() != 256) return InvalidArgument("the table must have 256 elements");
   SLIPWAY_RETURN_IF_ERROR(b.NeedLikeOutput(0));
+  if (b.in_dims(1).rank() == 2) return BuildChannelLookup(b);
+  if (b.in_dims(1).count() != 256) return InvalidArgument("the table must have 256 elements");
   const int64_t n = b.Physical(b.output());
   const auto f = kernels::GetLookup(b.isa());
   b.Run([=](const RunContext& c) {
