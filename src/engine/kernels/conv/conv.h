@@ -106,6 +106,8 @@ struct ConvCall {
   float low = 0, high = 0;  // bounds of a result; infinite where there are none
   UnaryFunction activation = nullptr;  // behind the bounds; keeps 0 where channels are missing
   float a = 0, b = 0;
+  // Which function that is: some kernels have it themselves, with the same results.
+  UnaryKind kind = UnaryKind::kIdentity;
 };
 
 struct ConvKernels {

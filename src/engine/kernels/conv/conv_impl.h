@@ -80,6 +80,70 @@ inline V AtMost(V high, V x) {
 #endif
 }
 
+// Activations that a tile applies to its sums where they are, in registers: by way of memory and a
+// function, that takes some ten cycles a vector more.
+enum class InTile : unsigned char { kNone, kSwish, kHardSwish };
+#if defined(__AVX512F__)
+#include "engine/kernels/simd/sigmoid512.h"
+inline V SwishInTile(V x) {
+  const __m512 v = reinterpret_cast<__m512>(x);
+#if defined(SLIPWAY_CONV_BF16)
+  return reinterpret_cast<V>(RoughSwishOf(v, v));
+#else
+  return reinterpret_cast<V>(SwishOf(v, v));
+#endif
+}
+// As eltwise has it.
+inline V HardSwishInTile(V x) {
+  return x * AtLeast(Splat(0), AtMost(Splat(1), Splat(1.0f / 6.0f) * x + Splat(0.5f)));
+}
+#endif
+// What the tile makes of an activation; the rest is left to Finish.
+inline InTile InTileOf(const ConvCall& call) {
+#if defined(__AVX512F__)
+  if (call.kind == UnaryKind::kSwish && call.a == 1) return InTile::kSwish;
+  if (call.kind == UnaryKind::kHardSwish) return InTile::kHardSwish;
+#endif
+  static_cast<void>(call);
+  return InTile::kNone;
+}
+
+// The first elements of a vector, where channels that lie last do not fill it.
+#if defined(__AVX512F__)
+inline __mmask16 FirstLanes(int count) { return static_cast<__mmask16>((1u << count) - 1); }
+inline void StorePart(Element* to, V v, int count) {
+#if defined(SLIPWAY_CONV_BF16)
+  __m256i narrow;
+  const __m256bh rounded = _mm512_cvtneps_pbh(reinterpret_cast<__m512>(v));
+  __builtin_memcpy(&narrow, &rounded, sizeof narrow);
+  _mm256_mask_storeu_epi16(to, FirstLanes(count), narrow);
+#else
+  _mm512_mask_storeu_ps(to, FirstLanes(count), reinterpret_cast<__m512>(v));
+#endif
+}
+inline V LoadPart(const Element* from, int count) {
+#if defined(SLIPWAY_CONV_BF16)
+  return reinterpret_cast<V>(_mm512_slli_epi32(
+      _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(FirstLanes(count), from)), 16));
+#else
+  return reinterpret_cast<V>(_mm512_maskz_loadu_ps(FirstLanes(count), from));
+#endif
+}
+#else
+inline void StorePart(Element* to, V v, int count) {
+  if (count == kLanes) return StoreElements(to, v);
+  Element part[kLanes];
+  StoreElements(part, v);
+  __builtin_memcpy(to, part, static_cast<size_t>(count) * sizeof(Element));
+}
+inline V LoadPart(const Element* from, int count) {
+  if (count == kLanes) return LoadElements(from);
+  Element part[kLanes] = {};
+  __builtin_memcpy(part, from, static_cast<size_t>(count) * sizeof(Element));
+  return LoadElements(part);
+}
+#endif
+
 // Of the second-level cache, for weights that are asked for ahead.
 constexpr int64_t kAheadBytes = 320 << 10;
 struct TileCall {
@@ -100,11 +164,11 @@ struct TileCall {
   const Element* residual;  // null for none
   Element* y;
   int64_t vector_elements;  // of y, from one vector to the next
+  int64_t pixel_elements;   // of y, from one pixel to the next
+  int lanes;                // of the last vector
   float low, high;
-  UnaryFunction activation;
-  float a, b;
-  float*
-      sums;  // in bfloat16 with an activation: where the tile goes before it, [vector, pixel, lane]
+  InTile activation;
+  float* sums;  // where the tile goes instead of y, if not null: [vector, pixel, lane]
 };
 
 // Adds the products of one step to the pixels [kFirst, kLast) of a tile.
@@ -160,11 +224,11 @@ void Tile(const TileCall& c) {
   const float* w = c.weights;
   const char* ahead = c.ahead;
   if (kLanes == 16 && !c.sums) {  // what will be written
-#pragma GCC unroll 2
-    for (int v = 0; v < kVectors; ++v) {
+    const Element* to = c.y;
 #pragma GCC unroll 14
-      for (int r = 0; r < kPixels; r += kPair)
-        __builtin_prefetch(c.y + v * c.vector_elements + r * kBlock, 1);
+    for (int r = 0; r < kPixels; ++r, to += c.pixel_elements) {
+      __builtin_prefetch(to, 1);
+      if constexpr (kVectors == 2) __builtin_prefetch(to + c.vector_elements, 1);
     }
   }
   for (const ConvStep* step = c.step; step != c.end; ++step) {
@@ -180,11 +244,13 @@ void Tile(const TileCall& c) {
     w += c.step_floats;
   }
   if (c.residual) {
-#pragma GCC unroll 2
-    for (int v = 0; v < kVectors; ++v) {
-      const Element* from = c.residual + v * c.vector_elements;
+    const Element* from = c.residual;
 #pragma GCC unroll 14
-      for (int r = 0; r < kPixels; ++r) sum[r][v] += LoadElements(from + r * kBlock);
+    for (int r = 0; r < kPixels; ++r, from += c.pixel_elements) {
+      if constexpr (kVectors == 2) sum[r][0] += LoadElements(from);
+      const Element* end = from + (kVectors - 1) * c.vector_elements;
+      sum[r][kVectors - 1] +=
+          kLanes != 16 || c.lanes == kLanes ? LoadElements(end) : LoadPart(end, c.lanes);
     }
   }
   if (c.low > -__builtin_inff()) {
@@ -211,11 +277,34 @@ void Tile(const TileCall& c) {
     }
     return;
   }
-#pragma GCC unroll 2
-  for (int v = 0; v < kVectors; ++v) {
-    Element* to = c.y + v * c.vector_elements;
+#if defined(__AVX512F__)
+  if (c.activation == InTile::kSwish) {
 #pragma GCC unroll 14
-    for (int r = 0; r < kPixels; ++r) StoreElements(to + r * kBlock, sum[r][v]);
+    for (int r = 0; r < kPixels; ++r) {
+#pragma GCC unroll 2
+      for (int v = 0; v < kVectors; ++v) sum[r][v] = SwishInTile(sum[r][v]);
+    }
+  } else if (c.activation == InTile::kHardSwish) {
+#pragma GCC unroll 14
+    for (int r = 0; r < kPixels; ++r) {
+#pragma GCC unroll 2
+      for (int v = 0; v < kVectors; ++v) sum[r][v] = HardSwishInTile(sum[r][v]);
+    }
+  }
+#endif
+  Element* to = c.y;
+  if (kLanes != 16 || c.lanes == kLanes) {
+#pragma GCC unroll 14
+    for (int r = 0; r < kPixels; ++r, to += c.pixel_elements) {
+#pragma GCC unroll 2
+      for (int v = 0; v < kVectors; ++v) StoreElements(to + v * c.vector_elements, sum[r][v]);
+    }
+    return;
+  }
+#pragma GCC unroll 14
+  for (int r = 0; r < kPixels; ++r, to += c.pixel_elements) {
+    if constexpr (kVectors == 2) StoreElements(to, sum[r][0]);
+    StorePart(to + (kVectors - 1) * c.vector_elements, sum[r][kVectors - 1], c.lanes);
   }
 }
 
@@ -270,21 +359,8 @@ void CopyRows(const ConvPlan& p, const char* image, int64_t group, int64_t row, 
 struct Target {
   int64_t pixel;  // elements from one pixel of y to the next
   int lanes;      // of the last vector
-  bool apart;     // not in blocks of neighbours: the tile leaves residual and bounds to Finish
+  bool apart;     // not whole: the tile leaves residual and bounds to Finish
 };
-
-inline void StorePart(Element* to, V v, int count) {
-  if (count == kLanes) return StoreElements(to, v);
-  Element part[kLanes];
-  StoreElements(part, v);
-  __builtin_memcpy(to, part, static_cast<size_t>(count) * sizeof(Element));
-}
-inline V LoadPart(const Element* from, int count) {
-  if (count == kLanes) return LoadElements(from);
-  Element part[kLanes] = {};
-  __builtin_memcpy(part, from, static_cast<size_t>(count) * sizeof(Element));
-  return LoadElements(part);
-}
 
 // The sums of a tile on their way to y.
 void Finish(const TileCall& c, const ConvCall& call, const Target& t, int pixels, int vectors,
@@ -354,7 +430,6 @@ void Run(const ConvPlan& p, const ConvCall& call, void* workspace, int64_t job, 
       s.y_height ? s.y_step_height * s.y_width * out_pixel : s.out_width * out_pixel;
   const int64_t out_plane =
       s.y_height ? s.y_height * s.y_width * out_pixel : s.out_height * s.out_width * out_pixel;
-  const bool apart = s.last || s.y_step_width > 1;
   const int64_t image_bytes =
       (s.input == ConvInput::kBlocked ? s.groups * blocks * kBlock : s.groups * s.in_channels) *
       s.height * s.width * element;
@@ -367,10 +442,9 @@ void Run(const ConvPlan& p, const ConvCall& call, void* workspace, int64_t job, 
   c.step_floats = p.step_words * kLanes;
   c.vector_floats = p.num_steps * c.step_floats;
   c.vector_elements = kLanes == kBlock && !s.last ? out_plane : kLanes;
-  c.low = apart ? -__builtin_inff() : call.low;
-  c.high = apart ? __builtin_inff() : call.high;
+  c.pixel_elements = s.y_step_width * out_pixel;
+  const InTile in_tile = InTileOf(call);
   alignas(64) float sums[2 * kMostPixels * kLanes];
-  c.sums = apart || call.activation ? sums : nullptr;
   for (; job < end; ++job) {
     const int64_t split = job % p.splits, band = job / p.splits % p.bands,
                   group = job / (p.splits * p.bands) % s.groups,
@@ -410,8 +484,14 @@ void Run(const ConvPlan& p, const ConvCall& call, void* workspace, int64_t job, 
                             : (image * s.groups + group) * out_blocks * out_plane +
                                   vector * kLanes / kBlock * out_plane + vector * kLanes % kBlock;
       const int64_t left = s.out_channels - (vector + vectors - 1) * kLanes;
-      const Target target = {s.y_step_width * out_pixel,
-                             static_cast<int>(s.last ? Least(left, kLanes) : kLanes), apart};
+      const int lanes = static_cast<int>(s.last ? Least(left, kLanes) : kLanes);
+      const bool apart = kLanes != 16 && lanes < kLanes;  // without masks
+      const Target target = {c.pixel_elements, lanes, apart};
+      c.low = apart ? -__builtin_inff() : call.low;
+      c.high = apart ? __builtin_inff() : call.high;
+      c.lanes = lanes;
+      c.activation = apart ? InTile::kNone : in_tile;
+      c.sums = apart || (call.activation && in_tile == InTile::kNone) ? sums : nullptr;
       // While the first panel reads x, x; then the weights of the next panel, if they leave room
       // for what is at work.
       const bool first_panel = pair == pairs * split / p.splits,

@@ -24,8 +24,12 @@ inline __m512 Exp2Of(__m512 t) {
   return _mm512_scalef_ps(p, t);
 }
 
-// x / (1 + e^-s) / one: 3e-7 and 1e-7 |s|, of the value.
-inline __m512 SwishOf(__m512 x, __m512 s, __m512 one = _mm512_set1_ps(1.0f)) {
+// x / (1 + e^-s), and that / one: 3e-7 and 1e-7 |s|, of the value.
+inline __m512 SwishOf(__m512 x, __m512 s) {
+  const __m512 e = Exp2Of<5>(_mm512_mul_ps(s, _mm512_set1_ps(-1.44269504f)));
+  return _mm512_div_ps(x, _mm512_add_ps(e, _mm512_set1_ps(1.0f)));
+}
+inline __m512 SwishOf(__m512 x, __m512 s, __m512 one) {
   const __m512 e = Exp2Of<5>(_mm512_mul_ps(s, _mm512_set1_ps(-1.44269504f)));
   return _mm512_div_ps(x, _mm512_fmadd_ps(e, one, one));
 }

@@ -136,8 +136,10 @@ Result<std::vector<Candidate>> ConvCandidates(const ir::Node& node, const Target
     return candidates;
   }
   const int lanes = avx512 ? 16 : has(CpuFeature::kAvx2) ? 8 : 4;
+  // Where channels lie last, a tile writes to more pages, and registers without masks go by way of
+  // memory where channels do not fill them.
   const double direct = DirectFigure(node, lanes, half ? 2 : 1, 40),
-               to_last = DirectFigure(node, lanes, half ? 2 : 1, 100);
+               to_last = DirectFigure(node, lanes, half ? 2 : 1, avx512 ? 50 : 60);
   const Layout last = Layout::kChannelsLast;
   try_it(name + kDirect, block, block, direct, 0.5);
   try_it(node.op() + ":nhwc" + kDirect, last, last, to_last, 0.5);

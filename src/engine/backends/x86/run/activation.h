@@ -46,6 +46,7 @@ inline UnaryCall FromActivation(const ops::Activation& act) {
 struct FusedActivation {
   kernels::UnaryFunction function = nullptr;
   float a = 0, b = 0;
+  kernels::UnaryKind kind = kernels::UnaryKind::kIdentity;
 
   // `half`: results are rounded to bfloat16.
   static FusedActivation Of(const ops::Activation& activation, kernels::Isa isa,
@@ -53,8 +54,8 @@ struct FusedActivation {
     if (activation.kind == ops::ActivationKind::kNone) return {};
     const UnaryCall call = FromActivation(activation);
     if (half && call.kind == kernels::UnaryKind::kSwish)
-      return {kernels::GetEltwise(isa).rough_swish, call.a, call.b};
-    return {kernels::GetEltwise(isa).unary[static_cast<int>(call.kind)], call.a, call.b};
+      return {kernels::GetEltwise(isa).rough_swish, call.a, call.b, call.kind};
+    return {kernels::GetEltwise(isa).unary[static_cast<int>(call.kind)], call.a, call.b, call.kind};
   }
   void operator()(float* y, int64_t n) const {
     if (function) function(y, y, n, a, b);

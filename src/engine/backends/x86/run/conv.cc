@@ -88,6 +88,7 @@ void SetActivation(const ops::Activation& activation, kernels::Isa isa, Call& ca
       call.activation = fused.function;
       call.a = fused.a;
       call.b = fused.b;
+      if constexpr (requires { call.kind; }) call.kind = fused.kind;
     }
   }
 }
