@@ -1,6 +1,7 @@
 // Inference of matrix products and attention.
 
 #include "model/ir/infer_util.h"
+#include "model/ops/qattention.h"
 
 namespace slipway::ir {
 namespace {
@@ -133,6 +134,53 @@ Status InferQMatMul(InferContext& c) {
   SLIPWAY_RETURN_IF_ERROR(RequireMinRank(c, 0, 2, "A"));
   SLIPWAY_RETURN_IF_ERROR(RequireMinRank(c, 1, 2, "B"));
   SLIPWAY_ASSIGN_OR_RETURN(auto out, MatMulOutput(c));
+  c.set_output(0, to, std::move(out));
+  return OkStatus();
+}
+
+Status InferQAttention(InferContext& c) {
+  SLIPWAY_ASSIGN_OR_RETURN(const DType to, QuantizedOutput(c));
+  const char* const zeros[] = {"q_zero_point", "k_zero_point", "v_zero_point"};
+  const char* const perms[] = {"q_perm", "k_perm", "v_perm"};
+  SymShape x[3];
+  bool known = true;
+  for (size_t i = 0; i < 3; ++i) {
+    SLIPWAY_RETURN_IF_ERROR(CheckCodes(c, i, zeros[i]));
+    const SymShape* s = ShapeOf(c, i);
+    known &= s != nullptr;
+    if (!s) continue;
+    if (s->size() < 2 || s->size() > kMaxRank) return Bad("operand ", i, " ", *s, " is no matrix");
+    SLIPWAY_ASSIGN_OR_RETURN(const auto order,
+                             ops::ReadPermutation(c.attributes().Ints(perms[i]),
+                                                  static_cast<int>(s->size())));
+    for (size_t d = 0; d < s->size(); ++d) x[i].push_back((*s)[static_cast<size_t>(order[d])]);
+  }
+  for (size_t i : {3, 4}) SLIPWAY_RETURN_IF_ERROR(RequireDtype(c, i, DType::kFloat32, "a mask"));
+  c.set_output(0, to, std::nullopt);
+  if (!known) return OkStatus();
+  const size_t rank = x[0].size(), row = rank - 2, column = rank - 1;
+  if (x[1].size() != rank || x[2].size() != rank)
+    return Bad("operands ", x[0], ", ", x[1], " and ", x[2], " differ in rank");
+  SymShape y;
+  for (size_t d = 0; d < row; ++d) {
+    SLIPWAY_ASSIGN_OR_RETURN(Dim batch, Unify(c, x[0][d], x[1][d], "batches"));
+    SLIPWAY_ASSIGN_OR_RETURN(batch, Unify(c, batch, x[2][d], "batches"));
+    y.push_back(batch);
+  }
+  SLIPWAY_RETURN_IF_ERROR(Unify(c, x[0][column], x[1][row], "the size of a head").status());
+  SLIPWAY_ASSIGN_OR_RETURN(const Dim keys, Unify(c, x[1][column], x[2][row], "keys"));
+  y.push_back(x[0][row]);
+  y.push_back(keys);
+  for (size_t i : {3, 4}) {
+    const SymShape* s = ShapeOf(c, i);
+    if (s) SLIPWAY_RETURN_IF_ERROR(BroadcastsTo(*s, y, i == 3 ? "the bias" : "the mask"));
+  }
+  y.back() = x[2][column];
+  SLIPWAY_ASSIGN_OR_RETURN(
+      const auto order,
+      ops::ReadPermutation(c.attributes().Ints("y_perm"), static_cast<int>(rank)));
+  SymShape out;
+  for (size_t d = 0; d < rank; ++d) out.push_back(y[static_cast<size_t>(order[d])]);
   c.set_output(0, to, std::move(out));
   return OkStatus();
 }

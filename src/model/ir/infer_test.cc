@@ -592,6 +592,22 @@ TEST(Infer, Quantized) {
               "table (input 1) has 255");
 }
 
+TEST(Infer, QAttention) {
+  const std::string operands = R"(
+    input %q: int8[N, 5, 3, 8]
+    input %k: uint8[N, 3, 7, 8]
+    input %v: int8[N, 3, 7, 4]
+    input %b: float32[3, 1, 7]
+    %y = slipway.QAttention(%q, %k, %v, %b) {multiplier = 0.1, p_scale = 0.01, s_multiplier = 0.1, )";
+  EXPECT_EQ(
+      Infer(operands + "q_perm = [0, 2, 1, 3], k_perm = [0, 1, 3, 2], y_perm = [2, 0, 1, 3]}"),
+      "int8[5, N, 3, 4]");
+  ExpectError(operands + "k_perm = [0, 1, 3, 2]}", "batches");
+  ExpectError(operands + "q_perm = [0, 2, 1, 3]}", "the size of a head");
+  ExpectError(operands + "q_perm = [0, 2, 2, 3]}", "no permutation");
+  ExpectError(operands + "q_perm = [0, 2]}", "2 dimensions for rank 4");
+}
+
 // The chains exporters write around reshapes become clean expressions.
 TEST(Infer, FollowsShapeArithmetic) {
   EXPECT_EQ(Infer(R"(

@@ -118,6 +118,13 @@ Dim NodeMacs(const Node& node) {
   if ((op == "MatMul" || op == "MatMulInteger" || op == "Linear" || op == "LinearNBits" || op == "QLinear" || op == "QMatMul") && !x->empty())
     return Count(*y) * x->back();
   if (op == "Attention") return AttentionMacs(node, *y);
+  if (op == "QAttention") {  // the scores, and as many columns of values
+    const SymShape* v = ShapeOf(node.input(2));
+    const auto perm = node.attributes.Ints("v_perm");
+    if (!v || v->size() < 2 || (!perm.empty() && perm.size() != v->size())) return Dim(0);
+    const auto at = static_cast<size_t>(perm.empty() ? static_cast<int64_t>(v->size()) - 2 : perm[v->size() - 2]);
+    return at < v->size() ? (Count(*x) + Count(*y)) * (*v)[at] : Dim(0);
+  }
   return Dim(0);
 }
 

@@ -160,6 +160,50 @@ Case QMatMul(Random& r) {
   return m.Node("QMatMul", "slipway");
 }
 
+// In the order of a model, or with heads that stay where they are in rows.
+Case QAttention(Random& r) {
+  Maker m(r);
+  const DType qt = Code(r), kt = Code(r), vt = Code(r), pt = Code(r);
+  const int64_t rows = r.Chance(0.2) ? r.Int(60, 130) : r.Int(1, 30), keys = r.Int(1, 70),
+                k = r.Int(1, 40), d = r.Int(1, 40), heads = r.Int(1, 4);
+  const Dim batch = r.Chance(0.6) ? BatchSymbol() : Dim(2);
+  const bool inside = r.Chance(0.5);  // [batch, length, heads, size]
+  const auto input = [&](DType type, int64_t length, int64_t size) {
+    m.Input(type, inside ? SymShape{batch, Dim(length), Dim(heads), Dim(size)}
+                         : SymShape{batch, Dim(heads), Dim(length), Dim(size)});
+  };
+  const bool turned = inside || r.Chance(0.5);  // keys as rows
+  input(qt, rows, k);
+  input(kt, turned ? keys : k, turned ? k : keys);
+  input(vt, keys, d);
+  using Ints = std::vector<int64_t>;
+  if (inside) {
+    m.Set("q_perm", Ints{0, 2, 1, 3}).Set("v_perm", Ints{0, 2, 1, 3});
+    m.Set("y_perm", Ints{0, 2, 1, 3}).Set("k_perm", Ints{0, 2, 3, 1});
+  } else if (turned) {
+    m.Set("k_perm", Ints{0, 1, 3, 2});
+  }
+  const bool masked = r.Chance(0.3);
+  if (masked || r.Chance(0.4)) m.Floats({heads, r.Chance(0.7) ? rows : 1, keys}, -2, 2);
+  if (masked) {
+    m.Floats({rows, keys}, -3, 0);
+    m.Set("t_scale", 0.11f).Set("t_multiplier", 0.13f).Set("t_zero_point", int64_t{4});
+  }
+  if (r.Chance(0.5)) m.Set("s_scale", 0.07f).Set("s_zero_point", int64_t{-9});
+  m.Set("q_zero_point", Zero(r, qt)).Set("k_zero_point", Zero(r, kt));
+  m.Set("v_zero_point", Zero(r, vt)).Set("p_zero_point", Zero(r, pt));
+  if (pt == DType::kUInt8) m.Set("p_q_min", int64_t{0}).Set("p_q_max", int64_t{255});
+  m.Set("p_to", static_cast<int64_t>(pt)).Set("p_scale", static_cast<float>(r.Real(0.004, 0.03)));
+  m.Set("s_multiplier",
+        static_cast<float>(r.Real(0.3, 1.5) / (800 * std::sqrt(static_cast<double>(k)))));
+  // Codes of the softmax may differ by one: their products then do where few make an output.
+  m.Set("multiplier", static_cast<float>(r.Real(0.2, 0.4) / 128));
+  m.options().ties = true;
+  while (SetOutput(m) == DType::kFloat32) {
+  }
+  return m.Node("QAttention", "slipway");
+}
+
 SymShape Shape(Random& r) {
   SymShape s{r.Chance(0.6) ? BatchSymbol() : Dim(r.Int(1, 3)),
              Dim(r.Chance(0.5) ? 16 * r.Int(1, 3) : r.Int(1, 40))};
@@ -315,6 +359,7 @@ constexpr Family kFamilies[] = {
     {"QDepthwise", QDepthwise},
     {"QLinear", QLinear},
     {"QMatMul", QMatMul},
+    {"QAttention", QAttention},
     {"QAffine", QAffine},
     {"QAdd", QAdd},
     {"QMul", QMul},

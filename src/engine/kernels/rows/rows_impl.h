@@ -86,12 +86,22 @@ struct SquareSum {
 
 template <typename R>
 inline float Across(V v) {
+#if defined(__AVX512F__)
+  const auto join = [](V a, __m512 b) { return R::Join(a, reinterpret_cast<V>(b)); };
+  const auto w = [](V a) { return reinterpret_cast<__m512>(a); };
+  v = join(v, _mm512_shuffle_f32x4(w(v), w(v), 0x4E));
+  v = join(v, _mm512_shuffle_f32x4(w(v), w(v), 0xB1));
+  v = join(v, _mm512_permute_ps(w(v), 0x4E));
+  v = join(v, _mm512_permute_ps(w(v), 0xB1));
+  return v[0];
+#else
   float a[kLanes];
   Store(a, v);
   for (int step = kLanes / 2; step > 0; step /= 2) {
     for (int i = 0; i < step; ++i) a[i] = R::Join(a[i], a[i + step]);
   }
   return a[0];
+#endif
 }
 
 template <typename R>
@@ -177,31 +187,6 @@ void ReduceColumns(const float* x, int64_t n, int64_t stride, float* y, int64_t 
 }
 
 constexpr int64_t kChunk = 256;
-
-void Softmax(const float* x, float* y, int64_t n, bool log) {
-  const float top = Reduce<Max>(x, n);
-  float sum = 0;
-  if (log) {
-    for (int64_t i = 0; i < n; i += kChunk) {
-      float e[kChunk];
-      const int64_t count = n - i < kChunk ? n - i : kChunk;
-      for (int64_t j = 0; j < count; ++j) e[j] = ExpOfNegative(x[i + j] - top);
-      sum += Reduce<Sum>(e, count);
-    }
-    const float shift = ::logf(sum);
-    SLIPWAY_INDEPENDENT
-    for (int64_t i = 0; i < n; ++i) y[i] = (x[i] - top) - shift;
-    return;
-  }
-  for (int64_t i = 0; i < n; i += kChunk) {
-    const int64_t count = n - i < kChunk ? n - i : kChunk;
-    SLIPWAY_INDEPENDENT
-    for (int64_t j = i; j < i + count; ++j) y[j] = ExpOfNegative(x[j] - top);
-    sum += Reduce<Sum>(y + i, count);
-  }
-  const float scale = 1.0f / sum;
-  for (int64_t i = 0; i < n; ++i) y[i] *= scale;
-}
 
 void SoftmaxColumns(const float* x, float* y, int64_t n, int64_t stride, int64_t m, bool log) {
   constexpr int64_t kColumns = 64;
@@ -394,6 +379,8 @@ void NormalizeBy(const float* x, float* y, int64_t n, float mean, float scale, f
   for (int64_t i = 0; i < n; ++i) y[i] = MulAdd(x[i] - mean, scale, bias);
 }
 
+#include "engine/kernels/rows/softmax_impl.h"
+
 }  // namespace
 
 const RowKernels kRows = {
@@ -409,6 +396,7 @@ const RowKernels kRows = {
     },
     Softmax,
     SoftmaxColumns,
+    SoftmaxCodes,
     MomentsOf,
     LayerNorm,
     kLanes == 16,

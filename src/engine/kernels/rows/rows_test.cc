@@ -111,7 +111,7 @@ TEST_P(Rows, Softmax) {
         auto x = Values(n * m, -30, 30);
         std::vector<float> y(x.size());
         if (m == 1) {
-          k_.softmax(x.data(), y.data(), n, log);
+          k_.softmax(x.data(), y.data(), 1, n, log);
         } else {
           k_.softmax_columns(x.data(), y.data(), n, m, m, log);
         }
@@ -126,6 +126,59 @@ TEST_P(Rows, Softmax) {
                 << n << " " << m;
           }
         }
+      }
+    }
+  }
+}
+
+// Rows do not depend on how many there are.
+TEST_P(Rows, SoftmaxOfManyRows) {
+  for (int64_t n : {1, 15, 16, 49, 197, 300}) {
+    const auto x = Values(7 * n, -20, 20);
+    std::vector<float> all(x.size()), one(x.size());
+    k_.softmax(x.data(), all.data(), 7, n, false);
+    for (int64_t r = 0; r < 7; ++r) k_.softmax(x.data() + r * n, one.data() + r * n, 1, n, false);
+    EXPECT_EQ(all, one) << n;
+  }
+}
+
+TEST_P(Rows, SoftmaxToCodes) {
+  for (int64_t n : {1, 3, 16, 49, 64, 197}) {
+    for (int kind = 0; kind < 6; ++kind) {
+      const bool rounded = kind % 2 != 0, biased = kind >= 2, masked = kind >= 4;
+      const int64_t rows = 6, x_stride = n + 3, y_stride = n + 1;
+      const auto x = Values(rows * x_stride, -9, 9), bias = Values(rows * n, -2, 2),
+                 mask = Values(rows * n, -3, 0);
+      std::vector<float> work(static_cast<size_t>(4 * (n + 15)));
+      std::vector<uint8_t> y(static_cast<size_t>(rows * y_stride), 0xAA);
+      SoftmaxCodesCall c{.x = x.data(), .y = y.data(), .work = work.data(), .x_stride = x_stride};
+      c.y_stride = y_stride, c.rows = rows, c.n = n, c.zero = 3;
+      c.code = {0.0075f, -3, 90};
+      if (rounded) c.score = {0.25f, -20, 20};
+      if (biased) c.bias = bias.data(), c.bias_stride = n;
+      if (masked) c.mask = mask.data(), c.mask_stride = n, c.sum = {0.5f, -9, 9};
+      c.sum_multiplier = 0.4f;
+      k_.softmax_codes(c);
+      for (int64_t r = 0; r < rows; ++r) {
+        std::vector<double> s;
+        double sum = 0, top = -1e30;
+        for (int64_t i = 0; i < n; ++i) {
+          double v = x[static_cast<size_t>(r * x_stride + i)];
+          if (rounded) v = std::clamp(std::nearbyint(v), -20.0, 20.0) * 0.25;
+          if (biased) v += bias[static_cast<size_t>(r * n + i)];
+          if (masked)
+            v = std::clamp(std::nearbyint(v / 0.5), -9.0, 9.0) * 0.4f +
+                mask[static_cast<size_t>(r * n + i)];
+          s.push_back(v);
+          top = std::max(top, v);
+        }
+        for (double& v : s) sum += v = std::exp(v - top);
+        for (int64_t i = 0; i < n; ++i) {
+          const double want = std::clamp(s[static_cast<size_t>(i)] / sum / 0.0075, -3.0, 90.0) + 3;
+          EXPECT_NEAR(y[static_cast<size_t>(r * y_stride + i)], want, 0.501)
+              << n << " kind " << kind;
+        }
+        EXPECT_EQ(y[static_cast<size_t>(r * y_stride + n)], 0xAA) << "written beside the row";
       }
     }
   }

@@ -1,10 +1,12 @@
 #include "engine/backends/reference/run/check.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <string>
 
 #include "base/checked.h"
+#include "model/ops/qattention.h"
 #include "model/ops/window.h"
 
 namespace slipway::backends {
@@ -230,6 +232,14 @@ Status CheckMatMulInteger(const Operands& o) {
 Status CheckQMatMul(const Operands& o) {
   SLIPWAY_CHECK_FIT(o.in[0].dims.rank() >= 2 && o.in[1].dims.rank() >= 2, "A", o.in[0], "B", o.in[1]);
   return CheckMatMulExtents(o);
+}
+
+Status CheckQAttention(const Operands& o) {
+  std::array<ops::QAttention::Operand, 5> operands;
+  for (size_t i = 0; i < operands.size(); ++i) {
+    if (o.Has(i)) operands[i] = {o.in[i].dims, o.in[i].dtype};
+  }
+  return ops::ReadQAttention(o.attributes, operands, {o.y().dims, o.y().dtype}).status();
 }
 
 Status CheckConvInteger(const Operands& o) {

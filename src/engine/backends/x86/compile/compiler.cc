@@ -125,6 +125,7 @@ constexpr Row kRows[] = {
     {"", "Gemm", Family::kLinear, 1},
     {"", "MatMul", Family::kLinear, 1},
     {"", "Attention", Family::kPlain, 1},
+    {"slipway", "QAttention", Family::kPlain, 1},
     {"slipway", "QConv", Family::kProduct, 1},
     {"slipway", "QLinear", Family::kProduct, 1},
     {"slipway", "QMatMul", Family::kProduct, 1},
@@ -319,6 +320,7 @@ class X86Compiler final : public OpBackend {
       c.in_place = 0;
     }
     if (node.op() == "Attention") c.compute_efficiency = AttentionFigure(node);
+    if (node.op() == "QAttention") c.compute_efficiency = 0.25;  // the softmax takes as long as the products
     if (row.family == Family::kProduct) {
       c.compute_efficiency = ProductFigure(node, target);
       if (node.op() != "QMatMul" && node.input(4) && DTypeBits(node.output()->dtype()) == 8)

@@ -103,6 +103,7 @@ constexpr Row kRows[] = {
     {"slipway", "QAffine", BuildQAffine},
     {"slipway", "QConv", BuildQConv},
     {"slipway", "QMatMul", BuildQMatMul},
+    {"slipway", "QAttention", BuildQAttention},
     {"slipway", "QLinear", BuildQLinear},
     {"slipway", "LinearNBits", BuildLinearNBits},
     {"slipway", "QConvBits", BuildQConvBits},

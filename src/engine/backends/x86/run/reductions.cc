@@ -145,8 +145,8 @@ Status BuildSoftmax(Builder& b) {
     b.Run([=, f = k.softmax](const RunContext& c) {
       c.parallel.ParallelFor(s.outer, std::max<int64_t>(1, 8192 / s.n),
                              [&](int64_t begin, int64_t end) {
-                               for (int64_t i = begin; i < end; ++i)
-                                 f(c.in<float>(0) + i * s.n, c.out<float>() + i * s.n, s.n, log);
+                               f(c.in<float>(0) + begin * s.n, c.out<float>() + begin * s.n,
+                                 end - begin, s.n, log);
                              });
       return OkStatus();
     });

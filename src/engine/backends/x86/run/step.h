@@ -218,6 +218,7 @@ Status BuildQAveragePool(Builder&);
 Status BuildQMaxPool(Builder&);
 Status BuildQAffine(Builder&);
 Status BuildQMatMul(Builder&);
+Status BuildQAttention(Builder&);
 Status BuildQConv(Builder&);
 Status BuildQLinear(Builder&);
 Status BuildLinearNBits(Builder&);
