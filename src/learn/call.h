@@ -9,6 +9,7 @@
 
 #include "base/status.h"
 #include "model/ir/graph.h"
+#include "model/ops/quantize.h"
 
 namespace slipway::learn {
 
@@ -61,6 +62,10 @@ std::span<const Operator> NetworkOperators();
 at::Tensor Activate(const Call& call, at::Tensor y);
 // `rank` and an axis that may count from the end.
 inline int64_t AxisOf(int64_t axis, int64_t rank) { return axis < 0 ? axis + rank : axis; }
+
+// A scale or zero point of a quantization, scalar, [n] along its axis or blocked, as something that
+// x can be divided by.
+at::Tensor Spread(const at::Tensor& v, const at::Tensor& x, const ops::QuantParams& params);
 
 // A host tensor of any type as an array of these options, and back as the given type.
 at::Tensor ToArray(const ir::Tensor& tensor, const at::TensorOptions& options);

@@ -3,6 +3,7 @@
 // this header: the implementation is a shared library of its own (libslipway_learn.so) that is
 // loaded when it is first asked for, because libtorch takes 0.7 s and 160 MB to start.
 
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -45,6 +46,46 @@ class Module {
                                      std::span<const std::string> values) = 0;
 };
 
+// ---- reconstruction ----
+//
+// A block is a graph whose weights go through Quantize and Dequantize nodes, as do activations: its
+// outputs on the inputs that the quantized network gives it are brought to those of the float
+// network. Learned are, for weights, whether each is rounded up or down (AdaRound: Nagel et al.,
+// 2020; by blocks, BRECQ: Li et al., 2021), and for activations the scale (LSQ), perhaps with
+// random elements left as they are (QDrop: Wei et al., 2022).
+
+struct ReconstructOptions {
+  int64_t iterations = 2000, batch = 32;
+  double rounding_rate = 1e-3;  // of Adam
+  double scale_rate = 4e-5;     // of Adam, falling to 0 by a cosine
+  // Weight of the sum over weights of 1 - |2 h - 1|^beta, which drives h to 0 or 1; off for the
+  // first share `warm_up` of the iterations, then beta falls linearly.
+  double regularisation = 0.01, warm_up = 0.2, beta_high = 20, beta_low = 2;
+  // The probability that an element of an activation (and of a block input, where there are float
+  // ones) is not quantized.
+  double drop = 0;
+  uint64_t seed = 1;
+};
+
+struct ReconstructData {
+  int64_t samples = 0;             // the first extent of everything here; may lie in mapped files
+  std::vector<ir::Tensor> inputs;  // of the block, behind the quantized network
+  std::vector<ir::Tensor> float_inputs;  // behind the float network, or empty
+  std::vector<ir::Tensor> targets;       // outputs of the float network
+  // What the squared error of an element counts (the squared gradient of the task's loss, Fisher's
+  // information), or empty.
+  std::vector<ir::Tensor> importance;
+};
+
+struct ReconstructResult {
+  // By the name of the Quantize node: the chosen codes of its weights, of the type that it gives.
+  std::vector<std::pair<std::string, ir::Tensor>> codes;
+  std::vector<std::pair<std::string, float>> scales;  // of activations
+  // Squared error, summed over channels, mean over the rest, over all samples: rounded to the
+  // nearest with the given scales, and as returned.
+  double loss_before = 0, loss_after = 0;
+};
+
 class Engine {
  public:
   virtual ~Engine() = default;
@@ -52,6 +93,16 @@ class Engine {
   // inferred.
   virtual Result<std::unique_ptr<Module>> MakeModule(const ir::Graph& graph,
                                                      const ModuleOptions& options = {}) = 0;
+  // `rounding`: names of Quantize nodes of constant weights whose rounding is learned; `scales`: of
+  // Quantize nodes of activations, one scale each, whose scale is. Each is followed by one
+  // Dequantize and no other node. Deterministic for a seed and a number of threads. `progress` is
+  // told of each iteration; false stops (Cancelled). InvalidArgument names a node or tensor that
+  // does not fit.
+  virtual Result<ReconstructResult> Reconstruct(
+      const ir::Graph& block, std::span<const std::string> rounding,
+      std::span<const std::string> scales, const ReconstructData& data,
+      const ReconstructOptions& options,
+      const std::function<bool(int64_t iteration)>& progress = {}) = 0;
   // Of all modules; 0: as many as CPUs.
   virtual void SetThreads(int threads) = 0;
   // "libtorch 1.13.1, CPU"

@@ -1,28 +1,17 @@
-// Modules and the engine: the whole of libslipway_learn.so but the operators.
+// Modules: graphs run node by node.
 
-#include <ATen/Parallel.h>
 #include <torch/csrc/autograd/autograd.h>
-#include <torch/version.h>
 
 #include <algorithm>
 #include <cstring>
 #include <optional>
-#include <thread>
 #include <unordered_map>
 
-#include "learn/abi.h"
-#include "learn/call.h"
-#include "learn/learn.h"
-#include "model/interp/interpreter.h"
+#include "learn/torch_module.h"
 #include "model/ir/infer.h"
 
 namespace slipway::learn {
 namespace {
-
-bool IsFloat(DType t) {
-  return t == DType::kFloat32 || t == DType::kFloat64 || t == DType::kFloat16 ||
-         t == DType::kBFloat16;
-}
 
 at::ScalarType ScalarOf(DType t) {
   switch (t) {
@@ -60,11 +49,6 @@ Function FindOperator(const ir::Node& node) {
   return nullptr;
 }
 
-// What the interpreter shall run: a graph of this node alone, whose inputs are all the node's.
-struct Alone {
-  ir::Graph graph;
-  std::optional<interp::Interpreter> interpreter;
-};
 Result<std::unique_ptr<Alone>> MakeAlone(const ir::Node& node) {
   auto alone = std::make_unique<Alone>();
   ir::Graph::NodeSpec spec = {.op = node.op(),
@@ -92,49 +76,7 @@ Result<std::unique_ptr<Alone>> MakeAlone(const ir::Node& node) {
   return alone;
 }
 
-struct Step {
-  const ir::Node* node;
-  Function function;  // null: the interpreter
-  bool floats;        // the results are; else the function is for codes that are numbers here
-  std::vector<int> in, out;  // slots; -1: absent
-  std::vector<int> dead;     // slots that nobody reads behind this step
-  std::unique_ptr<Alone> alone;
-};
-
-class TorchModule : public Module {
- public:
-  static Result<std::unique_ptr<Module>> Make(const ir::Graph& graph, const ModuleOptions& options);
-  Result<std::vector<ir::Tensor>> Forward(std::span<const ir::Tensor> inputs) override;
-  Result<Gradients> Backward(std::span<const ir::Tensor> inputs,
-                             std::span<const ir::Tensor> output_gradients,
-                             std::span<const std::string> values) override;
-
- private:
-  int SlotOf(const ir::Value* value) {
-    return value ? slots_.try_emplace(value, static_cast<int>(slots_.size())).first->second : -1;
-  }
-  Result<std::vector<Cell>> Start(std::span<const ir::Tensor> inputs);
-  // `asked`: slots that stay, and that get derivatives.
-  Status Run(std::vector<Cell>& cells, const std::vector<bool>& asked);
-  Status RunAlone(Step& step, std::vector<Cell>& cells);
-  Result<ir::Tensor> OnHost(const Cell& cell, const ir::Value& value) const;
-  Result<ir::Tensor> OutputOf(const Cell& cell, const ir::Value& value) const;
-  // Numbers that stand for integers: Quantize makes them.
-  bool IsCode(int slot, const Cell& cell) const {
-    return cell.array.defined() && !IsFloat(types_[static_cast<size_t>(slot)]);
-  }
-  bool is_double() const { return options_.dtype() == at::kDouble; }
-  Cell CellOf(const ir::Tensor& tensor) const;
-
-  const ir::Graph* graph_ = nullptr;
-  at::TensorOptions options_;
-  std::unordered_map<const ir::Value*, int> slots_;
-  std::vector<DType> types_;  // of slots
-  std::vector<Step> steps_;
-  std::vector<std::pair<int, Cell>> constants_;
-  // Of a run with gradients: nodes on the way that the interpreter ran on values with derivatives.
-  std::vector<const ir::Node*> cut_;
-};
+}  // namespace
 
 Cell TorchModule::CellOf(const ir::Tensor& tensor) const {
   Cell cell;
@@ -157,8 +99,8 @@ Result<ir::Tensor> TorchModule::OutputOf(const Cell& cell, const ir::Value& valu
   return OnHost(cell, value);
 }
 
-Result<std::unique_ptr<Module>> TorchModule::Make(const ir::Graph& graph,
-                                                  const ModuleOptions& options) {
+Result<std::unique_ptr<TorchModule>> TorchModule::Make(const ir::Graph& graph,
+                                                       const ModuleOptions& options) {
   auto made = std::make_unique<TorchModule>();
   TorchModule& m = *made;
   m.graph_ = &graph;
@@ -214,7 +156,7 @@ Result<std::unique_ptr<Module>> TorchModule::Make(const ir::Graph& graph,
       m.constants_.push_back({slot, m.CellOf(value->constant()->Aligned())});
   }
   for (const auto& [slot, step] : last) m.steps_[step].dead.push_back(slot);
-  return std::unique_ptr<Module>(std::move(made));
+  return made;
 }
 
 Result<std::vector<Cell>> TorchModule::Start(std::span<const ir::Tensor> inputs) {
@@ -251,6 +193,41 @@ Status TorchModule::RunAlone(Step& step, std::vector<Cell>& cells) {
   return OkStatus();
 }
 
+namespace {
+// The first line of what torch says.
+Status Failed(const ir::Node& node, const std::exception& e) {
+  const std::string_view text = e.what();
+  return InvalidArgument(node.Describe() + ": " + std::string(text.substr(0, text.find('\n'))));
+}
+}  // namespace
+
+void TorchModule::Replace(const ir::Node* node, Hook hook) {
+  if (hook)
+    hooks_[node] = std::move(hook);
+  else
+    hooks_.erase(node);
+}
+
+Result<std::vector<at::Tensor>> TorchModule::RunArrays(std::span<const at::Tensor> inputs) {
+  if (inputs.size() != graph_->inputs().size())
+    return InvalidArgument("the graph has " + std::to_string(graph_->inputs().size()) +
+                           " inputs, not " + std::to_string(inputs.size()));
+  std::vector<Cell> cells(slots_.size());
+  for (const auto& [slot, cell] : constants_) cells[static_cast<size_t>(slot)] = cell;
+  for (size_t i = 0; i < inputs.size(); ++i)
+    cells[static_cast<size_t>(slots_.at(graph_->inputs()[i]))].array = inputs[i];
+  cut_.clear();
+  SLIPWAY_RETURN_IF_ERROR(Run(cells, std::vector<bool>(cells.size(), false)));
+  if (!cut_.empty())
+    return Unsupported(cut_[0]->Describe() + " has no derivative, and lies behind what is learned");
+  std::vector<at::Tensor> outputs;
+  for (const ir::Value* value : graph_->outputs()) {
+    Cell& cell = cells[static_cast<size_t>(slots_.at(value))];
+    outputs.push_back(cell.array.defined() ? cell.array : ToArray(cell.host.Aligned(), options_));
+  }
+  return outputs;
+}
+
 Status TorchModule::Run(std::vector<Cell>& cells, const std::vector<bool>& asked) {
   std::vector<Cell> in;
   for (Step& step : steps_) {
@@ -261,7 +238,14 @@ Status TorchModule::Run(std::vector<Cell>& cells, const std::vector<bool>& asked
       in.push_back(slot < 0 ? Cell() : cells[static_cast<size_t>(slot)]);
       codes |= slot >= 0 && IsCode(slot, in.back());
     }
-    if (step.function && (step.floats || codes)) {
+    if (const auto hook = hooks_.find(step.node); hook != hooks_.end()) {
+      try {
+        cells[static_cast<size_t>(step.out[0])] = {hook->second(in[0].array), {}};
+        done = true;
+      } catch (const std::exception& e) {
+        return Failed(*step.node, e);
+      }
+    } else if (step.function && (step.floats || codes)) {
       try {
         Outputs outputs = step.function({*step.node, in, options_});
         done = !outputs.empty();
@@ -272,9 +256,7 @@ Status TorchModule::Run(std::vector<Cell>& cells, const std::vector<bool>& asked
           cells[static_cast<size_t>(step.out[i])] = {std::move(outputs[i]), {}};
         }
       } catch (const std::exception& e) {
-        const std::string_view text = e.what();
-        return InvalidArgument(step.node->Describe() + ": " +
-                               std::string(text.substr(0, text.find('\n'))));
+        return Failed(*step.node, e);
       }
     }
     if (!done) {
@@ -373,33 +355,6 @@ Result<Module::Gradients> TorchModule::Backward(std::span<const ir::Tensor> inpu
   return result;
 }
 
-class TorchEngine : public Engine {
- public:
-  Result<std::unique_ptr<Module>> MakeModule(const ir::Graph& graph,
-                                             const ModuleOptions& options) override {
-    if (options.cuda && !at::hasCUDA()) return Unsupported("learning: this libtorch has no CUDA");
-    return TorchModule::Make(graph, options);
-  }
-  void SetThreads(int threads) override {
-    at::set_num_threads(
-        threads > 0 ? threads : std::max(1, static_cast<int>(std::thread::hardware_concurrency())));
-  }
-  std::string Describe() const override {
-    return std::string("libtorch ") + TORCH_VERSION + (at::hasCUDA() ? ", CUDA" : ", CPU");
-  }
-  std::vector<std::string> Operators() const override {
-    std::vector<std::string> names;
-    for (const auto table : {ElementwiseOperators(), TensorOperators(), NetworkOperators()}) {
-      for (const Operator& op : table)
-        names.push_back(*op.domain ? std::string(op.domain) + "." + op.name : op.name);
-    }
-    std::sort(names.begin(), names.end());
-    return names;
-  }
-};
-
-}  // namespace
-
 at::Tensor ToArray(const ir::Tensor& tensor, const at::TensorOptions& options) {
   std::vector<int64_t> shape(tensor.dims().begin(), tensor.dims().end());
   const at::ScalarType type = ScalarOf(tensor.dtype());
@@ -449,12 +404,3 @@ std::vector<int64_t> Call::Ints(size_t i) const {
 }
 
 }  // namespace slipway::learn
-
-extern "C" __attribute__((visibility("default"))) const char* slipway_learn_abi() {
-  static const std::string abi = slipway::learn::Abi();
-  return abi.c_str();
-}
-extern "C" __attribute__((visibility("default"))) slipway::learn::Engine* slipway_learn_create() {
-  static slipway::learn::TorchEngine engine;
-  return &engine;
-}

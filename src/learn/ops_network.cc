@@ -267,15 +267,6 @@ Outputs Attention(const Call& c) {
 
 // ---- quantization ----
 
-// A scale or zero point [n], or blocked, as something that x can be divided by.
-at::Tensor Spread(const at::Tensor& v, const at::Tensor& x, const ops::QuantParams& p) {
-  if (v.numel() == 1) return v.reshape({});
-  const int64_t axis = AxisOf(p.axis, x.dim());
-  if (p.group > 0) return v.repeat_interleave(p.group, axis).slice(axis, 0, x.size(axis));
-  std::vector<int64_t> shape(static_cast<size_t>(x.dim()), 1);
-  shape[static_cast<size_t>(axis)] = v.numel();
-  return v.reshape(shape);
-}
 // y, with the derivative of x.
 at::Tensor StraightThrough(const at::Tensor& y, const at::Tensor& x) {
   return x + (y - x).detach();
@@ -333,6 +324,14 @@ constexpr Operator kOperators[] = {
 
 }  // namespace
 
+at::Tensor Spread(const at::Tensor& v, const at::Tensor& x, const ops::QuantParams& p) {
+  if (v.numel() == 1) return v.reshape({});
+  const int64_t axis = AxisOf(p.axis, x.dim());
+  if (p.group > 0) return v.repeat_interleave(p.group, axis).slice(axis, 0, x.size(axis));
+  std::vector<int64_t> shape(static_cast<size_t>(x.dim()), 1);
+  shape[static_cast<size_t>(axis)] = v.numel();
+  return v.reshape(shape);
+}
 std::span<const Operator> NetworkOperators() { return kOperators; }
 
 }  // namespace slipway::learn

@@ -1,0 +1,63 @@
+// What programs get of libslipway_learn.so.
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <torch/version.h>
+
+#include <algorithm>
+#include <thread>
+
+#include "learn/abi.h"
+#include "learn/call.h"
+#include "learn/learn.h"
+#include "learn/reconstruct.h"
+#include "learn/torch_module.h"
+
+namespace slipway::learn {
+namespace {
+
+class TorchEngine : public Engine {
+ public:
+  Result<std::unique_ptr<Module>> MakeModule(const ir::Graph& graph,
+                                             const ModuleOptions& options) override {
+    if (options.cuda && !at::hasCUDA()) return Unsupported("learning: this libtorch has no CUDA");
+    SLIPWAY_ASSIGN_OR_RETURN(auto module, TorchModule::Make(graph, options));
+    return std::unique_ptr<Module>(std::move(module));
+  }
+  Result<ReconstructResult> Reconstruct(const ir::Graph& block,
+                                        std::span<const std::string> rounding,
+                                        std::span<const std::string> scales,
+                                        const ReconstructData& data,
+                                        const ReconstructOptions& options,
+                                        const std::function<bool(int64_t)>& progress) override {
+    return ReconstructBlock(block, rounding, scales, data, options, progress);
+  }
+  void SetThreads(int threads) override {
+    at::set_num_threads(
+        threads > 0 ? threads : std::max(1, static_cast<int>(std::thread::hardware_concurrency())));
+  }
+  std::string Describe() const override {
+    return std::string("libtorch ") + TORCH_VERSION + (at::hasCUDA() ? ", CUDA" : ", CPU");
+  }
+  std::vector<std::string> Operators() const override {
+    std::vector<std::string> names;
+    for (const auto table : {ElementwiseOperators(), TensorOperators(), NetworkOperators()}) {
+      for (const Operator& op : table)
+        names.push_back(*op.domain ? std::string(op.domain) + "." + op.name : op.name);
+    }
+    std::sort(names.begin(), names.end());
+    return names;
+  }
+};
+
+}  // namespace
+}  // namespace slipway::learn
+
+extern "C" __attribute__((visibility("default"))) const char* slipway_learn_abi() {
+  static const std::string abi = slipway::learn::Abi();
+  return abi.c_str();
+}
+extern "C" __attribute__((visibility("default"))) slipway::learn::Engine* slipway_learn_create() {
+  static slipway::learn::TorchEngine engine;
+  return &engine;
+}

@@ -1,0 +1,334 @@
+#include "learn/reconstruct.h"
+
+#include <torch/csrc/autograd/autograd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <random>
+
+#include "learn/call.h"
+#include "learn/fake_quant.h"
+#include "learn/torch_module.h"
+#include "model/ops/quantize.h"
+
+namespace slipway::learn {
+namespace {
+
+// Adam (Kingma and Ba, 2015) for one array.
+class Adam {
+ public:
+  explicit Adam(const at::Tensor& like) : m_(at::zeros_like(like)), v_(at::zeros_like(like)) {}
+  void Update(at::Tensor& p, const at::Tensor& g, double rate) {
+    ++steps_;
+    m_.mul_(0.9).add_(g, 0.1);
+    v_.mul_(0.999).addcmul_(g, g, 0.001);
+    const double m_part = 1 - std::pow(0.9, steps_), v_part = 1 - std::pow(0.999, steps_);
+    p.addcdiv_(m_, (v_.sqrt() / std::sqrt(v_part)).add_(1e-8), -rate / m_part);
+  }
+
+ private:
+  at::Tensor m_, v_;
+  int steps_ = 0;
+};
+
+// A Quantize node and the Dequantize behind it.
+struct Pair {
+  const ir::Node *quantize = nullptr, *dequantize = nullptr;
+  ops::QuantParams params;
+};
+struct Weights {
+  Pair pair;
+  at::Tensor base, scale, lo, hi, zero;  // like the weights; lo and hi less the zero point
+  at::Tensor alpha;
+  std::optional<Adam> adam;
+};
+struct Activation {
+  Pair pair;
+  Codes codes;
+  at::Tensor scale;
+  double least = 0;
+  std::optional<Adam> adam;
+};
+
+Result<Pair> FindPair(const ir::Graph& block, const std::string& name) {
+  const ir::Node* q = block.FindNode(name);
+  if (!q || !q->IsSlipway("Quantize"))
+    return InvalidArgument("reconstruction: the block has no Quantize node '" + name + "'");
+  const ir::Node* d = q->output()->OnlyUser();
+  if (!d || !d->IsSlipway("Dequantize"))
+    return InvalidArgument("reconstruction: " + q->Describe() +
+                           " is not followed by one Dequantize");
+  SLIPWAY_ASSIGN_OR_RETURN(const ops::QuantParams params, ops::ParseQuant(q->attributes));
+  if ((params.kind != ops::QuantKind::kAffine && params.kind != ops::QuantKind::kPowerOfTwo) ||
+      params.rounding != ops::QuantRounding::kHalfEven || params.zero_first ||
+      params.precision != DType::kUndefined)
+    return Unsupported("reconstruction: the kind or rounding of " + q->Describe());
+  for (size_t i = 1; i < 3; ++i) {
+    if (q->input(i) && !q->input(i)->is_constant())
+      return InvalidArgument("reconstruction: scale or zero point of " + q->Describe() +
+                             " is no constant");
+  }
+  Pair pair;
+  pair.quantize = q, pair.dequantize = d, pair.params = params;
+  return pair;
+}
+
+class Reconstruction {
+ public:
+  Reconstruction(const ReconstructData& data, const ReconstructOptions& options)
+      : data_(data), options_(options), random_(options.seed) {}
+  Status Prepare(const ir::Graph& block, std::span<const std::string> rounding,
+                 std::span<const std::string> scales);
+  Status Learn(const std::function<bool(int64_t)>& progress);
+  Result<double> Loss();  // over all samples, without soft rounding and drops
+  Status Collect(ReconstructResult* result) const;
+
+ private:
+  Status PrepareData();
+  Status AddWeights(const ir::Graph& block, const std::string& name);
+  Status AddActivation(const ir::Graph& block, const std::string& name);
+  Result<at::Tensor> Error(const at::Tensor& picked, bool drop);
+  void Update(int64_t iteration, std::span<const at::Tensor> gradients);
+
+  const ReconstructData& data_;
+  const ReconstructOptions& options_;
+  std::mt19937_64 random_;
+  std::unique_ptr<TorchModule> module_;
+  std::vector<at::Tensor> inputs_, float_inputs_, targets_, importance_;
+  std::vector<Weights> weights_;
+  std::vector<Activation> activations_;
+  bool soft_ = false;  // weights between their neighbours
+  double drop_ = 0;    // in this run
+};
+
+Status Reconstruction::AddWeights(const ir::Graph& block, const std::string& name) {
+  Weights w;
+  SLIPWAY_ASSIGN_OR_RETURN(w.pair, FindPair(block, name));
+  const ir::Node& q = *w.pair.quantize;
+  if (!q.constant_input(0) || q.constant_input(0)->dtype() != DType::kFloat32)
+    return InvalidArgument("reconstruction: what " + q.Describe() +
+                           " rounds is no float32 constant");
+  const auto& options = module_->options();
+  const at::Tensor value = ToArray(q.constant_input(0)->Aligned(), options),
+                   scale = Spread(ToArray(q.constant_input(1)->Aligned(), options), value,
+                                  w.pair.params),
+                   zero = q.constant_input(2)
+                              ? Spread(ToArray(q.constant_input(2)->Aligned(), options), value,
+                                       w.pair.params)
+                              : at::zeros({}, options);
+  w.scale = scale.expand_as(value).contiguous();
+  w.zero = zero.expand_as(value).contiguous();
+  w.lo = w.pair.params.range.lo - w.zero;
+  w.hi = w.pair.params.range.hi - w.zero;
+  const at::Tensor v = value / w.scale;
+  w.base = at::floor(v);
+  w.alpha = InverseRectifiedSigmoid(v - w.base).requires_grad_(true);
+  w.adam.emplace(w.alpha.detach());
+  weights_.push_back(std::move(w));
+  return OkStatus();
+}
+
+Status Reconstruction::AddActivation(const ir::Graph& block, const std::string& name) {
+  Activation a;
+  SLIPWAY_ASSIGN_OR_RETURN(a.pair, FindPair(block, name));
+  const Pair& pair = a.pair;
+  const ir::Node& q = *pair.quantize;
+  if (q.constant_input(1)->count() != 1 ||
+      (q.constant_input(2) && q.constant_input(2)->count() != 1))
+    return InvalidArgument("reconstruction: " + q.Describe() + " has more than one scale");
+  const double zero = q.constant_input(2) ? q.constant_input(2)->ToDoubles()[0] : 0;
+  a.codes = {static_cast<float>(pair.params.range.lo - zero),
+             static_cast<float>(pair.params.range.hi - zero)};
+  a.scale =
+      ToArray(q.constant_input(1)->Aligned(), module_->options()).reshape({}).requires_grad_(true);
+  a.least = a.scale.item<double>() * 1e-3;
+  if (!(a.least > 0))
+    return InvalidArgument("reconstruction: the scale of " + q.Describe() + " is not positive");
+  a.adam.emplace(a.scale.detach());
+  activations_.push_back(std::move(a));
+  return OkStatus();
+}
+
+Status Reconstruction::PrepareData() {
+  const auto wrap = [&](const std::vector<ir::Tensor>& from, size_t count, const char* what,
+                        std::vector<at::Tensor>* to) -> Status {
+    if (from.size() != count)
+      return InvalidArgument("reconstruction: " + std::to_string(from.size()) + " " + what +
+                             " for " + std::to_string(count));
+    for (const ir::Tensor& t : from) {
+      if (t.dtype() != DType::kFloat32 || t.dims().rank() < 1 || t.dims()[0] != data_.samples)
+        return InvalidArgument(std::string("reconstruction: ") + what + " of " + t.Describe() +
+                               " for " + std::to_string(data_.samples) + " samples");
+      const std::vector<int64_t> shape(t.dims().begin(), t.dims().end());
+      to->push_back(at::from_blob(const_cast<uint8_t*>(t.bytes().data()), shape, at::kFloat));
+    }
+    return OkStatus();
+  };
+  const ir::Graph& block = module_->graph();
+  if (data_.samples < 1) return InvalidArgument("reconstruction: no samples");
+  SLIPWAY_RETURN_IF_ERROR(wrap(data_.inputs, block.inputs().size(), "inputs", &inputs_));
+  SLIPWAY_RETURN_IF_ERROR(wrap(data_.targets, block.outputs().size(), "targets", &targets_));
+  if (!data_.float_inputs.empty())
+    SLIPWAY_RETURN_IF_ERROR(
+        wrap(data_.float_inputs, block.inputs().size(), "float inputs", &float_inputs_));
+  if (!data_.importance.empty())
+    SLIPWAY_RETURN_IF_ERROR(
+        wrap(data_.importance, block.outputs().size(), "importances", &importance_));
+  return OkStatus();
+}
+
+Status Reconstruction::Prepare(const ir::Graph& block, std::span<const std::string> rounding,
+                               std::span<const std::string> scales) {
+  if (options_.iterations < 0 || options_.batch < 1)
+    return InvalidArgument("reconstruction: iterations or batch");
+  SLIPWAY_ASSIGN_OR_RETURN(module_, TorchModule::Make(block, {}));
+  SLIPWAY_RETURN_IF_ERROR(PrepareData());
+  for (const std::string& name : rounding) SLIPWAY_RETURN_IF_ERROR(AddWeights(block, name));
+  for (const std::string& name : scales) SLIPWAY_RETURN_IF_ERROR(AddActivation(block, name));
+  // The Dequantize node of a pair makes both steps, of what was given to the Quantize node.
+  const auto same = [](const at::Tensor& x) { return x; };
+  for (Weights& w : weights_) {
+    module_->Replace(w.pair.quantize, same);
+    module_->Replace(w.pair.dequantize, [this, &w](const at::Tensor&) {
+      if (soft_) return SoftRound(w.alpha, w.base, w.scale, w.lo, w.hi);
+      const at::Tensor up = (w.alpha.detach() >= 0).to(w.base.scalar_type());
+      return at::minimum(at::maximum(w.base + up, w.lo), w.hi) * w.scale;
+    });
+  }
+  for (Activation& a : activations_) {
+    module_->Replace(a.pair.quantize, same);
+    module_->Replace(a.pair.dequantize, [this, &a](const at::Tensor& x) {
+      return QuantizeStep(x, a.scale, a.codes, drop_, static_cast<uint32_t>(random_()));
+    });
+  }
+  return OkStatus();
+}
+
+// The squared error of these samples: summed over channels (dimension 1; the last of a sequence),
+// mean over the rest.
+Result<at::Tensor> Reconstruction::Error(const at::Tensor& picked, bool drop) {
+  drop_ = drop ? options_.drop : 0;
+  std::vector<at::Tensor> in;
+  for (size_t i = 0; i < inputs_.size(); ++i) {
+    at::Tensor x = inputs_[i].index_select(0, picked);
+    if (drop_ > 0 && !float_inputs_.empty())
+      x = Mix(float_inputs_[i].index_select(0, picked), x, drop_, static_cast<uint32_t>(random_()));
+    in.push_back(std::move(x));
+  }
+  SLIPWAY_ASSIGN_OR_RETURN(const auto out, module_->RunArrays(in));
+  at::Tensor sum;
+  for (size_t i = 0; i < out.size(); ++i) {
+    const at::Tensor want = targets_[i].index_select(0, picked);
+    if (out[i].sizes() != want.sizes())
+      return InvalidArgument("reconstruction: output " + module_->graph().outputs()[i]->name() +
+                             " has other extents than its target");
+    at::Tensor error = (out[i] - want).square();
+    if (!importance_.empty()) error = error * importance_[i].index_select(0, picked);
+    const int64_t channels = error.dim() == 3 ? 2 : 1;
+    const at::Tensor one = error.dim() > 1 ? error.sum(channels).mean() : error.mean();
+    sum = sum.defined() ? sum + one : one;
+  }
+  return sum;
+}
+
+Result<double> Reconstruction::Loss() {
+  const at::NoGradGuard guard;
+  soft_ = false;
+  double total = 0;
+  for (int64_t begin = 0; begin < data_.samples; begin += options_.batch) {
+    const int64_t end = std::min(data_.samples, begin + options_.batch);
+    SLIPWAY_ASSIGN_OR_RETURN(const at::Tensor error,
+                             Error(at::arange(begin, end, at::kLong), false));
+    total += error.item<double>() * static_cast<double>(end - begin);
+  }
+  return total / static_cast<double>(data_.samples);
+}
+
+void Reconstruction::Update(int64_t iteration, std::span<const at::Tensor> gradients) {
+  const at::NoGradGuard guard;
+  const double at = static_cast<double>(iteration) / static_cast<double>(options_.iterations);
+  size_t next = 0;
+  for (Weights& w : weights_) {
+    at::Tensor g = gradients[next++];
+    if (!g.defined()) continue;
+    if (at >= options_.warm_up) {
+      const double left = 1 - (at - options_.warm_up) / (1 - options_.warm_up),
+                   beta = options_.beta_low + (options_.beta_high - options_.beta_low) * left;
+      const at::Tensor s = at::sigmoid(w.alpha), h = s * 1.2 - 0.1;
+      const at::Tensor slope = s * (1 - s) * 1.2 * at::logical_and(h > 0, h < 1);
+      const at::Tensor d = h * 2 - 1;
+      g = g - d.sign() * d.abs().pow(beta - 1) * slope * (2 * beta * options_.regularisation);
+    }
+    at::Tensor alpha = w.alpha.detach();
+    w.adam->Update(alpha, g, options_.rounding_rate);
+  }
+  for (Activation& a : activations_) {
+    const at::Tensor g = gradients[next++];
+    if (!g.defined()) continue;
+    at::Tensor scale = a.scale.detach();
+    a.adam->Update(scale, g, options_.scale_rate * 0.5 * (1 + std::cos(M_PI * at)));
+    scale.clamp_min_(a.least);
+  }
+}
+
+Status Reconstruction::Learn(const std::function<bool(int64_t)>& progress) {
+  std::vector<at::Tensor> learned;
+  for (const Weights& w : weights_) learned.push_back(w.alpha);
+  for (const Activation& a : activations_) learned.push_back(a.scale);
+  if (learned.empty()) return OkStatus();
+  std::vector<int64_t> order(static_cast<size_t>(data_.samples));
+  for (size_t i = 0; i < order.size(); ++i) order[i] = static_cast<int64_t>(i);
+  const int64_t batch = std::min(options_.batch, data_.samples);
+  const at::AutoGradMode grad(true);
+  for (int64_t iteration = 0; iteration < options_.iterations; ++iteration) {
+    for (int64_t i = 0; i < batch; ++i)  // without repetition
+      std::swap(
+          order[static_cast<size_t>(i)],
+          order[static_cast<size_t>(i) + random_() % static_cast<uint64_t>(data_.samples - i)]);
+    const at::Tensor picked = at::from_blob(order.data(), {batch}, at::kLong);
+    soft_ = true;
+    SLIPWAY_ASSIGN_OR_RETURN(const at::Tensor error, Error(picked, true));
+    try {
+      Update(iteration,
+             torch::autograd::grad({error}, learned, {}, false, false, /*allow_unused=*/true));
+    } catch (const std::exception& e) {
+      const std::string_view text = e.what();
+      return Internal("reconstruction: " + std::string(text.substr(0, text.find('\n'))));
+    }
+    if (progress && !progress(iteration + 1)) return Unavailable("reconstruction was stopped");
+  }
+  return OkStatus();
+}
+
+Status Reconstruction::Collect(ReconstructResult* result) const {
+  for (const Weights& w : weights_) {
+    const at::Tensor up = (w.alpha.detach() >= 0).to(w.base.scalar_type());
+    const at::Tensor codes = at::minimum(at::maximum(w.base + up, w.lo), w.hi) + w.zero;
+    SLIPWAY_ASSIGN_OR_RETURN(ir::Tensor host,
+                             ToHost(codes, module_->TypeOf(w.pair.quantize->output())));
+    result->codes.emplace_back(w.pair.quantize->name(), std::move(host));
+  }
+  for (const Activation& a : activations_)
+    result->scales.emplace_back(a.pair.quantize->name(), a.scale.item<float>());
+  return OkStatus();
+}
+
+}  // namespace
+
+Result<ReconstructResult> ReconstructBlock(const ir::Graph& block,
+                                           std::span<const std::string> rounding,
+                                           std::span<const std::string> scales,
+                                           const ReconstructData& data,
+                                           const ReconstructOptions& options,
+                                           const std::function<bool(int64_t)>& progress) {
+  Reconstruction r(data, options);
+  ReconstructResult result;
+  SLIPWAY_RETURN_IF_ERROR(r.Prepare(block, rounding, scales));
+  SLIPWAY_ASSIGN_OR_RETURN(result.loss_before, r.Loss());
+  SLIPWAY_RETURN_IF_ERROR(r.Learn(progress));
+  SLIPWAY_ASSIGN_OR_RETURN(result.loss_after, r.Loss());
+  SLIPWAY_RETURN_IF_ERROR(r.Collect(&result));
+  return result;
+}
+
+}  // namespace slipway::learn
