@@ -157,7 +157,11 @@ class Inserter {
  public:
   Inserter(Graph& graph, const Scheme& scheme, const Observers& observers,
            const QuantizeOptions& options)
-      : graph_(graph), scheme_(scheme), observers_(observers), placement_(graph, scheme, options) {}
+      : graph_(graph),
+        scheme_(scheme),
+        observers_(observers),
+        options_(options),
+        placement_(graph, scheme, options) {}
 
   Status Run() {
     std::vector<Value*> coded;
@@ -184,6 +188,7 @@ class Inserter {
   Graph& graph_;
   const Scheme& scheme_;
   const Observers& observers_;
+  const QuantizeOptions& options_;
   Placement placement_;
   std::map<const Value*, float> scale_of_;  // by the Dequantize's output
 };
@@ -193,7 +198,10 @@ Status Inserter::InsertPair(Value* v, const Value* range_source) {
   if (it == observers_.end())
     return InvalidArgument("value '" + range_source->name() +
                            "' was not observed; calibrate with this graph");
-  const TensorScheme& a = scheme_.activations;
+  TensorScheme a = scheme_.activations;
+  if (const auto bits = options_.activation_bits.find(range_source->name());
+      bits != options_.activation_bits.end())
+    a.bits = bits->second;
   bool is_unsigned =
       a.sign == Sign::kUnsigned || (a.sign == Sign::kAuto && it->second.MinMax().lo >= 0);
   CodeRange codes = CodesOf(a, is_unsigned);
@@ -226,7 +234,9 @@ Status Inserter::InsertPair(Value* v, const Value* range_source) {
 
 Status Inserter::QuantizeWeights(Node* node) {
   const Tensor w = node->constant_input(1)->Aligned();
-  const TensorScheme& ws = scheme_.weights;
+  TensorScheme ws = scheme_.weights;
+  if (const auto bits = options_.weight_bits.find(node->name()); bits != options_.weight_bits.end())
+    ws.bits = bits->second;
   bool conv = node->op() == "Conv";
   int axis = conv ? 0
                   : ((node->Is("Gemm") ? node->attributes.Int("transB", 0)
@@ -318,6 +328,40 @@ CodeRange CodesOf(const TensorScheme& scheme, bool unsigned_codes) {
   if (unsigned_codes) return {0, (int64_t{1} << scheme.bits) - 1, scheme.symmetric};
   int64_t hi = (int64_t{1} << (scheme.bits - 1)) - 1;
   return {scheme.narrow ? -hi : -hi - 1, hi, scheme.symmetric};
+}
+
+bool HasConstantWeights(const Node& node) {
+  const Tensor* w = node.constant_input(1);
+  return HasWeights(node) && w && w->dtype() == DType::kFloat32;
+}
+
+void KeepEnds(const Graph& graph, int bits, QuantizeOptions* options) {
+  // Whether a layer lies before a value, and behind it.
+  std::set<const Value*> before, behind;
+  const auto any = [](const std::vector<Value*>& values, const std::set<const Value*>& in) {
+    return std::any_of(values.begin(), values.end(),
+                       [&](const Value* v) { return v && in.count(v) > 0; });
+  };
+  for (const auto& node : graph.nodes()) {
+    if (HasConstantWeights(*node) || any(node->inputs(), before))
+      before.insert(node->outputs().begin(), node->outputs().end());
+  }
+  for (auto it = graph.nodes().rbegin(); it != graph.nodes().rend(); ++it) {
+    if (HasConstantWeights(**it) || any((*it)->outputs(), behind))
+      behind.insert((*it)->inputs().begin(), (*it)->inputs().end());
+  }
+  for (const auto& node : graph.nodes()) {
+    if (!HasConstantWeights(*node)) continue;
+    if (any(node->inputs(), before) && any(node->outputs(), behind)) continue;
+    options->weight_bits[node->name()] = bits;
+    // Its input keeps its codes through what only moves them.
+    const Value* x = node->input(0);
+    options->activation_bits[x->name()] = bits;
+    while (x->producer() && IsTransparent(*x->producer())) {
+      x = x->producer()->input(0);
+      options->activation_bits[x->name()] = bits;
+    }
+  }
 }
 
 std::vector<const Node*> QuantizedNodes(const Graph& graph, const Scheme& scheme,

@@ -3,6 +3,7 @@
 // platform's scheme says so.
 
 #include <functional>
+#include <map>
 #include <set>
 #include <string>
 #include <vector>
@@ -18,7 +19,17 @@ using compiler::TensorScheme;
 
 struct QuantizeOptions {
   std::set<std::string> keep_float;  // node names that stay float
+  // Bits that differ from the scheme's: of weights by the name of their node, of activations by the
+  // name of the value.
+  std::map<std::string, int> weight_bits, activation_bits;
 };
+
+// A convolution or linear layer whose weights are a float32 constant.
+bool HasConstantWeights(const ir::Node& node);
+
+// The layers that read the graph's inputs first and those behind which there are no others: what
+// low-bit quantization keeps at 8 bits, with their inputs, in both maps of `options`.
+void KeepEnds(const ir::Graph& graph, int bits, QuantizeOptions* options);
 
 // Unsupported names what Quantize cannot make of a scheme: logarithmic or grouped scales,
 // asymmetric weights, activations per channel.

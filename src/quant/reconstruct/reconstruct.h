@@ -1,0 +1,48 @@
+#pragma once
+// Reconstruction of a quantized network, block by block: AdaRound (by layers), BRECQ (by blocks,
+// then the activations' scales) and QDrop (both at once, with elements left out), after
+// ../shared/QUANTIZATION.md section 2. Needs learn::GetEngine().
+
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/status.h"
+#include "learn/learn.h"
+#include "model/ir/graph.h"
+#include "quant/reconstruct/blocks.h"
+
+namespace slipway::quant {
+
+struct ReconstructionOptions {
+  BlockOptions blocks;
+  learn::ReconstructOptions learn;  // of a block; `drop` as the method has it
+  // Rounding and scales together, else rounding with float activations and then the scales.
+  bool together = true;
+  bool scales = true;  // learn the scales of activations at all
+  // Iterations for the scales where they are learned apart.
+  int64_t scale_iterations = 500;
+  // Told before a block and after each of its iterations; false stops (Unavailable).
+  std::function<bool(const Block& block, size_t index, size_t count, int64_t iteration)> progress;
+};
+// adaround | brecq | qdrop.
+Result<ReconstructionOptions> MethodOptions(std::string_view method);
+
+struct BlockReport {
+  Block block;
+  double loss_before = 0, loss_after = 0;
+  double seconds = 0;
+  int64_t iterations = 0;
+};
+
+// `quantized` is `original` with the pairs that InsertQuantization put in; its weights' codes and
+// activations' scales become those that were learned (and biases what follows). inputs: for each
+// graph input all samples [samples, ...] of float32, whose number is a multiple of the batch (or
+// less). Dynamic first dimensions of the graph are bound to the batch.
+Result<std::vector<BlockReport>> Reconstruct(const ir::Graph& original, ir::Graph& quantized,
+                                             learn::Engine& engine,
+                                             const std::vector<ir::Tensor>& inputs,
+                                             const ReconstructionOptions& options);
+
+}  // namespace slipway::quant

@@ -1,0 +1,248 @@
+#include "quant/reconstruct/reconstruct.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <filesystem>
+#include <random>
+
+#include "model/frontends/onnx/import.h"
+#include "model/interp/interpreter.h"
+#include "model/ir/infer.h"
+#include "model/ir/text.h"
+#include "model/ir/verify.h"
+#include "model/passes/pass.h"
+#include "quant/schemes/quantize.h"
+
+namespace slipway::quant {
+namespace {
+
+using ir::Graph;
+using ir::Tensor;
+
+constexpr char kNet[] = R"(graph "net" {
+  input %x: float32[N, 3, 8, 8]
+  const %w1: float32[8, 3, 3, 3] = random(1)
+  const %b1: float32[8] = random(2)
+  const %w2: float32[8, 8, 3, 3] = random(3)
+  const %b2: float32[8] = random(7)
+  const %w3: float32[8, 8, 1, 1] = random(4)
+  const %fc: float32[8, 5] = random(5)
+  const %fb: float32[5] = random(6)
+  %a = Conv(%x, %w1, %b1) {pads = [1, 1, 1, 1]} "c1"
+  %r = Relu(%a)
+  %c = Conv(%r, %w2, %b2) {pads = [1, 1, 1, 1]} "c2"
+  %k = Conv(%r, %w3) "c3"
+  %s = Add(%c, %k)
+  %t = Relu(%s)
+  %p = GlobalAveragePool(%t)
+  %f = Flatten(%p)
+  %y = Gemm(%f, %fc, %fb) "fc"
+  output %y
+})";
+
+std::unique_ptr<Graph> Net(bool fused = true) {
+  auto graph = ir::ParseText(kNet);
+  EXPECT_TRUE(graph.ok()) << graph.status().message();
+  EXPECT_TRUE(ir::InferShapes(**graph).ok());
+  if (fused) {
+    EXPECT_TRUE(passes::RunPasses(**graph, {.level = passes::Level::kFused}).ok());
+  }
+  return std::move(*graph);
+}
+
+using Names = std::vector<std::string>;
+
+TEST(Blocks, RegionsOfOneEntryAndOneExit) {
+  const auto graph = Net(false);
+  const auto blocks = FindBlocks(*graph);
+  ASSERT_EQ(blocks.size(), 3u);
+  EXPECT_EQ(blocks[0].layers, (Names{"c1"}));
+  EXPECT_EQ(blocks[0].inputs, (Names{"x"}));
+  EXPECT_EQ(blocks[0].outputs, (Names{"r"}));  // with its rectifier
+  EXPECT_EQ(blocks[1].layers, (Names{"c2", "c3"}));
+  EXPECT_EQ(blocks[1].inputs, (Names{"r"}));
+  EXPECT_EQ(blocks[1].outputs, (Names{"f"}));
+  EXPECT_EQ(blocks[2].layers, (Names{"fc"}));
+  EXPECT_EQ(blocks[2].outputs, (Names{"y"}));
+}
+
+TEST(Blocks, Layers) {
+  const auto graph = Net(false);
+  for (const BlockOptions& options :
+       {BlockOptions{.by_layer = true}, BlockOptions{.most_layers = 1}}) {
+    const auto blocks = FindBlocks(*graph, options);
+    ASSERT_EQ(blocks.size(), 4u);
+    EXPECT_EQ(blocks[1].layers, (Names{"c2"}));
+    EXPECT_EQ(blocks[1].inputs, (Names{"r"}));
+    EXPECT_EQ(blocks[1].outputs, (Names{"c"}));
+    EXPECT_EQ(blocks[2].layers, (Names{"c3"}));
+    EXPECT_EQ(blocks[2].inputs, (Names{"r", "c"}));
+    EXPECT_EQ(blocks[2].outputs, (Names{"f"}));
+  }
+}
+
+std::vector<Tensor> Samples(const Dims& dims, float low, float high) {
+  Tensor x = *Tensor::Allocate(DType::kFloat32, dims);
+  std::mt19937 random(3);
+  std::uniform_real_distribution<float> real(low, high);
+  for (int64_t i = 0; i < x.count(); ++i)
+    reinterpret_cast<float*>(x.mutable_data())[i] = real(random);
+  return {x};
+}
+
+TEST(Blocks, PartsMakeTheWhole) {
+  const auto graph = Net();
+  const auto inputs = Samples({2, 3, 8, 8}, -1, 1);
+  auto want = interp::Evaluate(*graph, inputs);
+  ASSERT_TRUE(want.ok());
+  std::vector<Tensor> at = inputs;
+  for (const Block& block : FindBlocks(*graph)) {
+    auto part = Extract(*graph, block.inputs, block.outputs);
+    ASSERT_TRUE(part.ok()) << part.status().message();
+    ASSERT_TRUE(ir::Verify(**part).ok());
+    auto out = interp::Evaluate(**part, at);
+    ASSERT_TRUE(out.ok()) << out.status().message();
+    at = *out;
+  }
+  EXPECT_EQ(at[0].ToDoubles(), (*want)[0].ToDoubles());
+  auto missing = Extract(*graph, {"t"}, {"y", "nothing"});
+  EXPECT_NE(missing.status().message().find("nothing"), std::string::npos);
+  auto more = Extract(*graph, {}, {"y"});
+  EXPECT_NE(more.status().message().find("'x'"), std::string::npos) << more.status().message();
+}
+
+TEST(Blocks, OfRealModels) {
+  const std::string folder = std::string(SLIPWAY_SOURCE_DIR) + "/../shared/data/models/";
+  if (!std::filesystem::exists(folder)) GTEST_SKIP() << "no models under " << folder;
+  const auto blocks = [&](const char* name) {
+    auto graph = onnx::ImportOnnx(folder + name);
+    EXPECT_TRUE(graph.ok()) << graph.status().message();
+    EXPECT_TRUE(passes::RunPasses(**graph, {.level = passes::Level::kFused}).ok());
+    const auto found = FindBlocks(**graph);
+    size_t layers = 0, all = 0;
+    for (const Block& b : found) layers += b.layers.size();
+    for (const auto& node : (*graph)->nodes()) all += HasConstantWeights(*node);
+    EXPECT_EQ(layers, all) << name;
+    return found;
+  };
+  // Stem, nine residual blocks, classifier.
+  const auto resnet = blocks("resnet20_cifar10.onnx");
+  ASSERT_EQ(resnet.size(), 11u);
+  for (size_t i = 1; i < 10; ++i) EXPECT_EQ(resnet[i].layers.size(), 2u) << i;
+  // Patches, an attention and an MLP a layer, classifier.
+  const auto vit = blocks("vit_small_cifar10.onnx");
+  ASSERT_EQ(vit.size(), 10u);
+  for (size_t i = 1; i < 9; ++i) EXPECT_EQ(vit[i].layers.size(), 2u) << i;
+  const auto mobilenet = blocks("mobilenetv2_small_cifar10.onnx");
+  EXPECT_GT(mobilenet.size(), 10u);
+}
+
+Scheme LowBits(int bits) {
+  Scheme s;
+  s.weights = {.bits = bits, .per = compiler::Granularity::kChannel, .observer = "mse"};
+  s.activations = {.bits = 4, .sign = compiler::Sign::kAuto, .symmetric = false, .observer = "mse"};
+  s.operators = {"Conv", "Linear"};
+  return s;
+}
+
+TEST(Schemes, EndsKeepTheirBits) {
+  const auto graph = Net();
+  QuantizeOptions options;
+  KeepEnds(*graph, 8, &options);
+  EXPECT_EQ(options.weight_bits, (std::map<std::string, int>{{"c1", 8}, {"fc", 8}}));
+  EXPECT_EQ(options.activation_bits.count("x"), 1u);
+  EXPECT_EQ(options.activation_bits.count("f"), 1u);
+  EXPECT_EQ(options.activation_bits.count("r"), 0u);
+}
+
+struct Quantized {
+  std::unique_ptr<Graph> original, quantized;
+  std::vector<Tensor> samples;
+};
+Quantized Make(int bits) {
+  Quantized q{Net(), nullptr, Samples({64, 3, 8, 8}, -1, 1)};
+  q.quantized = q.original->Clone();
+  QuantizeOptions options;
+  KeepEnds(*q.original, 8, &options);
+  const auto make = [](const Graph& g) { return InterpreterEvaluator(g, nullptr); };
+  const BatchSource data = [&](int64_t i) -> Result<std::vector<Tensor>> {
+    return i == 0 ? q.samples : std::vector<Tensor>();
+  };
+  const Status status = Quantize(*q.quantized, LowBits(bits), make, data, options);
+  EXPECT_TRUE(status.ok()) << status.message();
+  return q;
+}
+double ErrorOf(const Graph& graph, const Quantized& q) {
+  auto got = interp::Evaluate(graph, q.samples), want = interp::Evaluate(*q.original, q.samples);
+  EXPECT_TRUE(got.ok()) << got.status().message();
+  const auto a = (*got)[0].ToDoubles(), b = (*want)[0].ToDoubles();
+  double sum = 0;
+  for (size_t i = 0; i < a.size(); ++i) sum += (a[i] - b[i]) * (a[i] - b[i]);
+  return sum / static_cast<double>(a.size());
+}
+
+learn::Engine* EngineOrNull() {
+  auto engine = learn::GetEngine();
+  return engine.ok() ? *engine : nullptr;
+}
+
+TEST(Reconstruct, EveryMethodBeatsTheNearest) {
+  learn::Engine* engine = EngineOrNull();
+  if (!engine) GTEST_SKIP() << learn::GetEngine().status().message();
+  for (const char* method : {"adaround", "brecq", "qdrop"}) {
+    SCOPED_TRACE(method);
+    Quantized q = Make(2);
+    const double before = ErrorOf(*q.quantized, q);
+    auto options = MethodOptions(method);
+    ASSERT_TRUE(options.ok());
+    options->learn.iterations = 400;
+    options->learn.batch = 16;
+    options->learn.rounding_rate = 4e-3;
+    options->scale_iterations = 100;
+    int64_t told = 0;
+    options->progress = [&](const Block&, size_t, size_t, int64_t iteration) {
+      told += iteration > 0;
+      return true;
+    };
+    auto reports = Reconstruct(*q.original, *q.quantized, *engine, q.samples, *options);
+    ASSERT_TRUE(reports.ok()) << reports.status().message();
+    ASSERT_TRUE(ir::Verify(*q.quantized).ok());
+    ASSERT_EQ(reports->size(), std::string(method) == "adaround" ? 4u : 3u);
+    int64_t iterations = 0;
+    for (const BlockReport& r : *reports) iterations += r.iterations;
+    EXPECT_EQ(told, iterations);
+    EXPECT_LT(ErrorOf(*q.quantized, q), 0.7 * before);
+    // It still becomes integers, which give the same.
+    const auto integers = q.quantized->Clone();
+    ASSERT_TRUE(passes::RunPasses(*integers, {.level = passes::Level::kInteger}).ok());
+    int products = 0;
+    for (const auto& node : integers->nodes())
+      products += node->IsSlipway("QConv") || node->IsSlipway("QLinear");
+    EXPECT_EQ(products, 4);
+    EXPECT_NEAR(ErrorOf(*integers, q), ErrorOf(*q.quantized, q), 0.02 * before);
+  }
+}
+
+TEST(Reconstruct, ErrorsNameWhatIsWrong) {
+  learn::Engine* engine = EngineOrNull();
+  if (!engine) GTEST_SKIP() << learn::GetEngine().status().message();
+  EXPECT_NE(MethodOptions("magic").status().message().find("magic"), std::string::npos);
+  Quantized q = Make(3);
+  auto options = *MethodOptions("qdrop");
+  options.learn.iterations = 3;
+  const auto error = [&](const std::vector<Tensor>& inputs) {
+    auto reports = Reconstruct(*q.original, *q.quantized, *engine, inputs, options);
+    return reports.ok() ? std::string("none") : reports.status().message();
+  };
+  EXPECT_NE(error({}).find("0 inputs"), std::string::npos);
+  options.learn.batch = 48;
+  EXPECT_NE(error(q.samples).find("64 samples are no multiple of the batch 48"), std::string::npos);
+  options.learn.batch = 32;
+  options.progress = [](const Block& block, size_t, size_t, int64_t) { return block.name != "fc"; };
+  EXPECT_NE(error(q.samples).find("stopped"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace slipway::quant
