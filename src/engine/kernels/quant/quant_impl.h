@@ -129,8 +129,27 @@ void AddRows(const void* va, const void* vb, void* vy, int64_t n, int64_t period
           kSigned ? _mm512_packs_epi16(low, high) : _mm512_packus_epi16(low, high);
       _mm512_storeu_si512(y + i, _mm512_maskz_permutexvar_epi32(0xffff, order, bytes));
     }
+    const __m512i zero32 = _mm512_set1_epi32(p.to.zero_point), lo32 = _mm512_set1_epi32(p.to.lo),
+                  hi32 = _mm512_set1_epi32(p.to.hi);
+    for (; i + 16 <= n; i += 16) {
+      const __m512 x = Widen(a + i, p.a_zero), z = Widen(b + i, p.b_zero);
+      const __m512i v =
+          _mm512_maskz_cvtps_epi32(0xffff, _mm512_fmadd_ps(x, ma, _mm512_mul_ps(z, mb)));
+      const __m512i clamped =
+          _mm512_min_epi32(_mm512_max_epi32(_mm512_add_epi32(v, zero32), lo32), hi32);
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(y + i),
+                       _mm512_maskz_cvtepi32_epi8(0xffff, clamped));
+    }
   }
   if (i < n) Binary<QAdd, A, B, Y, Walk::kRows>(a + i, b + i, y + i, n - i, period, p);
+}
+// A constant for each channel.
+template <typename A, typename B, typename Y>
+void AddPeriodic(const void* a, const void* b, void* y, int64_t n, int64_t period,
+                 const QBinaryParams& p) {
+  if (period < 32) return Binary<QAdd, A, B, Y, Walk::kPeriodicB>(a, b, y, n, period, p);
+  for (int64_t i = 0; i < n; i += period)
+    AddRows<A, B, Y>(static_cast<const A*>(a) + i, b, static_cast<Y*>(y) + i, period, period, p);
 }
 #endif
 
@@ -338,16 +357,18 @@ constexpr QuantKernels Make() {
       Interleave,
   };
 #if defined(__AVX512BW__)
-  constexpr int kRows = static_cast<int>(Walk::kRows);
+  constexpr int kRows = static_cast<int>(Walk::kRows),
+                kPeriodicB = static_cast<int>(Walk::kPeriodicB);
   auto& add = k.binary[static_cast<int>(QBinaryKind::kAdd)];
-  add[0][0][0][kRows] = AddRows<uint8_t, uint8_t, uint8_t>;
-  add[0][0][1][kRows] = AddRows<uint8_t, uint8_t, int8_t>;
-  add[0][1][0][kRows] = AddRows<uint8_t, int8_t, uint8_t>;
-  add[0][1][1][kRows] = AddRows<uint8_t, int8_t, int8_t>;
-  add[1][0][0][kRows] = AddRows<int8_t, uint8_t, uint8_t>;
-  add[1][0][1][kRows] = AddRows<int8_t, uint8_t, int8_t>;
-  add[1][1][0][kRows] = AddRows<int8_t, int8_t, uint8_t>;
-  add[1][1][1][kRows] = AddRows<int8_t, int8_t, int8_t>;
+  const auto set = [&]<typename A, typename B, typename Y>(A, B, Y) {
+    QBinaryFunction* f = add[A(-1) < 0][B(-1) < 0][Y(-1) < 0];
+    f[kRows] = AddRows<A, B, Y>;
+    f[kPeriodicB] = AddPeriodic<A, B, Y>;
+  };
+  constexpr uint8_t u = 0;
+  constexpr int8_t i = 0;
+  set(u, u, u), set(u, u, i), set(u, i, u), set(u, i, i);
+  set(i, u, u), set(i, u, i), set(i, i, u), set(i, i, i);
 #endif
   return k;
 }
