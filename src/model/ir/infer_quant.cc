@@ -148,6 +148,18 @@ Status InferMulQuantize(InferContext& c) {
   return SetBroadcast(c, to);
 }
 
+Status InferQLayerNorm(InferContext& c) {
+  SLIPWAY_ASSIGN_OR_RETURN(const DType to, QuantizedOutput(c));
+  SLIPWAY_RETURN_IF_ERROR(RequireDtype(c, 0, DType::kFloat32, "the input"));
+  SLIPWAY_RETURN_IF_ERROR(RequireDtype(c, 1, DType::kFloat32, "the weight"));
+  SLIPWAY_RETURN_IF_ERROR(RequireMinRank(c, 0, 1, "the input"));
+  if (to == DType::kFloat32) return Bad("to = 1 (float32) must be uint8 (2) or int8 (3)");
+  if (const SymShape* x = ShapeOf(c, 0); x && c.has_input(1))
+    SLIPWAY_RETURN_IF_ERROR(RequireVector(c, 1, x->back(), "the weight"));
+  c.set_output(0, to, c.input(0).shape);
+  return OkStatus();
+}
+
 Status InferQUnary(InferContext& c) {
   SLIPWAY_ASSIGN_OR_RETURN(const DType to, QuantizedOutput(c));
   SLIPWAY_RETURN_IF_ERROR(CheckCodes(c, 0, "x_zero_point"));

@@ -2,6 +2,7 @@
 // What the integer operators share: how a real value becomes an output element, read from a node's
 // attributes.
 
+#include <cmath>
 #include <cstdint>
 #include <string_view>
 #include <type_traits>
@@ -38,6 +39,21 @@ struct InputRounding {
 };
 // From `x_scale`, `x_zero_point`, `x_q_min`, `x_q_max`. InvalidArgument: no codes of 8 bits.
 Result<InputRounding> ReadInputRounding(const Attributes& attributes);
+// What QLayerNorm rounds.
+struct NormRounding {
+  Requantizer to, v_to;
+  float scale = 1, v_scale = 0, epsilon = 0;  // v_scale 0: the variance is not rounded
+
+  // sqrt of the variance, as rounded, plus epsilon.
+  float Deviation(float variance) const {
+    if (v_scale > 0)
+      variance =
+          static_cast<float>(v_to.Convert<int32_t>(variance / v_scale) - v_to.zero_point) * v_scale;
+    return std::sqrt(variance + epsilon);
+  }
+};
+// InvalidArgument: attributes that do not fit each other or the output's element type y.
+Result<NormRounding> ReadNormRounding(const Attributes& attributes, DType y);
 // The zero point attribute `name`, which must be a code of the type (int8 or uint8).
 Result<int32_t> ReadZeroPoint(const Attributes& attributes, std::string_view name, DType codes);
 

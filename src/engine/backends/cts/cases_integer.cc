@@ -204,6 +204,19 @@ Case QAttention(Random& r) {
   return m.Node("QAttention", "slipway");
 }
 
+Case QLayerNorm(Random& r) {
+  Maker m(r);
+  const int64_t n = r.Int(1, 100);
+  m.Input(DType::kFloat32, SymShape{r.Chance(0.6) ? BatchSymbol() : Dim(2), Dim(r.Int(1, 9)), Dim(n)});
+  if (r.Chance(0.5)) m.Floats({n}, -2, 2);
+  m.Set("epsilon", 1e-5f).Set("scale", static_cast<float>(r.Real(0.01, 0.05)));
+  if (r.Chance(0.5)) m.Set("v_scale", static_cast<float>(r.Real(0.01, 0.05)));
+  m.options().ties = true;
+  while (SetOutput(m) == DType::kFloat32) {
+  }
+  return m.Node("QLayerNorm", "slipway");
+}
+
 SymShape Shape(Random& r) {
   SymShape s{r.Chance(0.6) ? BatchSymbol() : Dim(r.Int(1, 3)),
              Dim(r.Chance(0.5) ? 16 * r.Int(1, 3) : r.Int(1, 40))};
@@ -360,6 +373,7 @@ constexpr Family kFamilies[] = {
     {"QLinear", QLinear},
     {"QMatMul", QMatMul},
     {"QAttention", QAttention},
+    {"QLayerNorm", QLayerNorm},
     {"QAffine", QAffine},
     {"QAdd", QAdd},
     {"QMul", QMul},

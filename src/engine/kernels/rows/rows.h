@@ -55,6 +55,19 @@ struct SoftmaxCodesCall {
   int32_t zero = 0;
 };
 
+// Layer normalisation of rows of n numbers, one after another, to codes (QLayerNorm of
+// model/ops/operators.inc): y = round((x - mean) / sqrt(v + epsilon) * weight / code.scale) + zero,
+// v the variance, rounded where variance.scale > 0.
+struct LayerNormCodesCall {
+  const float* x = nullptr;
+  uint8_t* y = nullptr;
+  int64_t n = 0;
+  const float* weight = nullptr;  // [n] or null
+  float epsilon = 0;
+  Rounding variance, code;
+  int32_t zero = 0;
+};
+
 struct RowKernels {
   // The reduction of x[0 .. n), n >= 1.
   float (*reduce[static_cast<int>(ReduceKind::kCount)])(const float* x, int64_t n);
@@ -70,6 +83,8 @@ struct RowKernels {
   // Rows [row, end); x and y bfloat16 only where `half_rows` says so.
   void (*layer_norm)(const LayerNormCall& call, int64_t row, int64_t end);
   bool half_rows;
+  // Rows [row, end).
+  void (*layer_norm_codes)(const LayerNormCodesCall& call, int64_t row, int64_t end);
   // y = (x - mean) * scale + bias.
   void (*normalize_by)(const float* x, float* y, int64_t n, float mean, float scale, float bias);
 };

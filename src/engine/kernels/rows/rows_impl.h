@@ -400,6 +400,7 @@ const RowKernels kRows = {
     MomentsOf,
     LayerNorm,
     kLanes == 16,
+    LayerNormCodes,
     NormalizeBy,
 };
 

@@ -184,6 +184,37 @@ TEST_P(Rows, SoftmaxToCodes) {
   }
 }
 
+TEST_P(Rows, LayerNormToCodes) {
+  for (int64_t n : {1, 5, 16, 33, 96, 768}) {
+    for (int kind = 0; kind < 4; ++kind) {
+      const int64_t rows = 7;
+      const auto x = Values(rows * n, -3, 5), weight = Values(n, -2, 2);
+      std::vector<uint8_t> y(x.size());
+      LayerNormCodesCall c{.x = x.data(), .y = y.data(), .n = n, .epsilon = 1e-3f};
+      if (kind % 2 != 0) c.weight = weight.data();
+      if (kind >= 2) c.variance = {0.11f, 0, 90};
+      c.code = {0.02f, -100, 120}, c.zero = 101;
+      k_.layer_norm_codes(c, 0, 3);
+      k_.layer_norm_codes(c, 3, rows);
+      for (int64_t r = 0; r < rows; ++r) {
+        double mean = 0, v = 0;
+        for (int64_t i = 0; i < n; ++i)
+          mean += x[static_cast<size_t>(r * n + i)] / static_cast<double>(n);
+        for (int64_t i = 0; i < n; ++i)
+          v += std::pow(x[static_cast<size_t>(r * n + i)] - mean, 2) / static_cast<double>(n);
+        if (kind >= 2) v = std::clamp(std::nearbyint(v / 0.11f), 0.0, 90.0) * 0.11f;
+        for (int64_t i = 0; i < n; ++i) {
+          double want = (x[static_cast<size_t>(r * n + i)] - mean) / std::sqrt(v + 1e-3f) / 0.02f;
+          if (c.weight) want *= weight[static_cast<size_t>(i)];
+          EXPECT_NEAR(y[static_cast<size_t>(r * n + i)], std::clamp(want, -100.0, 120.0) + 101,
+                      0.501)
+              << n << " kind " << kind;
+        }
+      }
+    }
+  }
+}
+
 TEST_P(Rows, Normalize) {
   for (int64_t n : kSizes) {
     const auto x = Values(n, 5, 9), scale = Values(n), bias = Values(n);

@@ -1,4 +1,5 @@
-// Softmax along rows, and scores to softmax to codes. Part of rows_impl.h, inside of its namespace.
+// Softmax along rows, and rows of numbers to codes through softmax and layer normalisation. Part of
+// rows_impl.h, inside of its namespace.
 
 // exp of numbers of at most 0, of kR vectors, as ExpOfNegative: a step of all before the next, for
 // the processor does not look far enough ahead to find the others' by itself.
@@ -258,5 +259,61 @@ void SoftmaxCodes(const SoftmaxCodesCall& c) {
                   : SoftmaxCodesRows<false, true, false>(c);
   return scores ? SoftmaxCodesRows<true, false, false>(c)
                 : SoftmaxCodesRows<false, false, false>(c);
+}
+// The codes of a vector of a normalised row.
+inline void NormCodes(const LayerNormCodesCall& c, const CodeRounder& code, V d, V weight,
+                      float deviation, float inverse, uint8_t* y, int64_t count) {
+  const auto exact = [&] {
+    V v = d / Splat(deviation);
+    if (c.weight) v *= weight;
+    return code.Clamp(v / Splat(c.code.scale));
+  };
+#if defined(__AVX512F__)
+  // One product instead of two quotients, which is off by less than 1e-4; near the middle between
+  // two codes the quotients decide.
+  V v = d * Splat(inverse);
+  if (c.weight) v *= weight;
+  v = code.Clamp(v);
+  const __m512 t = reinterpret_cast<__m512>(v);
+  const __m512 off = _mm512_abs_ps(_mm512_sub_ps(t, _mm512_roundscale_ps(t, 8)));
+  if (_mm512_cmp_ps_mask(off, _mm512_set1_ps(0.4999f), _CMP_GT_OQ) != 0) v = exact();
+#else
+  (void)inverse;
+  const V v = exact();
+#endif
+  StoreCodes(y, v, c.zero, count);
+}
+
+template <int kR>
+void LayerNormCodesTile(const LayerNormCodesCall& c, const float* x, uint8_t* y) {
+  const CodeRounder code(c.code);
+  const float zero[kR] = {};
+  float mean[kR], variance[kR], deviation[kR], inverse[kR];
+  Means<false, kR>(x, c.n, zero, mean);
+  Means<true, kR>(x, c.n, mean, variance);
+  const CodeRounder rounded(c.variance);
+  SLIPWAY_EACH {
+    float v = variance[r];
+    if (c.variance.scale > 0) v = rounded(Splat(v / c.variance.scale))[0] * c.variance.scale;
+    deviation[r] = __builtin_sqrtf(v + c.epsilon);
+    inverse[r] = 1.0f / (deviation[r] * c.code.scale);
+  }
+  int64_t i = 0;
+  for (; i + kLanes <= c.n; i += kLanes) {
+    const V weight = c.weight ? Load(c.weight + i) : Splat(1);
+    SLIPWAY_EACH NormCodes(c, code, Load(x + r * c.n + i) - Splat(mean[r]), weight, deviation[r],
+                           inverse[r], y + r * c.n + i, kLanes);
+  }
+  if (i == c.n) return;
+  const int64_t left = c.n - i;
+  const V weight = c.weight ? LoadPart(c.weight + i, left) : Splat(1);
+  SLIPWAY_EACH NormCodes(c, code, LoadPart(x + r * c.n + i, left) - Splat(mean[r]), weight,
+                         deviation[r], inverse[r], y + r * c.n + i, left);
+}
+
+void LayerNormCodes(const LayerNormCodesCall& c, int64_t row, int64_t end) {
+  for (; row + kRowsAtOnce <= end; row += kRowsAtOnce)
+    LayerNormCodesTile<kRowsAtOnce>(c, c.x + row * c.n, c.y + row * c.n);
+  for (; row < end; ++row) LayerNormCodesTile<1>(c, c.x + row * c.n, c.y + row * c.n);
 }
 #undef SLIPWAY_EACH

@@ -89,6 +89,7 @@ Status CheckCast(const Operands& o) { return CheckExtentsOnly(o); }
 Status CheckQuantize(const Operands& o) { return CheckExtentsOnly(o); }
 Status CheckDequantize(const Operands& o) { return CheckExtentsOnly(o); }
 Status CheckQUnary(const Operands& o) { return CheckExtentsOnly(o); }
+Status CheckQLayerNorm(const Operands& o) { return CheckExtentsOnly(o); }
 Status CheckQLookup(const Operands& o) { return CheckExtentsOnly(o); }
 Status CheckSame(const Operands& o) { return CheckSameFamily(o); }
 

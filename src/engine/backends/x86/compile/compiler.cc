@@ -126,6 +126,7 @@ constexpr Row kRows[] = {
     {"", "MatMul", Family::kLinear, 1},
     {"", "Attention", Family::kPlain, 1},
     {"slipway", "QAttention", Family::kPlain, 1},
+    {"slipway", "QLayerNorm", Family::kPlain, 0.4},
     {"slipway", "QConv", Family::kProduct, 1},
     {"slipway", "QLinear", Family::kProduct, 1},
     {"slipway", "QMatMul", Family::kProduct, 1},

@@ -104,6 +104,7 @@ constexpr Row kRows[] = {
     {"slipway", "QConv", BuildQConv},
     {"slipway", "QMatMul", BuildQMatMul},
     {"slipway", "QAttention", BuildQAttention},
+    {"slipway", "QLayerNorm", BuildQLayerNorm},
     {"slipway", "QLinear", BuildQLinear},
     {"slipway", "LinearNBits", BuildLinearNBits},
     {"slipway", "QConvBits", BuildQConvBits},

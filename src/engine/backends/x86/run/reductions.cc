@@ -9,6 +9,7 @@
 #include "engine/backends/x86/run/broadcast.h"
 #include "engine/kernels/eltwise/eltwise.h"
 #include "engine/kernels/rows/rows.h"
+#include "model/ops/quantized.h"
 
 namespace slipway::backends::x86 {
 namespace {
@@ -163,6 +164,43 @@ Status BuildSoftmax(Builder& b) {
                                  std::min(piece, s.inner - j), log);
                              }
                            });
+    return OkStatus();
+  });
+  return OkStatus();
+}
+
+Status BuildQLayerNorm(Builder& b) {
+  SLIPWAY_RETURN_IF_ERROR(b.Need(1));
+  SLIPWAY_RETURN_IF_ERROR(b.NeedType(0, DType::kFloat32));
+  SLIPWAY_RETURN_IF_ERROR(b.NeedPlain());
+  SLIPWAY_RETURN_IF_ERROR(b.NeedLikeOutput(0));
+  SLIPWAY_ASSIGN_OR_RETURN(const ops::NormRounding r,
+                           ops::ReadNormRounding(b.attributes(), b.out_type()));
+  const Dims x = b.in_dims();
+  if (x.rank() < 1) return InvalidArgument("a normalisation of a scalar");
+  if (x.count() == 0) return OkStatus();
+  const int64_t n = x.back(), rows = x.count() / n;
+  if (b.Has(1) && (b.in_type(1) != DType::kFloat32 || b.in_dims(1).count() != n))
+    return InvalidArgument("the weight " + b.in_dims(1).ToString() + " does not fit rows of " +
+                           std::to_string(n));
+  const auto rounding = [](const ops::Requantizer& to, float scale) {
+    return kernels::Rounding{scale, static_cast<float>(to.lo - to.zero_point),
+                             static_cast<float>(to.hi - to.zero_point)};
+  };
+  kernels::LayerNormCodesCall call;
+  call.n = n;
+  call.epsilon = r.epsilon;
+  call.variance = rounding(r.v_to, r.v_scale);
+  call.code = rounding(r.to, r.scale);
+  call.zero = r.to.zero_point;
+  const bool weighted = b.Has(1);
+  b.Run([=, f = kernels::GetRows(b.isa()).layer_norm_codes](const RunContext& c) {
+    kernels::LayerNormCodesCall now = call;
+    now.x = c.in<float>(0);
+    now.y = c.out<uint8_t>();
+    if (weighted) now.weight = c.in<float>(1);
+    c.parallel.ParallelFor(rows, RowGrain(n),
+                           [&](int64_t begin, int64_t end) { f(now, begin, end); });
     return OkStatus();
   });
   return OkStatus();

@@ -219,6 +219,7 @@ Status BuildQMaxPool(Builder&);
 Status BuildQAffine(Builder&);
 Status BuildQMatMul(Builder&);
 Status BuildQAttention(Builder&);
+Status BuildQLayerNorm(Builder&);
 Status BuildQConv(Builder&);
 Status BuildQLinear(Builder&);
 Status BuildLinearNBits(Builder&);
