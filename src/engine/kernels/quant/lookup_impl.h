@@ -79,7 +79,9 @@ __attribute__((target("avx512vbmi"), always_inline)) inline void Transpose16(__m
 
 // 16 channels of 64 rows: the codes of a channel come together in a register, whose table is then
 // four others, and go back where they came from.
-SLIPWAY_VBMI void Lookup16(const uint8_t* x, const uint8_t* table, uint8_t* y, int64_t stride) {
+__attribute__((target("avx512vbmi"), noinline)) void Lookup16(const uint8_t* x,
+                                                              const uint8_t* table, uint8_t* y,
+                                                              int64_t stride) {
   alignas(64) uint8_t order[64], back[64];
   for (int r = 0; r < 4; ++r) {
     for (int c = 0; c < 16; ++c) {
@@ -126,28 +128,46 @@ SLIPWAY_VBMI void Lookup16(const uint8_t* x, const uint8_t* table, uint8_t* y, i
   }
 }
 
+// `columns` (at most 64) channels of n (at most 64) rows. They are copied together: rows often lie
+// so far apart that the first-level cache holds few of them. What comes next is fetched meanwhile.
+SLIPWAY_VBMI void LookupBlock(const uint8_t* x, const uint8_t* table, uint8_t* y, int64_t n,
+                              int64_t stride, int64_t columns, const uint8_t* next,
+                              const uint8_t* next_table) {
+  alignas(64) uint8_t block[64 * kTogether];
+  const __mmask64 live = columns >= 64 ? ~__mmask64{0} : (__mmask64{1} << columns) - 1;
+  for (int64_t i = 0; i < n; ++i) {
+    _mm512_store_si512(block + i * kTogether, _mm512_maskz_loadu_epi8(live, x + i * stride));
+    _mm_prefetch(reinterpret_cast<const char*>(next + i * stride), _MM_HINT_T0);
+    _mm_prefetch(reinterpret_cast<const char*>(next_table + i * 64), _MM_HINT_T0);
+  }
+  for (int64_t c = 0; c < columns; c += 16)
+    Lookup16(block + c, table + c * 256, block + c, kTogether);
+  for (int64_t i = 0; i < n; ++i)
+    _mm512_mask_storeu_epi8(y + i * stride, live, _mm512_load_si512(block + i * kTogether));
+}
+
 SLIPWAY_VBMI void ChannelLookupVbmi(const uint8_t* x, const uint8_t* table, uint8_t* y,
                                     int64_t rows, int64_t stride, int64_t channels) {
   constexpr int64_t kRows = 64, kFew = 12;  // so few rows are faster one by one
+  constexpr int64_t kNear = 512;
   const int64_t whole = channels / 16 * 16;
   for (int64_t first = 0; first < whole; first += kTogether) {
-    const int64_t end = first + kTogether < whole ? first + kTogether : whole;
+    const int64_t columns = first + kTogether < whole ? kTogether : whole - first;
     for (int64_t r = 0; r < rows; r += kRows) {
-      const int64_t at = r * stride, n = rows - r;
+      const int64_t at = r * stride + first, n = rows - r < kRows ? rows - r : kRows;
       if (n < kFew) {
-        ChannelLookup(x + at + first, table + first * 256, y + at + first, n, stride, end - first);
+        ChannelLookup(x + at, table + first * 256, y + at, n, stride, columns);
         continue;
       }
-      for (int64_t c = first; c < end; c += 16) {
-        if (n >= kRows) {
-          Lookup16(x + at + c, table + c * 256, y + at + c, stride);
-          continue;
-        }
-        alignas(64) uint8_t part[kRows * 16];
-        for (int64_t i = 0; i < n; ++i) std::memcpy(part + 16 * i, x + at + i * stride + c, 16);
-        Lookup16(part, table + c * 256, part, 16);
-        for (int64_t i = 0; i < n; ++i) std::memcpy(y + at + i * stride + c, part + 16 * i, 16);
+      if (n == kRows && stride <= kNear) {
+        for (int64_t c = 0; c < columns; c += 16)
+          Lookup16(x + at + c, table + (first + c) * 256, y + at + c, stride);
+        continue;
       }
+      const bool more = r + kRows < rows;
+      LookupBlock(x + at, table + first * 256, y + at, n, stride, columns,
+                  more ? x + at + kRows * stride : x + first + kTogether,
+                  table + (first + kTogether) * 256 + r * 64);
     }
   }
   if (whole < channels)

@@ -137,8 +137,8 @@ Status BuildQAttention(Builder& b) {
   value.call.y_stride = a.y.row;
   value.call.bounded = a.multiplier < 0.9f && a.multiplier > -0.9f;
 
-  // Bands whose scores take half of the first-level cache, in whole tiles of the products.
-  constexpr int64_t kScores = 4096, kTile = 6, kMost = 64;
+  // Bands of a few tiles of the products, whose scores stay near the first-level cache.
+  constexpr int64_t kScores = 10240, kTile = 12, kMost = 64;
   const int64_t most = std::clamp(kScores / score.wide / kTile * kTile, kTile, kMost);
   const int64_t bands = CeilDiv(a.m, most), band = CeilDiv(a.m, bands);
   const int threads = b.threads();
