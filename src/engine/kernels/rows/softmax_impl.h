@@ -127,7 +127,11 @@ void SoftmaxRows(const float* x, float* y, int64_t n, bool log) {
   }
 }
 
+#if defined(__AVX2__)
 constexpr int kRowsAtOnce = 4;
+#else
+constexpr int kRowsAtOnce = 1;
+#endif
 void Softmax(const float* x, float* y, int64_t rows, int64_t n, bool log) {
   int64_t r = 0;
   for (; r + kRowsAtOnce <= rows; r += kRowsAtOnce)
@@ -176,22 +180,23 @@ inline void StoreCodes(uint8_t* y, V v, int32_t zero, int64_t count) {
 #endif
 }
 
-template <int kR, bool kScores, bool kBias, bool kMask>
+template <int kR, bool kStages>
 inline void SoftmaxCodesTile(const SoftmaxCodesCall& c, int64_t row) {
   const CodeRounder score(c.score), sum_of(c.sum), code(c.code);
   const V s_scale = Splat(c.score.scale), t_scale = Splat(c.sum.scale),
           t_multiplier = Splat(c.sum_multiplier), p_scale = Splat(c.code.scale);
   const int64_t whole = c.n / kLanes * kLanes, wide = (c.n + kLanes - 1) / kLanes * kLanes;
-  const float *x = c.x + row * c.x_stride, *bias = kBias ? c.bias + row * c.bias_stride : nullptr,
-              *mask = kMask ? c.mask + row * c.mask_stride : nullptr;
+  const float *x = c.x + row * c.x_stride, *bias = c.bias ? c.bias + row * c.bias_stride : nullptr,
+              *mask = c.mask ? c.mask + row * c.mask_stride : nullptr;
+  const bool scores_rounded = c.score.scale != 0;
   float* work = c.work;
   V top[kR], sum[kR];
   const auto scores = [&](int r, int64_t i, auto load) {
     V v = load(x + r * c.x_stride + i);
-    if constexpr (kScores) v = score(v) * s_scale;
-    if constexpr (kBias) v += load(bias + r * c.bias_stride + i);
-    if constexpr (kMask)
-      v = Fma(sum_of(v / t_scale), t_multiplier, load(mask + r * c.mask_stride + i));
+    if (!kStages) return v;
+    if (scores_rounded) v = score(v) * s_scale;
+    if (bias) v += load(bias + r * c.bias_stride + i);
+    if (mask) v = Fma(sum_of(v / t_scale), t_multiplier, load(mask + r * c.mask_stride + i));
     return v;
   };
   SLIPWAY_EACH top[r] = Splat(-__builtin_inff());
@@ -242,24 +247,18 @@ inline void SoftmaxCodesTile(const SoftmaxCodesCall& c, int64_t row) {
   }
 }
 
-template <bool kScores, bool kBias, bool kMask>
+template <bool kStages>
 void SoftmaxCodesRows(const SoftmaxCodesCall& c) {
   int64_t r = 0;
-  for (; r + kRowsAtOnce <= c.rows; r += kRowsAtOnce)
-    SoftmaxCodesTile<kRowsAtOnce, kScores, kBias, kMask>(c, r);
-  for (; r < c.rows; ++r) SoftmaxCodesTile<1, kScores, kBias, kMask>(c, r);
+  for (; r + kRowsAtOnce <= c.rows; r += kRowsAtOnce) SoftmaxCodesTile<kRowsAtOnce, kStages>(c, r);
+  for (; r < c.rows; ++r) SoftmaxCodesTile<1, kStages>(c, r);
 }
 
 void SoftmaxCodes(const SoftmaxCodesCall& c) {
-  const bool scores = c.score.scale != 0;
-  if (c.mask)
-    return scores ? SoftmaxCodesRows<true, true, true>(c) : SoftmaxCodesRows<false, true, true>(c);
-  if (c.bias)
-    return scores ? SoftmaxCodesRows<true, true, false>(c)
-                  : SoftmaxCodesRows<false, true, false>(c);
-  return scores ? SoftmaxCodesRows<true, false, false>(c)
-                : SoftmaxCodesRows<false, false, false>(c);
+  const bool stages = c.score.scale != 0 || c.bias || c.mask;
+  return stages ? SoftmaxCodesRows<true>(c) : SoftmaxCodesRows<false>(c);
 }
+
 // The codes of a vector of a normalised row.
 inline void NormCodes(const LayerNormCodesCall& c, const CodeRounder& code, V d, V weight,
                       float deviation, float inverse, uint8_t* y, int64_t count) {
