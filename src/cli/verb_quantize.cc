@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 
 #include "base/mapped_file.h"
 #include "cli/cli.h"
@@ -16,8 +17,9 @@ namespace slipway::cli {
 namespace {
 
 struct Options {
-  std::string model, platform, calib, eval, output, observer, weight_observer;
-  int64_t samples = 256, batch = 32;
+  std::string model, platform, calib, eval, output, observer, weight_observer, method, bits, preprocess;
+  int64_t samples = -1, batch = 32, iterations = 0;
+  uint64_t seed = 1;
   double max_drop = -1;
   std::vector<std::string> keep_float;
   ModelFlags read;
@@ -37,6 +39,26 @@ Result<data::AccuracyCounter> Accuracy(std::shared_ptr<const ir::Graph> graph,
   return deploy::Evaluate([&](const auto& in) { return runner.Run(in); }, data, feed, options);
 }
 
+// "W4A8", of at most the platform's bits.
+Status ParseBits(const std::string& text, const compiler::Scheme& scheme,
+                 deploy::QuantizeModelOptions* options) {
+  int weights = 0, activations = 0, end = 0;
+  if (std::sscanf(text.c_str(), "W%dA%d%n", &weights, &activations, &end) != 2 ||
+      static_cast<size_t>(end) != text.size() || weights < 2 || activations < 2) {
+    return InvalidArgument("--bits '" + text +
+                           "' is not of the form W4A8 with 2 bits or more; for one bit see "
+                           "docs/quantized-models.md");
+  }
+  if (weights > scheme.weights.bits || activations > scheme.activations.bits) {
+    return InvalidArgument("--bits " + text + " are more than the platform's W" +
+                           std::to_string(scheme.weights.bits) + "A" +
+                           std::to_string(scheme.activations.bits));
+  }
+  options->weight_bits = weights;
+  options->activation_bits = activations;
+  return OkStatus();
+}
+
 Status Execute(const Options& o, Context& context) {
   SLIPWAY_ASSIGN_OR_RETURN(auto platform, deploy::GetPlatform(o.platform));
   if (!platform.has_scheme)
@@ -50,18 +72,38 @@ Status Execute(const Options& o, Context& context) {
     SLIPWAY_RETURN_IF_ERROR(MakeFolder(o.output.substr(0, slash)));
   SLIPWAY_ASSIGN_OR_RETURN(const deploy::ModelOptions model_options, o.read.Options());
   SLIPWAY_ASSIGN_OR_RETURN(auto graph, deploy::LoadModel(o.model, model_options));
-  SLIPWAY_ASSIGN_OR_RETURN(auto calibration, data::Dataset::Open(o.calib));
+  data::DatasetOptions data_options;
+  if (!o.preprocess.empty()) {
+    SLIPWAY_ASSIGN_OR_RETURN(data_options.preprocess, data::ReadPreprocess(o.preprocess));
+  }
+  SLIPWAY_ASSIGN_OR_RETURN(auto calibration, data::Dataset::Open(o.calib, data_options));
   ThreadPool pool({.threads = o.threads});
   deploy::QuantizeModelOptions options;
-  options.calibration_samples = o.samples;
+  options.calibration_samples = o.samples >= 0 ? o.samples : o.method.empty() ? 256 : 1024;
+  if (!o.bits.empty()) {
+    SLIPWAY_RETURN_IF_ERROR(ParseBits(o.bits, platform.scheme, &options));
+  }
+  options.method = o.method;
+  options.iterations = o.iterations;
+  options.seed = o.seed;
   options.batch = o.batch;
   options.keep_float.insert(o.keep_float.begin(), o.keep_float.end());
   options.pool = &pool;
   StageProgress calibrating("calibrating", context);
   options.progress = [&](int64_t done, int64_t total) { calibrating.Update(done, total); };
+  StageProgress learning("reconstructing", context);
+  options.learning = [&](const std::string& block, int64_t index, int64_t blocks,
+                         int64_t iteration) {
+    learning.Update("reconstructing " + block + " (" + std::to_string(index + 1) + " of " +
+                        std::to_string(blocks) + ")",
+                    iteration,
+                    std::max<int64_t>(iteration, o.iterations > 0 ? o.iterations : 2000));
+    return true;
+  };
   SLIPWAY_ASSIGN_OR_RETURN(auto model,
                            deploy::QuantizeModel(*graph, platform.scheme, *calibration, options));
   calibrating.Done();
+  learning.Done();
   onnx::ExportOptions out;
   out.opset = o.opset;
   SLIPWAY_RETURN_IF_ERROR(onnx::ExportOnnx(*model.quantized, o.output, out));
@@ -70,10 +112,30 @@ Status Execute(const Options& o, Context& context) {
   nlohmann::json json = {
       {"platform", platform.name}, {"file", o.output}, {"quantized_nodes", model.quantized_nodes}};
 
+  if (!model.blocks.empty()) {
+    report::Table table =
+        MakeTable({"block", "layers", "error before", "after", "iterations", "s"});
+    nlohmann::json rows = nlohmann::json::array();
+    for (const quant::BlockReport& b : model.blocks) {
+      char before[32], after[32];
+      std::snprintf(before, sizeof before, "%.3g", b.loss_before);
+      std::snprintf(after, sizeof after, "%.3g", b.loss_after);
+      table.AddRow({b.block.name, std::to_string(b.block.layers.size()), before, after,
+                    std::to_string(b.iterations), Fixed(b.seconds, 1)});
+      rows.push_back({{"block", b.block.name},
+                      {"layers", b.block.layers},
+                      {"error_before", b.loss_before},
+                      {"error_after", b.loss_after},
+                      {"iterations", b.iterations},
+                      {"seconds", b.seconds}});
+    }
+    text += Show(table);
+    json["blocks"] = rows;
+  }
   Status gate;
   std::unique_ptr<data::Dataset> eval;
   if (!o.eval.empty()) {
-    data::DatasetOptions labelled;
+    data::DatasetOptions labelled = data_options;
     labelled.need_labels = true;
     SLIPWAY_ASSIGN_OR_RETURN(eval, data::Dataset::Open(o.eval, labelled));
     StageProgress progress("evaluating", context);
@@ -130,9 +192,21 @@ Action SetupQuantize(CLI::App& app) {
   app.add_option("--platform", o->platform, "whose integers to use")->required();
   app.add_option("--calib", o->calib, "calibration data (labels are not needed)")->required();
   app.add_option("--eval", o->eval, "labelled data: measure the accuracy before and after");
+  app.add_option("--preprocess", o->preprocess,
+                 "a preprocess.yaml, instead of the one beside the data");
   app.add_option("--max-drop", o->max_drop, "largest accepted drop in points; more exits 4");
   app.add_option("-o,--output", o->output, "the quantized ONNX file")->required();
-  app.add_option("--samples", o->samples, "calibration samples (0 = all)")
+  app.add_option("--bits", o->bits,
+                 "W4A8: bits of weights and activations; layers at the ends keep the platform's");
+  app.add_option("--algorithm", o->method,
+                 "learn the rounding of weights (adaround), by blocks and with the activations' "
+                 "scales (brecq), with elements left out at random (qdrop)")
+      ->check(CLI::IsMember({"adaround", "brecq", "qdrop"}));
+  app.add_option("--iterations", o->iterations, "of a block, of the algorithm")
+      ->check(CLI::PositiveNumber);
+  app.add_option("--seed", o->seed, "of the algorithm");
+  app.add_option("--samples", o->samples,
+                 "calibration samples (0 = all; without it 256, or 1024 for an algorithm)")
       ->check(CLI::NonNegativeNumber);
   app.add_option("--observer", o->observer, "activation ranges, instead of the platform's")
       ->check(CLI::IsMember({"minmax", "percentile", "mse"}));

@@ -8,7 +8,45 @@
 
 namespace slipway::deploy {
 
-Result<QuantizedModel> QuantizeModel(const ir::Graph& graph, const compiler::Scheme& scheme,
+namespace {
+
+// All samples in one tensor, a whole number of batches.
+Result<ir::Tensor> AllSamples(const data::Dataset& data, const Feed& feed, int64_t samples,
+                              ThreadPool* pool) {
+  const int64_t count = samples < feed.batch ? samples : samples / feed.batch * feed.batch;
+  Feed all = feed;
+  all.batch = count;
+  all.dynamic_batch = true;
+  return LoadBatch(data, all, 0, count, pool, nullptr);
+}
+
+Status Learn(QuantizedModel& model, const data::Dataset& calibration, const Feed& feed,
+             int64_t samples, const QuantizeModelOptions& options) {
+  SLIPWAY_ASSIGN_OR_RETURN(quant::ReconstructionOptions learn,
+                           quant::MethodOptions(options.method));
+  SLIPWAY_ASSIGN_OR_RETURN(learn::Engine* const engine, learn::GetEngine());
+  SLIPWAY_ASSIGN_OR_RETURN(ir::Tensor all, AllSamples(calibration, feed, samples, options.pool));
+  if (options.pool) engine->SetThreads(options.pool->threads());
+  learn.learn.batch = feed.batch;
+  learn.learn.seed = options.seed;
+  if (options.iterations > 0) {
+    learn.learn.iterations = options.iterations;
+    learn.scale_iterations = std::max<int64_t>(1, options.iterations / 4);
+  }
+  if (options.learning) {
+    learn.progress = [&](const quant::Block& block, size_t index, size_t count, int64_t iteration) {
+      return options.learning(block.name, static_cast<int64_t>(index), static_cast<int64_t>(count),
+                              iteration);
+    };
+  }
+  SLIPWAY_ASSIGN_OR_RETURN(model.blocks, quant::Reconstruct(*model.original, *model.quantized,
+                                                            *engine, {std::move(all)}, learn));
+  return OkStatus();
+}
+
+}  // namespace
+
+Result<QuantizedModel> QuantizeModel(const ir::Graph& graph, const compiler::Scheme& given,
                                      const data::Dataset& calibration,
                                      const QuantizeModelOptions& options) {
   SLIPWAY_ASSIGN_OR_RETURN(Feed feed, FeedFor(graph, calibration, options.batch));
@@ -19,6 +57,15 @@ Result<QuantizedModel> QuantizeModel(const ir::Graph& graph, const compiler::Sch
   quant::SplitActivations(*model.original);
   model.quantized = model.original->Clone();
   quant::QuantizeOptions quantize{.keep_float = options.keep_float};
+  compiler::Scheme scheme = given;
+  if (options.weight_bits > 0 || options.activation_bits > 0) {
+    quant::KeepEnds(*model.original, scheme.weights.bits, &quantize);
+    for (auto& [name, bits] : quantize.activation_bits) bits = scheme.activations.bits;
+    if (options.weight_bits > 0) scheme.weights.bits = options.weight_bits;
+    if (options.activation_bits > 0) scheme.activations.bits = options.activation_bits;
+    // One or two bits without their lowest code would have one or three values.
+    if (scheme.weights.bits <= 2) scheme.weights.narrow = false;
+  }
   for (const std::string& name : options.keep_float) {
     if (!model.original->FindNode(name))
       return InvalidArgument(
@@ -37,6 +84,8 @@ Result<QuantizedModel> QuantizeModel(const ir::Graph& graph, const compiler::Sch
   SLIPWAY_RETURN_IF_ERROR(quant::Quantize(
       *model.quantized, scheme, make, CalibrationBatches(calibration, feed, total, options.pool),
       quantize, progress));
+  if (!options.method.empty())
+    SLIPWAY_RETURN_IF_ERROR(Learn(model, calibration, feed, total, options));
   return model;
 }
 

@@ -11,6 +11,7 @@
 #include "data/dataset.h"
 #include "engine/compiler/platform.h"
 #include "model/ir/graph.h"
+#include "quant/reconstruct/reconstruct.h"
 #include "quant/sensitivity/sensitivity.h"
 
 namespace slipway::deploy {
@@ -19,6 +20,17 @@ struct QuantizeModelOptions {
   int64_t calibration_samples = 256;  // 0 = all of the data
   int64_t batch = 32;                 // when the model's is dynamic
   std::set<std::string> keep_float;   // node names
+  // Bits of weights and activations instead of the scheme's; 0: the scheme's. Layers at the ends of
+  // the network keep the scheme's.
+  int weight_bits = 0, activation_bits = 0;
+  // adaround | brecq | qdrop: weights' codes and activations' scales are learned; empty: they are
+  // what the observers give.
+  std::string method;
+  int64_t iterations = 0;  // of a block; 0: the method's
+  uint64_t seed = 1;
+  // Of a method: blocks and the iterations of the one at work. False stops.
+  std::function<bool(const std::string& block, int64_t index, int64_t blocks, int64_t iteration)>
+      learning;
   ThreadPool* pool = nullptr;
   std::function<void(int64_t done, int64_t total)> progress;  // samples
 };
@@ -27,6 +39,7 @@ struct QuantizedModel {
   std::unique_ptr<ir::Graph> original;   // fused, activations split: what the pairs were put into
   std::unique_ptr<ir::Graph> quantized;  // with Quantize/Dequantize
   int quantized_nodes = 0;
+  std::vector<quant::BlockReport> blocks;  // of a method
 };
 
 // `graph` is changed only in the copies. Errors: InvalidArgument when the platform has no scheme,

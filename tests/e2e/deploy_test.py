@@ -64,6 +64,26 @@ class Deploy(Case):
         kept = self.slipway("quantize", self.model, "--platform", "x86-int8", "--calib", self.path("data.npz"), "--keep-float", worst, "-o", out, "--json").json
         self.assertLess(kept["quantized_nodes"], r["quantized_nodes"])
 
+    def test_reconstruction(self):
+        if not os.path.exists(os.path.join(os.path.dirname(os.path.abspath(BINARY)), "libslipway_learn.so")):
+            self.skipTest("built without libtorch; scripts/setup learn")
+        data, out = self.path("data.npz"), self.path("q.onnx")
+        common = ["quantize", self.model, "--platform", "x86-int8", "--calib", data, "--eval", data, "--bits", "W2A4", "-o", out]
+        for method in ("adaround", "brecq", "qdrop"):
+            r = self.slipway(*common, "--algorithm", method, "--iterations", "80", "--seed", "2", "--json").json
+            self.assertGreaterEqual(len(r["blocks"]), 2)
+            layers = [layer for block in r["blocks"] for layer in block["layers"]]
+            self.assertEqual(len(layers), len(set(layers)))
+            # The ends keep 8 bits: what is between is learned.
+            self.assertLess(sum(b["error_after"] for b in r["blocks"]), sum(b["error_before"] for b in r["blocks"]))
+            self.assertGreater(r["top1"], 0.4, method)
+            # What was learned is in the file, and means the same to the integer kernels.
+            want = self.run_model(out, "--input", "x=" + self.path("x.npy"), "--platform", "interpreter", label="want")
+            self.agree(self.run_model(out, "--input", "x=" + self.path("x.npy"), "--platform", "x86-int8"), want, 0.06, method)
+        for bits, says in (("W9A8", "W8A8"), ("4", "W4A8"), ("W4A8x", "W4A8"), ("W1A8", "one bit")):
+            r = self.slipway("quantize", self.model, "--platform", "x86-int8", "--calib", data, "--bits", bits, "-o", out, code=2)
+            self.assertIn(says, r.err)
+
     def test_quantize_gate(self):
         line = self.fails_gate("quantize", self.model, "--platform", "x86-int8", "--calib", self.path("faint.npz"), "--eval", self.path("data.npz"),
                                "--max-drop", "1", "-o", self.path("q.onnx"))
