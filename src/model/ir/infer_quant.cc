@@ -150,7 +150,16 @@ Status InferMulQuantize(InferContext& c) {
 
 Status InferQLayerNorm(InferContext& c) {
   SLIPWAY_ASSIGN_OR_RETURN(const DType to, QuantizedOutput(c));
-  SLIPWAY_RETURN_IF_ERROR(RequireDtype(c, 0, DType::kFloat32, "the input"));
+  if (c.has_input(2)) {
+    SLIPWAY_RETURN_IF_ERROR(CheckCodes(c, 0, "a_zero_point"));
+    SLIPWAY_RETURN_IF_ERROR(CheckCodes(c, 2, "b_zero_point"));
+    const SymShape *a = ShapeOf(c, 0), *b = ShapeOf(c, 2);
+    if (a && b && a->size() != b->size()) return Bad("X ", *a, " and B ", *b, " differ");
+    for (size_t d = 0; a && b && d < a->size(); ++d)
+      SLIPWAY_RETURN_IF_ERROR(Unify(c, (*a)[d], (*b)[d], "X and B").status());
+  } else {
+    SLIPWAY_RETURN_IF_ERROR(RequireDtype(c, 0, DType::kFloat32, "the input"));
+  }
   SLIPWAY_RETURN_IF_ERROR(RequireDtype(c, 1, DType::kFloat32, "the weight"));
   SLIPWAY_RETURN_IF_ERROR(RequireMinRank(c, 0, 1, "the input"));
   if (to == DType::kFloat32) return Bad("to = 1 (float32) must be uint8 (2) or int8 (3)");

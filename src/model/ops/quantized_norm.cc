@@ -2,6 +2,7 @@
 // rounded as they round.
 
 #include <cmath>
+#include <vector>
 
 #include "model/ops/dispatch.h"
 #include "model/ops/quantized.h"
@@ -29,7 +30,24 @@ Result<NormRounding> ReadNormRounding(const Attributes& attributes, DType y) {
 Status SlipwayQLayerNorm(const OpContext& c) {
   const TensorView &x = c.inputs[0], &y = c.outputs[0];
   SLIPWAY_ASSIGN_OR_RETURN(const NormRounding r, ReadNormRounding(*c.attributes, y.dtype));
-  if (x.dtype != DType::kFloat32) return NoKernel(x.dtype);
+  const bool codes = c.Has(2);
+  if (codes ? x.dtype == DType::kFloat32 : x.dtype != DType::kFloat32) return NoKernel(x.dtype);
+  int32_t a_zero = 0, b_zero = 0;
+  if (codes) {
+    if (c.inputs[2].dims != x.dims)
+      return InvalidArgument("X " + x.dims.ToString() + " and B " + c.inputs[2].dims.ToString() +
+                             " differ");
+    SLIPWAY_ASSIGN_OR_RETURN(a_zero, ReadZeroPoint(*c.attributes, "a_zero_point", x.dtype));
+    SLIPWAY_ASSIGN_OR_RETURN(b_zero,
+                             ReadZeroPoint(*c.attributes, "b_zero_point", c.inputs[2].dtype));
+  }
+  const float a_multiplier = c.attributes->Float("a_multiplier", 1),
+              b_multiplier = c.attributes->Float("b_multiplier", 1);
+  const auto code = [&](size_t i, int64_t at, int32_t zero) {
+    const uint8_t v = c.inputs[i].as<const uint8_t>()[at];
+    return static_cast<float>((c.inputs[i].dtype == DType::kInt8 ? static_cast<int8_t>(v) : v) -
+                              zero);
+  };
   if (x.dims.rank() < 1) return InvalidArgument("expects X of rank 1 or more");
   if (x.count() == 0) return OkStatus();
   const int64_t n = x.dims.back();
@@ -40,8 +58,15 @@ Status SlipwayQLayerNorm(const OpContext& c) {
     weight = c.inputs[1].as<const float>();
   }
   For(c, x.count() / n, 1, [&](int64_t begin, int64_t end) {
+    std::vector<float> sums(codes ? static_cast<size_t>(n) : 0);
     for (int64_t row = begin; row < end; ++row) {
       const float* px = x.as<const float>() + row * n;
+      if (codes) {
+        for (int64_t i = 0; i < n; ++i)
+          sums[static_cast<size_t>(i)] = std::fma(code(0, row * n + i, a_zero), a_multiplier,
+                                                  code(2, row * n + i, b_zero) * b_multiplier);
+        px = sums.data();
+      }
       uint8_t* py = y.as<uint8_t>() + row * n;
       double sum = 0, squares = 0;
       for (int64_t i = 0; i < n; ++i) sum += px[i];

@@ -1,6 +1,9 @@
 // Layer normalisation in pieces, whose variance may be rounded to codes in the middle (which keeps
-// recover-layernorm from it) and whose result is rounded to codes, to QLayerNorm.
+// recover-layernorm from it) and whose result is rounded to codes, to QLayerNorm. A sum of codes
+// that it normalises is made in passing; where it is wanted as codes too, those come from codes,
+// under the contract of QAdd.
 
+#include "model/passes/integer_output.h"
 #include "model/passes/norm_match.h"
 #include "model/passes/pass.h"
 #include "model/passes/qdq.h"
@@ -73,6 +76,16 @@ bool FuseOne(Graph& graph, Node* quantize, const std::function<bool(const Node&)
   if (!IsSelfContained(pieces)) return false;
   std::vector<Value*> inputs{x};
   if (weight) inputs.push_back(weight);
+  // A sum of codes is made in passing, also where others want it whole.
+  if (Node* sum = SlipwayProducerOf(x, "QAdd");
+      sum && SameShape(sum->input(0), x) && SameShape(sum->input(1), x)) {
+    inputs.resize(3);
+    inputs[0] = sum->input(0);
+    inputs[2] = sum->input(1);
+    for (const char* name : {"a_multiplier", "a_zero_point", "b_multiplier", "b_zero_point"}) {
+      if (const auto* value = sum->attributes.Find(name)) attributes.Set(name, *value);
+    }
+  }
   return FuseIfSupported(graph,
                          {.op = "QLayerNorm",
                           .inputs = inputs,
@@ -81,11 +94,34 @@ bool FuseOne(Graph& graph, Node* quantize, const std::function<bool(const Node&)
                          div, pieces, supported) != nullptr;
 }
 
+// A sum of codes that layer normalisation no longer reads is wanted as codes alone.
+bool SumToCodes(Graph& graph, Node* quantize, const std::function<bool(const Node&)>& supported) {
+  const auto y = quantize->IsSlipway("Quantize") ? PerTensorParams(quantize) : std::nullopt;
+  Node* add = SlipwayProducerOf(quantize->input(0), "QAdd");
+  if (!y || !add || !add->output()->OnlyUser() || add->output()->is_output()) return false;
+  ir::Attributes attributes = add->attributes;
+  Output out;
+  out.params = y;
+  out.q_min = y->q_min;
+  out.q_max = y->q_max;
+  Write(out, attributes);
+  for (const char* name : {"a_multiplier", "b_multiplier"})
+    attributes.Set(name, Ratio(static_cast<double>(add->attributes.Float(name, 1)), y->scale));
+  return FuseIfSupported(graph,
+                         {.op = "QAdd",
+                          .inputs = add->inputs(),
+                          .attributes = attributes,
+                          .domain = ir::kSlipwayDomain},
+                         add, {add, quantize}, supported) != nullptr;
+}
+
 }  // namespace
 
 Result<int> FuseQLayerNorm(ir::Graph& graph, const PassOptions& options) {
-  const int changes =
+  int changes =
       VisitNodes(graph, [&](Node* node) { return FuseOne(graph, node, options.supported); });
+  changes +=
+      VisitNodes(graph, [&](Node* node) { return SumToCodes(graph, node, options.supported); });
   if (changes) graph.RemoveUnused();
   return changes;
 }

@@ -50,6 +50,43 @@ TEST(FuseQLayerNorm, KeepsEveryCode) {
             "QLayerNorm");
 }
 
+// Sums of codes are made where they are read, and rounded to codes where codes are wanted.
+TEST(FuseQLayerNorm, TakesSumsOfCodes) {
+  const std::string head = R"(graph "g" {
+  input %g: int8[2, 5, 24]
+  input %h: uint8[2, 5, 24]
+  const %axis: int64[1] = [-1]
+  const %e: float32[] = [0.00001]
+  const %s: float32[] = [0.031]
+  const %t: float32[] = [0.008]
+  const %u: float32[] = [0.125]
+  const %z: uint8[] = [7]
+  %x = slipway.QAdd(%g, %h) {a_multiplier = 0.5, a_zero_point = 3, b_multiplier = 0.25, b_zero_point = 100, to = 1}
+  %m = ReduceMean(%x, %axis)
+  %d = Sub(%x, %m)
+  %q = Mul(%d, %d)
+)";
+  const std::string more = "  %c = slipway.Quantize(%x, %u, %z) {signed = 0}\n  output %c\n";
+  const auto fused = [&](const std::string& body) {
+    auto before = Parse(head + body + "}"), after = Parse(head + body + "}");
+    PassOptions options = Only({"fuse-qlayernorm"});
+    options.supported = [](const Node&) { return true; };
+    EXPECT_TRUE(RunPasses(*after, options).ok());
+    ExpectSameResults(*before, *after, 0);  // scales are powers of two
+    auto counts = CountOps(*after);
+    EXPECT_EQ(counts["slipway.QLayerNorm"], 1);
+    for (const auto& n : after->nodes()) {
+      if (n->IsSlipway("QLayerNorm")) {
+        EXPECT_EQ(n->input(0)->dtype(), DType::kInt8);
+      }
+    }
+    return after->nodes().size();
+  };
+  EXPECT_EQ(fused(kRounded + kEnd + kCodes), 1u);
+  EXPECT_EQ(fused(kRounded + kEnd + kCodes + more), 2u);
+  EXPECT_EQ(fused(kRounded + kEnd + kCodes + more + "  output %x\n"), 3u);
+}
+
 TEST(FuseQLayerNorm, LeavesOtherThings) {
   const std::string pieces =
       "ReduceMean Sub Mul ReduceMean Quantize Dequantize Add Sqrt Div Quantize";

@@ -207,9 +207,22 @@ Case QAttention(Random& r) {
 Case QLayerNorm(Random& r) {
   Maker m(r);
   const int64_t n = r.Int(1, 100);
-  m.Input(DType::kFloat32, SymShape{r.Chance(0.6) ? BatchSymbol() : Dim(2), Dim(r.Int(1, 9)), Dim(n)});
-  if (r.Chance(0.5)) m.Floats({n}, -2, 2);
-  m.Set("epsilon", 1e-5f).Set("scale", static_cast<float>(r.Real(0.01, 0.05)));
+  const SymShape s{r.Chance(0.6) ? BatchSymbol() : Dim(2), Dim(r.Int(1, 9)), Dim(n)};
+  const bool sums = r.Chance(0.5), weighted = r.Chance(0.5);
+  const DType a = sums ? Code(r) : DType::kFloat32;
+  m.Input(a, s);
+  if (weighted) {
+    m.Floats({n}, -2, 2);
+  } else if (sums) {
+    m.Absent();
+  }
+  if (sums) {
+    const DType b = Code(r);
+    m.Input(b, s).Set("a_zero_point", Zero(r, a)).Set("b_zero_point", Zero(r, b));
+    m.Set("a_multiplier", static_cast<float>(r.Real(0.01, 0.03)));
+    m.Set("b_multiplier", static_cast<float>(r.Real(0.01, 0.03)));
+  }
+  m.Set("epsilon", 1e-3f).Set("scale", static_cast<float>(r.Real(0.01, 0.05)));
   if (r.Chance(0.5)) m.Set("v_scale", static_cast<float>(r.Real(0.01, 0.05)));
   m.options().ties = true;
   while (SetOutput(m) == DType::kFloat32) {

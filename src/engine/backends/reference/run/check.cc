@@ -89,7 +89,10 @@ Status CheckCast(const Operands& o) { return CheckExtentsOnly(o); }
 Status CheckQuantize(const Operands& o) { return CheckExtentsOnly(o); }
 Status CheckDequantize(const Operands& o) { return CheckExtentsOnly(o); }
 Status CheckQUnary(const Operands& o) { return CheckExtentsOnly(o); }
-Status CheckQLayerNorm(const Operands& o) { return CheckExtentsOnly(o); }
+Status CheckQLayerNorm(const Operands& o) {
+  if (o.Has(2)) SLIPWAY_CHECK_FIT(SameDims(o.in[2], o.y()), "B", o.in[2], "output", o.y());
+  return CheckExtentsOnly(o);
+}
 Status CheckQLookup(const Operands& o) { return CheckExtentsOnly(o); }
 Status CheckSame(const Operands& o) { return CheckSameFamily(o); }
 

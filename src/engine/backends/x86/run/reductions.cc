@@ -8,6 +8,7 @@
 
 #include "engine/backends/x86/run/broadcast.h"
 #include "engine/kernels/eltwise/eltwise.h"
+#include "engine/kernels/quant/quant.h"
 #include "engine/kernels/rows/rows.h"
 #include "model/ops/quantized.h"
 
@@ -171,9 +172,25 @@ Status BuildSoftmax(Builder& b) {
 
 Status BuildQLayerNorm(Builder& b) {
   SLIPWAY_RETURN_IF_ERROR(b.Need(1));
-  SLIPWAY_RETURN_IF_ERROR(b.NeedType(0, DType::kFloat32));
   SLIPWAY_RETURN_IF_ERROR(b.NeedPlain());
   SLIPWAY_RETURN_IF_ERROR(b.NeedLikeOutput(0));
+  const bool sums = b.Has(2);  // of codes
+  kernels::QBinaryParams params;
+  kernels::QBinaryFunction add = nullptr;
+  if (sums) {
+    if (b.in_dims(2) != b.in_dims()) return InvalidArgument("codes of two shapes");
+    SLIPWAY_ASSIGN_OR_RETURN(params.a_zero,
+                             ops::ReadZeroPoint(b.attributes(), "a_zero_point", b.in_type(0)));
+    SLIPWAY_ASSIGN_OR_RETURN(params.b_zero,
+                             ops::ReadZeroPoint(b.attributes(), "b_zero_point", b.in_type(2)));
+    params.a_multiplier = b.attributes().Float("a_multiplier", 1);
+    params.b_multiplier = b.attributes().Float("b_multiplier", 1);
+    add = kernels::GetQuant(b.isa())
+              .binary[static_cast<int>(kernels::QBinaryKind::kAdd)][b.in_type(0) == DType::kInt8]
+                     [b.in_type(2) == DType::kInt8][2][static_cast<int>(kernels::Walk::kRows)];
+  } else {
+    SLIPWAY_RETURN_IF_ERROR(b.NeedType(0, DType::kFloat32));
+  }
   SLIPWAY_ASSIGN_OR_RETURN(const ops::NormRounding r,
                            ops::ReadNormRounding(b.attributes(), b.out_type()));
   const Dims x = b.in_dims();
@@ -194,7 +211,32 @@ Status BuildQLayerNorm(Builder& b) {
   call.code = rounding(r.to, r.scale);
   call.zero = r.to.zero_point;
   const bool weighted = b.Has(1);
-  b.Run([=, f = kernels::GetRows(b.isa()).layer_norm_codes](const RunContext& c) {
+  const auto f = kernels::GetRows(b.isa()).layer_norm_codes;
+  if (sums) {  // a few rows of them at a time, which stay in the first-level cache
+    constexpr int64_t kTogether = 4;
+    const int threads = b.threads();
+    b.Workspace(static_cast<uint64_t>(threads * kTogether * RoundUp(n, 16) * 4));
+    b.Run([=](const RunContext& c) {
+      c.parallel.ParallelFor(threads, 1, [&](int64_t slot, int64_t slot_end) {
+        for (; slot < slot_end; ++slot) {
+          kernels::LayerNormCodesCall now = call;
+          float* x = static_cast<float*>(c.workspace) + slot * kTogether * RoundUp(n, 16);
+          now.x = x;
+          if (weighted) now.weight = c.in<float>(1);
+          const int64_t end = rows * (slot + 1) / threads;
+          for (int64_t row = rows * slot / threads; row < end; row += kTogether) {
+            const int64_t count = std::min(kTogether, end - row);
+            add(c.in<uint8_t>(0) + row * n, c.in<uint8_t>(2) + row * n, x, count * n, 1, params);
+            now.y = c.out<uint8_t>() + row * n;
+            f(now, 0, count);
+          }
+        }
+      });
+      return OkStatus();
+    });
+    return OkStatus();
+  }
+  b.Run([=](const RunContext& c) {
     kernels::LayerNormCodesCall now = call;
     now.x = c.in<float>(0);
     now.y = c.out<uint8_t>();
