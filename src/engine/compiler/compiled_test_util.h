@@ -55,7 +55,7 @@ class Compiled {
   // `change`: what is done to the package before it is written.
   static Result<std::unique_ptr<Compiled>> Make(
       const ir::Graph& graph, const Platform& platform, const CompileOptions& options,
-      const std::function<void(format::PackageData&)>& change = {}) {
+      const std::function<void(format::PackageData&)>& change = {}, int threads = 1) {
     auto out = std::make_unique<Compiled>();
     SLIPWAY_ASSIGN_OR_RETURN(out->result_, Compile(graph, platform, Backends(), options));
     if (change) change(out->result_.package);
@@ -65,7 +65,7 @@ class Compiled {
     SLIPWAY_ASSIGN_OR_RETURN(
         auto package, runtime::Package::FromMemory({out->bytes_.data(), bytes.size()}, nullptr,
                                                    runtime::GlobalRegistry()));
-    SLIPWAY_ASSIGN_OR_RETURN(out->session_, runtime::Session::Create(package, {}));
+    SLIPWAY_ASSIGN_OR_RETURN(out->session_, runtime::Session::Create(package, {.threads = threads}));
     return out;
   }
 

@@ -158,6 +158,43 @@ Status InferConv(InferContext& c) {
   return OkStatus();
 }
 
+Status InferConvDepthwise(InferContext& c) {
+  SLIPWAY_RETURN_IF_ERROR(SameDtype(c, {0, 1, 2, 3, 4}));
+  SLIPWAY_RETURN_IF_ERROR(CheckActivation(c));
+  SLIPWAY_RETURN_IF_ERROR(CheckActivation(c, "inner", "inner_params"));
+  SLIPWAY_RETURN_IF_ERROR(RequireMinRank(c, 0, 3, "the input"));
+  const SymShape *x = ShapeOf(c, 0), *w = ShapeOf(c, 1), *v = ShapeOf(c, 2);
+  std::optional<SymShape> out;
+  if (x && w && v) {
+    bool good = w->size() == x->size() && v->size() == x->size() && (*v)[1].Is(1);
+    for (size_t i = 2; good && i < w->size(); ++i) good = (*w)[i].Is(1);
+    const auto differ = [](const Dim& a, const Dim& b) {
+      return a.known() && b.known() && !(a == b);
+    };
+    if (!good || differ((*w)[1], (*x)[1]) || differ((*w)[0], (*v)[0]))
+      return Bad("weights ", *w, " and ", *v, " do not fit the input ", *x, " and each other");
+    if (!((*w)[1] == (*x)[1])) c.assume_equal((*w)[1], (*x)[1]);
+    SLIPWAY_RETURN_IF_ERROR(RequireVector(c, 3, (*w)[0], "the first bias"));
+    SLIPWAY_RETURN_IF_ERROR(RequireVector(c, 4, (*w)[0], "the second bias"));
+    SLIPWAY_ASSIGN_OR_RETURN(auto kernel, KernelExtent(c, v, x->size() - 2));
+    out = SymShape{(*x)[0], (*w)[0]};
+    std::optional<Window> window;
+    if (kernel) {
+      SLIPWAY_ASSIGN_OR_RETURN(window, ReadWindow(c, std::move(*kernel)));
+    }
+    for (size_t i = 0; i + 2 < x->size(); ++i) {
+      if (!window) {
+        out->push_back(c.fresh_symbol());
+        continue;
+      }
+      SLIPWAY_ASSIGN_OR_RETURN(Dim d, WindowOutput(*window, (*x)[i + 2], i));
+      out->push_back(std::move(d));
+    }
+  }
+  c.set_output(0, c.input(0).dtype, std::move(out));
+  return OkStatus();
+}
+
 Status InferQConv(InferContext& c) {
   SLIPWAY_ASSIGN_OR_RETURN(const DType to, QuantizedOutput(c));
   SLIPWAY_RETURN_IF_ERROR(CheckCodes(c, 0, "x_zero_point"));

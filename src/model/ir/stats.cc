@@ -111,6 +111,10 @@ Dim NodeMacs(const Node& node) {
   const std::string& op = node.op();
   if (op == "Conv" || op == "QConv" || op == "ConvInteger" || op == "DeformConv")
     return Count(*y) * Tail(*w, 1);
+  if (op == "ConvDepthwise") {
+    const SymShape* v = ShapeOf(node.input(2));
+    return v ? (*x)[0] * Count(*w) * Tail(*x, 2) + Count(*y) * Tail(*v, 1) : Dim(0);
+  }
   if (op == "SqueezeExcite") return (*x)[0] * Count(*w) * 2;
   if (op == "ConvTranspose") return Count(*x) * Tail(*w, 1);
   if (op == "Gemm" && x->size() == 2)

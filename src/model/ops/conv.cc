@@ -4,6 +4,7 @@
 #include "model/ops/activation.h"
 #include "model/ops/dispatch.h"
 #include "model/ops/pack_window.h"
+#include "model/ops/scratch.h"
 
 namespace slipway::ops {
 namespace {
@@ -59,13 +60,12 @@ void Conv(const OpContext& c, const Window& win, int64_t group, const Activation
   });
 }
 
-Status RunConv(const OpContext& c, const Activation& act) {
+Status RunConv(const OpContext& c, const Activation& act, int64_t group) {
   const TensorView &x = c.inputs[0], &w = c.inputs[1], &y = c.outputs[0];
   if (y.count() == 0) return OkStatus();
   if (w.dtype != x.dtype) return InvalidArgument("X and W have different element types");
   SLIPWAY_ASSIGN_OR_RETURN(
       const Window win, ResolveWindow(*c.attributes, x.dims, y.dims, std::span(w.dims).subspan(2)));
-  const int64_t group = c.attributes->Int("group", 1);
   SLIPWAY_RETURN_IF_ERROR(CheckGroups(x.dims, w.dims, y.dims, group));
   if (!DispatchFloat(x.dtype, [&]<typename T>() { Conv<T>(c, win, group, act); }))
     return NoKernel(x.dtype);
@@ -152,11 +152,34 @@ void GatherTranspose(const OpContext& c, const Window& win, int64_t group) {
 
 }  // namespace
 
-Status OnnxConv(const OpContext& c) { return RunConv(c, Activation{}); }
+Status OnnxConv(const OpContext& c) {
+  return RunConv(c, Activation{}, c.attributes->Int("group", 1));
+}
 
 Status SlipwayConv(const OpContext& c) {
   SLIPWAY_ASSIGN_OR_RETURN(const Activation act, ParseActivation(*c.attributes));
-  return RunConv(c, act);
+  return RunConv(c, act, c.attributes->Int("group", 1));
+}
+
+Status SlipwayConvDepthwise(const OpContext& c) {
+  SLIPWAY_ASSIGN_OR_RETURN(const Activation inner,
+                           ParseActivation(*c.attributes, "inner", "inner_params", "none"));
+  SLIPWAY_ASSIGN_OR_RETURN(const Activation outer, ParseActivation(*c.attributes));
+  if (c.outputs[0].count() == 0) return OkStatus();
+  TensorView between = c.inputs[0];
+  between.dims[1] = c.inputs[1].dims[0];
+  std::unique_ptr<double[]> room;
+  SLIPWAY_RETURN_IF_ERROR(
+      AllocateScratch((between.count() * DTypeBits(between.dtype) + 63) / 64, &room));
+  between.data = room.get();
+  const Attributes none;
+  const TensorView first[] = {c.inputs[0], c.inputs[1], c.Has(3) ? c.inputs[3] : TensorView{}};
+  SLIPWAY_RETURN_IF_ERROR(RunConv(
+      {.inputs = first, .outputs = {&between, 1}, .attributes = &none, .pool = c.pool}, inner, 1));
+  const TensorView second[] = {between, c.inputs[2], c.Has(4) ? c.inputs[4] : TensorView{}};
+  return RunConv(
+      {.inputs = second, .outputs = c.outputs, .attributes = c.attributes, .pool = c.pool}, outer,
+      between.dims[1]);
 }
 
 Status OnnxConvTranspose(const OpContext& c) {

@@ -1,5 +1,6 @@
 #include "model/passes/epilogue.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -77,6 +78,11 @@ bool MayTakeResidual(const Node* node) {
   return !node->input(3) && node->attributes.String("activation", "none") == "none";
 }
 
+bool All(const ir::Attributes& a, const char* name, int64_t wanted) {
+  const auto v = a.Ints(name);
+  return std::all_of(v.begin(), v.end(), [&](int64_t i) { return i == wanted; });
+}
+
 // Whether node a stands behind b in the graph's order.
 bool Later(const Graph& graph, const Node* a, const Node* b) {
   for (const auto& n : graph.nodes()) {
@@ -113,6 +119,20 @@ Epilogue FindEpilogue(const Graph& graph, Value* value, bool has_residual, bool 
     }
   }
   return e;
+}
+
+Node* PointwiseOf(const Value* value) {
+  Node* conv = SlipwayProducerOf(value, "Conv");
+  if (!conv) conv = ProducerOf(value, "Conv");
+  if (!conv || conv->input(3) || !value->OnlyUser()) return nullptr;
+  const ir::Attributes& a = conv->attributes;
+  if (a.Int("group", 1) != 1 || !All(a, "strides", 1) || !All(a, "pads", 0) ||
+      a.String("auto_pad", "NOTSET") != "NOTSET")
+    return nullptr;
+  const Value *w = conv->input(1), *b = conv->input(2);
+  if (!w->is_constant() || (b && !b->is_constant())) return nullptr;
+  const Dims& dims = w->constant()->dims();
+  return dims.count() == dims[0] * dims[1] ? conv : nullptr;
 }
 
 }  // namespace slipway::passes

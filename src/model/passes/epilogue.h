@@ -38,4 +38,8 @@ struct Epilogue {
 // when that operand could take this addition itself and comes later in the graph's order, it shall.
 Epilogue FindEpilogue(const Graph& graph, Value* value, bool has_residual, bool has_activation);
 
+// The 1x1 convolution, perhaps with activation, that makes `value` for one user, with constant
+// weights and no residual; else null.
+Node* PointwiseOf(const Value* value);
+
 }  // namespace slipway::passes

@@ -1,30 +1,8 @@
-#include <algorithm>
-
 #include "model/passes/epilogue.h"
 #include "model/passes/pass.h"
 
 namespace slipway::passes {
 namespace {
-
-bool All(const ir::Attributes& a, const char* name, int64_t wanted) {
-  const auto v = a.Ints(name);
-  return std::all_of(v.begin(), v.end(), [&](int64_t i) { return i == wanted; });
-}
-
-// The 1x1 convolution that makes `value` for one user, with constant weights; else null.
-Node* PointwiseOf(const Value* value) {
-  Node* conv = SlipwayProducerOf(value, "Conv");
-  if (!conv) conv = ProducerOf(value, "Conv");
-  if (!conv || conv->input(3) || !value->OnlyUser()) return nullptr;
-  const ir::Attributes& a = conv->attributes;
-  if (a.Int("group", 1) != 1 || !All(a, "strides", 1) || !All(a, "pads", 0) ||
-      a.String("auto_pad", "NOTSET") != "NOTSET")
-    return nullptr;
-  const Value *w = conv->input(1), *b = conv->input(2);
-  if (!w->is_constant() || (b && !b->is_constant())) return nullptr;
-  const Dims& dims = w->constant()->dims();
-  return dims.count() == dims[0] * dims[1] ? conv : nullptr;
-}
 
 // Squeeze-excite (Hu et al. 2018): x * gate(W2 * activation(W1 * mean(x))), the mean a
 // GlobalAveragePool and the products convolutions of 1x1 windows, as the level kFused leaves them.

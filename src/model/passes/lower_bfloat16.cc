@@ -25,7 +25,7 @@ constexpr std::string_view kFollows[] = {
     "Split",        "Identity",  "Pad",         "DepthToSpace",
     "SpaceToDepth", "Gather",    "Attention",   "LayerNormalization",
     "RMSNormalization"};
-constexpr std::string_view kFusedStarts[] = {"Conv", "Linear"};
+constexpr std::string_view kFusedStarts[] = {"Conv", "Linear", "ConvDepthwise"};
 constexpr std::string_view kFusedFollows[] = {"Add", "SqueezeExcite"};
 
 template <size_t N>

@@ -135,6 +135,48 @@ Case ConvTranspose(Random& r) {
 }
 Case Depthwise(Random& r) { return MakeConv(r, r.Chance(0.8), true); }
 
+// The same as of the random numbers, and of Floats() from here on.
+DType FloatType(Maker& m) {
+  const DType type = FloatType(m.random());
+  if (type == DType::kBFloat16) m.Half();
+  return type;
+}
+
+// A 1x1 convolution and a depthwise one; at times with images of which only some rows are held.
+Case ConvDepthwise(Random& r) {
+  Maker m(r);
+  const bool wide = r.Chance(0.1);
+  const int64_t in = r.Chance(0.5) ? 2 * r.Int(1, 20) : r.Int(1, 40),
+                channels = wide            ? 32
+                           : r.Chance(0.7) ? 8 * r.Int(1, 10)
+                                           : r.Int(1, 40);
+  SymShape x{r.Chance(0.7) ? BatchSymbol() : Dim(1), Dim(in)};
+  Dims w{channels, in, 1, 1}, v{channels, 1};
+  const RandomWindow window = MakeWindow(r, 2, 8, true);
+  for (size_t d = 0; d < 2; ++d) {
+    x.push_back(wide ? r.Int(20, d == 0 ? 50 : 200) : r.Int(8, 17));
+    v.push_back(window.kernel[d]);
+  }
+  const DType type = FloatType(m);
+  m.Input(type, x).Floats(w, -0.5, 0.5).Floats(v, -0.5, 0.5);
+  const bool second = r.Chance(0.7);
+  if (r.Chance(0.7)) {
+    m.Floats({channels});
+  } else if (second) {
+    m.Absent();
+  }
+  if (second) m.Floats({channels});
+  SetWindow(m, window, true);
+  SetActivation(m);
+  const std::string inner = r.Pick({"none", "Relu", "Swish", "HardSwish", "Clip", "Tanh"});
+  m.Set("inner", inner);
+  if (inner == "Clip") m.Set("inner_params", std::vector<float>{-0.5f, 6.f});
+  if (inner == "Swish") m.Set("inner_params", std::vector<float>{r.Chance(0.5) ? 1.f : 0.3f});
+  // In bfloat16 the plain loops may round what lies between the other way.
+  m.options().tolerance = type == DType::kBFloat16 ? 5e-3 : 1e-4;
+  return m.Node("ConvDepthwise", "slipway");
+}
+
 // What Winograd's algorithm is for, with all that it has to cut: odd extents, uneven padding,
 // groups.
 Case Conv3x3(Random& r) {
@@ -159,13 +201,6 @@ Case Conv3x3(Random& r) {
   SetActivation(m);
   m.options().tolerance = 1e-4;
   return m.Node("Conv", "slipway");
-}
-
-// The same, and of Floats() from here on.
-DType FloatType(Maker& m) {
-  const DType type = FloatType(m.random());
-  if (type == DType::kBFloat16) m.Half();
-  return type;
 }
 
 Case Linear(Random& r) {
@@ -446,6 +481,7 @@ constexpr Family kFamilies[] = {
     {"MaxPoolCodes", MaxPoolCodes},
     {"AveragePool", AveragePool},
     {"GlobalPool", GlobalPool},
+    {"ConvDepthwise", ConvDepthwise},
     {"SqueezeExcite", SqueezeExcite},
     {"Softmax", Softmax},
     {"LayerNorm", LayerNorm},

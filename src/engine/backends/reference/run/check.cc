@@ -170,6 +170,19 @@ Status CheckConv(const Operands& o) {
   return OkStatus();
 }
 
+Status CheckConvDepthwise(const Operands& o) {
+  const TensorView &x = o.x(), &w = o.in[1], &v = o.in[2], &y = o.y();
+  SLIPWAY_CHECK_FIT(x.dims.rank() >= 3 && w.dims.rank() == x.dims.rank() && w.dims[1] == x.dims[1] && w.count() == w.dims[0] * w.dims[1], "W", w, "X", x);
+  SLIPWAY_CHECK_FIT(v.dims.rank() == x.dims.rank() && v.dims[0] == w.dims[0] && v.dims[1] == 1, "V", v, "W", w);
+  SLIPWAY_CHECK_FIT(y.dims.rank() == x.dims.rank() && y.dims[0] == x.dims[0] && y.dims[1] == w.dims[0], "output", y, "X", x);
+  for (size_t i : {1, 2, 3, 4}) {
+    if (!o.Has(i)) continue;
+    SLIPWAY_CHECK_FIT(o.in[i].dtype == x.dtype && (i < 3 || o.in[i].count() == w.dims[0]), "input", o.in[i], "X", x);
+  }
+  SLIPWAY_CHECK_FIT(y.dtype == x.dtype, "output", y, "X", x);
+  return CheckWindow(o, std::span(v.dims).subspan(2));
+}
+
 Status CheckQConv(const Operands& o) {
   SLIPWAY_RETURN_IF_ERROR(CheckConvExtents(o));
   if (o.Has(4)) SLIPWAY_CHECK_FIT(SameDims(o.in[4], o.y()), "residual", o.in[4], "output", o.y());

@@ -250,7 +250,8 @@ class X86Compiler final : public OpBackend {
 
   Status Supports(const ir::Node& node, const Target& target) const override {
     const bool nbits = node.IsSlipway("LinearNBits");
-    if (!nbits && !x86::IsConv(node) && !x86::IsDepthwise(node) && !FindRow(node))
+    if (!nbits && !x86::IsConv(node) && !x86::IsDepthwise(node) && !x86::IsConvDepthwise(node) &&
+        !FindRow(node))
       return Unsupported("no " + node.FullOp());
     if (node.Is("Dropout") && node.input(2)) return Unsupported("Dropout with a training mode");
     if (target.arch != "x86_64" || target.arch != ThisCpu().arch)
@@ -290,7 +291,8 @@ class X86Compiler final : public OpBackend {
       auto candidates = x86::ConvCandidates(node, target);
       return candidates.ok() ? std::move(*candidates) : std::vector<Candidate>{};
     }
-    return x86::IsDepthwise(node) || FindRow(node) ? Choose(node, target).candidates
+    return x86::IsDepthwise(node) || x86::IsConvDepthwise(node) || FindRow(node)
+               ? Choose(node, target).candidates
                                                    : std::vector<Candidate>{};
   }
 
@@ -335,7 +337,8 @@ class X86Compiler final : public OpBackend {
   // The candidates for a depthwise convolution that the run side takes.
   static Choice ChooseDepthwise(const ir::Node& node, const Target& target) {
     Choice choice{{}, Unsupported("no layout fits")};
-    for (Candidate& c : x86::DepthwiseCandidates(node, target)) {
+    for (Candidate& c : x86::IsConvDepthwise(node) ? x86::ConvDepthwiseCandidates(node, target)
+                                                   : x86::DepthwiseCandidates(node, target)) {
       const auto description = Describe(node, c);
       if (!description) return {{}, Unsupported("shapes that cannot be tried")};
       const auto probed = x86::Probe(description->Step());
@@ -350,7 +353,7 @@ class X86Compiler final : public OpBackend {
   }
 
   static Choice Choose(const ir::Node& node, const Target& target) {
-    if (x86::IsDepthwise(node)) {
+    if (x86::IsDepthwise(node) || x86::IsConvDepthwise(node)) {
       Choice choice = ChooseDepthwise(node, target);
       if (choice.status.ok() || !FindRow(node)) return choice;
     }

@@ -63,4 +63,21 @@ std::vector<Candidate> DepthwiseCandidates(const ir::Node& node, const Target& t
   return {candidate(block, figure), candidate(Layout::kChannelsLast, figure * 0.95)};
 }
 
+bool IsConvDepthwise(const ir::Node& node) { return node.IsSlipway("ConvDepthwise"); }
+
+std::vector<Candidate> ConvDepthwiseCandidates(const ir::Node& node, const Target& target) {
+  const bool avx512 = (target.features & static_cast<uint64_t>(CpuFeature::kAvx512)) != 0;
+  std::vector<Candidate> all;
+  for (const Layout layout :
+       {avx512 ? Layout::kBlocked16 : Layout::kBlocked8, Layout::kChannelsLast}) {
+    Candidate c = PlainCandidate(node, node.op() + ":" + LayoutName(layout));
+    c.inputs[0] = c.outputs[0] = layout;
+    c.compute_efficiency = layout == Layout::kChannelsLast ? 0.57 : 0.6;
+    c.memory_efficiency = 1;
+    c.overhead_us = 1;
+    all.push_back(std::move(c));
+  }
+  return all;
+}
+
 }  // namespace slipway::backends::x86

@@ -10,4 +10,8 @@ bool IsDepthwise(const ir::Node& node);
 // The ways to run one that are worth trying, best first; the run side has the last word.
 std::vector<Candidate> DepthwiseCandidates(const ir::Node& node, const Target& target);
 
+// slipway.ConvDepthwise: the pair of a 1x1 convolution and a depthwise one.
+bool IsConvDepthwise(const ir::Node& node);
+std::vector<Candidate> ConvDepthwiseCandidates(const ir::Node& node, const Target& target);
+
 }  // namespace slipway::backends::x86

@@ -112,6 +112,7 @@ constexpr Row kRows[] = {
     {"", "Conv", BuildConv},
     {"slipway", "Conv", BuildConv},
     {"", "ConvTranspose", BuildConvTranspose},
+    {"slipway", "ConvDepthwise", BuildConvDepthwise},
     {"slipway", "Linear", BuildLinear},
     {"", "Attention", BuildAttention},
     {"", "Gemm", BuildGemm},

@@ -8,8 +8,8 @@
 #include <memory>
 #include <vector>
 
-#include "engine/backends/x86/run/activation.h"
 #include "engine/backends/x86/run/backend.h"
+#include "engine/backends/x86/run/conv.h"
 #include "engine/backends/x86/run/step.h"
 #include "engine/kernels/winograd/winograd.h"
 #include "model/ops/window.h"
@@ -66,31 +66,6 @@ Result<Conv> ReadConv(const Builder& b) {
     SLIPWAY_ASSIGN_OR_RETURN(c.activation, ops::ParseActivation(b.attributes()));
   }
   return c;
-}
-
-// The bounds of a fused activation, or its function, in a call of winograd's or conv's.
-template <typename Call>
-void SetActivation(const ops::Activation& activation, kernels::Isa isa, Call& call,
-                   bool half = false) {
-  constexpr float kInfinity = std::numeric_limits<float>::infinity();
-  call.low = -kInfinity;
-  call.high = kInfinity;
-  switch (activation.kind) {
-    case ops::ActivationKind::kRelu:
-      call.low = 0;
-      break;
-    case ops::ActivationKind::kClip:
-      call.low = activation.a;
-      call.high = activation.b;
-      break;
-    default: {
-      const FusedActivation fused = FusedActivation::Of(activation, isa, half);
-      call.activation = fused.function;
-      call.a = fused.a;
-      call.b = fused.b;
-      if constexpr (requires { call.kind; }) call.kind = fused.kind;
-    }
-  }
 }
 
 // What the shapes of winograd and conv have in common.

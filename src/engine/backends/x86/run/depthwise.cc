@@ -8,7 +8,7 @@
 #include <memory>
 
 #include "base/float16.h"
-#include "engine/backends/x86/run/activation.h"
+#include "engine/backends/x86/run/conv.h"
 #include "engine/backends/x86/run/step.h"
 #include "model/ops/quantized.h"
 #include "model/ops/window.h"
@@ -71,7 +71,8 @@ struct DepthwiseWeights {
   AlignedBuffer data;
 };
 
-// A constant of float32 or bfloat16; empty when absent.
+}  // namespace
+
 std::vector<float> Floats(const Builder& b, size_t i) {
   const void* data = b.ConstantData(i);
   std::vector<float> v(data ? static_cast<size_t>(b.in_dims(i).count()) : 0);
@@ -82,8 +83,6 @@ std::vector<float> Floats(const Builder& b, size_t i) {
   }
   return v;
 }
-
-}  // namespace
 
 Status BuildDepthwise(Builder& b) {
   SLIPWAY_RETURN_IF_ERROR(b.Need(2));
@@ -113,20 +112,7 @@ Status BuildDepthwise(Builder& b) {
   if (b.out_dims().count() == 0) return OkStatus();
   if (!b.ConstantData(1) || (b.Has(2) && !b.ConstantData(2)))
     return Unsupported("weights or a bias that are no constants");
-  constexpr float kInfinity = std::numeric_limits<float>::infinity();
-  p.low = -kInfinity;
-  p.high = kInfinity;
-  if (activation.kind == ops::ActivationKind::kRelu) {
-    p.low = 0;
-  } else if (activation.kind == ops::ActivationKind::kClip) {
-    p.low = activation.a;
-    p.high = activation.b;
-  } else {
-    const FusedActivation fused = FusedActivation::Of(activation, b.isa(), half);
-    p.activation = fused.function;
-    p.a = fused.a;
-    p.b = fused.b;
-  }
+  SetActivation(activation, b.isa(), p, half);
   p.rows = std::max<int64_t>(1, 112 / shape.out_w);
   const kernels::DepthwiseKernels* const half_kernels =
       half ? kernels::GetDepthwiseBf16(kernels::BestBfloat16Isa(), p.block) : nullptr;

@@ -229,6 +229,7 @@ Status BuildLinear(Builder&);
 Status BuildAttention(Builder&);
 Status BuildConv(Builder&);
 Status BuildConvTranspose(Builder&);
+Status BuildConvDepthwise(Builder&);
 Status BuildGemm(Builder&);
 Status BuildMatMul(Builder&);
 Status BuildDepthwise(Builder&);
