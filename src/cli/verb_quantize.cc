@@ -17,7 +17,8 @@ namespace slipway::cli {
 namespace {
 
 struct Options {
-  std::string model, platform, calib, eval, output, observer, weight_observer, method, bits, preprocess;
+  std::string model, platform, calib, eval, output, observer, weight_observer, method, bits,
+      preprocess;
   int64_t samples = -1, batch = 32, iterations = 0;
   uint64_t seed = 1;
   double max_drop = -1;
@@ -57,6 +58,37 @@ Status ParseBits(const std::string& text, const compiler::Scheme& scheme,
   options->weight_bits = weights;
   options->activation_bits = activations;
   return OkStatus();
+}
+
+std::string ShowBlocks(const std::vector<quant::BlockReport>& blocks, nlohmann::json& json) {
+  const auto number = [](double v) {
+    char text[32];
+    std::snprintf(text, sizeof text, "%.3g", v);
+    return std::string(text);
+  };
+  const bool apart = blocks[0].scales_apart;
+  report::Table table =
+      apart ? MakeTable({"block", ">layers", ">error before", ">after", ">with activations",
+                         ">after", ">iterations", ">s"})
+            : MakeTable({"block", ">layers", ">error before", ">after", ">iterations", ">s"});
+  nlohmann::json rows = nlohmann::json::array();
+  for (const quant::BlockReport& b : blocks) {
+    std::vector<std::string> row = {b.block.name, std::to_string(b.block.layers.size()),
+                                    number(b.loss_before), number(b.loss_after)};
+    nlohmann::json entry = {{"block", b.block.name},         {"layers", b.block.layers},
+                            {"error_before", b.loss_before}, {"error_after", b.loss_after},
+                            {"iterations", b.iterations},    {"seconds", b.seconds}};
+    if (apart) {
+      row.insert(row.end(), {number(b.scales_before), number(b.scales_after)});
+      entry["scales_before"] = b.scales_before;
+      entry["scales_after"] = b.scales_after;
+    }
+    row.insert(row.end(), {std::to_string(b.iterations), Fixed(b.seconds, 1)});
+    table.AddRow(row);
+    rows.push_back(std::move(entry));
+  }
+  json["blocks"] = rows;
+  return Show(table);
 }
 
 Status Execute(const Options& o, Context& context) {
@@ -112,26 +144,7 @@ Status Execute(const Options& o, Context& context) {
   nlohmann::json json = {
       {"platform", platform.name}, {"file", o.output}, {"quantized_nodes", model.quantized_nodes}};
 
-  if (!model.blocks.empty()) {
-    report::Table table =
-        MakeTable({"block", "layers", "error before", "after", "iterations", "s"});
-    nlohmann::json rows = nlohmann::json::array();
-    for (const quant::BlockReport& b : model.blocks) {
-      char before[32], after[32];
-      std::snprintf(before, sizeof before, "%.3g", b.loss_before);
-      std::snprintf(after, sizeof after, "%.3g", b.loss_after);
-      table.AddRow({b.block.name, std::to_string(b.block.layers.size()), before, after,
-                    std::to_string(b.iterations), Fixed(b.seconds, 1)});
-      rows.push_back({{"block", b.block.name},
-                      {"layers", b.block.layers},
-                      {"error_before", b.loss_before},
-                      {"error_after", b.loss_after},
-                      {"iterations", b.iterations},
-                      {"seconds", b.seconds}});
-    }
-    text += Show(table);
-    json["blocks"] = rows;
-  }
+  if (!model.blocks.empty()) text += ShowBlocks(model.blocks, json);
   Status gate;
   std::unique_ptr<data::Dataset> eval;
   if (!o.eval.empty()) {

@@ -247,9 +247,15 @@ Status Network::Pass(bool rounding, bool scales, bool float_activations, int64_t
     const double seconds =
         std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
     BlockReport& report = (*reports)[i];
-    if (report.iterations == 0) report.loss_before = result.loss_before;
     report.block = block;
-    report.loss_after = result.loss_after;
+    if (rounding) {
+      report.loss_before = result.loss_before;
+      report.loss_after = result.loss_after;
+    } else {
+      report.scales_apart = true;
+      report.scales_before = result.loss_before;
+      report.scales_after = result.loss_after;
+    }
     report.seconds += seconds;
     report.iterations += learn.iterations;
   }

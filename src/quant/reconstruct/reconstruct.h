@@ -31,7 +31,11 @@ Result<ReconstructionOptions> MethodOptions(std::string_view method);
 
 struct BlockReport {
   Block block;
+  // Squared error of the outputs. Where scales are learned apart, of the rounding with float
+  // activations; `scales_before` and `scales_after` then are with quantized ones.
   double loss_before = 0, loss_after = 0;
+  bool scales_apart = false;
+  double scales_before = 0, scales_after = 0;
   double seconds = 0;
   int64_t iterations = 0;
 };

@@ -211,7 +211,12 @@ TEST(Reconstruct, EveryMethodBeatsTheNearest) {
     ASSERT_TRUE(ir::Verify(*q.quantized).ok());
     ASSERT_EQ(reports->size(), std::string(method) == "adaround" ? 4u : 3u);
     int64_t iterations = 0;
-    for (const BlockReport& r : *reports) iterations += r.iterations;
+    for (const BlockReport& r : *reports) {
+      iterations += r.iterations;
+      EXPECT_LE(r.loss_after, r.loss_before * 1.05);
+      EXPECT_EQ(r.scales_apart, std::string(method) == "brecq");
+      EXPECT_LE(r.scales_after, r.scales_before * 1.05);
+    }
     EXPECT_EQ(told, iterations);
     EXPECT_LT(ErrorOf(*q.quantized, q), 0.7 * before);
     // It still becomes integers, which give the same.
