@@ -93,9 +93,8 @@ inline V SwishInTile(V x) {
   return reinterpret_cast<V>(SwishOf(v, v));
 #endif
 }
-// As eltwise has it.
 inline V HardSwishInTile(V x) {
-  return x * AtLeast(Splat(0), AtMost(Splat(1), Splat(1.0f / 6.0f) * x + Splat(0.5f)));
+  return reinterpret_cast<V>(HardSwishOf(reinterpret_cast<__m512>(x)));
 }
 #endif
 // What the tile makes of an activation; the rest is left to Finish.

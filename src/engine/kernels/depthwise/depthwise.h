@@ -43,6 +43,8 @@ struct DepthwiseParams {
   float low, high;                     // what the sums are clamped to
   UnaryFunction activation = nullptr;  // instead, over rows that have just been written
   float a = 0, b = 0;
+  // Which function that is: some kernels have it themselves, with the same results.
+  UnaryKind kind = UnaryKind::kIdentity;
 };
 
 struct DepthwiseCall {

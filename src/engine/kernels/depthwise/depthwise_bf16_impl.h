@@ -11,11 +11,17 @@
 namespace slipway::kernels::SLIPWAY_ISA {
 namespace {
 
+#include "engine/kernels/simd/sigmoid512.h"
+
 constexpr int kOutputs = 7;  // of a row that are computed together
+
+// Activations that are applied to sums where they are, in registers.
+enum class InPlace : unsigned char { kNone, kSwish, kHardSwish, kOther };
 
 // A vector of channels as words, and half of them as floats.
 struct Wide {
   static constexpr int kChannels = 32;
+  static constexpr bool kInPlace = true;  // activations; of the other the code is not worth it
   using Words = __m512i;
   using Floats = __m512;
   using Mask = __mmask32;
@@ -44,6 +50,7 @@ struct Wide {
 };
 struct Small {
   static constexpr int kChannels = 16;
+  static constexpr bool kInPlace = false;
   using Words = __m256i;
   using Floats = __m256;
   using Mask = __mmask16;
@@ -81,6 +88,7 @@ struct Row {
   const float* packed;    // bias, then weights
   const uint16_t* residual;
   uint16_t* y;
+  InPlace activation;
 };
 
 // Sums of kOutputs outputs; the window of the first begins at column `left`. With y they are
@@ -149,6 +157,21 @@ __attribute__((noinline)) void Sum(const DepthwiseShape& s, const DepthwiseParam
     }
   }
   if (y) {
+    if constexpr (T::kInPlace) {
+      if (row.activation == InPlace::kSwish) {
+#pragma GCC unroll 8
+        for (int i = 0; i < kOutputs; ++i) {
+          low[i] = RoughSwishOf(low[i], low[i]);
+          high[i] = RoughSwishOf(high[i], high[i]);
+        }
+      } else if (row.activation == InPlace::kHardSwish) {
+#pragma GCC unroll 8
+        for (int i = 0; i < kOutputs; ++i) {
+          low[i] = HardSwishOf(low[i]);
+          high[i] = HardSwishOf(high[i]);
+        }
+      }
+    }
 #pragma GCC unroll 8
     for (int i = 0; i < kOutputs; ++i, y += pixel)
       T::Store(y, all,
@@ -201,7 +224,8 @@ SumFunction ChooseSum(const DepthwiseShape& s) {
 
 template <typename T>
 void Outputs(const DepthwiseShape& s, const DepthwiseParams& p, const Row& row, SumFunction sum) {
-  const bool simple = !row.residual && !p.activation;
+  const bool simple = !row.residual && (row.activation == InPlace::kNone ||
+                                        (T::kInPlace && row.activation != InPlace::kOther));
   alignas(64) float sums[kOutputs * T::kChannels];
   for (int64_t column = 0; column < s.out_w; column += kOutputs) {
     const int64_t left = column * s.stride_w - s.pad_left, rest = s.out_w - column;
@@ -218,6 +242,10 @@ void Run(const DepthwiseShape& s, const DepthwiseParams& p, const DepthwiseCall&
   const int64_t pixel = blocked ? p.block : s.channels, parts = s.channels / pixel;
   const int64_t taps = (s.kernel_h + 1) / 2 * s.kernel_w, room = (pixel + 15) / 16 * 16;
   const SumFunction wide = ChooseSum<Wide>(s), small = ChooseSum<Small>(s);
+  const InPlace activation = !p.activation                                ? InPlace::kNone
+                             : p.kind == UnaryKind::kSwish && p.a == 1.0f ? InPlace::kSwish
+                             : p.kind == UnaryKind::kHardSwish            ? InPlace::kHardSwish
+                                                                          : InPlace::kOther;
   for (int64_t unit = begin; unit < end; ++unit) {
     const int64_t band = unit % bands, plane = unit / bands;  // [batch, parts]
     const int64_t last = (band + 1) * rows < s.out_h ? (band + 1) * rows : s.out_h;
@@ -226,6 +254,7 @@ void Run(const DepthwiseShape& s, const DepthwiseParams& p, const DepthwiseCall&
       Row row;
       row.top = out * s.stride_h - s.pad_top;
       row.pixel = pixel;
+      row.activation = activation;
       for (int64_t c = 0; c < pixel;) {
         const int64_t width = pixel - c >= 32 ? 32 : 16,
                       live = pixel - c < width ? pixel - c : width;

@@ -43,6 +43,10 @@ inline F Fma(F a, F b, F c) {
 inline int64_t MinOf(int64_t a, int64_t b) { return a < b ? a : b; }
 inline int64_t MaxOf(int64_t a, int64_t b) { return a > b ? a : b; }
 
+#if defined(__AVX512F__)
+#include "engine/kernels/simd/sigmoid512.h"
+#endif
+
 // Some first lanes, where channels last do not fill a vector.
 struct Tail {
 #if defined(__AVX512F__)
@@ -84,6 +88,7 @@ struct Row {
   const float* residual;  // or null
   float* y;
   float low, high;
+  bool hard_swish;  // of the sums, in registers; what takes longer is as fast over whole rows
 };
 
 // kOutputs outputs from x on, which is where the window of the first begins. Without kInside only
@@ -161,6 +166,12 @@ void Outputs(const DepthwiseShape& shape, const Row& row, const Tail& tail) {
       Sum<kWindow, kStride, kTail, kOften>(shape, row, tail, x, 0, 0, acc);
     else
       Sum<kWindow, kStride, kTail, false>(shape, row, tail, x, -left, shape.in_w - left, acc);
+#if defined(__AVX512F__)
+    if (row.hard_swish) {
+#pragma GCC unroll 8
+      for (int i = 0; i < kOutputs; ++i) acc[i] = HardSwishOf(acc[i]);
+    }
+#endif
     if (column + kOutputs <= shape.out_w) {
 #pragma GCC unroll 8
       for (int i = 0; i < kOutputs; ++i) finish(acc[i]);
@@ -201,6 +212,7 @@ void Run(const DepthwiseShape& shape, const DepthwiseParams& p, const DepthwiseC
   const int64_t packed = (taps + 1) * kLanes;
   const OutputsFunction full = ChooseOutputs<false>(d), part = ChooseOutputs<true>(d);
   const Tail tail(pixel % kLanes);
+  const bool hard_swish = kLanes == 16 && p.kind == UnaryKind::kHardSwish && !call.residual;
   for (int64_t unit = begin; unit < end; ++unit) {
     const int64_t band = unit % bands, plane = unit / bands;  // [batch, parts]
     const float* x = static_cast<const float*>(call.x) + plane * d.in_h * d.in_w * pixel;
@@ -220,6 +232,7 @@ void Run(const DepthwiseShape& shape, const DepthwiseParams& p, const DepthwiseC
       s.pixel = pixel;
       s.low = p.low;
       s.high = p.high;
+      s.hard_swish = hard_swish;
       for (int64_t c = 0; c < pixel; c += kLanes) {
         const float* w = weights + c / kLanes * packed;
         s.x = s.rows > 0 ? x + (top + first * d.dilation_h) * d.in_w * pixel + c : x;
@@ -229,7 +242,7 @@ void Run(const DepthwiseShape& shape, const DepthwiseParams& p, const DepthwiseC
         s.y = static_cast<float*>(call.y) + at + c;
         (pixel - c < kLanes ? part : full)(d, s, tail);
       }
-      if (p.activation) {
+      if (p.activation && !hard_swish) {
         float* y = static_cast<float*>(call.y) + at;
         p.activation(y, y, d.out_w * pixel, p.a, p.b);
       }

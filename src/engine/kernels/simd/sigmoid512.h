@@ -1,5 +1,5 @@
-// The sigmoid and swish in AVX-512. Included inside the namespace of an instruction set, like
-// math.h (no include guard, no includes).
+// The sigmoid, swish and hard swish in AVX-512. Included inside the namespace of an instruction
+// set, like math.h (no include guard, no includes).
 
 // 2^t: a power of two times a polynomial of the rest in [0, 1), interpolated at Chebyshev nodes
 // (fitted for this file). Relative 1e-7 (degree 5) or 1e-4 (degree 3).
@@ -37,6 +37,14 @@ inline __m512 SwishOf(__m512 x, __m512 s, __m512 one) {
 inline __m512 RoughSwishOf(__m512 x, __m512 s) {
   const __m512 e = Exp2Of<3>(_mm512_mul_ps(s, _mm512_set1_ps(-1.44269504f)));
   return _mm512_mul_ps(x, _mm512_rcp14_ps(_mm512_add_ps(e, _mm512_set1_ps(1.0f))));
+}
+
+// x * min(max(x / 6 + 1 / 2, 0), 1) as eltwise has it.
+inline __m512 HardSwishOf(__m512 x) {
+  const __m512 v =
+      _mm512_add_ps(_mm512_mul_ps(_mm512_set1_ps(1.0f / 6.0f), x), _mm512_set1_ps(0.5f));
+  return _mm512_mul_ps(  // min and max give their second operand when one is NaN
+      x, _mm512_max_ps(_mm512_setzero_ps(), _mm512_min_ps(_mm512_set1_ps(1.0f), v)));
 }
 
 // 1 / (1 + e^-x), |x| <= 87. e^-x = 2^n * 2^(j / 32) * e^r with the middle factor from two
