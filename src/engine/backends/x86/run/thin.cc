@@ -51,7 +51,10 @@ Status BuildThin(Builder& b, const Linear& t) {
   constexpr int64_t kBlock = 16;
   const int64_t blocks = (t.n + kBlock - 1) / kBlock;
   const int64_t work = std::max<int64_t>(1, std::min(t.m, kernels::kThinRows) * t.k * kBlock);
-  const int64_t grain = std::max<int64_t>(1, (int64_t{1} << 17) / work);
+  int64_t grain = std::max<int64_t>(1, (int64_t{1} << 17) / work);
+  // Where columns lie together, a range is a strip of all rows, and narrow strips read memory in the
+  // worst order: one for each thread.
+  if (!t.transposed) grain = std::max(grain, CeilDiv(blocks, int64_t{b.threads()}));
   b.Run([=](const RunContext& c) {
     const kernels::ThinCall call{c.in<float>(0), c.in<float>(1), c.out<float>(), t.m, t.k, t.n};
     const float* start = residual ? c.in<float>(3) : nullptr;
