@@ -30,16 +30,8 @@ constexpr char kEnd[] =
 
 // The operators behind the pass, which must not change a code.
 std::string Fused(const std::string& body, bool supported = true) {
-  auto before = Parse(kHead + body + "}"), after = Parse(kHead + body + "}");
-  PassOptions options = Only({"fuse-qattention", "remove-dead"});
-  options.supported = [&](const Node&) { return supported; };
-  options.verify_each = true;
-  auto reports = RunPasses(*after, options);
-  EXPECT_TRUE(reports.ok()) << reports.status().ToString();
-  ExpectSameResults(*before, *after, 0);
-  std::string ops;
-  for (const auto& n : after->nodes()) ops += (ops.empty() ? "" : " ") + n->op();
-  return ops;
+  return OpsBehind(kHead + body + "}", Only({"fuse-qattention", "remove-dead"}),
+                   [&](const Node&) { return supported; });
 }
 
 TEST(FuseQAttention, KeepsEveryCode) {

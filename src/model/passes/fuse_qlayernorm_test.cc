@@ -19,16 +19,8 @@ constexpr char kHead[] = R"(graph "g" {
 
 // The operators behind the pass, which must not change a code.
 std::string Fused(const std::string& body, bool supported = true) {
-  auto before = Parse(kHead + body + "}"), after = Parse(kHead + body + "}");
-  PassOptions options = Only({"fuse-qlayernorm"});
-  options.supported = [&](const Node&) { return supported; };
-  options.verify_each = true;
-  auto reports = RunPasses(*after, options);
-  EXPECT_TRUE(reports.ok()) << reports.status().ToString();
-  ExpectSameResults(*before, *after, 0);
-  std::string ops;
-  for (const auto& n : after->nodes()) ops += (ops.empty() ? "" : " ") + n->op();
-  return ops;
+  return OpsBehind(kHead + body + "}", Only({"fuse-qlayernorm"}),
+                   [&](const Node&) { return supported; });
 }
 
 const std::string kRounded = R"(  %v = ReduceMean(%q, %axis)

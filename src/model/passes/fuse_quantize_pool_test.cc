@@ -9,16 +9,7 @@ std::string Fused(const std::string& body, bool supported = true) {
       "graph \"g\" {\n  input %x: float32[2, 6, 5, 4]\n  const %s: float32[] = [0.03]\n"
       "  const %z: uint8[] = [7]\n  const %v: float32[6] = [1, 2, 3, 4, 5, 6]\n" +
       body + "}";
-  auto before = Parse(text), after = Parse(text);
-  PassOptions options = Only({"fuse-quantize-pool"});
-  options.supported = [&](const Node&) { return supported; };
-  options.verify_each = true;
-  auto reports = RunPasses(*after, options);
-  EXPECT_TRUE(reports.ok()) << reports.status().message();
-  ExpectSameResults(*before, *after, 0);
-  std::string ops;
-  for (const auto& n : after->nodes()) ops += (ops.empty() ? "" : " ") + n->op();
-  return ops;
+  return OpsBehind(text, Only({"fuse-quantize-pool"}), [&](const Node&) { return supported; });
 }
 
 TEST(FuseQuantizePool, BitForBit) {

@@ -27,18 +27,9 @@ std::string Block(const std::string& order, const std::string& more = "") {
 
 // The operators behind the pass, which must not change what the graph computes.
 std::string Fused(const std::string& text, bool supported = true) {
-  auto before = Parse(text), after = Parse(text);
-  PassOptions options;
-  options.supported = [&](const Node& node) {
-    return supported && node.IsSlipway("SqueezeExcite");
-  };
-  options.verify_each = true;
-  auto reports = RunPasses(*after, options);
-  EXPECT_TRUE(reports.ok()) << reports.status().message();
-  ExpectSameResults(*before, *after);
-  std::string ops;
-  for (const auto& n : after->nodes()) ops += (ops.empty() ? "" : " ") + n->op();
-  return ops;
+  return OpsBehind(
+      text, {}, [&](const Node& node) { return supported && node.IsSlipway("SqueezeExcite"); },
+      kTolerance);
 }
 
 TEST(FuseSqueezeExcite, EitherOrderAndAnyGate) {

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <functional>
 #include <map>
 #include <memory>
 #include <random>
@@ -205,6 +206,21 @@ inline PassOptions Only(std::vector<std::string> names) {
   options.only = std::move(names);
   options.level = Level::kInteger;
   return options;
+}
+
+// The operators behind the passes, in order, which must not change what the graph computes by more
+// than `tolerance` (0: not a code). `supported`: see PassOptions.
+inline std::string OpsBehind(const std::string& text, PassOptions options,
+                             std::function<bool(const Node&)> supported, double tolerance = 0) {
+  auto before = Parse(text), after = Parse(text);
+  options.supported = std::move(supported);
+  options.verify_each = true;
+  auto reports = RunPasses(*after, options);
+  EXPECT_TRUE(reports.ok()) << reports.status().ToString();
+  ExpectSameResults(*before, *after, tolerance);
+  std::string ops;
+  for (const auto& n : after->nodes()) ops += (ops.empty() ? "" : " ") + n->op();
+  return ops;
 }
 
 // `before` must become `after` by these passes.
