@@ -46,7 +46,7 @@ Status Learn(QuantizedModel& model, const data::Dataset& calibration, const Feed
 
 }  // namespace
 
-Result<QuantizedModel> QuantizeModel(const ir::Graph& graph, const compiler::Scheme& given,
+Result<QuantizedModel> QuantizeModel(const ir::Graph& graph, const compiler::Scheme& scheme,
                                      const data::Dataset& calibration,
                                      const QuantizeModelOptions& options) {
   SLIPWAY_ASSIGN_OR_RETURN(Feed feed, FeedFor(graph, calibration, options.batch));
@@ -57,14 +57,18 @@ Result<QuantizedModel> QuantizeModel(const ir::Graph& graph, const compiler::Sch
   quant::SplitActivations(*model.original);
   model.quantized = model.original->Clone();
   quant::QuantizeOptions quantize{.keep_float = options.keep_float};
-  compiler::Scheme scheme = given;
   if (options.weight_bits > 0 || options.activation_bits > 0) {
-    quant::KeepEnds(*model.original, scheme.weights.bits, &quantize);
-    for (auto& [name, bits] : quantize.activation_bits) bits = scheme.activations.bits;
-    if (options.weight_bits > 0) scheme.weights.bits = options.weight_bits;
-    if (options.activation_bits > 0) scheme.activations.bits = options.activation_bits;
-    // One or two bits without their lowest code would have one or three values.
-    if (scheme.weights.bits <= 2) scheme.weights.narrow = false;
+    quant::QuantizeOptions ends;
+    quant::KeepEnds(*model.original, scheme.weights.bits, &ends);
+    for (const auto& node : model.original->nodes()) {
+      if (options.weight_bits > 0 && quant::HasConstantWeights(*node) &&
+          !ends.weight_bits.contains(node->name()))
+        quantize.weight_bits[node->name()] = options.weight_bits;
+    }
+    for (const std::string& name : quant::ValuesToObserve(*model.original, scheme, quantize)) {
+      if (options.activation_bits > 0 && !ends.activation_bits.contains(name))
+        quantize.activation_bits[name] = options.activation_bits;
+    }
   }
   for (const std::string& name : options.keep_float) {
     if (!model.original->FindNode(name))

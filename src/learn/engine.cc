@@ -5,6 +5,7 @@
 #include <torch/version.h>
 
 #include <algorithm>
+#include <new>
 #include <thread>
 
 #include "learn/abi.h"
@@ -16,13 +17,44 @@
 namespace slipway::learn {
 namespace {
 
+// What torch throws (memory that is not there, among others) ends here.
+template <typename F>
+auto Guarded(F&& body) -> decltype(body()) {
+  try {
+    return body();
+  } catch (const std::bad_alloc&) {
+    return ResourceExhausted("learning: out of memory; use a smaller batch or fewer samples");
+  } catch (const std::exception& e) {
+    const std::string_view text = e.what();
+    return Internal("learning: " + std::string(text.substr(0, text.find('\n'))));
+  }
+}
+
+class GuardedModule : public Module {
+ public:
+  explicit GuardedModule(std::unique_ptr<TorchModule> module) : module_(std::move(module)) {}
+  Result<std::vector<ir::Tensor>> Forward(std::span<const ir::Tensor> inputs) override {
+    return Guarded([&] { return module_->Forward(inputs); });
+  }
+  Result<Gradients> Backward(std::span<const ir::Tensor> inputs,
+                             std::span<const ir::Tensor> output_gradients,
+                             std::span<const std::string> values) override {
+    return Guarded([&] { return module_->Backward(inputs, output_gradients, values); });
+  }
+
+ private:
+  std::unique_ptr<TorchModule> module_;
+};
+
 class TorchEngine : public Engine {
  public:
   Result<std::unique_ptr<Module>> MakeModule(const ir::Graph& graph,
                                              const ModuleOptions& options) override {
     if (options.cuda && !at::hasCUDA()) return Unsupported("learning: this libtorch has no CUDA");
-    SLIPWAY_ASSIGN_OR_RETURN(auto module, TorchModule::Make(graph, options));
-    return std::unique_ptr<Module>(std::move(module));
+    return Guarded([&]() -> Result<std::unique_ptr<Module>> {
+      SLIPWAY_ASSIGN_OR_RETURN(auto module, TorchModule::Make(graph, options));
+      return std::unique_ptr<Module>(std::make_unique<GuardedModule>(std::move(module)));
+    });
   }
   Result<ReconstructResult> Reconstruct(const ir::Graph& block,
                                         std::span<const std::string> rounding,
@@ -30,7 +62,8 @@ class TorchEngine : public Engine {
                                         const ReconstructData& data,
                                         const ReconstructOptions& options,
                                         const std::function<bool(int64_t)>& progress) override {
-    return ReconstructBlock(block, rounding, scales, data, options, progress);
+    return Guarded(
+        [&] { return ReconstructBlock(block, rounding, scales, data, options, progress); });
   }
   void SetThreads(int threads) override {
     at::set_num_threads(

@@ -223,6 +223,10 @@ Result<at::Tensor> Reconstruction::Error(const at::Tensor& picked, bool drop) {
       return InvalidArgument("reconstruction: output " + module_->graph().outputs()[i]->name() +
                              " has other extents than its target");
     at::Tensor error = (out[i] - want).square();
+    if (!importance_.empty() && importance_[i].sizes() != targets_[i].sizes())
+      return InvalidArgument("reconstruction: the importance of output " +
+                             module_->graph().outputs()[i]->name() +
+                             " has other extents than its target");
     if (!importance_.empty()) error = error * importance_[i].index_select(0, picked);
     const int64_t channels = error.dim() == 3 ? 2 : 1;
     const at::Tensor one = error.dim() > 1 ? error.sum(channels).mean() : error.mean();

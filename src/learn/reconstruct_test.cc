@@ -192,7 +192,13 @@ TEST(Reconstruct, ErrorsNameWhatIsWrong) {
   EXPECT_NE(error({"aq0"}, {}).find("aq0"), std::string::npos);  // no constant
   EXPECT_NE(error({}, {"wq0"}).find("wq0"), std::string::npos);  // a scale for each channel
   EXPECT_NE(error({"wq0"}, {}, [](int64_t) { return false; }).find("stopped"), std::string::npos);
+  p.data.importance = {Tensor::Of<float>({kSamples, 1}, std::vector<float>(kSamples, 1.0f))};
+  EXPECT_NE(error({"wq0"}, {}).find("importance"), std::string::npos);
+  p.data.importance.clear();
   const Tensor given = p.data.inputs[0];
+  std::mt19937 random(1);
+  p.data.inputs = {Random({kSamples, kChannels + 1, 6, 6}, random, -1, 1)};
+  EXPECT_NE(error({"wq0"}, {}).find("conv0"), std::string::npos) << error({"wq0"}, {});
   p.data.inputs.clear();
   EXPECT_NE(error({"wq0"}, {}).find("0 inputs for 1"), std::string::npos);
   p.data.inputs = {given};

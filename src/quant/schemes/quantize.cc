@@ -235,8 +235,11 @@ Status Inserter::InsertPair(Value* v, const Value* range_source) {
 Status Inserter::QuantizeWeights(Node* node) {
   const Tensor w = node->constant_input(1)->Aligned();
   TensorScheme ws = scheme_.weights;
-  if (const auto bits = options_.weight_bits.find(node->name()); bits != options_.weight_bits.end())
+  if (const auto bits = options_.weight_bits.find(node->name());
+      bits != options_.weight_bits.end()) {
     ws.bits = bits->second;
+    if (ws.bits <= 2) ws.narrow = false;  // every code is needed
+  }
   bool conv = node->op() == "Conv";
   int axis = conv ? 0
                   : ((node->Is("Gemm") ? node->attributes.Int("transB", 0)

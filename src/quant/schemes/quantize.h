@@ -20,7 +20,7 @@ using compiler::TensorScheme;
 struct QuantizeOptions {
   std::set<std::string> keep_float;  // node names that stay float
   // Bits that differ from the scheme's: of weights by the name of their node, of activations by the
-  // name of the value.
+  // name of the value. Weights of two bits then use all four codes, narrow or not.
   std::map<std::string, int> weight_bits, activation_bits;
 };
 
