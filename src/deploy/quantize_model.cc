@@ -57,9 +57,11 @@ Result<QuantizedModel> QuantizeModel(const ir::Graph& graph, const compiler::Sch
   quant::SplitActivations(*model.original);
   model.quantized = model.original->Clone();
   quant::QuantizeOptions quantize{.keep_float = options.keep_float};
+  const int end_bits = scheme.end_bits > 0 ? scheme.end_bits : scheme.weights.bits;
+  if (scheme.end_bits > 0) quant::KeepEnds(*model.original, end_bits, &quantize);
   if (options.weight_bits > 0 || options.activation_bits > 0) {
     quant::QuantizeOptions ends;
-    quant::KeepEnds(*model.original, scheme.weights.bits, &ends);
+    quant::KeepEnds(*model.original, end_bits, &ends);
     for (const auto& node : model.original->nodes()) {
       if (options.weight_bits > 0 && quant::HasConstantWeights(*node) &&
           !ends.weight_bits.contains(node->name()))

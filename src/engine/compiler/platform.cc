@@ -99,10 +99,44 @@ Status ReadTensorScheme(const YAML::Node& node, const std::string& source, const
   to.kind = kind == "affine"         ? ScaleKind::kAffine
             : kind == "power_of_two" ? ScaleKind::kPowerOfTwo
                                      : ScaleKind::kLogarithmic;
+  if (to.kind == ScaleKind::kLogarithmic &&
+      (to.bits < 2 || to.bits > 8 || to.sign != Sign::kSigned || !to.symmetric || to.narrow)) {
+    r.Fail(
+        node,
+        what +
+            " has 'kind: logarithmic' and so needs 2 to 8 bits, signed, symmetric and not narrow");
+  }
+  if (to.symmetric && to.sign == Sign::kUnsigned && what == "scheme weights") {
+    r.Fail(
+        node,
+        what +
+            " are unsigned and symmetric, which leaves no negative ones; set 'symmetric: false'");
+  }
   if (to.per == Granularity::kGroup && to.group < 1) {
     r.Fail(node, what + " has 'per: group' and so needs 'group' of at least 1");
   }
   return r.Finish();
+}
+
+void ReadBias(const YAML::Node& node, const std::string& source, Reader& scheme, Scheme& to) {
+  if (node.IsScalar()) {
+    const auto text = node.as<std::string>("");
+    if (text != "float")
+      scheme.Fail(node,
+                  "scheme key 'bias' is '" + text +
+                      "'; it may be float, or {kind: products} or {kind: power_of_two, bits: 8}");
+    to.bias = BiasKind::kFloat;
+    return;
+  }
+  Reader r(node, source, "scheme bias");
+  std::string kind = "products";
+  r.GetText("kind", kind, {"products", "power_of_two"});
+  to.bias = kind == "products" ? BiasKind::kProducts : BiasKind::kPowerOfTwo;
+  r.Get("bits", to.bias_bits, "a number");
+  if (to.bias == BiasKind::kProducts ? to.bias_bits != 32 : to.bias_bits < 2 || to.bias_bits > 16)
+    r.Fail(node,
+           "scheme bias has 32 bits with 'kind: products', from 2 to 16 with 'kind: power_of_two'");
+  scheme.Merge(r.Finish());
 }
 
 Status ReadScheme(const YAML::Node& node, const std::string& source, Scheme& to) {
@@ -113,8 +147,19 @@ Status ReadScheme(const YAML::Node& node, const std::string& source, Scheme& to)
        {std::pair{"weights", &to.weights}, std::pair{"activations", &to.activations}}) {
     YAML::Node child = r.Child(key);
     r.Require(key);
-    if (child) r.Merge(ReadTensorScheme(child, source, std::string("scheme ") + key, *part));
+    if (!child) continue;
+    if (part == &to.activations && child.IsScalar() && child.as<std::string>("") == "float") {
+      to.weight_only = true;
+      continue;
+    }
+    r.Merge(ReadTensorScheme(child, source, std::string("scheme ") + key, *part));
   }
+  if (const YAML::Node bias = r.Child("bias")) ReadBias(bias, source, r, to);
+  r.Get("end_bits", to.end_bits, "a number from 1 to 16, or 0");
+  if (to.end_bits < 0 || to.end_bits > 16)
+    r.Fail(node["end_bits"], "scheme key 'end_bits' must be from 1 to 16, or 0 for none");
+  r.Get("outputs", to.outputs, "true or false");
+  r.GetList("shared", to.shared);
   r.Require("operators");
   return r.Finish();
 }
@@ -143,6 +188,9 @@ Result<Platform> ParsePlatform(const std::string& yaml, const std::string& sourc
     r.GetText("precision", p.precision, {"float32", "bfloat16", "int8"});
     r.GetText("device", p.device, {"local", "qemu-aarch64"});
     r.Get("emulated", p.emulated, "true or false");
+    r.Get("simulated", p.simulated, "true or false");
+    r.GetText("export", p.export_format);
+    r.GetText("planned", p.planned);
     YAML::Node machine = r.Child("machine");
     YAML::Node scheme = r.Child("scheme");
     for (const char* key : {"name", "backends", "openness"}) r.Require(key);

@@ -27,15 +27,29 @@ struct TensorScheme {
   Granularity per = Granularity::kTensor;
   int group = 0;
   ScaleKind kind = ScaleKind::kAffine;
-  std::string observer = "minmax";  // minmax | percentile | mse
+  std::string observer = "minmax";
 };
 
+enum class BiasKind : uint8_t {
+  kProducts = 0,    // int32 on the scale of the products, s_x * s_w
+  kFloat = 1,       // stays float32
+  kPowerOfTwo = 2,  // signed codes of `bits` with a power-of-two scale of the tensor's own
+};
+
+// What a platform's integers mean: ../shared/QUANTIZATION.md section 1 has the table.
 struct Scheme {
   TensorScheme weights, activations;
+  bool weight_only = false;  // `activations: float`: only weights become codes
+  BiasKind bias = BiasKind::kProducts;
+  int bias_bits = 32;
+  int end_bits = 0;  // of the layers at the network's ends and what they read; 0: as all others
   std::string rounding = "half_even";
   // Operators that run on integers, by IR name ("Conv", "slipway.Linear" is written Linear);
   // everything else stays float.
   std::vector<std::string> operators;
+  bool outputs = false;  // the outputs of these operators are codes too, the network's included
+  // Operators whose inputs and outputs share one scale and zero point, as where codes are copied.
+  std::vector<std::string> shared;
 };
 
 struct Platform {
@@ -51,6 +65,13 @@ struct Platform {
   Scheme scheme;
   std::string device = "local";  // how to measure: local | qemu-aarch64
   bool emulated = false;         // times are never compared with real ones
+  // A chip that is not here: packages compute its integers exactly on this machine, which says
+  // what accuracy it will have; its times are not known.
+  bool simulated = false;
+  // How the vendor's tool gets the model: a format of `slipway export --platform`, or empty.
+  std::string export_format;
+  // Why it does not count as supported yet, or empty (docs/platforms.md).
+  std::string planned;
   double float_gmacs = 50, int8_gmacs = 200, memory_gbps = 10,
          cache_gbps = 60;  // per thread, for analytic costs
   std::string source;      // the file it came from

@@ -26,6 +26,33 @@ TEST(Platform, ReadsEveryKey) {
   EXPECT_EQ(p->scheme.operators.size(), 2u);
 }
 
+TEST(Platform, ReadsTheOddSchemes) {
+  auto p = ParsePlatform(R"(name: odd
+openness: L1
+backends: [reference]
+simulated: true
+export: vitis
+scheme:
+  weights: {bits: 4, sign: unsigned, symmetric: false, per: group, group: 32}
+  activations: float
+  bias: {kind: power_of_two, bits: 8}
+  end_bits: 8
+  outputs: true
+  shared: [Concat]
+  operators: [Linear]
+)",
+                         "odd.yaml");
+  ASSERT_TRUE(p.ok()) << p.status().ToString();
+  EXPECT_TRUE(p->simulated);
+  EXPECT_EQ(p->export_format, "vitis");
+  EXPECT_TRUE(p->scheme.weight_only);
+  EXPECT_EQ(p->scheme.bias, BiasKind::kPowerOfTwo);
+  EXPECT_EQ(p->scheme.bias_bits, 8);
+  EXPECT_EQ(p->scheme.end_bits, 8);
+  EXPECT_TRUE(p->scheme.outputs);
+  EXPECT_EQ(p->scheme.shared, std::vector<std::string>{"Concat"});
+}
+
 TEST(Platform, MistakesAreNamedWithTheirLine) {
   struct Case {
     std::string from, to, expected;
@@ -40,6 +67,13 @@ TEST(Platform, MistakesAreNamedWithTheirLine) {
       {"backends: [reference]", "backends: []", "'backends' is empty"},
       {"precision: int8", "precision: int9", "it may be float32, bfloat16, int8"},
       {"arch: aarch64", "arch: [", "chip.yaml:"},
+      {"narrow: true, per: channel", "narrow: true, kind: logarithmic", "not narrow"},
+      {"{bits: 8, sign: auto}", "floating", "must be a mapping"},
+      {"  operators", "  bias: int32\n  operators", "chip.yaml:9: scheme key 'bias' is 'int32'"},
+      {"  operators", "  bias: {kind: products, bits: 8}\n  operators", "has 32 bits"},
+      {"  operators", "  bias: {kind: power_of_two}\n  operators", "from 2 to 16"},
+      {"  operators", "  end_bits: 17\n  operators", "'end_bits' must be from 1 to 16"},
+      {"narrow: true", "sign: unsigned", "leaves no negative ones"},
   };
   for (const Case& c : cases) {
     std::string text = kGood;

@@ -125,6 +125,13 @@ Result<Range> Observer::Choose(std::string_view method, const CodeRange& codes) 
                          "'; choose minmax, percentile or mse");
 }
 
+Result<Range> ChooseWeightRange(std::span<const float> values, std::string_view method,
+                                const CodeRange& codes) {
+  Observer seen;
+  seen.Observe(values);
+  return seen.Choose(method, codes);
+}
+
 QuantParams ParamsFor(Range range, const CodeRange& codes) {
   range.lo = std::min(range.lo, 0.0f);
   range.hi = std::max(range.hi, 0.0f);

@@ -53,6 +53,10 @@ class Observer {
   int64_t count_ = 0, not_finite_ = 0;
 };
 
+// The range of constant values, all of them given. Methods as of Observer::Choose.
+Result<Range> ChooseWeightRange(std::span<const float> values, std::string_view method,
+                                const CodeRange& codes);
+
 struct QuantParams {
   float scale = 1;
   int64_t zero_point = 0;

@@ -31,12 +31,15 @@ bool HasConstantWeights(const ir::Node& node);
 // low-bit quantization keeps at 8 bits, with their inputs, in both maps of `options`.
 void KeepEnds(const ir::Graph& graph, int bits, QuantizeOptions* options);
 
-// Unsupported names what Quantize cannot make of a scheme: logarithmic or grouped scales,
-// asymmetric weights, activations per channel.
+// Unsupported names what Quantize cannot make of a scheme: activations per channel or group.
 Status CheckScheme(const Scheme& scheme);
 
 // The codes of a tensor scheme; `unsigned_codes` decides Sign::kAuto.
 CodeRange CodesOf(const TensorScheme& scheme, bool unsigned_codes);
+
+// Scale and zero point that map `range` onto `codes` as the kind of scale has it: a power of two is
+// the next that is not smaller; of logarithmic codes the scale is the largest magnitude.
+QuantParams SchemeParams(Range range, const CodeRange& codes, compiler::ScaleKind kind);
 
 // Nodes whose arithmetic the scheme turns into integers. The graph must have gone through the
 // fusing passes: placement follows the fused nodes, so that no pair lands between a convolution,

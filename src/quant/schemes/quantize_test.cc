@@ -146,11 +146,10 @@ TEST(Quantize, NamesMissingDataAndBadValues) {
 
 TEST(Quantize, RefusesSchemesItCannotMake) {
   auto graph = Fused();
-  Scheme grouped = TestScheme(), logarithmic = TestScheme(), asymmetric = TestScheme();
-  grouped.weights.per = compiler::Granularity::kGroup;
-  logarithmic.activations.kind = compiler::ScaleKind::kLogarithmic;
-  asymmetric.weights.symmetric = false;
-  for (const Scheme& s : {grouped, logarithmic, asymmetric}) {
+  Scheme grouped = TestScheme(), unsized = TestScheme();
+  grouped.activations.per = compiler::Granularity::kGroup;
+  unsized.weights.per = compiler::Granularity::kGroup;
+  for (const Scheme& s : {grouped, unsized}) {
     EXPECT_EQ(Quantize(*graph, s, Interpreted(), Batches(1)).code(), StatusCode::kUnsupported);
   }
 }
