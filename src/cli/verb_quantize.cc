@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <tuple>
 
 #include "base/mapped_file.h"
 #include "cli/cli.h"
@@ -8,6 +9,7 @@
 #include "deploy/model_io.h"
 #include "deploy/quantize_model.h"
 #include "deploy/runner.h"
+#include "engine/compiler/observer_spec.h"
 #include "model/frontends/onnx/export.h"
 #include "model/ir/opset.h"
 #include "report/progress.h"
@@ -97,8 +99,14 @@ Status Execute(const Options& o, Context& context) {
     return InvalidArgument(
         "platform '" + platform.name +
         "' has no integers; choose one whose name ends in -int8 (`slipway platforms`)");
-  if (!o.observer.empty()) platform.scheme.activations.observer = o.observer;
-  if (!o.weight_observer.empty()) platform.scheme.weights.observer = o.weight_observer;
+  for (const auto& [name, given, to] :
+       {std::tuple{"--observer", &o.observer, &platform.scheme.activations.observer},
+        std::tuple{"--weight-observer", &o.weight_observer, &platform.scheme.weights.observer}}) {
+    if (given->empty()) continue;
+    if (const auto spec = compiler::ParseObserver(*given); !spec.ok())
+      return spec.status().With(name);
+    *to = *given;
+  }
   // Before the long work, not after it.
   if (auto slash = o.output.find_last_of('/'); slash != std::string::npos)
     SLIPWAY_RETURN_IF_ERROR(MakeFolder(o.output.substr(0, slash)));
@@ -221,11 +229,10 @@ Action SetupQuantize(CLI::App& app) {
   app.add_option("--samples", o->samples,
                  "calibration samples (0 = all; without it 256, or 1024 for an algorithm)")
       ->check(CLI::NonNegativeNumber);
-  app.add_option("--observer", o->observer, "activation ranges, instead of the platform's")
-      ->check(CLI::IsMember({"minmax", "percentile", "mse"}));
+  app.add_option("--observer", o->observer,
+                 "activation ranges, instead of the platform's: " + compiler::ObserverNames());
   app.add_option("--weight-observer", o->weight_observer,
-                 "weight ranges, instead of the platform's")
-      ->check(CLI::IsMember({"minmax", "percentile", "mse"}));
+                 "weight ranges, instead of the platform's: the same names");
   app.add_option("--keep-float", o->keep_float, "names of nodes that stay float")->delimiter(',');
   o->read.DeclareShape(app);
   o->read.Declare(app);

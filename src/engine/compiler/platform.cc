@@ -9,6 +9,7 @@
 #include <map>
 
 #include "base/mapped_file.h"
+#include "engine/compiler/observer_spec.h"
 
 namespace slipway::compiler {
 namespace {
@@ -91,7 +92,9 @@ Status ReadTensorScheme(const YAML::Node& node, const std::string& source, const
   r.GetText("per", per, {"tensor", "channel", "group"});
   r.Get("group", to.group, "a number");
   r.GetText("kind", kind, {"affine", "power_of_two", "logarithmic"});
-  r.GetText("observer", to.observer, {"minmax", "percentile", "mse"});
+  r.GetText("observer", to.observer);
+  if (const auto spec = ParseObserver(to.observer); !spec.ok())
+    r.Fail(node["observer"], what + " key 'observer': " + std::string(spec.status().message()));
   to.sign = sign == "signed" ? Sign::kSigned : sign == "unsigned" ? Sign::kUnsigned : Sign::kAuto;
   to.per = per == "tensor"    ? Granularity::kTensor
            : per == "channel" ? Granularity::kChannel

@@ -27,7 +27,7 @@ struct TensorScheme {
   Granularity per = Granularity::kTensor;
   int group = 0;
   ScaleKind kind = ScaleKind::kAffine;
-  std::string observer = "minmax";
+  std::string observer = "minmax";  // see observer_spec.h
 };
 
 enum class BiasKind : uint8_t {

@@ -1,158 +1,199 @@
 #include "quant/observers/observer.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
-#include <string>
 
 namespace slipway::quant {
+namespace {
 
-void Observer::Grow(float magnitude) {
-  if (span_ == 0) {
-    // A power of two, so that spans of different runs nest and merging stays exact.
-    int exponent;
-    std::frexp(magnitude, &exponent);
-    span_ = std::ldexp(1.0f, std::min(exponent, 127));
-    return;
+constexpr int kShift = 23 - Observer::kMantissaBits;
+constexpr int kPages = 512;  // sign and exponent
+constexpr int kNegative = 256, kNotFinite = 255;
+// Values per piece: 32-bit counts cannot overflow.
+constexpr size_t kPiece = size_t{1} << 24;
+
+// Orders as the float does; its own inverse.
+int32_t Sortable(int32_t bits) { return bits ^ ((bits >> 31) & 0x7fffffff); }
+
+Range Join(const Range& a, const Range& b) { return {std::min(a.lo, b.lo), std::max(a.hi, b.hi)}; }
+
+}  // namespace
+
+void Histogram::Count(std::span<const float> values) {
+  bins_.resize(size_t{kPages} << Observer::kMantissaBits);
+  for (const int sign : {0, kNegative}) {
+    for (int page = low_page_; page <= high_page_; ++page) {
+      auto* first = &bins_[static_cast<size_t>(sign | page) << Observer::kMantissaBits];
+      std::fill(first, first + Observer::kPageBins, 0u);
+    }
   }
-  while (magnitude > span_ && span_ < std::numeric_limits<float>::max() / 2) {
-    // Doubling the span folds the bins towards the middle, two into one.
-    std::array<uint64_t, kBins> merged{};
-    for (int i = 0; i < kBins; ++i)
-      merged[static_cast<size_t>(kBins / 4 + i / 2)] += bins_[static_cast<size_t>(i)];
-    bins_ = merged;
-    span_ *= 2;
+  values_ = static_cast<int64_t>(values.size());
+  const int32_t infinity = 0x7f800000;
+  int32_t least = infinity, most = Sortable(std::bit_cast<int32_t>(-HUGE_VALF));
+  int32_t nearest = 0x7fffffff;  // to zero, of those that are not
+  for (const float v : values) {
+    const int32_t bits = std::bit_cast<int32_t>(v);
+    const int32_t key = Sortable(bits), magnitude = bits & 0x7fffffff;
+    least = std::min(least, key);
+    most = std::max(most, key);
+    nearest = std::min(nearest, magnitude == 0 ? 0x7fffffff : magnitude);
   }
+  count_ = values_;
+  if (values_ > 0 && (most >= infinity || least <= Sortable(std::bit_cast<int32_t>(-HUGE_VALF)))) {
+    extremes_ = {std::numeric_limits<float>::max(), std::numeric_limits<float>::lowest()};
+    for (const float v : values) {
+      if (!std::isfinite(v)) {
+        --count_;
+        continue;
+      }
+      extremes_ = Join(extremes_, {v, v});
+    }
+    high_page_ = kNotFinite;
+  } else if (values_ > 0) {
+    extremes_ = {std::bit_cast<float>(Sortable(least)), std::bit_cast<float>(Sortable(most))};
+    const float magnitude = std::max(std::fabs(extremes_.lo), std::fabs(extremes_.hi));
+    high_page_ = static_cast<int>(std::bit_cast<uint32_t>(magnitude) >> 23);
+  } else {
+    high_page_ = 0;
+  }
+  low_page_ = 0;  // zeros are there in any case
+  lowest_ = std::min(high_page_, static_cast<int>(nearest >> 23));
+  uint32_t* const bins = bins_.data();
+  // Zeros, half of what follows a ReLU, go to eight bins in turn: one counter would be a chain.
+  uint32_t turn = 0;
+  for (const float v : values) {
+    uint32_t bin = std::bit_cast<uint32_t>(v) >> kShift;
+    bin += bin == 0 ? turn++ & 7 : 0;
+    ++bins[bin];
+  }
+}
+
+void Observer::Add(int64_t batch, const Histogram& piece) {
+  if (piece.values_ == 0) return;
+  if (piece.count_ > 0) {
+    extremes_ = count_ == 0 ? piece.extremes_ : Join(extremes_, piece.extremes_);
+    const auto [it, fresh] = open_.try_emplace(batch, piece.extremes_);
+    if (!fresh) it->second = Join(it->second, piece.extremes_);
+  }
+  count_ += piece.count_;
+  for (const int sign : {0, kNegative}) {
+    for (int page = 0; page <= piece.high_page_; ++page) {
+      if (page > 0 && page < piece.lowest_) continue;
+      const uint32_t* from =
+          &piece.bins_[static_cast<size_t>(sign | page) << Observer::kMantissaBits];
+      if (std::all_of(from, from + kPageBins, [](uint32_t n) { return n == 0; })) continue;
+      std::vector<uint64_t>& to = pages_[sign | page];
+      to.resize(kPageBins);
+      for (int i = 0; i < kPageBins; ++i) to[static_cast<size_t>(i)] += from[i];
+    }
+  }
+}
+
+void Observer::EndBatch(int64_t batch) {
+  const auto it = open_.find(batch);
+  if (it == open_.end()) return;
+  batches_.push_back(it->second);
+  open_.erase(it);
 }
 
 void Observer::Observe(std::span<const float> values) {
-  float lo = std::numeric_limits<float>::max(), hi = -lo;
-  int64_t finite = 0;
-  for (float v : values) {
-    if (!std::isfinite(v)) continue;
-    lo = std::min(lo, v);
-    hi = std::max(hi, v);
-    ++finite;
+  static thread_local Histogram piece;
+  const auto batch = static_cast<int64_t>(batches_.size());
+  for (size_t begin = 0; begin < values.size(); begin += kPiece) {
+    piece.Count(values.subspan(begin, std::min(kPiece, values.size() - begin)));
+    Add(batch, piece);
   }
-  not_finite_ += static_cast<int64_t>(values.size()) - finite;
-  if (finite == 0) return;
-  min_ = count_ == 0 ? lo : std::min(min_, lo);
-  max_ = count_ == 0 ? hi : std::max(max_, hi);
-  count_ += finite;
-  float magnitude = std::max(std::fabs(lo), std::fabs(hi));
-  if (magnitude > span_) Grow(magnitude);
-  if (span_ == 0) {  // only zeros so far: they belong to the middle of whatever span comes
-    bins_[kBins / 2] += static_cast<uint64_t>(finite);
-    return;
-  }
-  const float to_bin = kBins / 2 / span_;
-  for (float v : values) {
-    if (!std::isfinite(v)) continue;
-    int bin = static_cast<int>(std::floor(v * to_bin)) + kBins / 2;
-    ++bins_[static_cast<size_t>(std::clamp(bin, 0, kBins - 1))];
-  }
+  EndBatch(batch);
 }
 
-double Observer::BinValue(int bin) const { return (bin - kBins / 2 + 0.5) * span_ / (kBins / 2); }
-
-Range Observer::Percentile(double share) const {
-  if (count_ == 0 || span_ == 0) return MinMax();
-  const auto clipped = static_cast<uint64_t>(std::floor((1 - share) * static_cast<double>(count_)));
-  Range r = MinMax();
-  uint64_t seen = 0;
-  for (int i = kBins - 1; i >= kBins / 2; --i) {
-    seen += bins_[static_cast<size_t>(i)];
-    if (seen > clipped) {
-      r.hi = std::min(r.hi, static_cast<float>((i - kBins / 2 + 1) * span_ / (kBins / 2)));
-      break;
+int64_t Observer::zeros() const {
+  uint64_t n = 0;
+  for (const int page : {0, kNegative}) {
+    if (const auto it = pages_.find(page); it != pages_.end()) {
+      for (const uint64_t c : it->second) n += c;
     }
   }
-  seen = 0;
-  for (int i = 0; i < kBins / 2; ++i) {
-    seen += bins_[static_cast<size_t>(i)];
-    if (seen > clipped) {
-      r.lo = std::max(r.lo, static_cast<float>((i - kBins / 2) * span_ / (kBins / 2)));
-      break;
+  return static_cast<int64_t>(n);
+}
+
+int64_t Observer::not_finite() const {
+  uint64_t n = 0;
+  for (const int page : {kNotFinite, kNegative | kNotFinite}) {
+    if (const auto it = pages_.find(page); it != pages_.end()) {
+      for (const uint64_t c : it->second) n += c;
     }
   }
-  return r;
+  return static_cast<int64_t>(n);
 }
 
-Range Observer::MinimumError(const CodeRange& codes) const {
-  Range best = MinMax();
-  if (count_ == 0 || span_ == 0) return best;
-  double best_error = std::numeric_limits<double>::infinity();
-  for (int step = 0; step < 96; ++step) {
-    float shrink = 1.0f - static_cast<float>(step) / 100;
-    Range r{min_ * shrink, max_ * shrink};
-    QuantParams q = ParamsFor(r, codes);
-    double error = 0;
-    const double within =
-        double{q.scale} * q.scale / 12;  // of a value inside the range, uniformly rounded
-    const double lo = static_cast<double>(codes.lo - q.zero_point) * q.scale;
-    const double hi = static_cast<double>(codes.hi - q.zero_point) * q.scale;
-    const double bin_width = span_ / (kBins / 2);
-    for (int i = 0; i < kBins; ++i) {
-      uint64_t n = bins_[static_cast<size_t>(i)];
-      if (n == 0) continue;
-      double x = BinValue(i);
-      double e;
-      if (x < lo || x > hi) {
-        double d = x < lo ? lo - x : x - hi;
-        e = d * d + within;
-      } else if (q.scale > bin_width) {
-        double d = x - std::nearbyint(x / q.scale) *
-                           q.scale;  // steps wider than bins: the bin's own rounding error
-        e = d * d;
-      } else {
-        e = within;
-      }
-      error += e * static_cast<double>(n);
+Range Observer::MovingAverage(double past) const {
+  if (batches_.empty()) return MinMax();
+  double lo = batches_[0].lo, hi = batches_[0].hi;
+  for (size_t i = 1; i < batches_.size(); ++i) {
+    lo = past * lo + (1 - past) * batches_[i].lo;
+    hi = past * hi + (1 - past) * batches_[i].hi;
+  }
+  return {static_cast<float>(lo), static_cast<float>(hi)};
+}
+
+Distribution Observer::Summary() const {
+  Distribution d;
+  d.extremes = MinMax();
+  d.average = d.extremes;
+  d.zeros = static_cast<double>(zeros());
+  d.not_finite = static_cast<double>(not_finite());
+  const double widest =
+      std::max(std::fabs(double{d.extremes.lo}), std::fabs(double{d.extremes.hi}));
+  const double least = widest / 4096;
+  double sum = 0, count = 0;
+  int64_t group = -1;
+  const auto close = [&](double width) {
+    if (count > 0) {
+      const double mean = std::clamp(sum / count, double{d.extremes.lo}, double{d.extremes.hi});
+      d.values.push_back(static_cast<float>(mean));
+      d.widths.push_back(static_cast<float>(width));
+      d.counts.push_back(count);
     }
-    if (error < best_error) {
-      best_error = error;
-      best = r;
-    }
+    sum = count = 0;
+    group = -1;
+  };
+  const auto add = [&](int page, int bin, uint64_t n) {
+    if (n == 0) return;
+    const int exponent = (page & 255) - 127;
+    const double width = std::ldexp(1.0, exponent - kMantissaBits);
+    const double centre =
+        (page & kNegative ? -1 : 1) * (std::ldexp(1.0, exponent) + (bin + 0.5) * width);
+    const int64_t to = width < least ? static_cast<int64_t>(std::floor(centre / least)) : -1;
+    if (to == -1 || to != group || count == 0) close(least);
+    group = to;
+    sum += centre * static_cast<double>(n);
+    count += static_cast<double>(n);
+    if (width >= least) close(width);
+  };
+  for (auto it = pages_.rbegin(); it != pages_.rend(); ++it) {
+    if ((it->first & kNegative) == 0) break;
+    const int exponent = it->first & 255;
+    if (exponent == 0 || exponent == kNotFinite) continue;
+    for (int i = kPageBins - 1; i >= 0; --i) add(it->first, i, it->second[static_cast<size_t>(i)]);
   }
-  return best;
+  close(least);
+  for (const auto& [page, counts] : pages_) {
+    if (page & kNegative) break;
+    if (page == 0 || page == kNotFinite) continue;
+    for (int i = 0; i < kPageBins; ++i) add(page, i, counts[static_cast<size_t>(i)]);
+  }
+  close(least);
+  return d;
 }
 
-Result<Range> Observer::Choose(std::string_view method, const CodeRange& codes) const {
-  if (method == "minmax") return MinMax();
-  if (method == "percentile") return Percentile(0.9999);
-  if (method == "mse") return MinimumError(codes);
-  return InvalidArgument("there is no observer '" + std::string(method) +
-                         "'; choose minmax, percentile or mse");
-}
-
-Result<Range> ChooseWeightRange(std::span<const float> values, std::string_view method,
-                                const CodeRange& codes) {
-  Observer seen;
-  seen.Observe(values);
-  return seen.Choose(method, codes);
-}
-
-QuantParams ParamsFor(Range range, const CodeRange& codes) {
-  range.lo = std::min(range.lo, 0.0f);
-  range.hi = std::max(range.hi, 0.0f);
-  QuantParams q;
-  if (codes.symmetric) {
-    double scale = 0;
-    if (codes.hi > 0) scale = std::max(scale, double{range.hi} / static_cast<double>(codes.hi));
-    if (codes.lo < 0) scale = std::max(scale, double{range.lo} / static_cast<double>(codes.lo));
-    q.scale = static_cast<float>(scale);
-  } else {
-    q.scale = static_cast<float>((double{range.hi} - range.lo) /
-                                 static_cast<double>(codes.hi - codes.lo));
-  }
-  // Below the smallest normal number 1 / scale would overflow.
-  if (!(q.scale > 1e-30f))
-    return {1.0f, codes.symmetric ? 0 : std::clamp<int64_t>(0, codes.lo, codes.hi)};
-  if (!codes.symmetric) {
-    q.zero_point =
-        std::clamp<int64_t>(codes.lo - std::llrint(double{range.lo} / q.scale), codes.lo, codes.hi);
-  }
-  return q;
+Result<Range> Observer::Choose(std::string_view observer, const CodeRange& codes) const {
+  SLIPWAY_ASSIGN_OR_RETURN(const ObserverSpec spec, compiler::ParseObserver(observer));
+  if (spec.kind == ObserverKind::kMinMax && !codes.power_of_two) return MinMax();
+  Distribution d = Summary();
+  if (spec.kind == ObserverKind::kEma) d.average = MovingAverage(spec.parameter);
+  return ChooseRange(d, spec, codes);
 }
 
 }  // namespace slipway::quant

@@ -1,69 +1,73 @@
 #pragma once
-// What calibration remembers of one tensor, and how a clipping range is read off it.
+// What calibration remembers of one tensor.
 
 #include <array>
 #include <cstdint>
+#include <map>
 #include <span>
 #include <string_view>
 #include <vector>
 
 #include "base/status.h"
+#include "quant/observers/range.h"
 
 namespace slipway::quant {
 
-struct Range {
-  float lo = 0, hi = 0;
-};
+// One piece of a tensor, counted: made without a lock, then added to an Observer.
+class Histogram;
 
-// The integers that a range is mapped onto: real = (code - zero_point) * scale.
-struct CodeRange {
-  int64_t lo, hi;  // codes, for example -127..127
-  bool symmetric;  // zero_point is 0
-};
-
-// Extremes and a histogram that grows with the data: 2048 bins over a symmetric span that doubles
-// (merging pairs of bins) when a larger value comes, so one pass over the data is enough and the
-// result does not depend on how it was cut into batches.
+// Extremes and a histogram by the upper bits of float32: 512 bins of equal width an octave, so a
+// bin is narrower than 1/512 of its values whatever the data's span. One pass is enough, and sums
+// of counts do not depend on how the data were cut or who counted them.
 class Observer {
  public:
-  static constexpr int kBins = 2048;
+  static constexpr int kMantissaBits = 9;
+  static constexpr int kPageBins = 1 << kMantissaBits;  // an octave of one sign
 
-  // Not-a-number and infinite values are counted, not recorded.
+  // One batch. Not-a-number and infinite values are counted, not recorded.
   void Observe(std::span<const float> values);
 
-  int64_t count() const { return count_; }
-  int64_t not_finite() const { return not_finite_; }
-  Range MinMax() const { return {min_, max_}; }
-  // The smallest range that holds this share of the values on both sides (0.9999: one in ten
-  // thousand may be clipped).
-  Range Percentile(double share) const;
-  // The clipping that minimises the mean squared error of quantizing to `codes`, over 96 shrinks of
-  // the observed range.
-  Range MinimumError(const CodeRange& codes) const;
-  // method: minmax | percentile | mse
-  Result<Range> Choose(std::string_view method, const CodeRange& codes) const;
+  // The same in pieces, in any order: add them with the batch's number, then end the batch. Ends
+  // must come in the batches' order (only `ema` looks at it).
+  void Add(int64_t batch, const Histogram& piece);
+  void EndBatch(int64_t batch);
+
+  int64_t count() const { return count_; }  // of finite values
+  int64_t zeros() const;
+  int64_t not_finite() const;
+  Range MinMax() const { return count_ > 0 ? extremes_ : Range{}; }
+  // Of the batches' extremes e_1, e_2, ...: m_1 = e_1, m_i = past * m_(i-1) + (1 - past) * e_i.
+  Range MovingAverage(double past) const;
+  // What was seen. Bins narrower than 1/4096 of the largest magnitude are taken together.
+  Distribution Summary() const;
+
+  // See ChooseRange in range.h.
+  Result<Range> Choose(std::string_view observer, const CodeRange& codes) const;
 
  private:
-  double BinValue(int bin) const;  // its centre
-  void Grow(float magnitude);
-
-  std::array<uint64_t, kBins> bins_{};
-  float span_ = 0;  // the histogram covers [-span_, span_]
-  float min_ = 0, max_ = 0;
-  int64_t count_ = 0, not_finite_ = 0;
+  std::map<int, std::vector<uint64_t>> pages_;  // by sign and exponent, the upper bits of float32
+  Range extremes_;
+  int64_t count_ = 0;
+  std::map<int64_t, Range> open_;  // batches that have not ended
+  std::vector<Range> batches_;     // extremes, in order
 };
 
-// The range of constant values, all of them given. Methods as of Observer::Choose.
-Result<Range> ChooseWeightRange(std::span<const float> values, std::string_view method,
-                                const CodeRange& codes);
+class Histogram {
+ public:
+  // Replaces what was counted before.
+  void Count(std::span<const float> values);
+  bool empty() const { return count_ == 0; }
 
-struct QuantParams {
-  float scale = 1;
-  int64_t zero_point = 0;
+ private:
+  friend class Observer;
+  // Bins by the upper bits of float32; bins of exponent 255 hold what is not finite.
+  std::vector<uint32_t> bins_;
+  int64_t values_ = 0;  // all, finite or not
+  int64_t count_ = 0;   // finite
+  Range extremes_;
+  // Exponents with values: 0 (zeros) and lowest_ .. high_page_. low_page_ is 1 before the first
+  // use.
+  int low_page_ = 1, lowest_ = 0, high_page_ = 0;
 };
-
-// Scale and zero point that map `range` (widened to contain 0) onto `codes`. A degenerate range
-// (all zero) gives scale 1.
-QuantParams ParamsFor(Range range, const CodeRange& codes);
 
 }  // namespace slipway::quant

@@ -236,9 +236,10 @@ Status Inserter::QuantizeBias(Node* node, const WeightCodes& weights) {
 }  // namespace
 
 CodeRange CodesOf(const TensorScheme& scheme, bool unsigned_codes) {
-  if (unsigned_codes) return {0, (int64_t{1} << scheme.bits) - 1, scheme.symmetric};
+  const bool power = scheme.kind == compiler::ScaleKind::kPowerOfTwo;
+  if (unsigned_codes) return {0, (int64_t{1} << scheme.bits) - 1, scheme.symmetric, power};
   int64_t hi = (int64_t{1} << (scheme.bits - 1)) - 1;
-  return {scheme.narrow ? -hi : -hi - 1, hi, scheme.symmetric};
+  return {scheme.narrow ? -hi : -hi - 1, hi, scheme.symmetric, power};
 }
 
 bool HasConstantWeights(const Node& node) {
