@@ -26,6 +26,7 @@ struct Options {
   double max_drop = -1;
   std::vector<std::string> keep_float;
   ModelFlags read;
+  std::string loss = "mse", work;
   int threads = 0, opset = 21;
   bool sensitivity = false;
 };
@@ -79,7 +80,8 @@ std::string ShowBlocks(const std::vector<quant::BlockReport>& blocks, nlohmann::
                                     number(b.loss_before), number(b.loss_after)};
     nlohmann::json entry = {{"block", b.block.name},         {"layers", b.block.layers},
                             {"error_before", b.loss_before}, {"error_after", b.loss_after},
-                            {"iterations", b.iterations},    {"seconds", b.seconds}};
+                            {"iterations", b.iterations},    {"seconds", b.seconds},
+                            {"learn_seconds", b.learn_seconds}};
     if (apart) {
       row.insert(row.end(), {number(b.scales_before), number(b.scales_after)});
       entry["scales_before"] = b.scales_before;
@@ -126,6 +128,8 @@ Status Execute(const Options& o, Context& context) {
   options.method = o.method;
   options.iterations = o.iterations;
   options.seed = o.seed;
+  options.fisher = o.loss == "fisher";
+  options.work = o.work;
   options.batch = o.batch;
   options.keep_float.insert(o.keep_float.begin(), o.keep_float.end());
   options.pool = &pool;
@@ -226,6 +230,12 @@ Action SetupQuantize(CLI::App& app) {
   app.add_option("--iterations", o->iterations, "of a block, of the algorithm")
       ->check(CLI::PositiveNumber);
   app.add_option("--seed", o->seed, "of the algorithm");
+  app.add_option("--loss", o->loss,
+                 "of the algorithm: the squared error of a block's outputs (mse), or weighted by "
+                 "what it costs the task (fisher)")
+      ->check(CLI::IsMember({"mse", "fisher"}));
+  app.add_option("--work", o->work,
+                 "a folder in which the algorithm keeps its blocks: killed, it goes on from there");
   app.add_option("--samples", o->samples,
                  "calibration samples (0 = all; without it 256, or 1024 for an algorithm)")
       ->check(CLI::NonNegativeNumber);

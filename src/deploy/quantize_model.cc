@@ -10,14 +10,24 @@ namespace slipway::deploy {
 
 namespace {
 
-// All samples in one tensor, a whole number of batches.
+// All samples, a whole number of batches, in a file without a name.
 Result<ir::Tensor> AllSamples(const data::Dataset& data, const Feed& feed, int64_t samples,
-                              ThreadPool* pool) {
+                              ThreadPool* pool, quant::WorkFolder& work) {
   const int64_t count = samples < feed.batch ? samples : samples / feed.batch * feed.batch;
-  Feed all = feed;
-  all.batch = count;
-  all.dynamic_batch = true;
-  return LoadBatch(data, all, 0, count, pool, nullptr);
+  Feed part = feed;
+  part.batch = std::min(count, feed.batch);
+  part.dynamic_batch = true;
+  SLIPWAY_ASSIGN_OR_RETURN(const auto writer, work.NewTensor(""));
+  Dims dims;
+  for (int64_t begin = 0; begin < count; begin += part.batch) {
+    SLIPWAY_ASSIGN_OR_RETURN(const ir::Tensor batch,
+                             LoadBatch(data, part, begin, begin + part.batch, pool, nullptr));
+    dims = batch.dims();
+    SLIPWAY_RETURN_IF_ERROR(writer->Append(batch.bytes()));
+  }
+  dims[0] = count;
+  SLIPWAY_ASSIGN_OR_RETURN(const auto whole, writer->Finish(dims));
+  return *whole;
 }
 
 Status Learn(QuantizedModel& model, const data::Dataset& calibration, const Feed& feed,
@@ -25,13 +35,16 @@ Status Learn(QuantizedModel& model, const data::Dataset& calibration, const Feed
   SLIPWAY_ASSIGN_OR_RETURN(quant::ReconstructionOptions learn,
                            quant::MethodOptions(options.method));
   SLIPWAY_ASSIGN_OR_RETURN(learn::Engine* const engine, learn::GetEngine());
-  SLIPWAY_ASSIGN_OR_RETURN(ir::Tensor all, AllSamples(calibration, feed, samples, options.pool));
+  SLIPWAY_ASSIGN_OR_RETURN(const auto work, quant::WorkFolder::Open(options.work));
+  SLIPWAY_ASSIGN_OR_RETURN(ir::Tensor all,
+                           AllSamples(calibration, feed, samples, options.pool, *work));
+  learn.work = work.get();
+  learn.fisher = options.fisher;
   if (options.pool) engine->SetThreads(options.pool->threads());
   learn.learn.batch = feed.batch;
   learn.learn.seed = options.seed;
   if (options.iterations > 0) {
-    learn.learn.iterations = options.iterations;
-    learn.scale_iterations = std::max<int64_t>(1, options.iterations / 4);
+    quant::SetIterations(options.iterations, &learn);
   }
   if (options.learning) {
     learn.progress = [&](const quant::Block& block, size_t index, size_t count, int64_t iteration) {

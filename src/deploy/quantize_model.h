@@ -28,6 +28,10 @@ struct QuantizeModelOptions {
   std::string method;
   int64_t iterations = 0;  // of a block; 0: the method's
   uint64_t seed = 1;
+  bool fisher = false;  // the error of an element counts by what it costs the task
+  // A method keeps there what it has done, and goes on from there when it was killed; empty: a
+  // temporary folder.
+  std::string work;
   // Of a method: blocks and the iterations of the one at work. False stops.
   std::function<bool(const std::string& block, int64_t index, int64_t blocks, int64_t iteration)>
       learning;

@@ -84,6 +84,7 @@ struct ReconstructResult {
   // Squared error, summed over channels, mean over the rest, over all samples: rounded to the
   // nearest with the given scales, and as returned.
   double loss_before = 0, loss_after = 0;
+  double seconds = 0;  // of the iterations
 };
 
 class Engine {

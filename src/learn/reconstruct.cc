@@ -3,6 +3,7 @@
 #include <torch/csrc/autograd/autograd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <random>
 
@@ -329,7 +330,9 @@ Result<ReconstructResult> ReconstructBlock(const ir::Graph& block,
   ReconstructResult result;
   SLIPWAY_RETURN_IF_ERROR(r.Prepare(block, rounding, scales));
   SLIPWAY_ASSIGN_OR_RETURN(result.loss_before, r.Loss());
+  const auto begin = std::chrono::steady_clock::now();
   SLIPWAY_RETURN_IF_ERROR(r.Learn(progress));
+  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   SLIPWAY_ASSIGN_OR_RETURN(result.loss_after, r.Loss());
   SLIPWAY_RETURN_IF_ERROR(r.Collect(&result));
   return result;

@@ -7,8 +7,11 @@
 #include <map>
 #include <set>
 
+#include "base/hash.h"
 #include "model/ir/infer.h"
+#include "model/ir/text.h"
 #include "model/passes/pass.h"
+#include "quant/reconstruct/importance.h"
 
 namespace slipway::quant {
 namespace {
@@ -54,26 +57,42 @@ bool IsActivationPair(const Node& quantize) {
   return quantize.IsSlipway("Quantize") && quantize.input(0) && !quantize.input(0)->is_constant();
 }
 
-// Samples [begin, end) of a tensor.
-Result<Tensor> Part(const std::shared_ptr<const Tensor>& whole, int64_t begin, int64_t end) {
-  Dims dims = whole->dims();
-  const size_t each = whole->bytes().size() / static_cast<size_t>(std::max<int64_t>(1, dims[0]));
-  dims[0] = end - begin;
-  return Tensor::Wrap(whole->dtype(), dims,
-                      whole->bytes().subspan(static_cast<size_t>(begin) * each,
-                                             static_cast<size_t>(end - begin) * each),
-                      whole);
+std::string ModelHash(const Graph& graph) {
+  Sha256 hash;
+  hash.Update(ir::ToText(graph));
+  for (const auto& value : graph.values()) {
+    if (!value->is_constant()) continue;
+    hash.Update(value->name());
+    hash.Update(value->constant()->bytes());
+  }
+  return ToHex(hash.Finish());
 }
-
-// Values of all samples, by name.
-using Values = std::map<std::string, std::shared_ptr<const Tensor>>;
+std::string DataHash(const std::vector<Tensor>& inputs) {
+  uint64_t hash = 0;
+  for (const Tensor& t : inputs) hash = Hash64(t.dims().ToString(), Hash64(t.bytes(), hash));
+  return std::to_string(hash);
+}
+// All that changes what is learned.
+std::string OptionsText(const ReconstructionOptions& o) {
+  const learn::ReconstructOptions& l = o.learn;
+  std::string text;
+  for (const double v :
+       {static_cast<double>(o.blocks.by_layer), static_cast<double>(o.blocks.most_layers),
+        static_cast<double>(o.together), static_cast<double>(o.scales),
+        static_cast<double>(o.scale_iterations), static_cast<double>(o.fisher),
+        static_cast<double>(l.iterations), static_cast<double>(l.batch), l.rounding_rate,
+        l.scale_rate, l.regularisation, l.warm_up, l.beta_high, l.beta_low, l.drop})
+    text += (text.empty() ? "" : " ") + std::to_string(v);
+  return text + " " + std::to_string(l.seed);
+}
 
 class Network {
  public:
   Network(Graph& quantized, learn::Engine& engine, const ReconstructionOptions& options)
       : quantized_(quantized), engine_(engine), options_(options) {}
   Status Start(const Graph& original, const std::vector<Tensor>& inputs);
-  // All blocks in turn. float_activations: pairs of activations are left out.
+  // All blocks in turn, from the first that is not finished in the work folder on.
+  // float_activations: pairs of activations are left out.
   Status Pass(bool rounding, bool scales, bool float_activations, int64_t iterations,
               std::vector<BlockReport>* reports);
   Status UpdateBiases();
@@ -82,8 +101,25 @@ class Network {
  private:
   // `block` of the quantized network, to be learned: weights are float behind Quantize.
   Result<std::unique_ptr<Graph>> Soft(const Block& block, bool rounding, bool float_activations);
-  Status Run(const Graph& part, const Block& block, Values& values);
-  void Forget(Values& values, size_t done) const;
+  // `part` on all samples; its outputs are kept as files of this name and their number.
+  Status Run(const Graph& part, const Block& block, const std::string& name, Values& values);
+  Status RunBoth(size_t index, bool float_activations, Values& floats, Values& codes);
+  // What lies in neither later block's inputs: also its files.
+  void Forget(Values& values, size_t done, bool floats);
+  Status Apply(const learn::ReconstructResult& result);
+  void Report(size_t index, bool rounding, const learn::ReconstructResult& result,
+              const BlockReport& times, std::vector<BlockReport>* reports) const;
+  Status Save(size_t index, const learn::ReconstructResult& result, const BlockReport& times);
+  // What was saved of a block; nothing where there is none that fits.
+  std::optional<std::pair<learn::ReconstructResult, BlockReport>> Saved(size_t index) const;
+  // The values that block `first` and later ones read.
+  Status RestoreValues(size_t first, bool float_activations, Values& floats, Values& codes);
+  std::string RecordName(size_t index) const {
+    return "pass" + std::to_string(pass_) + "-block" + std::to_string(index);
+  }
+  std::string TensorName(size_t index, size_t output, bool floats) const {
+    return RecordName(index) + (floats ? "-float" : "-codes") + std::to_string(output);
+  }
 
   Graph& quantized_;
   learn::Engine& engine_;
@@ -92,6 +128,9 @@ class Network {
   std::unique_ptr<Graph> original_, work_;  // with a bound batch; `work_` is what quantized_ is
   std::vector<Block> blocks_;
   Values inputs_;
+  WorkFolder* work_folder_ = nullptr;
+  std::unique_ptr<WorkFolder> temporary_;
+  int pass_ = 0;
 };
 
 Status Network::Start(const Graph& original, const std::vector<Tensor>& inputs) {
@@ -120,7 +159,17 @@ Status Network::Start(const Graph& original, const std::vector<Tensor>& inputs) 
         return InvalidArgument("reconstruction: the quantized graph has no node '" + layer + "'");
     }
   }
-  return OkStatus();
+  work_folder_ = options_.work;
+  if (!work_folder_) {
+    SLIPWAY_ASSIGN_OR_RETURN(temporary_, WorkFolder::Open(""));
+    work_folder_ = temporary_.get();
+  }
+  if (work_folder_->temporary()) return OkStatus();
+  return work_folder_->Claim({{"model", ModelHash(original)},
+                              {"scheme", ModelHash(quantized_)},
+                              {"data", DataHash(inputs)},
+                              {"options", OptionsText(options_)},
+                              {"engine", engine_.Describe()}});
 }
 
 Result<std::unique_ptr<Graph>> Network::Soft(const Block& block, bool rounding,
@@ -154,48 +203,181 @@ Result<std::unique_ptr<Graph>> Network::Soft(const Block& block, bool rounding,
   return part;
 }
 
-Status Network::Run(const Graph& part, const Block& block, Values& values) {
+Status Network::Run(const Graph& part, const Block& block, const std::string& name,
+                    Values& values) {
   SLIPWAY_ASSIGN_OR_RETURN(const auto module, engine_.MakeModule(part, {}));
-  std::vector<Tensor> whole(block.outputs.size());
+  std::vector<std::unique_ptr<WorkFolder::Writer>> writers(block.outputs.size());
+  std::vector<Dims> dims(block.outputs.size());
+  for (size_t i = 0; i < writers.size(); ++i) {
+    SLIPWAY_ASSIGN_OR_RETURN(writers[i],
+                             work_folder_->NewTensor(name.empty() ? "" : name + std::to_string(i)));
+  }
   for (int64_t begin = 0; begin < samples_; begin += batch_) {
     std::vector<Tensor> in;
-    for (const std::string& name : block.inputs) {
-      SLIPWAY_ASSIGN_OR_RETURN(Tensor piece, Part(values.at(name), begin, begin + batch_));
+    for (const std::string& from : block.inputs) {
+      SLIPWAY_ASSIGN_OR_RETURN(Tensor piece, Samples(values.at(from), begin, begin + batch_));
       in.push_back(std::move(piece));
     }
     SLIPWAY_ASSIGN_OR_RETURN(const auto out, module->Forward(in));
     for (size_t i = 0; i < out.size(); ++i) {
-      if (begin == 0) {
-        Dims dims = out[i].dims();
-        if (dims.rank() < 1 || dims[0] != batch_)
-          return Unsupported("reconstruction: '" + block.outputs[i] +
-                             "' has no batch as its first dimension");
-        dims[0] = samples_;
-        SLIPWAY_ASSIGN_OR_RETURN(whole[i], Tensor::Allocate(DType::kFloat32, dims));
-      }
-      std::memcpy(
-          whole[i].mutable_data() + static_cast<size_t>(begin / batch_) * out[i].bytes().size(),
-          out[i].bytes().data(), out[i].bytes().size());
+      dims[i] = out[i].dims();
+      if (dims[i].rank() < 1 || dims[i][0] != batch_ || out[i].dtype() != DType::kFloat32)
+        return Unsupported("reconstruction: '" + block.outputs[i] +
+                           "' has no batch as its first dimension");
+      SLIPWAY_RETURN_IF_ERROR(writers[i]->Append(out[i].bytes()));
     }
   }
-  for (size_t i = 0; i < whole.size(); ++i)
-    values[block.outputs[i]] = std::make_shared<Tensor>(std::move(whole[i]));
+  for (size_t i = 0; i < writers.size(); ++i) {
+    dims[i][0] = samples_;
+    SLIPWAY_ASSIGN_OR_RETURN(values[block.outputs[i]], writers[i]->Finish(dims[i]));
+  }
   return OkStatus();
 }
 
-void Network::Forget(Values& values, size_t done) const {
+Status Network::RunBoth(size_t index, bool float_activations, Values& floats, Values& codes) {
+  const Block& block = blocks_[index];
+  SLIPWAY_ASSIGN_OR_RETURN(const auto plain, Extract(*original_, block.inputs, block.outputs));
+  SLIPWAY_ASSIGN_OR_RETURN(const auto hard, Soft(block, false, float_activations));
+  SLIPWAY_RETURN_IF_ERROR(
+      Run(*plain, block, RecordName(index) + "-float", floats).With("block " + block.name));
+  return Run(*hard, block, RecordName(index) + "-codes", codes).With("block " + block.name);
+}
+
+void Network::Forget(Values& values, size_t done, bool floats) {
   std::set<std::string> wanted;
   for (size_t i = done + 1; i < blocks_.size(); ++i)
     wanted.insert(blocks_[i].inputs.begin(), blocks_[i].inputs.end());
+  for (size_t i = 0; i <= done; ++i) {
+    for (size_t j = 0; j < blocks_[i].outputs.size(); ++j) {
+      const std::string& name = blocks_[i].outputs[j];
+      if (wanted.contains(name) || !values.contains(name)) continue;
+      work_folder_->Remove(TensorName(i, j, floats));
+      values.erase(name);
+    }
+  }
   std::erase_if(values, [&](const auto& entry) { return !wanted.contains(entry.first); });
+}
+
+Status Network::Apply(const learn::ReconstructResult& result) {
+  for (Graph* graph : {work_.get(), &quantized_}) {
+    for (const auto& [name, chosen] : result.codes) {
+      Node* dq = WeightsOf(*graph, name.substr(0, name.rfind('/')));
+      if (!dq) return Internal("reconstruction: " + name + " has no codes");
+      graph->SetConstant(dq->input(0), chosen);
+    }
+    for (const auto& [name, scale] : result.scales) {
+      const Node* q = graph->FindNode(name);
+      if (!q) return Internal("reconstruction: there is no " + name);
+      graph->SetConstant(q->input(1), Tensor::Scalar(scale));
+    }
+  }
+  return OkStatus();
+}
+
+void Network::Report(size_t index, bool rounding, const learn::ReconstructResult& result,
+                     const BlockReport& times, std::vector<BlockReport>* reports) const {
+  BlockReport& report = (*reports)[index];
+  report.block = blocks_[index];
+  if (rounding) {
+    report.loss_before = result.loss_before;
+    report.loss_after = result.loss_after;
+  } else {
+    report.scales_apart = true;
+    report.scales_before = result.loss_before;
+    report.scales_after = result.loss_after;
+  }
+  report.seconds += times.seconds;
+  report.learn_seconds += times.learn_seconds;
+  report.iterations += times.iterations;
+}
+
+Status Network::Save(size_t index, const learn::ReconstructResult& result,
+                     const BlockReport& times) {
+  RecordWriter w;
+  w.Number(result.codes.size());
+  for (const auto& [name, codes] : result.codes) w.Bytes(name), w.Tensor(codes);
+  w.Number(result.scales.size());
+  for (const auto& [name, scale] : result.scales) w.Bytes(name), w.Real(double{scale});
+  w.Real(result.loss_before), w.Real(result.loss_after);
+  w.Real(times.seconds), w.Real(times.learn_seconds);
+  w.Number(static_cast<uint64_t>(times.iterations));
+  return work_folder_->SaveRecord(RecordName(index), w.bytes());
+}
+
+std::optional<std::pair<learn::ReconstructResult, BlockReport>> Network::Saved(size_t index) const {
+  const auto bytes = work_folder_->FindRecord(RecordName(index));
+  if (!bytes) return std::nullopt;
+  learn::ReconstructResult result;
+  BlockReport times;
+  RecordReader r(*bytes);
+  bool fits = true;
+  for (uint64_t left = r.Number(); r.ok() && left > 0; --left) {
+    const std::string name(r.Bytes());
+    Tensor codes = r.Tensor();
+    const Node* dq = WeightsOf(*work_, name.substr(0, name.rfind('/')));
+    fits &= dq && dq->constant_input(0)->dims() == codes.dims() &&
+            dq->constant_input(0)->dtype() == codes.dtype();
+    result.codes.emplace_back(name, std::move(codes));
+  }
+  for (uint64_t left = r.Number(); r.ok() && left > 0; --left) {
+    const std::string name(r.Bytes());
+    result.scales.emplace_back(name, static_cast<float>(r.Real()));
+    const Node* q = work_->FindNode(name);
+    fits &=
+        q && q->IsSlipway("Quantize") && q->constant_input(1) && result.scales.back().second > 0;
+  }
+  result.loss_before = r.Real(), result.loss_after = r.Real();
+  times.seconds = r.Real(), times.learn_seconds = r.Real();
+  times.iterations = static_cast<int64_t>(r.Number());
+  if (!r.AtEnd() || !fits) return std::nullopt;
+  return std::pair(std::move(result), std::move(times));
+}
+
+Status Network::RestoreValues(size_t first, bool float_activations, Values& floats, Values& codes) {
+  std::set<std::string> wanted;
+  for (size_t i = first; i < blocks_.size(); ++i)
+    wanted.insert(blocks_[i].inputs.begin(), blocks_[i].inputs.end());
+  bool found = true;
+  for (size_t i = 0; i < first && found; ++i) {
+    for (size_t j = 0; j < blocks_[i].outputs.size() && found; ++j) {
+      const std::string& name = blocks_[i].outputs[j];
+      if (!wanted.contains(name)) continue;
+      for (const bool is_float : {true, false}) {
+        auto t = work_folder_->FindTensor(TensorName(i, j, is_float));
+        if (found &= t && (*t)->dims().rank() > 0 && (*t)->dims()[0] == samples_; found)
+          (is_float ? floats : codes)[name] = *t;
+      }
+    }
+  }
+  if (found) return OkStatus();
+  floats = codes = inputs_;
+  for (size_t i = 0; i < first; ++i) {
+    SLIPWAY_RETURN_IF_ERROR(RunBoth(i, float_activations, floats, codes));
+    Forget(floats, i, true);
+    Forget(codes, i, false);
+  }
+  return OkStatus();
 }
 
 Status Network::Pass(bool rounding, bool scales, bool float_activations, int64_t iterations,
                      std::vector<BlockReport>* reports) {
   Values floats = inputs_, codes = inputs_;
-  for (size_t i = 0; i < blocks_.size(); ++i) {
+  size_t first = 0;
+  for (; first < blocks_.size(); ++first) {
+    const auto saved = Saved(first);
+    if (!saved) break;
+    SLIPWAY_RETURN_IF_ERROR(Apply(saved->first));
+    Report(first, rounding, saved->first, saved->second, reports);
+  }
+  if (first > 0 && first < blocks_.size())
+    SLIPWAY_RETURN_IF_ERROR(RestoreValues(first, float_activations, floats, codes));
+  using Clock = std::chrono::steady_clock;
+  const auto since = [](Clock::time_point begin) {
+    return std::chrono::duration<double>(Clock::now() - begin).count();
+  };
+  for (size_t i = first; i < blocks_.size(); ++i) {
     const Block& block = blocks_[i];
-    const auto begin = std::chrono::steady_clock::now();
+    const auto begin = Clock::now();
     if (options_.progress && !options_.progress(block, i, blocks_.size(), 0))
       return Unavailable("reconstruction was stopped");
     learn::ReconstructData data{.samples = samples_};
@@ -205,8 +387,14 @@ Status Network::Pass(bool rounding, bool scales, bool float_activations, int64_t
         data.float_inputs.push_back(*floats.at(name));
     }
     SLIPWAY_ASSIGN_OR_RETURN(const auto plain, Extract(*original_, block.inputs, block.outputs));
-    SLIPWAY_RETURN_IF_ERROR(Run(*plain, block, floats).With("block " + block.name));
+    SLIPWAY_RETURN_IF_ERROR(
+        Run(*plain, block, RecordName(i) + "-float", floats).With("block " + block.name));
     for (const std::string& name : block.outputs) data.targets.push_back(*floats.at(name));
+    if (options_.fisher) {
+      SLIPWAY_ASSIGN_OR_RETURN(data.importance,
+                               Importance(*original_, block, floats, samples_, batch_, engine_,
+                                          *work_folder_, options_.learn.seed));
+    }
 
     SLIPWAY_ASSIGN_OR_RETURN(const auto soft, Soft(block, rounding, float_activations));
     std::vector<std::string> rounded, stepped;
@@ -227,38 +415,21 @@ Status Network::Pass(bool rounding, bool scales, bool float_activations, int64_t
         engine_.Reconstruct(*soft, rounded, stepped, data, learn, [&](int64_t iteration) {
           return !options_.progress || options_.progress(block, i, blocks_.size(), iteration);
         }));
-    for (Graph* graph : {work_.get(), &quantized_}) {
-      for (const auto& [name, chosen] : result.codes) {
-        Node* dq = WeightsOf(*graph, name.substr(0, name.rfind('/')));
-        if (!dq) return Internal("reconstruction: " + name + " has no codes");
-        graph->SetConstant(dq->input(0), chosen);
-      }
-      for (const auto& [name, scale] : result.scales) {
-        const Node* q = graph->FindNode(name);
-        if (!q) return Internal("reconstruction: there is no " + name);
-        graph->SetConstant(q->input(1), Tensor::Scalar(scale));
-      }
-    }
+    SLIPWAY_RETURN_IF_ERROR(Apply(result));
     // What the next block gets.
     SLIPWAY_ASSIGN_OR_RETURN(const auto hard, Soft(block, false, float_activations));
-    SLIPWAY_RETURN_IF_ERROR(Run(*hard, block, codes).With("block " + block.name));
-    Forget(floats, i);
-    Forget(codes, i);
-    const double seconds =
-        std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-    BlockReport& report = (*reports)[i];
-    report.block = block;
-    if (rounding) {
-      report.loss_before = result.loss_before;
-      report.loss_after = result.loss_after;
-    } else {
-      report.scales_apart = true;
-      report.scales_before = result.loss_before;
-      report.scales_after = result.loss_after;
-    }
-    report.seconds += seconds;
-    report.iterations += learn.iterations;
+    SLIPWAY_RETURN_IF_ERROR(
+        Run(*hard, block, RecordName(i) + "-codes", codes).With("block " + block.name));
+    BlockReport times;
+    times.seconds = since(begin);
+    times.learn_seconds = result.seconds;
+    times.iterations = learn.iterations;
+    SLIPWAY_RETURN_IF_ERROR(Save(i, result, times));
+    Report(i, rounding, result, times, reports);
+    Forget(floats, i, true);
+    Forget(codes, i, false);
   }
+  ++pass_;
   return OkStatus();
 }
 
@@ -313,7 +484,15 @@ Result<ReconstructionOptions> MethodOptions(std::string_view method) {
     return InvalidArgument("'" + std::string(method) +
                            "' is no method of reconstruction; choose adaround, brecq or qdrop");
   }
+  SetIterations(options.learn.iterations, &options);
   return options;
+}
+
+void SetIterations(int64_t iterations, ReconstructionOptions* options) {
+  options->learn.iterations = iterations;
+  options->scale_iterations = std::max<int64_t>(1, iterations / 4);
+  options->learn.rounding_rate =
+      std::clamp(20.0 / static_cast<double>(std::max<int64_t>(1, iterations)), 1e-3, 1e-2);
 }
 
 Result<std::vector<BlockReport>> Reconstruct(const Graph& original, Graph& quantized,

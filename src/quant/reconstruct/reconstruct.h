@@ -12,6 +12,7 @@
 #include "learn/learn.h"
 #include "model/ir/graph.h"
 #include "quant/reconstruct/blocks.h"
+#include "quant/reconstruct/work.h"
 
 namespace slipway::quant {
 
@@ -23,11 +24,21 @@ struct ReconstructionOptions {
   bool scales = true;  // learn the scales of activations at all
   // Iterations for the scales where they are learned apart.
   int64_t scale_iterations = 500;
+  // What an element's error counts: all the same, or half of it by the squared gradient of the
+  // task's loss there (importance.h).
+  bool fisher = false;
+  // Where values between blocks and finished blocks are kept; a run with the same model, data and
+  // options goes on behind the last finished block and ends with the same bits. Null: a temporary
+  // folder.
+  WorkFolder* work = nullptr;
   // Told before a block and after each of its iterations; false stops (Unavailable).
   std::function<bool(const Block& block, size_t index, size_t count, int64_t iteration)> progress;
 };
-// adaround | brecq | qdrop.
+// adaround | brecq | qdrop, with 2000 iterations.
 Result<ReconstructionOptions> MethodOptions(std::string_view method);
+// Iterations of a block, a quarter of them for scales that are learned apart, and the rate that
+// brings roundings from one end to the other in so many: the published 1e-3 at 20000, at most 1e-2.
+void SetIterations(int64_t iterations, ReconstructionOptions* options);
 
 struct BlockReport {
   Block block;
@@ -36,14 +47,16 @@ struct BlockReport {
   double loss_before = 0, loss_after = 0;
   bool scales_apart = false;
   double scales_before = 0, scales_after = 0;
-  double seconds = 0;
+  double seconds = 0;        // all of it
+  double learn_seconds = 0;  // of the iterations
   int64_t iterations = 0;
 };
 
 // `quantized` is `original` with the pairs that InsertQuantization put in; its weights' codes and
 // activations' scales become those that were learned (and biases what follows). inputs: for each
 // graph input all samples [samples, ...] of float32, whose number is a multiple of the batch (or
-// less). Dynamic first dimensions of the graph are bound to the batch.
+// less); they may lie in mapped files. Dynamic first dimensions of the graph are bound to the
+// batch. InvalidArgument: also a work folder of another model, scheme, data or options.
 Result<std::vector<BlockReport>> Reconstruct(const ir::Graph& original, ir::Graph& quantized,
                                              learn::Engine& engine,
                                              const std::vector<ir::Tensor>& inputs,

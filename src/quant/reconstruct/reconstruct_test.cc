@@ -1,12 +1,14 @@
 #include "quant/reconstruct/reconstruct.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cmath>
 #include <cstring>
 #include <filesystem>
 #include <random>
 
+#include "base/log.h"
 #include "model/frontends/onnx/import.h"
 #include "model/interp/interpreter.h"
 #include "model/ir/infer.h"
@@ -228,6 +230,82 @@ TEST(Reconstruct, EveryMethodBeatsTheNearest) {
     EXPECT_EQ(products, 4);
     EXPECT_NEAR(ErrorOf(*integers, q), ErrorOf(*q.quantized, q), 0.02 * before);
   }
+}
+
+// A run that stops in a block and one that goes on give the bits of one that was not stopped, also
+// when files of the work folder are damaged meanwhile.
+TEST(Reconstruct, GoesOnWhereItStopped) {
+  learn::Engine* engine = EngineOrNull();
+  if (!engine) GTEST_SKIP() << learn::GetEngine().status().message();
+  namespace fs = std::filesystem;
+  const std::string folder =
+      (fs::temp_directory_path() / ("reconstruct_test-" + std::to_string(::getpid()))).string();
+  SetLogSink([](LogLevel, std::string_view) {});
+  const auto text = [](const Graph& graph) {
+    std::string all;
+    for (const auto& value : graph.values()) {
+      if (!value->is_constant()) continue;
+      const auto bytes = value->constant()->bytes();
+      all += value->name() + std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    }
+    return all;
+  };
+  for (const char* method : {"brecq", "qdrop"}) {
+    auto options = *MethodOptions(method);
+    options.learn.iterations = 40;
+    options.scale_iterations = 10;
+    options.learn.batch = 16;
+    options.fisher = true;
+    Quantized whole = Make(2);
+    auto expected = Reconstruct(*whole.original, *whole.quantized, *engine, whole.samples, options);
+    ASSERT_TRUE(expected.ok()) << expected.status().message();
+    const std::string want = text(*whole.quantized);
+    for (const std::string damage : {"", "codes", "float", "block"}) {
+      SCOPED_TRACE(std::string(method) + " " + damage);
+      fs::remove_all(folder);
+      const auto run = [&](const char* stop, int* blocks) {
+        auto work = WorkFolder::Open(folder);
+        EXPECT_TRUE(work.ok()) << work.status().message();
+        auto these = options;
+        these.work = work->get();
+        these.progress = [&](const Block& block, size_t, size_t, int64_t iteration) {
+          *blocks += iteration == 0;
+          return block.name != stop || iteration < 7;
+        };
+        Quantized q = Make(2);
+        auto reports = Reconstruct(*q.original, *q.quantized, *engine, q.samples, these);
+        EXPECT_EQ(reports.ok(), !*stop) << reports.status().message();
+        if (reports.ok()) {
+          EXPECT_EQ(reports->at(1).loss_after, expected->at(1).loss_after);
+          EXPECT_EQ(text(*q.quantized), want);
+        }
+      };
+      int first = 0, second = 0, third = 0;
+      run("fc", &first);
+      EXPECT_EQ(first, 3);
+      for (const auto& entry : fs::directory_iterator(folder)) {
+        const std::string name = entry.path().filename().string();
+        if (!damage.empty() && name.find(damage) != std::string::npos)
+          fs::resize_file(entry.path(), fs::file_size(entry.path()) - 1);
+      }
+      run("", &second);
+      const int passes = std::string(method) == "brecq" ? 2 : 1;
+      EXPECT_EQ(second, damage == "block" ? 3 * passes : 3 * passes - 2);
+      run("", &third);  // all is there
+      EXPECT_EQ(third, 0);
+    }
+    // Other options: not this folder's.
+    auto work = WorkFolder::Open(folder);
+    ASSERT_TRUE(work.ok());
+    options.work = work->get();
+    options.learn.seed = 9;
+    Quantized q = Make(2);
+    auto other = Reconstruct(*q.original, *q.quantized, *engine, q.samples, options);
+    EXPECT_NE(other.status().message().find("differs in: options"), std::string::npos)
+        << other.status().message();
+  }
+  SetLogSink(nullptr);
+  fs::remove_all(folder);
 }
 
 TEST(Reconstruct, ErrorsNameWhatIsWrong) {
