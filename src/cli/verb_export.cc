@@ -4,15 +4,18 @@
 #include "cli/cli.h"
 #include "deploy/export_model.h"
 #include "deploy/model_io.h"
+#include "deploy/toolchain.h"
 #include "model/ir/opset.h"
 #include "model/passes/pass.h"
+#include "quant/exporters/exporter.h"
 
 namespace slipway::cli {
 namespace {
 
 struct Options {
-  std::string model, output, to = "onnx", level = "onnx";
+  std::string model, output, to = "onnx", level = "onnx", platform;
   int opset = 17;
+  bool float_weights = false;
   std::vector<std::string> disabled, only;
   ModelFlags read;
 };
@@ -28,17 +31,45 @@ Action SetupExport(CLI::App& app) {
     formats += std::string(formats.empty() ? "" : "; ") + f.name + ": " + f.help;
     known.insert(f.name);
   }
-  app.add_option("--to", o->to, formats)->check(CLI::IsMember(known));
-  app.add_option("--opset", o->opset, "ONNX opset to write")->check(CLI::Range(11, ir::kOpset));
+  formats += "; of a quantized model, into a folder:";
+  for (const quant::QuantExporter& f : quant::QuantExporters()) {
+    formats += std::string(" ") + f.name;
+    known.insert(f.name);
+  }
+  CLI::Option* to = app.add_option("--to", o->to, formats)->check(CLI::IsMember(known));
+  app.add_option("--platform", o->platform,
+                 "of a quantized model: the files that this platform's tool reads")
+      ->excludes(to);
+  CLI::Option* opset = app.add_option("--opset", o->opset, "ONNX opset to write")
+                           ->check(CLI::Range(11, ir::kOpset));
+  app.add_flag("--float-weights", o->float_weights,
+               "of a quantized model: float weights that round to the codes, behind QuantizeLinear "
+               "(TensorRT 8)");
   app.add_option("-o,--output", o->output,
                  "the file to write; for formats of several files the folder")
       ->required();
   o->read.DeclareShape(app);
   o->read.Declare(app);
-  return [o](Context& context) -> Status {
+  return [o, opset, known](Context& context) -> Status {
+    if (!o->platform.empty()) {
+      SLIPWAY_ASSIGN_OR_RETURN(auto platform, deploy::GetPlatform(o->platform));
+      if (platform.export_format.empty()) {
+        return InvalidArgument("platform '" + platform.name +
+                               "' has no tool of a vendor (no 'export' in " + platform.source +
+                               "): `slipway compile` makes its package; --to writes other formats");
+      }
+      if (!known.contains(platform.export_format)) {
+        return InvalidArgument(platform.source + ": 'export: " + platform.export_format +
+                               "' is no format; `slipway export --help` lists them");
+      }
+      o->to = platform.export_format;
+    }
     SLIPWAY_ASSIGN_OR_RETURN(const deploy::ModelOptions model, o->read.Options());
     SLIPWAY_ASSIGN_OR_RETURN(auto graph, deploy::LoadModel(o->model, model));
     deploy::ExportRequest request;
+    request.platform = o->platform;
+    request.quantized_opset = opset->count() > 0 ? o->opset : 0;
+    request.float_weights = o->float_weights;
     request.output = o->output;
     request.stem = std::filesystem::path(o->model).stem().string();
     request.opset = o->opset;
@@ -47,7 +78,7 @@ Action SetupExport(CLI::App& app) {
     std::string text = "wrote ";
     for (size_t i = 0; i < files.size(); ++i) text += (i ? ", " : "") + files[i];
     nlohmann::json value = {{"format", o->to}, {"file", files[0]}, {"files", files}};
-    if (row->opset) {
+    if (row && row->opset) {
       text += " (opset " + std::to_string(o->opset) + ")";
       value["opset"] = o->opset;
     }

@@ -8,6 +8,7 @@
 #include "model/frontends/onnx/export.h"
 #include "model/ir/text.h"
 #include "model/passes/pass.h"
+#include "quant/exporters/exporter.h"
 
 namespace slipway::deploy {
 namespace {
@@ -91,9 +92,18 @@ const ExportFormat* FindExportFormat(std::string_view name) {
 Result<Files> ExportModel(const ir::Graph& graph, std::string_view format,
                           const ExportRequest& request) {
   const ExportFormat* row = FindExportFormat(format);
+  if (!row && quant::FindQuantExporter(format)) {
+    return quant::ExportQuantized(graph, format,
+                                  {.folder = request.output,
+                                   .stem = request.stem,
+                                   .opset = request.quantized_opset,
+                                   .platform = request.platform,
+                                   .float_weights = request.float_weights});
+  }
   if (!row) {
     std::string known;
     for (const ExportFormat& f : kFormats) known += std::string(known.empty() ? "" : ", ") + f.name;
+    for (const auto& f : quant::QuantExporters()) known += std::string(", ") + f.name;
     return InvalidArgument("unknown format '" + std::string(format) + "'; formats: " + known);
   }
   ExportRequest r = request;

@@ -14,6 +14,10 @@ struct ExportRequest {
   std::string output;  // the file, or for formats of several files their folder (made when absent)
   std::string stem;    // what the files in a folder are called; empty: the graph's name
   int opset = 17;      // onnx and qonnx
+  // Of quantized formats: the platform, for errors; theirs when 0; float weights behind a Quantize (quant/exporters).
+  std::string platform;
+  int quantized_opset = 0;
+  bool float_weights = false;
 };
 
 struct ExportFormat {
@@ -29,7 +33,8 @@ struct ExportFormat {
 std::span<const ExportFormat> ExportFormats();
 const ExportFormat* FindExportFormat(std::string_view name);
 
-// Makes the folder (or the output's folder) and writes. InvalidArgument for an unknown format.
+// Makes the folder (or the output's folder) and writes. `format` may also be one of
+// quant::QuantExporters(), which take a quantized graph. InvalidArgument for an unknown format.
 Result<std::vector<std::string>> ExportModel(const ir::Graph& graph, std::string_view format,
                                              const ExportRequest& request);
 

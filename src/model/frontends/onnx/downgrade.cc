@@ -194,7 +194,9 @@ Status Dft(const Node& n, OutNode* out) {
 }  // namespace
 
 Result<OutNode> Downgrade(const Node& n, int opset) {
-  if (n.domain() == kQonnxDomain) {  // made by ExpandToQonnx
+  // Made for a file, by ExpandToQonnx and by quant/exporters: written as they are.
+  if (n.domain() == kQonnxDomain || n.domain() == "com.microsoft" ||
+      n.domain() == "org.openvinotoolkit" || n.Is("QLinearConv") || n.Is("QLinearMatMul")) {
     OutNode out;
     out.op = n.op();
     out.inputs.assign(n.inputs().begin(), n.inputs().end());

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <set>
 #include <tuple>
 #include <unordered_map>
 #include <unordered_set>
@@ -420,9 +421,14 @@ Result<WireWriter> Exporter::Run(const Graph& source) {
   opset.Text(1, "");
   opset.Int(2, options_.opset);
   model.Message(8, opset);
-  if (options_.qonnx) {
+  std::set<std::string> domains;
+  if (options_.qonnx) domains.insert(kQonnxDomain);
+  for (const auto& node : graph_->nodes()) {
+    if (!node->domain().empty()) domains.insert(node->domain());
+  }
+  for (const std::string& name : domains) {
     WireWriter domain;
-    domain.Text(1, kQonnxDomain);
+    domain.Text(1, name);
     domain.Int(2, 1);
     model.Message(8, domain);
   }

@@ -1,0 +1,578 @@
+#!/usr/bin/python3
+"""`slipway export` of quantized models: every format is read back by a reader of its own, written from the format's
+description, and must hold every quantized tensor of the model with its scale, zero point and codes; what ONNX Runtime
+can run runs and is compared with Slipway's interpreter.
+
+Models: a small one made here (residual, Clip, Concat, pooling, a linear layer), quantized by `slipway quantize` with
+schemes of several vendors, and ResNet-20 of the shared data where that is. Skipped (exit code 77) without the Python
+packages onnx and numpy; the comparisons with ONNX Runtime are skipped without it.
+
+usage: quant_export_test.py [--filter TEXT] [--keep FOLDER]
+"""
+import argparse
+import json
+import os
+import re
+import struct
+import subprocess
+import sys
+import tempfile
+
+ROOT = os.environ.get("SLIPWAY_SOURCE_DIR", os.path.abspath(os.path.join(os.path.dirname(__file__), "..")))
+SLIPWAY = os.environ.get("SLIPWAY_BINARY", os.path.join(ROOT, "build", "release", "slipway"))
+SKIP = 77
+
+try:
+    import numpy as np
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+    sys.path.insert(0, os.path.join(ROOT, "tests"))
+    from agreement import Failure, OnnxRuntime, file_name
+except ImportError as missing:
+    print(f"quant_export_test: skipped: {missing}")
+    sys.exit(SKIP)
+
+F = np.float32
+
+
+class Wrong(Exception):
+    pass
+
+
+def check(condition, message):
+    if not condition:
+        raise Wrong(message)
+
+
+def slipway(*arguments, fails=None):
+    result = subprocess.run([SLIPWAY, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=300)
+    if fails is None:
+        check(result.returncode == 0, f"slipway {' '.join(arguments)}: {result.stderr.strip()}")
+        return result.stdout
+    check(result.returncode != 0, f"slipway {' '.join(arguments)}: succeeded, expected a failure")
+    for word in fails:
+        check(word in result.stderr, f"slipway {' '.join(arguments)}: '{word}' is not in: {result.stderr.strip()}")
+    return result.stderr
+
+
+# ---- models ----
+
+def small_model(path, rng):
+    def constant(name, *shape, scale=0.3):
+        return numpy_helper.from_array((rng.standard_normal(shape) * scale).astype(F), name)
+
+    weights = [constant("w1", 8, 3, 3, 3), constant("b1", 8), constant("w2", 8, 8, 3, 3), constant("b2", 8),
+               constant("w3", 8, 1, 3, 3), constant("w4", 4, 8, 1, 1), constant("b4", 4), constant("fc", 12, 5),
+               constant("fb", 5), numpy_helper.from_array(F(0), "zero"), numpy_helper.from_array(F(6), "six")]
+    n = helper.make_node
+    nodes = [n("Conv", ["x", "w1", "b1"], ["c1"], "conv1", pads=[1] * 4), n("Relu", ["c1"], ["r1"], "relu1"),
+             n("Conv", ["r1", "w2", "b2"], ["c2"], "conv2", pads=[1] * 4), n("Add", ["c2", "r1"], ["s"], "add"),
+             n("Relu", ["s"], ["t"], "relu2"), n("MaxPool", ["t"], ["m"], "pool", kernel_shape=[2, 2], strides=[2, 2]),
+             n("Conv", ["m", "w3"], ["d"], "depthwise", group=8, pads=[1] * 4),
+             n("Clip", ["d", "zero", "six"], ["e"], "clip"),
+             n("Conv", ["e", "w4", "b4"], ["f"], "pointwise"), n("Concat", ["e", "f"], ["g"], "concat", axis=1),
+             n("GlobalAveragePool", ["g"], ["p"], "gap"), n("Flatten", ["p"], ["q"], "flatten"),
+             n("Gemm", ["q", "fc", "fb"], ["y"], "linear")]
+    graph = helper.make_graph(nodes, "small", [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3, 8, 8])],
+                              [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 5])], weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 8
+    onnx.save(model, path)
+
+
+PLATFORM = """name: {name}
+description: a scheme for the test of exporters
+vendor: any
+openness: L1
+arch: x86_64
+features: []
+backends: [reference]
+fallback: []
+precision: int8
+scheme:
+  weights: {{bits: {wbits}, sign: signed, symmetric: true, narrow: true, per: {per}, observer: minmax{kind}}}
+  activations: {{bits: {abits}, sign: {sign}, symmetric: {symmetric}, per: tensor, observer: minmax{kind}}}
+  rounding: half_even
+  operators: [Conv, Linear, Add, Mul, AveragePool, GlobalAveragePool, MaxPool, Concat]
+"""
+SCHEMES = {
+    "signed": dict(per="channel", sign="signed", symmetric="true"),
+    "auto": dict(per="channel", sign="auto", symmetric="true"),
+    "asymmetric": dict(per="channel", sign="unsigned", symmetric="false"),
+    "asymmetric_signed": dict(per="channel", sign="signed", symmetric="false"),
+    "tensor": dict(per="tensor", sign="signed", symmetric="true"),
+    "tensor_asymmetric": dict(per="tensor", sign="unsigned", symmetric="false"),
+    "power_of_two": dict(per="tensor", sign="signed", symmetric="true", kind=", kind: power_of_two"),
+    "wide": dict(per="channel", sign="unsigned", symmetric="false", abits=16),
+    "weights4": dict(per="channel", sign="signed", symmetric="true", wbits=4),
+}
+
+
+def quantized(folder, scheme):
+    path = os.path.join(folder, f"{scheme}.onnx")
+    if os.path.exists(path):
+        return path
+    values = dict(name=scheme, wbits=8, abits=8, kind="")
+    values.update(SCHEMES[scheme])
+    with open(os.path.join(folder, f"{scheme}.yaml"), "w", encoding="utf-8") as file:
+        file.write(PLATFORM.format(**values))
+    slipway("quantize", os.path.join(folder, "small.onnx"), "--platform", os.path.join(folder, f"{scheme}.yaml"),
+            "--calib", os.path.join(folder, "calib.npz"), "-o", path)
+    return path
+
+
+# ---- what the quantized model says, read from its Q/DQ nodes ----
+
+class Tensor:
+    def __init__(self, name, scale, zero, dtype, axis, codes, node, index, bits):
+        self.name, self.scale, self.zero, self.dtype = name, np.atleast_1d(scale), np.atleast_1d(zero).astype(np.int64), dtype
+        self.codes, self.node, self.index, self.bits = codes, node, index, bits
+        if len(self.scale) > 1 and (self.scale == self.scale[0]).all() and (self.zero == self.zero[0]).all():
+            self.scale, self.zero = self.scale[:1], self.zero[:1]
+        if len(self.zero) != len(self.scale):
+            self.zero = np.zeros(len(self.scale), np.int64) + self.zero[0]
+        self.axis = axis if len(self.scale) > 1 else None
+
+    @property
+    def signed(self):
+        return np.issubdtype(self.dtype, np.signedinteger)
+
+    @property
+    def low(self):
+        return -(1 << (self.bits - 1)) if self.signed else 0
+
+    @property
+    def high(self):
+        return (1 << (self.bits - 1 if self.signed else self.bits)) - 1
+
+    def spread(self, values):
+        """One value a channel, in the shape of the codes."""
+        if self.axis is None:
+            return values[0]
+        return values.reshape([-1 if i == self.axis else 1 for i in range(self.codes.ndim)])
+
+    def floats(self):
+        return (self.codes.astype(np.int64) - self.spread(self.zero)).astype(F) * self.spread(self.scale)
+
+
+def attribute(node, name, default):
+    return next((helper.get_attribute_value(a) for a in node.attribute if a.name == name), default)
+
+
+def unpacked(tensor):
+    """int4 codes of opset 21, which this version of the package may not know."""
+    count = int(np.prod(tensor.dims)) if tensor.dims else 1
+    raw = np.frombuffer(tensor.raw_data, np.uint8)
+    nibbles = np.stack([raw & 15, raw >> 4], 1).reshape(-1)[:count].astype(np.int64)
+    if tensor.data_type == 22:
+        nibbles = np.where(nibbles > 7, nibbles - 16, nibbles)
+    return nibbles.reshape(tuple(tensor.dims)).astype(np.int8 if tensor.data_type == 22 else np.uint8)
+
+
+def initializers(model):
+    return {t.name: unpacked(t) if t.data_type in (21, 22) else numpy_helper.to_array(t) for t in model.graph.initializer}
+
+
+def read_pairs(path):
+    """Every quantized tensor of a model with QuantizeLinear and DequantizeLinear, by its name in the float model."""
+    model = onnx.load(path)
+    constants = initializers(model)
+    widths = {t.name: 4 for t in model.graph.initializer if t.data_type in (21, 22)}
+    producer = {out: (node, i) for node in model.graph.node for i, out in enumerate(node.output)}
+    readers = {}
+    for node in model.graph.node:
+        for i, name in enumerate(node.input):
+            readers.setdefault(name, []).append((node, i))
+    found = {}
+    for node in model.graph.node:
+        if node.op_type not in ("QuantizeLinear", "DequantizeLinear"):
+            continue
+        scale = constants[node.input[1]]
+        zero = constants[node.input[2]] if len(node.input) > 2 and node.input[2] else None
+        axis = attribute(node, "axis", 1)
+        if node.op_type == "QuantizeLinear" and node.input[0] not in constants:
+            made = producer.get(node.input[0])
+            found[node.input[0]] = Tensor(node.input[0], scale, zero, zero.dtype, axis, None, made[0].name if made else
+                                          node.input[0], made[1] if made else 0, zero.dtype.itemsize * 8)
+        elif node.op_type == "DequantizeLinear" and node.input[0] in constants:
+            codes = constants[node.input[0]]
+            name = re.sub("_dq$", "", node.output[0])
+            user, index = readers[node.output[0]][0]
+            found[name] = Tensor(name, scale, zero if zero is not None else 0, codes.dtype, axis, codes, user.name, index,
+                                 widths.get(node.input[0], codes.dtype.itemsize * 8))
+    return found
+
+
+def values_of(path):
+    """Names of all values of an ONNX file, and its constants."""
+    model = onnx.load(path)
+    names = {v.name for v in model.graph.input} | {o for n in model.graph.node for o in n.output}
+    return names, initializers(model), model
+
+
+# ---- readers of the formats ----
+
+def same(a, b):
+    return np.array_equal(np.atleast_1d(np.asarray(a, F)), np.atleast_1d(np.asarray(b, F)))
+
+
+def check_float_graph(path, tensors):
+    """Activations are there by name, and float weights round to the codes."""
+    names, constants, model = values_of(path)
+    check(not any(n.op_type in ("QuantizeLinear", "DequantizeLinear") for n in model.graph.node), "pairs are left")
+    for t in tensors.values():
+        if t.codes is None:
+            check(t.name in names, f"activation {t.name} is not in {path}")
+            continue
+        check(t.name in constants, f"{t.name} is not in {path}")
+        back = np.rint(constants[t.name] / t.spread(t.scale)).astype(np.int64) + t.spread(t.zero)
+        check(np.array_equal(back, t.codes.astype(np.int64)), f"{t.name} does not round back to its codes")
+
+
+def activations(tensors):
+    return {k: t for k, t in tensors.items() if t.codes is None}
+
+
+def check_keys(have, want, what):
+    check(set(have) == set(want), f"{what}: {sorted(set(have) ^ set(want))} are missing or too many")
+
+
+def read_json(folder, suffix):
+    with open(os.path.join(folder, "net" + suffix), encoding="utf-8") as file:
+        return json.load(file)
+
+
+def read_encodings(folder, tensors):
+    data = read_json(folder, ".encodings")
+    check_keys(data["activation_encodings"], activations(tensors), "activation_encodings")
+    check_keys(data["param_encodings"], set(tensors) - set(activations(tensors)), "param_encodings")
+    for name, t in tensors.items():
+        entries = data["activation_encodings" if t.codes is None else "param_encodings"][name]
+        check(len(entries) == len(t.scale), f"{name}: {len(entries)} encodings")
+        for entry, scale, zero in zip(entries, t.scale, t.zero):
+            check(set(entry) == {"bitwidth", "min", "max", "scale", "offset", "is_symmetric", "dtype"}, f"{name}: {entry}")
+            check(entry["bitwidth"] == t.bits and F(entry["scale"]) == scale, f"{name}: {entry}")
+            # The grid of the tool: scale * (q + offset), q = 0 .. 2^b - 1.
+            check(entry["offset"] == t.low - zero, f"{name}: offset {entry['offset']}")
+            check(np.isclose(entry["min"], float(scale) * entry["offset"], rtol=1e-9), f"{name}: min")
+            check(np.isclose(entry["max"], float(scale) * (entry["offset"] + 2 ** t.bits - 1), rtol=1e-9), f"{name}: max")
+            check((entry["is_symmetric"] == "True") == bool(t.signed and zero == 0), f"{name}: is_symmetric")
+    check_float_graph(os.path.join(folder, "net_float.onnx"), tensors)
+
+
+def read_tensorrt(folder, tensors):
+    ranges = read_json(folder, "_blob_range.json")["tensorrt"]["blob_range"]
+    check_keys(ranges, activations(tensors), "blob_range")
+    with open(os.path.join(folder, "net_calibration.cache"), encoding="utf-8") as file:
+        lines = file.read().strip().split("\n")
+    check(re.fullmatch(r"TRT-\d+-EntropyCalibration2", lines[0]), lines[0])
+    cache = dict(line.rsplit(": ", 1) for line in lines[1:])
+    check_keys(cache, activations(tensors), "cache")
+    for name, t in activations(tensors).items():
+        check(F(ranges[name] / 127) == t.scale[0], f"{name}: range {ranges[name]}")
+        check(struct.unpack(">f", bytes.fromhex(cache[name]))[0] == t.scale[0], f"{name}: {cache[name]}")
+    check_float_graph(os.path.join(folder, "net_float.onnx"), tensors)
+    model = onnx.load(os.path.join(folder, "net.onnx"))
+    check(model.opset_import[0].version >= 13, "the opset is below 13")
+    constants = initializers(model)
+    quantized_weights = 0
+    for node in model.graph.node:
+        if node.op_type not in ("QuantizeLinear", "DequantizeLinear"):
+            continue
+        zero = constants[node.input[2]] if len(node.input) > 2 else np.int8(0)
+        check(zero.dtype == np.int8 and not zero.any(), f"{node.name}: zero point {zero}")
+        if node.op_type == "QuantizeLinear" and node.input[0] in tensors and tensors[node.input[0]].codes is not None:
+            t = tensors[node.input[0]]
+            back = np.rint(constants[node.input[0]] / t.spread(constants[node.input[1]].reshape(-1)))
+            check(np.array_equal(back, t.codes), f"{t.name} does not round back to its codes")
+            quantized_weights += 1
+        if node.op_type == "DequantizeLinear" and node.input[0] in constants:
+            t = tensors[re.sub("_dq$", "", node.output[0])]
+            check(np.array_equal(constants[node.input[0]], t.codes) and same(constants[node.input[1]], t.scale), t.name)
+            check(constants[node.input[0]].dtype == np.int8, f"{t.name}: {constants[node.input[0]].dtype}")
+            quantized_weights += 1
+    weights = [t for t in tensors.values() if t.codes is not None and t.bits <= 8]
+    check(quantized_weights == len(weights), f"{quantized_weights} of {len(weights)} weights")
+    pairs = [n for n in model.graph.node if n.op_type == "QuantizeLinear" and n.input[0] not in constants]
+    check_keys([n.input[0] for n in pairs], activations(tensors), "pairs")
+    check(all(same(constants[n.input[1]], tensors[n.input[0]].scale) for n in pairs), "a scale differs")
+    with open(os.path.join(folder, "trtexec.sh"), encoding="utf-8") as file:
+        script = file.read()
+    for name in ("net.onnx", "net_float.onnx", "net_calibration.cache"):
+        check(f"'{name}'" in script, f"{name} is not in trtexec.sh")
+    subprocess.run(["sh", "-n", os.path.join(folder, "trtexec.sh")], check=True)
+
+
+def read_integer_onnx(folder, tensors):
+    back = read_pairs(os.path.join(folder, "net.onnx"))
+    check_keys(back, tensors, "pairs")
+    for name, t in tensors.items():
+        check(same(back[name].scale, t.scale) and np.array_equal(back[name].zero, t.zero), f"{name}: parameters")
+        check(t.codes is None or np.array_equal(back[name].codes, t.codes), f"{name}: codes")
+    # Of the integer form: every scale and all codes of weights are there, transposed or not at all.
+    _, constants, model = values_of(os.path.join(folder, "net_integer.onnx"))
+    read = {name for n in model.graph.node for name in n.input}
+    for name, t in tensors.items():
+        if t.codes is not None:
+            held = any(v.size == t.codes.size and np.array_equal(v.reshape(-1), t.codes.reshape(-1))
+                       for k, v in constants.items() if k in read and v.dtype == t.codes.dtype)
+            check(held, f"{name}: its codes are not in the integer form")
+        elif any(n.op_type.startswith("QLinear") for n in model.graph.node):
+            held = any(v.size == 1 and F(v.reshape(-1)[0]) == t.scale[0] for v in constants.values() if v.dtype == F)
+            check(held or any(n.op_type in ("MaxPool", "Reshape", "Flatten") for n in model.graph.node),
+                  f"{name}: its scale is not in the integer form")
+
+
+def fake_quantize(x, low, high, levels):
+    """https://docs.openvino.ai: FakeQuantize-1, with equal input and output ranges."""
+    x = np.asarray(x, np.float64)
+    q = np.rint((x - low) / (high - low) * (levels - 1)) / (levels - 1) * (high - low) + low
+    return np.where(x <= low, low, np.where(x > high, high, q))
+
+
+def read_openvino(folder, tensors):
+    names, constants, model = values_of(os.path.join(folder, "net_fakequantize.onnx"))
+    check(any(o.domain == "org.openvinotoolkit" for o in model.opset_import), "the domain is not imported")
+    found = {}
+    for node in model.graph.node:
+        if node.op_type != "FakeQuantize":
+            continue
+        check(node.domain == "org.openvinotoolkit" and len(node.input) == 5, node.name)
+        check(node.input[1] == node.input[3] and node.input[2] == node.input[4], f"{node.name}: output range")
+        found[node.input[0]] = (constants[node.input[1]], constants[node.input[2]], attribute(node, "levels", 0))
+    want = {k for k, t in tensors.items() if t.bits < 32}
+    check_keys(found, want, "FakeQuantize")
+    for name in want:
+        t, (low, high, levels) = tensors[name], found[name]
+        scale = (high.astype(np.float64) - low) / (levels - 1)
+        check(np.allclose(scale.reshape(-1), t.scale, rtol=1e-6), f"{name}: scale")
+        check(np.array_equal(np.rint(low / scale).reshape(-1), (t.high - levels + 1) - t.zero), f"{name}: zero point")
+        if t.codes is None:
+            check(levels == 1 << t.bits, f"{name}: {levels} levels")
+            x = np.random.default_rng(1).standard_normal(1000) * float(t.scale[0]) * 100
+            codes = np.clip(np.rint(x / float(t.scale[0])) + t.zero[0], t.low, t.high)
+            off = np.abs(fake_quantize(x, low, high, levels) - (codes - t.zero[0]) * float(t.scale[0])).max()
+            check(off < 1.001 * t.scale[0], f"{name}: FakeQuantize is off by {off}")
+        else:
+            y = fake_quantize(constants[name], low, high, levels)
+            check(np.array_equal(np.rint(y / t.spread(t.scale)) + t.spread(t.zero), t.codes), f"{name}: codes")
+    check_keys(read_pairs(os.path.join(folder, "net.onnx")), tensors, "pairs")
+
+
+def simple(suffix, path, entry, only=None):
+    """A reader of JSON {tensor: entry}; `entry(t)` gives what must stand there."""
+    def reader(folder, tensors):
+        data = read_json(folder, suffix)
+        for key in path:
+            data = data[key]
+        chosen = {k: t for k, t in tensors.items() if only is None or only(t)}
+        check_keys(data, chosen, suffix)
+        for name, t in chosen.items():
+            want = entry(t)
+            have = data[name]
+            check(type(want) is type(have) and (not isinstance(want, dict) or set(want) == set(have)), f"{name}: {have}")
+            pairs = [(want[k], have[k]) for k in want] if isinstance(want, dict) else [(want, have)]
+            for a, b in pairs:
+                equal = a == b if isinstance(a, str) else np.allclose(np.asarray(a, float), np.asarray(b, float), rtol=1e-7,
+                                                                      atol=0)
+                check(equal and np.shape(a) == np.shape(b), f"{name}: {have}, expected {want}")
+        check_float_graph(os.path.join(folder, "net_float.onnx"), tensors)
+    return reader
+
+
+def one_or_list(t, values):
+    return [v.item() for v in values] if t.axis is not None else values[0].item()
+
+
+def least(t):
+    return (t.low - t.zero) * t.scale.astype(float)
+
+
+def most(t):
+    return (t.high - t.zero) * t.scale.astype(float)
+
+
+def read_tengine(folder, tensors):
+    with open(os.path.join(folder, "net.scale"), encoding="utf-8") as file:
+        lines = [line.split(" ") for line in file.read().strip().split("\n")]
+    check_keys([line[0] for line in lines], tensors, ".scale")
+    for name, scale, zero in lines:
+        check(F(scale) == tensors[name].scale[0] and int(zero) == tensors[name].zero[0], f"{name}: {scale} {zero}")
+    check_float_graph(os.path.join(folder, "net_float.onnx"), tensors)
+
+
+def role(t):
+    return "activation" if t.codes is None else "bias" if t.bits == 32 else "weights"
+
+
+def read_rknn(folder, tensors):
+    data = read_json(folder, "_quantized_param_rv1126.json")["quantize_parameters"]
+    keys = {}
+    for t in tensors.values():
+        keys[f"@{t.node}:out{t.index}" if t.codes is None else f"@{t.node}:{'bias' if t.bits == 32 else 'weight'}"] = t
+    check(len(keys) == len(tensors), "keys are not unique")
+    check_keys(data, keys, "rv1126")
+    for key, t in keys.items():
+        entry = data[key]
+        check(same(entry["scale"], t.scale) and entry["zero_point"] == t.zero.tolist(), f"{key}: {entry}")
+        check(entry["qtype"] == ("i" if t.signed else "u") + str(t.bits), f"{key}: {entry['qtype']}")
+        check(t.bits == 32 or np.allclose(entry["max_value"], most(t), rtol=1e-7), f"{key}: max_value")
+    data = read_json(folder, "_quantized_param_rk3568.json")["quantize_parameters"]
+    suffix = {"activation": "", "weights": "_W", "bias": "_b"}
+    keys = {t.name if t.codes is None else t.node + suffix[role(t)]: t for t in tensors.values()}
+    check_keys(data, keys, "rk3568")
+    for key, t in keys.items():
+        if t.bits == 32:
+            check(np.isclose(data[key]["max"][0], np.abs(t.floats().astype(float)).max(), rtol=1e-5), key)
+        else:
+            check(np.allclose(data[key]["max"], most(t)) and np.allclose(data[key]["min"], least(t)), key)
+    check_float_graph(os.path.join(folder, "net_float.onnx"), tensors)
+
+
+def read_tidl(folder, tensors):
+    with open(os.path.join(folder, "net_blob_range.txt"), encoding="utf-8") as file:
+        lines = [line.split(" ") for line in file.read().strip().split("\n")]
+    check_keys([line[0] for line in lines], tensors, "text")
+    for name, low, high in lines:
+        t = tensors[name]
+        check(np.isclose(float(low), least(t)[0]) and np.isclose(float(high), most(t)[0]), f"{name}: {low} {high}")
+    simple("_blob_range.json", ["blob_range"], lambda t: [least(t)[0].item(), most(t)[0].item()])(folder, tensors)
+
+
+def read_stpu(folder, tensors):
+    data = read_json(folder, "_minmax.json")
+    suffix = {"activation": "", "weights": "_weights", "bias": "_bias"}
+    keys = {t.name if t.codes is None else t.node + suffix[role(t)]: t for t in tensors.values()}
+    check_keys(data, keys, "minmax")
+    for key, t in keys.items():
+        if role(t) == "bias":
+            check(F(data[key]["alpha"]) == t.scale[0] and data[key]["zero_point"] == 0, f"{key}: {data[key]}")
+        else:
+            reach = float(t.scale[0]) * 127
+            check(np.isclose(data[key]["max"], reach) and np.isclose(data[key]["min"], -reach), f"{key}: {data[key]}")
+    check_float_graph(os.path.join(folder, "net_float.onnx"), tensors)
+
+
+PPL = simple("_ranges.json", ["ppl"], lambda t: {
+    "step": one_or_list(t, t.scale.astype(float)), "zero_point": one_or_list(t, t.zero), "min": one_or_list(t, least(t)),
+    "max": one_or_list(t, most(t)), "bit": t.bits, "type": "biased"})
+ASCEND = simple("_quant_param.json", [], lambda t: {
+    "scale": one_or_list(t, t.scale.astype(float)),
+    "offset": one_or_list(t, t.zero - (0 if t.signed else 1 << (t.bits - 1)))})
+MAGICMIND = simple("_quant_param.json", ["blob_range"], lambda t: {"min": one_or_list(t, least(t)),
+                                                                  "max": one_or_list(t, most(t))})
+VITIS = simple("_ranges.json", ["vitis"], lambda t: {"scale": t.scale.astype(float)[0].item()})
+NXP = simple("_scale.json", ["blob_range"], lambda t: one_or_list(t, t.scale.astype(float)))
+
+# format: its reader, schemes that it holds, schemes that it refuses with words of the error
+FORMATS = {
+    "tensorrt": (read_tensorrt, ["signed", "weights4"],
+                 {"auto": ["unsigned codes", "--platform tensorrt"], "asymmetric_signed": ["zero point", "TensorRT"]}),
+    "onnxruntime": (read_integer_onnx, ["signed", "auto", "asymmetric", "asymmetric_signed", "tensor_asymmetric", "wide",
+                                        "weights4"], {}),
+    "tvm": (read_integer_onnx, ["tensor_asymmetric", "auto"], {"wide": ["16 bits", "TVM"]}),
+    "openvino": (read_openvino, ["auto", "asymmetric", "signed", "wide"], {}),
+    "snpe": (read_encodings, ["tensor_asymmetric", "auto", "wide", "weights4"], {}),
+    "ppl": (PPL, ["asymmetric", "auto", "wide"], {}),
+    "vitis": (VITIS, ["power_of_two"], {"tensor": ["power of two", "--platform vitis"], "auto": ["each channel"]}),
+    "tengine": (read_tengine, ["tensor_asymmetric"], {"asymmetric": ["each channel", "Tengine"]}),
+    "rknn": (read_rknn, ["asymmetric", "tensor_asymmetric"], {"wide": ["16 bits"]}),
+    "ascend": (ASCEND, ["asymmetric", "asymmetric_signed"], {}),
+    "magicmind": (MAGICMIND, ["asymmetric"], {"wide": ["16 bits"]}),
+    "tidl": (read_tidl, ["power_of_two"], {"tensor": ["power of two"]}),
+    "nxp": (NXP, ["power_of_two"], {"signed": ["power of two"]}),
+    "stpu": (read_stpu, ["tensor"], {"signed": ["each channel"]}),
+}
+
+
+# ---- running in ONNX Runtime ----
+
+def compare_in_ort(runtime, model, path, folder, optimize, share):
+    """`path` in ONNX Runtime against `model` in Slipway's interpreter; `share` of the output's range may differ."""
+    theirs, ours = os.path.join(folder, "ort"), os.path.join(folder, "ours")
+    inputs = {"x": os.path.join(folder, "x.npy")}
+    slipway("run", model, "--input", f"x={inputs['x']}", "-o", ours)
+    runtime.ask(op="load", id="m", model=path, threads=1, optimize=optimize)
+    runtime.ask(op="run", id="m", inputs=inputs, output_dir=theirs)
+    runtime.ask(op="unload", id="m")
+    want, got = np.load(os.path.join(ours, "y.npy")), np.load(os.path.join(theirs, "y.npy"))
+    check(want.shape == got.shape, f"shape {got.shape}, expected {want.shape}")
+    off = float(np.abs(want - got).max() / np.abs(want).max())
+    check(off <= share, f"{os.path.basename(path)} ({optimize}): off by {off:.1e} of the largest output")
+    return off
+
+
+def run_format(name, folder, runtime):
+    reader, holds, refuses = FORMATS[name]
+    lines = []
+    for scheme in holds:
+        model = quantized(folder, scheme)
+        tensors = read_pairs(model)
+        check(sum(t.codes is None for t in tensors.values()) >= 8 and sum(t.bits == 32 for t in tensors.values()) >= 3,
+              "the model is not quantized")
+        out = os.path.join(folder, f"{name}_{scheme}")
+        copy = os.path.join(folder, "net.onnx")
+        with open(model, "rb") as source, open(copy, "wb") as target:
+            target.write(source.read())
+        variants = [[], ["--float-weights"]] if name == "tensorrt" else [[]]
+        for extra in variants:
+            slipway("export", copy, "--to", name, "-o", out, *extra)
+            with open(os.path.join(out, "README.txt"), encoding="utf-8") as file:
+                text = file.read()
+            for file in os.listdir(out):
+                check(file in text or file == "README.txt", f"README.txt does not speak of {file}")
+            reader(out, tensors)
+            line = f"{name} {scheme} {' '.join(extra)}: {len(tensors)} tensors"
+            if runtime:
+                for file in ("net.onnx", "net_integer.onnx"):
+                    path = os.path.join(out, file)
+                    if not os.path.exists(path) or (name == "openvino" and scheme == "wide"):
+                        continue
+                    for optimize in ("disabled", "all"):
+                        off = compare_in_ort(runtime, model, path, folder, optimize, 0.02)
+                        line += f", {file} {optimize} {off:.0e}"
+            lines.append(line)
+    for scheme, words in refuses.items():
+        out = os.path.join(folder, f"{name}_{scheme}_refused")
+        slipway("export", quantized(folder, scheme), "--to", name, "-o", out, fails=words)
+        check(not os.path.exists(out), "something was written before the error")
+    out = os.path.join(folder, f"{name}_float")
+    slipway("export", os.path.join(folder, "small.onnx"), "--to", name, "-o", out, fails=["float", "slipway quantize"])
+    check(not os.path.exists(out), "something was written before the error")
+    return lines
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--filter", default="")
+    parser.add_argument("--keep", default="")
+    options = parser.parse_args()
+    runtime = OnnxRuntime() if os.path.isdir(os.path.join(ROOT, ".cache", "ort", "node_modules")) else None
+    if not runtime:
+        print("quant_export_test: ONNX Runtime is not installed (scripts/setup dev): files are read, not run")
+    failed = 0
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.keep or temporary
+        os.makedirs(folder, exist_ok=True)
+        rng = np.random.default_rng(20261126)
+        small_model(os.path.join(folder, "small.onnx"), rng)
+        images = rng.standard_normal((32, 3, 8, 8)).astype(F)
+        np.savez(os.path.join(folder, "calib.npz"), inputs=images)
+        np.save(os.path.join(folder, "x.npy"), images[:4])
+        for name in FORMATS:
+            if options.filter not in name:
+                continue
+            try:
+                for line in run_format(name, folder, runtime):
+                    print("ok " + line)
+            except (Wrong, Failure) as wrong:
+                failed += 1
+                print(f"FAILED {name}: {wrong}")
+    if runtime:
+        runtime.close()
+    print(f"quant_export: {failed} formats failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
