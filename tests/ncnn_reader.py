@@ -46,6 +46,8 @@ class Bin:
             return self.raw(count)
         if flag == 0x01306B47:
             return torch.from_numpy(self.take(count, "<f2").astype(np.float32))
+        if flag == 0x000D4B38:
+            return torch.from_numpy(self.take(count, "i1").copy())
         raise ValueError(f"weight flag {flag:#x} is unknown")
 
 
@@ -138,6 +140,21 @@ def torch_pads(before, behind):
     return out
 
 
+def to_int8(x, factor):
+    """ncnn's float2int8: halves away from zero, [-127, 127]."""
+    v = x * factor
+    return (torch.sign(v) * torch.floor(torch.abs(v) + 0.5)).clamp(-127, 127)
+
+
+def int8_operands(x, weights, p, bias_term):
+    """Codes of the input and the weights as exact float64 integers, the factor of each output's sum, and the bias."""
+    at = 2 if bias_term else 1
+    factors, inputs = weights[at], weights[at + 1]
+    assert weights[0].dtype == torch.int8 and len(inputs) == 1
+    factors = factors.repeat_interleave(p[0] // len(factors))
+    return to_int8(x, inputs[0]).double(), weights[0].double(), 1 / (inputs[0] * factors), weights[1] if bias_term else None
+
+
 def convolution(kind, x, p, weights):
     rank = 1 if "1D" in kind else 3 if "3D" in kind else 2
     if x.dim() == rank:
@@ -145,6 +162,12 @@ def convolution(kind, x, p, weights):
     kernel, stride, dilation, before, behind = window(p, rank)
     group = p.get(7, 1)
     conv = [None, F.conv1d, F.conv2d, F.conv3d][rank]
+    if p.get(8, 0):
+        x, codes, factors, bias = int8_operands(x, weights, p, p.get(5, 0))
+        codes = codes.reshape([p[0], x.shape[0] // group] + kernel)
+        x = F.pad(x, torch_pads(before, behind), value=0.0)
+        y = conv(x.unsqueeze(0), codes, None, stride, 0, dilation, group)[0].float() * channels(factors, x)
+        return activate(y + channels(bias, y) if bias is not None else y, p)
     weight = weights[0].reshape([p[0], x.shape[0] // group] + kernel)
     x = F.pad(x, torch_pads(before, behind), value=p.get(18, 0.0))
     y = conv(x.unsqueeze(0), weight, weights[1] if p.get(5, 0) else None, stride, 0, dilation, group)[0]
@@ -266,9 +289,15 @@ def channels(v, x):
 
 def read_weights(kind, p, bin_file):
     if kind.startswith(("Convolution", "Deconvolution")):
-        return [bin_file.tagged(p[6])] + ([bin_file.raw(p[0])] if p.get(5, 0) else [])
+        weights = [bin_file.tagged(p[6])] + ([bin_file.raw(p[0])] if p.get(5, 0) else [])
+        if p.get(8, 0):  # 1: of each group, 2: of each output (of depthwise ones: one for all)
+            depthwise = "DepthWise" in kind
+            count = (p.get(7, 1) if p[8] == 1 else 1) if depthwise else p[0]
+            weights += [bin_file.raw(count), bin_file.raw(1)]
+        return weights
     if kind == "InnerProduct":
-        return [bin_file.tagged(p[2])] + ([bin_file.raw(p[0])] if p.get(1, 0) else [])
+        weights = [bin_file.tagged(p[2])] + ([bin_file.raw(p[0])] if p.get(1, 0) else [])
+        return weights + ([bin_file.raw(p[0]), bin_file.raw(1)] if p.get(8, 0) else [])
     if kind == "BatchNorm":
         return [bin_file.raw(p[0]) for _ in range(4)]
     if kind == "LayerNorm":
@@ -304,6 +333,10 @@ def run_layer(kind, inputs, p, weights):
     if kind == "InnerProduct":
         weight = weights[0].reshape(p[0], -1)
         flat = x if x.dim() == 2 and x.shape[1] == weight.shape[1] else x.reshape(-1)
+        if p.get(8, 0):
+            flat, codes, factors, bias = int8_operands(flat, weights, p, p.get(1, 0))
+            y = (flat @ codes.reshape(p[0], -1).T).float() * factors
+            return [activate(y + bias if bias is not None else y, p)]
         y = flat @ weight.T
         return [activate(y + weights[1] if p.get(1, 0) else y, p)]
     if kind == "MatMul":

@@ -40,8 +40,8 @@ Action SetupExport(CLI::App& app) {
   app.add_option("--platform", o->platform,
                  "of a quantized model: the files that this platform's tool reads")
       ->excludes(to);
-  CLI::Option* opset = app.add_option("--opset", o->opset, "ONNX opset to write")
-                           ->check(CLI::Range(11, ir::kOpset));
+  CLI::Option* opset =
+      app.add_option("--opset", o->opset, "ONNX opset to write")->check(CLI::Range(11, ir::kOpset));
   app.add_flag("--float-weights", o->float_weights,
                "of a quantized model: float weights that round to the codes, behind QuantizeLinear "
                "(TensorRT 8)");
@@ -50,7 +50,7 @@ Action SetupExport(CLI::App& app) {
       ->required();
   o->read.DeclareShape(app);
   o->read.Declare(app);
-  return [o, opset, known](Context& context) -> Status {
+  return [o, opset](Context& context) -> Status {
     if (!o->platform.empty()) {
       SLIPWAY_ASSIGN_OR_RETURN(auto platform, deploy::GetPlatform(o->platform));
       if (platform.export_format.empty()) {
@@ -58,11 +58,12 @@ Action SetupExport(CLI::App& app) {
                                "' has no tool of a vendor (no 'export' in " + platform.source +
                                "): `slipway compile` makes its package; --to writes other formats");
       }
-      if (!known.contains(platform.export_format)) {
+      const auto* exporter = quant::FindQuantExporter(platform.export_format);
+      if (!exporter) {
         return InvalidArgument(platform.source + ": 'export: " + platform.export_format +
                                "' is no format; `slipway export --help` lists them");
       }
-      o->to = platform.export_format;
+      o->to = exporter->name;
     }
     SLIPWAY_ASSIGN_OR_RETURN(const deploy::ModelOptions model, o->read.Options());
     SLIPWAY_ASSIGN_OR_RETURN(auto graph, deploy::LoadModel(o->model, model));

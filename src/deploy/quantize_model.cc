@@ -68,6 +68,7 @@ Result<QuantizedModel> QuantizeModel(const ir::Graph& graph, const compiler::Sch
   SLIPWAY_ASSIGN_OR_RETURN(auto reports,
                            passes::RunPasses(*model.original, {.level = passes::Level::kFused}));
   quant::SplitActivations(*model.original);
+  if (scheme.outputs) quant::SplitResiduals(*model.original);
   model.quantized = model.original->Clone();
   quant::QuantizeOptions quantize{.keep_float = options.keep_float};
   const int end_bits = scheme.end_bits > 0 ? scheme.end_bits : scheme.weights.bits;

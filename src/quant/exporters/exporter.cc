@@ -21,7 +21,7 @@ constexpr char kReadBack[] =
 constexpr QuantExporter kExporters[] = {
     {"tensorrt",
      "ONNX with Q/DQ pairs, blob ranges, calibration cache and a trtexec script",
-     {.tool = "TensorRT", .platform = "tensorrt", .narrow_weights = true},
+     {.tool = "TensorRT", .platform = "tensorrt-int8", .narrow_weights = true},
      MakeTensorRt,
      "sh trtexec.sh builds engines from $stem.onnx (explicit quantization) and from\n"
      "$stem_float.onnx with $stem_calibration.cache (implicit). TensorRT compares the number in "
@@ -37,7 +37,7 @@ constexpr QuantExporter kExporters[] = {
     {"onnxruntime",
      "ONNX with Q/DQ pairs, and with integer operators",
      {.tool = "ONNX",
-      .platform = "onnxruntime",
+      .platform = "onnxruntime-int8",
       .weight_bits = 16,
       .activation_widths = kUpTo16,
       .asymmetric_weights = true,
@@ -52,7 +52,7 @@ constexpr QuantExporter kExporters[] = {
     {"tvm",
      "ONNX with integer operators (ONNX-QNN)",
      {.tool = "TVM's ONNX-QNN",
-      .platform = "tvm",
+      .platform = "tvm-int8",
       .asymmetric_weights = true,
       .asymmetric_activations = true,
       .unsigned_activations = true,
@@ -64,7 +64,7 @@ constexpr QuantExporter kExporters[] = {
     {"openvino",
      "ONNX with FakeQuantize, and with Q/DQ pairs",
      {.tool = "OpenVINO",
-      .platform = "openvino",
+      .platform = "openvino-int8",
       .activation_widths = k8 | k16,
       .asymmetric_weights = true,
       .asymmetric_activations = true,
@@ -78,7 +78,7 @@ constexpr QuantExporter kExporters[] = {
     {"snpe",
      "float ONNX and .encodings of activations and parameters (SNPE, QNN)",
      {.tool = "SNPE's .encodings",
-      .platform = "snpe",
+      .platform = "snpe-int8",
       .weight_bits = 16,
       .activation_widths = k8 | k16,
       .asymmetric_weights = true,
@@ -88,10 +88,22 @@ constexpr QuantExporter kExporters[] = {
      "qairt-converter -i $stem_float.onnx --quantization_overrides $stem.encodings\n"
      "(snpe-onnx-to-dlc and qnn-onnx-converter take the same option). Biases have 32 bits.",
      kReadBack},
+    {"ncnn-int8",
+     "ncnn's .param and .bin with int8 weights, and the calibration table",
+     {.tool = "ncnn", .platform = "ncnn-int8", .narrow_weights = true},
+     MakeNcnn,
+     "ncnn::Net::load_param(\"$stem.param\") and load_model(\"$stem.bin\") run it in int8. Or\n"
+     "ncnn2int8 $stem_float.param $stem_float.bin out.param out.bin $stem.table makes int8 files "
+     "of\n"
+     "the float ones, with ncnn's own fusions. ncnn rounds halves away from zero and clamps "
+     "inputs\n"
+     "to [-127, 127].",
+     "all files are read and the int8 net is run by a second implementation of ncnn in the tests, "
+     "compared with Slipway's interpreter. ncnn itself has not run here"},
     {"ppl",
      "float ONNX and JSON of steps, zero points, ranges and bits (PPL)",
      {.tool = "PPL",
-      .platform = "ppl",
+      .platform = "ppl-cuda-int8",
       .weight_bits = 16,
       .activation_widths = k8 | k16,
       .asymmetric_weights = true,
@@ -103,7 +115,7 @@ constexpr QuantExporter kExporters[] = {
     {"vitis",
      "float ONNX and JSON of scales (Xilinx DPU)",
      {.tool = "the DPU",
-      .platform = "vitis",
+      .platform = "vitis-int8",
       .per_channel = false,
       .scales = ScaleRule::kPowerOfTwo},
      MakeRanges,
@@ -112,7 +124,7 @@ constexpr QuantExporter kExporters[] = {
     {"tengine",
      "float ONNX and .scale (Tengine)",
      {.tool = "Tengine's .scale",
-      .platform = "tengine",
+      .platform = "tengine-int8",
       .asymmetric_weights = true,
       .asymmetric_activations = true,
       .unsigned_activations = true,
@@ -124,7 +136,7 @@ constexpr QuantExporter kExporters[] = {
     {"rknn",
      "float ONNX and JSON of quantized parameters (Rockchip RV1126 and RK3568)",
      {.tool = "RKNN",
-      .platform = "rknn",
+      .platform = "rknn-int8",
       .asymmetric_weights = true,
       .asymmetric_activations = true,
       .unsigned_activations = true},
@@ -135,7 +147,7 @@ constexpr QuantExporter kExporters[] = {
     {"ascend",
      "float ONNX and JSON of scales and offsets (Ascend)",
      {.tool = "Ascend",
-      .platform = "ascend",
+      .platform = "ascend-int8",
       .asymmetric_activations = true,
       .unsigned_activations = true},
      MakeRanges,
@@ -144,7 +156,7 @@ constexpr QuantExporter kExporters[] = {
     {"magicmind",
      "float ONNX and JSON of ranges (Cambricon MagicMind)",
      {.tool = "MagicMind",
-      .platform = "magicmind",
+      .platform = "magicmind-int8",
       .asymmetric_weights = true,
       .asymmetric_activations = true,
       .unsigned_activations = true},
@@ -154,22 +166,23 @@ constexpr QuantExporter kExporters[] = {
     {"tidl",
      "float ONNX and ranges as text and JSON (TI TIDL)",
      {.tool = "TIDL",
-      .platform = "tidl",
+      .platform = "tidl-int8",
       .activation_widths = k8 | k16,
+      .unsigned_activations = true,
       .per_channel = false,
       .scales = ScaleRule::kPowerOfTwoActivations},
      MakeRanges,
      "$stem_float.onnx with $stem_blob_range.txt (lines: tensor, least, most) or the JSON.",
      kReadBack},
-    {"nxp",
+    {"imx",
      "float ONNX and JSON of power-of-two scales (NXP i.MX)",
-     {.tool = "i.MX", .platform = "nxp", .scales = ScaleRule::kPowerOfTwo},
+     {.tool = "i.MX", .platform = "imx-int8", .scales = ScaleRule::kPowerOfTwo},
      MakeRanges,
      "$stem_float.onnx with $stem_scale.json.",
      kReadBack},
     {"stpu",
      "float ONNX and JSON of ranges (STPU)",
-     {.tool = "STPU", .platform = "stpu", .per_channel = false, .narrow_weights = true},
+     {.tool = "STPU", .platform = "stpu-int8", .per_channel = false, .narrow_weights = true},
      MakeRanges,
      "$stem_float.onnx with $stem_minmax.json. The tool's own exponents ('emin') are not written:\n"
      "they are undocumented.",
@@ -217,7 +230,8 @@ std::span<const QuantExporter> QuantExporters() { return kExporters; }
 
 const QuantExporter* FindQuantExporter(std::string_view name) {
   for (const QuantExporter& row : kExporters) {
-    if (name == row.name) return &row;
+    // "ncnn" by itself is the float format of `slipway export --to`.
+    if (name == row.name || std::string(name) + "-int8" == row.name) return &row;
   }
   return nullptr;
 }

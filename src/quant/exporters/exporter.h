@@ -56,6 +56,7 @@ struct QuantExporter {
 };
 
 std::span<const QuantExporter> QuantExporters();
+// By the name of the row, or without its "-int8" as platforms write it.
 const QuantExporter* FindQuantExporter(std::string_view name);
 
 // Writes the files and README.txt and gives their paths. Errors: InvalidArgument for an unknown
@@ -78,5 +79,8 @@ Result<QuantBundle> MakeIntegerOnnx(const QuantExporter& row, const QuantizedMod
                                     const QuantExportRequest& request);
 Result<QuantBundle> MakeOpenVino(const QuantExporter& row, const QuantizedModel& model,
                                  const QuantExportRequest& request);
+// ncnn.cc
+Result<QuantBundle> MakeNcnn(const QuantExporter& row, const QuantizedModel& model,
+                             const QuantExportRequest& request);
 
 }  // namespace slipway::quant

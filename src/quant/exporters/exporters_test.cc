@@ -203,9 +203,9 @@ TEST(Limits, NameTheTensorTheReasonAndTheRemedy) {
       EXPECT_NE(files.status().message().find(w), std::string::npos) << files.status().ToString();
     EXPECT_FALSE(std::filesystem::exists(folder)) << format << " wrote before it refused";
   };
-  refused(kNet, "tensorrt", {"'x'", "unsigned codes", "--platform tensorrt"});
+  refused(kNet, "tensorrt", {"'x'", "unsigned codes", "--platform tensorrt-int8"});
   refused(kNet, "vitis", {"'x'", "unsigned"});
-  refused(kNet, "tengine", {"'w'", "each channel", "--platform tengine"});
+  refused(kNet, "tengine", {"'w'", "each channel", "--platform tengine-int8"});
   refused(kNet, "no such", {"unknown", "tensorrt", "stpu"});
   // The same value with two grids: files that go by names cannot say so.
   const std::string twice =

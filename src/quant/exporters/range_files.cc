@@ -216,7 +216,7 @@ const std::vector<RangeFile>& RangeFiles() {
        "{\"blob_range\": {\n",
        {{kAllTensors, "", "$name", "[$min, $max]", ""}},
        "\n}}\n"},
-      {"nxp",
+      {"imx",
        "_scale.json",
        true,
        "{\"blob_range\": {\n",

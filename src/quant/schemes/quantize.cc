@@ -325,6 +325,37 @@ int SplitActivations(Graph& graph) {
   return split;
 }
 
+int SplitResiduals(Graph& graph) {
+  int split = 0;
+  for (Node* node : graph.NodeList()) {
+    if (!(node->IsSlipway("Conv") || node->IsSlipway("Linear")) || !node->input(3)) continue;
+    ir::Attributes attributes;
+    for (const char* key : {"activation", "activation_params"}) {
+      if (const ops::AttributeValue* value = node->attributes.Find(key)) attributes.Set(key, *value);
+      node->attributes.Erase(key);
+    }
+    Value* residual = node->input(3);
+    node->graph()->RemoveInput(node, 3);
+    if (!node->input(2)) node->graph()->RemoveInput(node, 2);
+    Value* y = node->output();
+    const ir::Type type = y->type();
+    const std::string name = y->name();
+    graph.Rename(y, name + "_product");
+    auto after = std::next(std::find_if(graph.nodes().begin(), graph.nodes().end(),
+                                        [&](const auto& n) { return n.get() == node; }));
+    Node* add = graph.AddNode(
+        {"Add", {}, attributes, ir::kSlipwayDomain, node->name() + "/Add", {name}},
+        after == graph.nodes().end() ? nullptr : after->get());
+    add->sources = node->sources;
+    add->output()->set_type(type);
+    graph.ReplaceAllUses(y, add->output());
+    graph.SetInput(add, 0, y);
+    graph.SetInput(add, 1, residual);
+    ++split;
+  }
+  return split;
+}
+
 Status CheckScheme(const Scheme& scheme) {
   if (!scheme.weight_only && scheme.activations.per != compiler::Granularity::kTensor)
     return Unsupported(
@@ -370,6 +401,7 @@ Status Quantize(Graph& graph, const Scheme& scheme,
                 const std::function<void(int64_t)>& progress) {
   SLIPWAY_RETURN_IF_ERROR(CheckScheme(scheme));
   SplitActivations(graph);
+  if (scheme.outputs) SplitResiduals(graph);
   std::set<std::string> names = ValuesToObserve(graph, scheme, options);
   if (QuantizedNodes(graph, scheme, options).empty()) {
     return InvalidArgument(

@@ -51,6 +51,11 @@ std::vector<const ir::Node*> QuantizedNodes(const ir::Graph& graph, const Scheme
 // that the values before and after can be quantized. Call before calibrating. Returns how many.
 int SplitActivations(ir::Graph& graph);
 
+// Takes residual additions (with the activation behind them) out of fused convolutions and linear
+// layers: where the outputs of operators are codes, so is what is added. Call after
+// SplitActivations. Returns how many.
+int SplitResiduals(ir::Graph& graph);
+
 // The values that need an observer.
 std::set<std::string> ValuesToObserve(const ir::Graph& graph, const Scheme& scheme,
                                       const QuantizeOptions& options);

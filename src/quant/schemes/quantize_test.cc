@@ -117,6 +117,37 @@ TEST(Quantize, PutsPairsAtFusedBoundariesAndStaysClose) {
     EXPECT_NEAR(c.data<float>()[i], b.data<float>()[i], 0.05 * std::sqrt(signal / 20));
 }
 
+TEST(Quantize, WhereOutputsAreCodesTheAddendsOfAResidualAreToo) {
+  auto graph = Fused();
+  Scheme scheme = TestScheme();
+  scheme.outputs = true;
+  Status s = Quantize(*graph, scheme, Interpreted(), Batches(3));
+  ASSERT_TRUE(s.ok()) << s.ToString();
+  ASSERT_TRUE(ir::Verify(*graph).ok()) << ir::Verify(*graph).ToString();
+  int layers = 0, sums = 0;
+  for (const auto& n : graph->nodes()) {
+    const bool layer = n->op() == "Conv" || n->op() == "Linear";
+    if (!layer && n->op() != "Add") continue;
+    layers += layer;
+    sums += n->op() == "Add";
+    EXPECT_LE(n->inputs().size(), 3u) << n->Describe();
+    for (const ir::Use& use : n->output()->uses())
+      EXPECT_TRUE(use.node->IsSlipway("Quantize")) << n->Describe() << " " << use.node->Describe();
+  }
+  EXPECT_EQ(layers, 4);
+  EXPECT_EQ(sums, 1);
+  // The same function as before: the sums of the float graph are those of the fused one.
+  auto fused = Fused(), split = Fused();
+  SplitActivations(*fused);
+  SplitActivations(*split);
+  ASSERT_EQ(SplitResiduals(*split), 1);
+  auto a = interp::Evaluate(*fused, std::vector<ir::Tensor>{Sample(3)});
+  auto b = interp::Evaluate(*split, std::vector<ir::Tensor>{Sample(3)});
+  ASSERT_TRUE(a.ok() && b.ok()) << b.status().ToString();
+  for (int64_t i = 0; i < (*a)[0].count(); ++i)
+    EXPECT_NEAR((*a)[0].data<float>()[i], (*b)[0].data<float>()[i], 1e-5);
+}
+
 TEST(Quantize, KeepsNamedNodesFloat) {
   auto graph = Fused();
   QuantizeOptions options;

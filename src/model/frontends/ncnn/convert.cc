@@ -1,6 +1,7 @@
 #include "model/frontends/ncnn/convert.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <limits>
 
 #include "base/mapped_file.h"
@@ -154,6 +155,47 @@ Result<ir::Tensor> Converter::Constant(const Node& n, size_t index, const char* 
   return t->Aligned();
 }
 
+const Int8Weights* Converter::Int8Of(const Node& n) const {
+  if (!n.input(1)) return nullptr;
+  const auto it = options_.int8.find(n.input(1)->name());
+  return it == options_.int8.end() ? nullptr : &it->second;
+}
+
+Status Converter::AddScales(const Node& n, const Int8Weights& weights, int64_t outputs,
+                            int64_t parts, int64_t term, Layer* layer) {
+  const auto count = static_cast<int64_t>(weights.scales.size());
+  if (count != 1 && count != outputs)
+    return Refuse(n, "its weights have " + std::to_string(count) + " scales, not one for each of " +
+                         std::to_string(outputs) + " outputs");
+  std::vector<float> factors(static_cast<size_t>(parts));
+  const int64_t each = outputs / parts;
+  for (int64_t p = 0; p < parts; ++p) {
+    const float scale = weights.scales[static_cast<size_t>(count == 1 ? 0 : p * each)];
+    for (int64_t i = 1; count > 1 && i < each; ++i) {
+      if (weights.scales[static_cast<size_t>(p * each + i)] != scale)
+        return Refuse(n, "ncnn has one int8 scale for each group of a convolution, its weights have "
+                         "one for each output (keep it float with --keep-float)");
+    }
+    factors[static_cast<size_t>(p)] = 1 / scale;
+  }
+  const float input = 1 / weights.input_scale;
+  layer->params.push_back({8, term});
+  layer->weights.push_back({FloatVector(factors), false});
+  layer->weights.push_back({FloatVector({input}), false});
+  taken_.insert(n.input(1)->name());
+  const auto number = [](float v) {
+    char text[48];
+    std::snprintf(text, sizeof text, " %.9g", static_cast<double>(v));
+    return std::string(text);
+  };
+  // First all weights, then all inputs.
+  table_ += layer->name + "_param_0";
+  for (float f : factors) table_ += number(f);
+  table_ += "\n";
+  table_inputs_ += layer->name + number(input) + "\n";
+  return OkStatus();
+}
+
 Status Converter::WriteNode(const ir::Node& n) {
   for (auto* find : {FindConvolution, FindElementwise, FindMovement, FindNormal}) {
     if (Writer write = find(n)) return write(*this, n);
@@ -193,6 +235,13 @@ Status Converter::Run(Net* net) {
   }
   for (const auto& n : graph_.nodes()) SLIPWAY_RETURN_IF_ERROR(WriteNode(*n));
   SLIPWAY_RETURN_IF_ERROR(Outputs());
+  for (const auto& [name, weights] : options_.int8) {
+    if (!taken_.contains(name)) {
+      return Unsupported("weights '" + name + "' are codes, and no layer of ncnn that computes in "
+                         "int8 reads them; quantize only convolutions and linear layers");
+    }
+  }
+  table_ += table_inputs_;
   net_->InsertSplits();
   return OkStatus();
 }
@@ -205,18 +254,43 @@ std::string ParamPath(const std::string& path) {
   return path + ".param";
 }
 
+namespace {
+
+Result<Exported> Convert(const ir::Graph& graph, const ExportOptions& options, Net* net,
+                         std::string* param) {
+  Converter converter(graph, options);
+  SLIPWAY_RETURN_IF_ERROR(converter.Run(net));
+  Exported done;
+  done.layers = static_cast<int>(net->layers().size());
+  done.table = converter.table();
+  done.int8_layers = converter.int8_layers();
+  *param = net->ParamText(&done.blobs);
+  return done;
+}
+
+}  // namespace
+
 Result<Exported> ExportNcnn(const ir::Graph& graph, const std::string& path,
                             const ExportOptions& options) {
   Net net;
-  SLIPWAY_RETURN_IF_ERROR(Converter(graph).Run(&net));
+  std::string text;
+  SLIPWAY_ASSIGN_OR_RETURN(Exported done, Convert(graph, options, &net, &text));
   const std::string param = ParamPath(path);
   const std::string bin = param.substr(0, param.size() - 6) + ".bin";
-  Exported done;
-  done.layers = static_cast<int>(net.layers().size());
-  const std::string text = net.ParamText(&done.blobs);
   SLIPWAY_ASSIGN_OR_RETURN(done.weight_bytes, net.WriteBin(bin, options.half_weights));
   SLIPWAY_RETURN_IF_ERROR(WriteFile(param, std::string_view(text)));
   return done;
+}
+
+Result<NcnnFiles> ExportNcnnFiles(const ir::Graph& graph, const ExportOptions& options) {
+  Net net;
+  NcnnFiles files;
+  SLIPWAY_ASSIGN_OR_RETURN(files.done, Convert(graph, options, &net, &files.param));
+  net.Bin(options.half_weights, [&](const void* data, size_t bytes) {
+    files.bin.append(static_cast<const char*>(data), bytes);
+  });
+  files.done.weight_bytes = static_cast<int64_t>(files.bin.size());
+  return files;
 }
 
 }  // namespace slipway::ncnn

@@ -2,11 +2,13 @@
 // What the files layers_*.cc share: the graph's values as blobs of the network under construction.
 
 #include <optional>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <vector>
 
 #include "base/status.h"
+#include "model/frontends/ncnn/export.h"
 #include "model/frontends/ncnn/net.h"
 #include "model/ir/graph.h"
 
@@ -23,7 +25,8 @@ struct Blob {
 
 class Converter {
  public:
-  explicit Converter(const ir::Graph& graph) : graph_(graph) {}
+  explicit Converter(const ir::Graph& graph, const ExportOptions& options = {})
+      : graph_(graph), options_(options) {}
   Status Run(Net* net);
 
   // --- values ---
@@ -53,6 +56,16 @@ class Converter {
   // activation_type 9 and activation_params 10; false when ncnn has no such number.
   static bool SetActivation(const ir::Node& n, Layer* layer);
 
+  // The codes of the node's weights, or null.
+  const Int8Weights* Int8Of(const ir::Node& n) const;
+  // The scales behind weights (and bias) that are codes, `parts` of them, and parameter 8.
+  Status AddScales(const ir::Node& n, const Int8Weights& weights, int64_t outputs, int64_t parts,
+                   int64_t term, Layer* layer);
+
+  // Of the layers that took codes.
+  const std::string& table() const { return table_; }
+  int int8_layers() const { return static_cast<int>(taken_.size()); }
+
   static Status Refuse(const ir::Node& n, const std::string& why);
   // A constant float32 input, aligned in memory; an error names it.
   static Result<ir::Tensor> Constant(const ir::Node& n, size_t index, const char* what);
@@ -63,6 +76,9 @@ class Converter {
   Status Outputs();
 
   const ir::Graph& graph_;
+  const ExportOptions& options_;
+  std::string table_, table_inputs_;
+  std::set<std::string> taken_;  // names in options_.int8
   Net* net_ = nullptr;
   std::unordered_map<const ir::Value*, Blob> blobs_;
 };

@@ -109,8 +109,14 @@ Status Conv(Converter& c, const Node& n) {
   l->params = {{0, y[1]}, {5, int64_t{bias.has_value()}}, {6, weight.count()}};
   if (group != 1) l->params.push_back({7, group});
   WriteWindow(w, true, false, l);
-  l->weights.push_back({weight, true});
+  const Int8Weights* codes = c.Int8Of(n);
+  l->weights.push_back({codes ? codes->codes : weight, true});
   if (bias) l->weights.push_back({*bias, false});
+  if (codes) {
+    if (rank != 2) return Converter::Refuse(n, "ncnn has int8 for convolutions of images only");
+    SLIPWAY_RETURN_IF_ERROR(
+        c.AddScales(n, *codes, y[1], group == 1 ? y[1] : group, group == 1 ? 2 : 1, l));
+  }
   const bool activated = !n.input(3) && Converter::SetActivation(n, l);
   return Finish(c, n, out, activated);
 }
@@ -177,6 +183,18 @@ Result<ir::Tensor> Rows(const ir::Tensor& w, bool transposed, float scale) {
   return out;
 }
 
+Result<ir::Tensor> CodeRows(const ir::Tensor& w, bool transposed) {
+  if (transposed) return w;
+  const int64_t rows = w.dims()[1], columns = w.dims()[0];
+  SLIPWAY_ASSIGN_OR_RETURN(ir::Tensor out,
+                           ir::Tensor::Allocate(DType::kInt8, Dims{rows, columns}));
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t k = 0; k < columns; ++k)
+      out.mutable_data()[r * columns + k] = w.data<uint8_t>()[k * rows + r];
+  }
+  return out;
+}
+
 Status InnerProduct(Converter& c, const Node& n, const ir::Tensor& weight, bool transposed,
                     float alpha, const std::vector<float>* bias) {
   SLIPWAY_ASSIGN_OR_RETURN(ir::Tensor rows, Rows(weight, transposed, alpha));
@@ -191,8 +209,14 @@ Status InnerProduct(Converter& c, const Node& n, const ir::Tensor& weight, bool 
   Layer* l =
       c.Add("InnerProduct", n, {in}, batch == 1 ? Extents{outputs} : Extents{batch, outputs}, &out);
   l->params = {{0, outputs}, {1, int64_t{bias != nullptr}}, {2, rows.count()}};
+  const Int8Weights* codes = c.Int8Of(n);
+  if (codes) {
+    if (alpha != 1) return Converter::Refuse(n, "its codes have another scale than its product");
+    SLIPWAY_ASSIGN_OR_RETURN(rows, CodeRows(codes->codes, transposed));
+  }
   l->weights.push_back({rows, true});
   if (bias) l->weights.push_back({FloatVector(*bias), false});
+  if (codes) SLIPWAY_RETURN_IF_ERROR(c.AddScales(n, *codes, outputs, outputs, 2, l));
   const bool activated = n.IsSlipway("Linear") && !n.input(3) && Converter::SetActivation(n, l);
   return Finish(c, n, out, activated);
 }

@@ -15,6 +15,7 @@ namespace {
 
 constexpr uint32_t kFloat32Flag = 0;
 constexpr uint32_t kFloat16Flag = 0x01306B47;
+constexpr uint32_t kInt8Flag = 0x000D4B38;
 constexpr size_t kLongestName = 200;  // ncnn reads at most 255 characters
 
 // A float always has a point or an exponent: without one ncnn reads an integer.
@@ -128,16 +129,18 @@ std::string Net::ParamText(int* blob_count) const {
          body;
 }
 
-Result<int64_t> Net::WriteBin(const std::string& path, bool half) const {
-  std::ofstream out(path, std::ios::binary | std::ios::trunc);
-  int64_t size = 0;
-  auto write = [&](const void* data, size_t bytes) {
-    out.write(static_cast<const char*>(data), static_cast<std::streamsize>(bytes));
-    size += static_cast<int64_t>(bytes);
-  };
+void Net::Bin(bool half, const std::function<void(const void*, size_t)>& write) const {
   std::vector<uint16_t> narrow;
   for (const Layer& l : layers_) {
     for (const Weight& w : l.weights) {
+      if (w.data.dtype() == DType::kInt8) {
+        constexpr uint8_t kZeros[4] = {};
+        const size_t size = w.data.bytes().size();
+        write(&kInt8Flag, sizeof kInt8Flag);
+        write(w.data.bytes().data(), size);
+        write(kZeros, (4 - size % 4) % 4);
+        continue;
+      }
       if (!w.tagged || !half) {
         if (w.tagged) write(&kFloat32Flag, sizeof kFloat32Flag);
         write(w.data.bytes().data(), w.data.bytes().size());
@@ -156,6 +159,15 @@ Result<int64_t> Net::WriteBin(const std::string& path, bool half) const {
       write(narrow.data(), narrow.size() * sizeof(uint16_t));
     }
   }
+}
+
+Result<int64_t> Net::WriteBin(const std::string& path, bool half) const {
+  std::ofstream out(path, std::ios::binary | std::ios::trunc);
+  int64_t size = 0;
+  Bin(half, [&](const void* data, size_t bytes) {
+    out.write(static_cast<const char*>(data), static_cast<std::streamsize>(bytes));
+    size += static_cast<int64_t>(bytes);
+  });
   out.close();
   if (!out) {
     std::error_code ignored;

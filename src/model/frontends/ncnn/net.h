@@ -2,6 +2,7 @@
 // A network as ncnn stores it: layers with blobs by name, numbered parameters, weights.
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <utility>
 #include <variant>
@@ -15,7 +16,7 @@ namespace slipway::ncnn {
 using ParamValue = std::variant<int64_t, float, std::vector<int64_t>, std::vector<float>>;
 
 struct Weight {
-  ir::Tensor data;      // float32
+  ir::Tensor data;      // float32; tagged ones also int8
   bool tagged = false;  // written behind a flag that says its storage type; may be float16
 };
 
@@ -40,6 +41,8 @@ class Net {
   std::string ParamText(int* blob_count) const;
   // Appends the .bin file to `path` layer by layer; gives its size.
   Result<int64_t> WriteBin(const std::string& path, bool half) const;
+  // The .bin file piece by piece.
+  void Bin(bool half, const std::function<void(const void* data, size_t bytes)>& write) const;
 
  private:
   std::string Unique(const std::string& wanted, std::vector<std::string>* taken);
