@@ -195,11 +195,8 @@ bool IsEmptyInput(const InferContext& c, size_t i) {
   return s && s->size() == 1 && (*s)[0].Is(0);
 }
 
-}  // namespace
-
-Status InferResize(InferContext& c) {
+Status InferResized(InferContext& c, DType dtype) {
   SLIPWAY_RETURN_IF_ERROR(CheckResizeModes(c));
-  const DType dtype = c.input(0).dtype;
   const SymShape* x = ShapeOf(c, 0);
   if (!x) {
     c.set_output(0, dtype, std::nullopt);
@@ -276,6 +273,18 @@ Status InferResize(InferContext& c) {
   }
   c.set_output(0, dtype, std::move(out));
   return OkStatus();
+}
+
+}  // namespace
+
+Status InferResize(InferContext& c) { return InferResized(c, c.input(0).dtype); }
+
+Status InferQResize(InferContext& c) {
+  SLIPWAY_ASSIGN_OR_RETURN(const DType to, QuantizedOutput(c));
+  SLIPWAY_RETURN_IF_ERROR(CheckCodes(c, 0, "x_zero_point"));
+  if (c.attributes().String("coordinate_transformation_mode", "half_pixel") == "tf_crop_and_resize")
+    return Bad("QResize has no tf_crop_and_resize");
+  return InferResized(c, to);
 }
 
 }  // namespace slipway::ir

@@ -387,5 +387,36 @@ TEST(Kernels, TableIsCompleteAndFindable) {
   EXPECT_EQ(FindKernel("other", "Conv"), nullptr);
 }
 
+// Weights that float32 holds exactly: the sums of Resize, then the rounding of the contract.
+TEST(QElementwise, Resize) {
+  std::vector<uint8_t> codes(3 * 4 * 5);
+  for (size_t i = 0; i < codes.size(); ++i) codes[i] = static_cast<uint8_t>(i * i * 37 % 256);
+  const T x = U8({1, 3, 4, 5}, codes), scales = F({4}, {1, 1, 2, 4}), no = T();
+  std::vector<float> floats;
+  for (const uint8_t c : codes) floats.push_back(static_cast<float>(c - 100));
+  for (const char* mode : {"linear", "cubic", "nearest"}) {
+    Attributes a{{"mode", std::string(mode)}};
+    const auto want =
+        Run1("Resize", {F({1, 3, 4, 5}, floats), no, scales}, {1, 3, 8, 20}, a).As<float>();
+    a.Set("x_zero_point", int64_t{100});
+    a.Set("y_zero_point", int64_t{-3});
+    a.Set("q_min", int64_t{-90});
+    a.Set("multiplier", 0.75f);
+    const auto y =
+        Run1("QResize", {x, no, scales}, {1, 3, 8, 20}, a, DType::kInt8, "slipway").As<int8_t>();
+    const bool exact = std::string(mode) != "cubic";  // whose weights take more bits
+    for (size_t i = 0; i < y.size() && exact; ++i)
+      ASSERT_EQ(y[i], Requantize(want[i] * 0.75f, -3, -90, 127)) << mode << " " << i;
+    a.Set("to", int64_t{1});
+    const auto v =
+        Run1("QResize", {x, no, scales}, {1, 3, 8, 20}, a, DType::kFloat32, "slipway").As<float>();
+    for (size_t i = 0; i < v.size(); ++i)
+      ASSERT_NEAR(v[i], want[i] * 0.75f, exact ? 0 : 1e-4f) << mode << " " << i;
+  }
+  RunError("QResize", {x, no, scales}, {1, 3, 8, 20},
+           {{"coordinate_transformation_mode", std::string("tf_crop_and_resize")}}, DType::kInt8,
+           "slipway");
+}
+
 }  // namespace
 }  // namespace slipway::ops

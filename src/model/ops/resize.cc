@@ -1,11 +1,15 @@
 // Resize (opset 19 and later): nearest, linear and cubic over any axes, with antialiasing.
-// Coordinates and weights in float64, as ONNX's own reference.
+// Coordinates and weights in float64, as ONNX's own reference. QResize is the same on codes.
+
+#include "model/ops/resize.h"
 
 #include <algorithm>
 #include <cmath>
+#include <string>
 #include <string_view>
 
 #include "model/ops/dispatch.h"
+#include "model/ops/quantized.h"
 
 namespace slipway::ops {
 namespace {
@@ -301,13 +305,7 @@ Status FillAxes(const OpContext& c, Plan* p) {
   return OkStatus();
 }
 
-}  // namespace
-
-Status OnnxResize(const OpContext& c) {
-  const TensorView &x = c.inputs[0], &y = c.outputs[0];
-  if (y.count() == 0) return OkStatus();
-  if (x.dims.rank() < 1 || x.count() == 0)
-    return InvalidArgument("cannot resize " + x.dims.ToString());
+Result<Plan> ReadPlan(const OpContext& c) {
   Plan p{};
   const Attributes& a = *c.attributes;
   SLIPWAY_RETURN_IF_ERROR(Choose(a, "mode", "nearest", kModes, &p.mode));
@@ -319,8 +317,141 @@ Status OnnxResize(const OpContext& c) {
   p.cubic_a = a.Float("cubic_coeff_a", -0.75f);
   p.extrapolation = a.Float("extrapolation_value", 0);
   SLIPWAY_RETURN_IF_ERROR(FillAxes(c, &p));
+  return p;
+}
+
+// The axis whose sums come last.
+int LastAxis(const Plan& p) {
+  int last = p.rank - 1;
+  while (last > 0 && p.axes[last].identity) --last;
+  return last;
+}
+
+// Over all axes but `last`: the sum of w * (x - zero) at x.
+template <typename X>
+float Across(const Plan& p, const Taps* taps, const X* x, int last, int32_t zero) {
+  float sum = 0;
+  int64_t at[kMaxRank] = {};
+  for (;;) {
+    float w = 1;
+    const X* from = x;
+    for (int d = 0; d < p.rank; ++d) {
+      if (d == last) continue;
+      const int64_t i = taps[d].first + at[d];
+      w *= static_cast<float>(Weight(p, p.axes[d], taps[d], i));
+      from += std::clamp<int64_t>(i, 0, p.axes[d].in - 1) * p.axes[d].stride;
+    }
+    sum += w * static_cast<float>(static_cast<int32_t>(*from) - zero);
+    int d = p.rank - 1;
+    for (; d >= 0; --d) {
+      if (d == last) continue;
+      if (++at[d] < taps[d].count) break;
+      at[d] = 0;
+    }
+    if (d < 0) return sum;
+  }
+}
+
+template <typename X, typename Y>
+void RunCodes(const OpContext& c, const Plan& p, int32_t zero, const Requantizer& to) {
+  const X* x = c.inputs[0].as<const X>();
+  Y* y = c.outputs[0].as<Y>();
+  const float multiplier = c.attributes->Float("multiplier", 1);
+  const int last = LastAxis(p);
+  const Axis& axis = p.axes[last];
+  const int inner = p.rank - 1;
+  const int64_t width = p.axes[inner].out, rows = c.outputs[0].count() / width;
+  For(c, rows, std::max<int64_t>(1, 2048 / width), [&](int64_t begin, int64_t end) {
+    Taps taps[kMaxRank];
+    for (int64_t o = begin * width; o < end * width; ++o) {
+      taps[inner] = TapsOf(p, p.axes[inner], o % width);
+      int64_t rest = o / width;
+      for (int d = inner - 1; d >= 0 && o % width == 0; --d) {
+        taps[d] = TapsOf(p, p.axes[d], rest % p.axes[d].out);
+        rest /= p.axes[d].out;
+      }
+      const Taps& t = taps[last];
+      float v = 0;
+      for (int64_t i = t.first; i < t.first + t.count; ++i) {
+        const int64_t at = std::clamp<int64_t>(i, 0, axis.in - 1);
+        v += static_cast<float>(Weight(p, axis, t, i)) *
+             Across(p, taps, x + at * axis.stride, last, zero);
+      }
+      y[o] = to.Convert<Y>(v * multiplier);
+    }
+  });
+}
+
+}  // namespace
+
+Status OnnxResize(const OpContext& c) {
+  const TensorView &x = c.inputs[0], &y = c.outputs[0];
+  if (y.count() == 0) return OkStatus();
+  if (x.dims.rank() < 1 || x.count() == 0)
+    return InvalidArgument("cannot resize " + x.dims.ToString());
+  SLIPWAY_ASSIGN_OR_RETURN(const Plan p, ReadPlan(c));
   if (!DispatchNumber(x.dtype, [&]<typename T>() { Run<T>(c, p); })) return NoKernel(x.dtype);
   return OkStatus();
+}
+
+Status SlipwayQResize(const OpContext& c) {
+  const TensorView &x = c.inputs[0], &y = c.outputs[0];
+  SLIPWAY_ASSIGN_OR_RETURN(const Requantizer to, MakeRequantizer(*c.attributes, y.dtype));
+  SLIPWAY_ASSIGN_OR_RETURN(const int32_t zero,
+                           ReadZeroPoint(*c.attributes, "x_zero_point", x.dtype));
+  if (y.count() == 0) return OkStatus();
+  if (x.dims.rank() < 1 || x.count() == 0)
+    return InvalidArgument("cannot resize " + x.dims.ToString());
+  SLIPWAY_ASSIGN_OR_RETURN(const Plan p, ReadPlan(c));
+  if (p.coordinates == Coordinates::kCropAndResize)
+    return InvalidArgument("QResize has no tf_crop_and_resize");
+  bool done = false;
+  Dispatch<uint8_t, int8_t>(x.dtype, [&]<typename X>() {
+    done = Dispatch<uint8_t, int8_t, float>(y.dtype,
+                                            [&]<typename Y>() { RunCodes<X, Y>(c, p, zero, to); });
+  });
+  return done ? OkStatus() : NoKernel(x.dtype);
+}
+
+Result<ResizeTables> TabulateResize(const OpContext& c, int64_t most) {
+  const TensorView &x = c.inputs[0], &y = c.outputs[0];
+  if (x.dims.rank() < 1 || x.count() == 0 || y.count() == 0)
+    return InvalidArgument("cannot resize " + x.dims.ToString() + " to " + y.dims.ToString());
+  SLIPWAY_ASSIGN_OR_RETURN(const Plan p, ReadPlan(c));
+  if (p.coordinates == Coordinates::kCropAndResize) return Unsupported("tf_crop_and_resize");
+  ResizeTables tables;
+  tables.nearest = p.mode == Mode::kNearest;
+  for (int d = 0; d < p.rank; ++d) {
+    const Axis& a = p.axes[d];
+    ResizeAxis& to = tables.axes.emplace_back();
+    to.in = a.in;
+    to.out = a.out;
+    to.identity = a.identity;
+    if (a.identity) continue;
+    if (!tables.nearest) {  // as TapsOf has it
+      const double reach =
+          (p.mode == Mode::kLinear ? 1 : 2) / (p.antialias ? std::min(1.0, a.scale) : 1);
+      to.taps = static_cast<int64_t>(2 * reach) + 2;
+    }
+    if (a.out > most / to.taps)
+      return Unsupported("axis " + std::to_string(d) + " with " + std::to_string(a.out) +
+                         " positions of " + std::to_string(to.taps) + " inputs");
+    std::vector<Taps> all(static_cast<size_t>(a.out));
+    to.taps = 1;
+    for (int64_t o = 0; o < a.out; ++o) {
+      Taps& t = all[static_cast<size_t>(o)] = TapsOf(p, a, o);
+      to.taps = std::max(to.taps, t.count);
+    }
+    for (const Taps& t : all) {
+      for (int64_t i = t.first; i < t.first + to.taps; ++i) {
+        const bool inside = i < t.first + t.count;
+        to.index.push_back(std::clamp<int64_t>(i, 0, a.in - 1));
+        if (!tables.nearest)
+          to.weight.push_back(inside ? static_cast<float>(Weight(p, a, t, i)) : 0.0f);
+      }
+    }
+  }
+  return tables;
 }
 
 }  // namespace slipway::ops

@@ -24,7 +24,7 @@ constexpr std::string_view kFollows[] = {
     "Transpose",    "Squeeze",   "Unsqueeze",   "Slice",
     "Split",        "Identity",  "Pad",         "DepthToSpace",
     "SpaceToDepth", "Gather",    "Attention",   "LayerNormalization",
-    "RMSNormalization"};
+    "RMSNormalization", "Resize"};
 constexpr std::string_view kFusedStarts[] = {"Conv", "Linear", "ConvDepthwise"};
 constexpr std::string_view kFusedFollows[] = {"Add", "SqueezeExcite"};
 
@@ -95,6 +95,7 @@ class Lowering {
       Value* v = node->input(i);
       if (!Is(v, DType::kFloat32)) continue;
       if (node->op() == "Attention" && i == 3) continue;  // a mask may have another type
+      if (node->op() == "Resize" && i > 0) continue;      // scales are float32
       Value*& narrow = narrow_[v];
       if (!narrow && v->is_constant()) {
         SLIPWAY_ASSIGN_OR_RETURN(Tensor rounded, Rounded(*v->constant()));

@@ -85,6 +85,20 @@ TEST(LowerBFloat16, NormsAndAttentionFollow) {
             "RMSNormalization:bf16 Cast");
 }
 
+// An upsampling between two convolutions; its scales stay float32.
+TEST(LowerBFloat16, ResizeFollows) {
+  EXPECT_EQ(Lowered(R"(graph "g" {
+  input %x: float32[1, 4, 6, 6]
+  const %w: float32[4, 4, 3, 3] = random(1)
+  const %up: float32[4] = [1, 1, 2, 2]
+  %c = slipway.Conv(%x, %w)
+  %r = Resize(%c, _, %up) {mode = "linear"}
+  %y = slipway.Conv(%r, %w)
+  output %y
+})"),
+            "Cast:bf16 Conv:bf16 Resize:bf16 Conv:bf16 Cast");
+}
+
 TEST(LowerBFloat16, NothingWithoutProducts) {
   EXPECT_EQ(Lowered(R"(graph "g" {
   input %x: float32[2, 3]

@@ -218,6 +218,27 @@ bool LowerPool(Graph& graph, Node* node) {
   return true;
 }
 
+// To the nearest it moves codes: move-quantize has done that.
+bool LowerResize(Graph& graph, Node* node) {
+  if (!node->Is("Resize") || node->attributes.String("mode", "nearest") == "nearest" ||
+      node->attributes.String("coordinate_transformation_mode", "half_pixel") ==
+          "tf_crop_and_resize")
+    return false;
+  Dequantized x = DequantizedValue(node->input(0));
+  if (!x) return false;
+  Output out = FindOutput(node, {});
+  ir::Attributes attributes = node->attributes;
+  attributes.Erase("extrapolation_value");
+  attributes.Set("multiplier", Ratio(x.params.scale, out.scale()));
+  attributes.Set("x_zero_point", int64_t{x.params.zero});
+  Write(out, attributes);
+  std::vector<Value*> inputs = node->inputs();
+  inputs[0] = x.codes;
+  Fuse(graph, {.op = "QResize", .inputs = inputs, .attributes = attributes, .domain = kDomain},
+       node, Replaced(node, out));
+  return true;
+}
+
 // Quantize behind a Dequantize: a change of scale. What lies between is lower-lookup's.
 bool LowerRescale(Graph& graph, Node* node) {
   auto y = node->IsSlipway("Quantize") ? PerTensorParams(node) : std::nullopt;
@@ -231,9 +252,8 @@ bool LowerRescale(Graph& graph, Node* node) {
   out.q_min = y->q_min;
   out.q_max = y->q_max;
   Write(out, attributes);
-  Fuse(graph,
-       {.op = "QRescale", .inputs = {x.codes}, .attributes = attributes, .domain = kDomain}, node,
-       {node});
+  Fuse(graph, {.op = "QRescale", .inputs = {x.codes}, .attributes = attributes, .domain = kDomain},
+       node, {node});
   return true;
 }
 
@@ -243,7 +263,7 @@ Result<int> LowerQuantized(ir::Graph& graph, const PassOptions&) {
   int changes = VisitNodes(graph, [&](Node* node) {
     if (node->inputs().empty() || !node->output()) return false;
     return LowerWeighted(graph, node) || LowerBinary(graph, node) || LowerPool(graph, node) ||
-           LowerRescale(graph, node);
+           LowerResize(graph, node) || LowerRescale(graph, node);
   });
   if (changes) graph.RemoveUnused();
   return changes;

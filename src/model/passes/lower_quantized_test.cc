@@ -228,6 +228,38 @@ TEST(LowerQuantized, ElementwiseAndPooling) {
   test("%v = Gelu(%x)", "QLookup");
   test("%e = Tanh(%y) %k = Mul(%e, %u) %v = Sigmoid(%k)", "QLookup");
   test("%v = MaxPool(%x) {kernel_shape = [2, 2]}", "MaxPool QRescale");
+  const std::string twice = "const %up: float32[4] = [1, 1, 2, 2] %v = Resize(%x, _, %up) ";
+  test(twice + "{mode = \"linear\"}", "QResize");
+  test(twice + "{mode = \"linear\", coordinate_transformation_mode = \"align_corners\"}",
+       "QResize");
+  test(
+      "const %to: int64[2] = [3, 7] %n = Resize(%y, _, _, %to) {axes = [2, 3], mode = \"cubic\", "
+      "antialias = 1} %v = Relu(%n)",
+      "QResize");
+  test(twice, "Resize QRescale");
+}
+
+// An upsampling between two convolutions: codes all the way.
+TEST(LowerQuantized, UpsamplingBetweenConvolutions) {
+  for (const auto& [mode, op] : {std::pair("nearest", "Resize"), std::pair("linear", "QResize")}) {
+    for (const char* scale : {"%t", "%u"}) {
+      const std::string text =
+          std::string(kConstants) + "input %q: uint8[1, 4, 6, 5]\n" +
+          "const %up: float32[4] = [1, 1, 2, 2]\n" +
+          "%x = slipway.Dequantize(%q, %s, %z) {signed = 0}\n" +
+          "%c = Conv(%x, %dw) {pads = [1, 1, 1, 1]}\n%r = Relu(%c)\n" +
+          "%rq = slipway.Quantize(%r, %t, %zero) {signed = 0}\n" +
+          "%rd = slipway.Dequantize(%rq, %t, %zero) {signed = 0}\n" +
+          "%w2 = Resize(%rd, _, %up) {mode = \"" + mode + "\"}\n" + "%wq = slipway.Quantize(%w2, " +
+          scale + ", %zero) {signed = 0}\n" + "%wd = slipway.Dequantize(%wq, " + scale +
+          ", %zero) {signed = 0}\n" + "%d = Conv(%wd, %dw) {pads = [1, 1, 1, 1]}\n" +
+          "%y = slipway.Quantize(%d, %u, %z) {signed = 0}\n output %y";
+      auto made = Lower(G(text), {.level = Level::kInteger}, 2);
+      const bool rescaled = std::string(mode) == "nearest" && std::string(scale) == "%u";
+      EXPECT_EQ(Ops(*made), std::string("QConv ") + op + (rescaled ? " QRescale QConv" : " QConv"))
+          << scale;
+    }
+  }
 }
 
 TEST(LowerQuantized, LeavesWhatTheContractCannotSay) {

@@ -11,6 +11,11 @@ namespace {
 // Operators that only select, order or copy elements, or take the largest: they commute with
 // Quantize and Dequantize exactly.
 bool MovesData(const Node* node) {
+  if (node && node->Is("Resize")) {
+    return node->attributes.String("mode", "nearest") == "nearest" &&
+           node->attributes.String("coordinate_transformation_mode", "half_pixel") !=
+               "tf_crop_and_resize";
+  }
   static const std::vector<std::string_view> kOps = {
       "Reshape",  "Flatten",      "Squeeze",      "Unsqueeze",      "Transpose", "Concat",
       "Slice",    "Split",        "Pad",          "Gather",         "Expand",    "Tile",

@@ -78,9 +78,14 @@ int ChannelAxis(const Node& node) {
 }
 
 bool IsTransparent(const Node& node) {
+  if (node.Is("Resize") &&
+      (node.attributes.String("mode", "nearest") != "nearest" ||
+       node.attributes.String("coordinate_transformation_mode", "") == "tf_crop_and_resize"))
+    return false;
   static const std::set<std::string> kOps = {
       "Reshape", "Transpose", "Flatten", "Squeeze",      "Unsqueeze",    "MaxPool",       "Slice",
-      "Split",   "Identity",  "Gather",  "DepthToSpace", "SpaceToDepth", "GlobalMaxPool", "Expand"};
+      "Split",   "Identity",  "Gather",  "DepthToSpace", "SpaceToDepth", "GlobalMaxPool", "Expand",
+      "Resize"};
   return node.domain().empty() && kOps.count(node.op()) && IsFloatActivation(node.input(0));
 }
 

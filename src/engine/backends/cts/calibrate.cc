@@ -174,6 +174,20 @@ constexpr const char* kNodes[] = {
     "x: float32[1, 64, 56, 56] | input %z: float32[1, 32, 56, 56] | Concat(%x, %z) {axis = 1}",
     "x: float32[1, 116, 28, 28] | const %n: int64[2] = [58, 58] | Split(%x, %n) {axis = 1}",
     "x: float32[1, 64, 56, 56] | | ReduceMean(%x)",
+    "x: float32[1, 256, 20, 20] | const %s: float32[4] = [1, 1, 2, 2] | Resize(%x, _, %s)",
+    "x: float32[1, 64, 128, 128] | const %s: float32[4] = [1, 1, 2, 2] | Resize(%x, _, %s) {mode = "
+    "\"linear\"}",
+    "x: float32[1, 21, 65, 65] | const %s: int64[4] = [1, 21, 513, 513] | Resize(%x, _, _, %s) "
+    "{mode = \"linear\", coordinate_transformation_mode = \"align_corners\"}",
+    "x: bfloat16[1, 64, 128, 128] | const %s: float32[4] = [1, 1, 2, 2] | Resize(%x, _, %s) {mode = "
+    "\"linear\"}",
+    "x: uint8[1, 256, 20, 20] | const %s: float32[4] = [1, 1, 2, 2] | Resize(%x, _, %s)",
+    "x: uint8[1, 64, 128, 128] | const %s: float32[4] = [1, 1, 2, 2] | slipway.QResize(%x, _, %s) "
+    "{mode = \"linear\", multiplier = 1, x_zero_point = 128, y_zero_point = 128, to = 2, q_min = 0, "
+    "q_max = 255}",
+    "x: uint8[1, 64, 128, 128] | const %s: float32[4] = [1, 1, 2, 2] | slipway.QResize(%x, _, %s) "
+    "{mode = \"linear\", multiplier = 0.9, x_zero_point = 128, y_zero_point = 120, to = 2, q_min = 0, "
+    "q_max = 255}",
     // Integer
     "x: uint8[1, 64, 56, 56] | const %w: int8[64, 64, 3, 3] = random(1); const %m: float32[1] = "
     "fill(0.001) | slipway.QConv(%x, %w, %m) {pads = [1, 1, 1, 1], to = 2, q_min = 0, q_max = 255}",

@@ -21,6 +21,7 @@ class Maker {
   explicit Maker(Random& random) : random_(random) { case_.graph = std::make_unique<Graph>(); }
 
   Case& options() { return case_; }
+  const Value& input(size_t i) const { return *inputs_[i]; }
   Random& random() { return random_; }
 
   Maker& Input(DType t, SymShape shape) {
@@ -97,6 +98,11 @@ struct RandomWindow {
   std::vector<int64_t> kernel, strides, pads, dilations;
 };
 RandomWindow MakeWindow(Random& random, int spatial, int64_t smallest, bool dilate);
+
+// An extent to resize; then the other inputs and the attributes of a Resize of input 0, which is
+// all that there is.
+SymShape ResizeShape(Random& random);
+void RandomResize(Maker& m, bool nearest);
 
 std::span<const Family> LinearFamilies();
 std::span<const Family> ElementwiseFamilies();

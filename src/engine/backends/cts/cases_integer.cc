@@ -301,8 +301,8 @@ Case QLookup(Random& r) {
   if (each && r.Chance(0.5)) s[axis] = Dim(r.Int(1, 150));
   if (each && r.Chance(0.3)) s[0] = Dim(r.Int(20, 200));
   const bool constant = s[axis].known();
-  m.Input(Code(r), s).Constant(
-      m.RandomCodes(Code(r), each && constant ? Dims{s[axis].value(), 256} : Dims{256}));
+  m.Input(Code(r), s)
+      .Constant(m.RandomCodes(Code(r), each && constant ? Dims{s[axis].value(), 256} : Dims{256}));
   if (each && constant) m.Set("axis", static_cast<int64_t>(axis));
   return m.Node("QLookup", "slipway");
 }
@@ -344,6 +344,20 @@ Case RoundedMeans(Random& r) {
       .Set("x_zero_point", is_signed ? r.Int(-20, 20) : r.Int(0, 200));
   SetOutput(m);
   return m.Node("QAveragePool", "slipway");
+}
+
+Case QResize(Random& r) {
+  Maker m(r);
+  const DType t = Code(r);
+  m.Input(t, ResizeShape(r));
+  RandomResize(m, r.Chance(0.1));
+  const int64_t zero = Zero(r, t, 0.5);
+  m.Set("x_zero_point", zero);
+  const DType y = SetOutput(m);
+  m.Set("multiplier", static_cast<float>(r.Real(0.3, 1.5)));
+  if (y == t && r.Chance(0.6))  // the same codes
+    m.Set("multiplier", 1.0f).Set("y_zero_point", zero);
+  return m.Node("QResize", "slipway");
 }
 
 Case Quantize(Random& r) {
@@ -394,6 +408,7 @@ constexpr Family kFamilies[] = {
     {"QLookup", QLookup},
     {"QAveragePool", QAveragePool},
     {"RoundedMeans", RoundedMeans},
+    {"QResize", QResize},
     {"Quantize", Quantize},
     {"Dequantize", Dequantize},
 };

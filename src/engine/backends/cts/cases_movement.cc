@@ -114,7 +114,8 @@ Case GatherChannels(Random& r) {
   for (int64_t i = r.Int(1, 2); i > 0; --i) s.push_back(r.Int(1, 9));
   std::vector<int64_t> order;
   for (int64_t i = 0; i < channels; ++i)
-    order.push_back(r.Chance(0.02) ? r.Int(-channels, channels - 1) : i % groups * size + i / groups);
+    order.push_back(r.Chance(0.02) ? r.Int(-channels, channels - 1)
+                                   : i % groups * size + i / groups);
   m.Input(AnyType(r), s).Ints(order);
   m.Set("axis", int64_t{1});
   return m.Node("Gather");
@@ -201,28 +202,10 @@ Case Reshape(Random& r) {
 
 Case Resize(Random& r) {
   Maker m(r);
-  const SymShape s{BatchSymbol(), Dim(r.Chance(0.5) ? 16 : r.Int(1, 9)), Dim(r.Int(2, 9)),
-                   Dim(r.Int(2, 9))};
-  m.Input(DType::kFloat32, s).Absent();
-  if (r.Chance(0.5)) {
-    m.Constant(ir::Tensor::Vector<float>({1, 1, 2, 2}));
-  } else {
-    m.Absent();
-    m.Constant(ir::Tensor::Vector<int64_t>({1, s[1].value(), r.Int(1, 15), r.Int(1, 15)}));
-    Maker again(r);  // sizes need a static batch
-    again.Input(DType::kFloat32, {Dim(1), s[1], s[2], s[3]})
-        .Absent()
-        .Absent()
-        .Ints({1, s[1].value(), r.Int(1, 15), r.Int(1, 15)});
-    again.Set("mode", std::string(r.Pick({"nearest", "linear"})));
-    again.Set(
-        "coordinate_transformation_mode",
-        std::string(r.Pick({"half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel"})));
-    return again.Node("Resize");
-  }
-  m.Set("mode", std::string(r.Pick({"nearest", "linear", "cubic"})));
-  m.Set("coordinate_transformation_mode",
-        std::string(r.Pick({"half_pixel", "asymmetric", "align_corners"})));
+  const bool nearest = r.Chance(0.4);
+  m.Input(nearest ? r.Chance(0.2) ? DType::kBFloat16 : AnyType(r) : FloatType(r), ResizeShape(r));
+  RandomResize(m, nearest);
+  if (r.Chance(0.1)) m.Set("extrapolation_value", 3.0f);
   return m.Node("Resize");
 }
 
@@ -234,6 +217,62 @@ constexpr Family kFamilies[] = {
 };
 
 }  // namespace
+
+SymShape ResizeShape(Random& r) {
+  SymShape s{r.Chance(0.6) ? BatchSymbol() : Dim(r.Int(1, 2)),
+             Dim(r.Chance(0.4) ? 16 : r.Chance(0.2) ? r.Int(17, 70) : r.Int(1, 9))};
+  const int64_t spatial = r.Pick({1, 2, 2, 2, 3});
+  for (int64_t i = 0; i < spatial; ++i)
+    s.push_back(Dim(spatial < 3 && r.Chance(0.1) ? r.Int(17, 30) : r.Int(1, spatial < 3 ? 9 : 4)));
+  return s;
+}
+
+void RandomResize(Maker& m, bool nearest) {
+  Random& r = m.random();
+  const SymShape s = *m.input(0).type().shape;
+  const size_t rank = s.size();
+  // Scales leave a batch that is not known as it is; sizes, and scales of a few, name axes.
+  const bool all = r.Chance(0.5) && rank > 1;
+  std::vector<int64_t> axes, sizes;
+  std::vector<float> scales;
+  const bool by_scale = all || r.Chance(0.4);
+  const bool channels = r.Chance(0.1);  // and the batch
+  const float common = r.Chance(0.5) ? 2.0f : r.Pick({0.5f, 1.5f, 1.7f, 3.0f, 4.0f, 1.0f});
+  for (size_t i = 0; i < rank; ++i) {
+    const bool resized = s[i].known() && (i >= 2 || channels) && !r.Chance(0.1);
+    if (!all && !resized) continue;
+    float scale = resized ? r.Chance(0.7) ? common : static_cast<float>(r.Real(0.3, 4)) : 1.0f;
+    if (s[i].known() && static_cast<float>(s[i].value()) * scale < 1) scale = 1;
+    axes.push_back(r.Chance(0.3) ? static_cast<int64_t>(i) - static_cast<int64_t>(rank)
+                                 : static_cast<int64_t>(i));
+    scales.push_back(scale);
+    sizes.push_back(r.Int(1, s[i].known() && s[i].value() > 16 ? 50 : rank > 4 ? 6 : 20));
+  }
+  if (axes.empty()) {
+    axes = {static_cast<int64_t>(rank) - 1};
+    scales = {2};
+    sizes = {7};
+  }
+  m.Absent();
+  if (by_scale) {
+    m.Constant(ir::Tensor::Vector(scales));
+  } else {
+    m.Absent().Ints(sizes);
+    if (r.Chance(0.2))
+      m.Set("keep_aspect_ratio_policy", std::string(r.Pick({"not_larger", "not_smaller"})));
+  }
+  if (!all) m.Set("axes", axes);
+  m.Set("mode", std::string(nearest ? "nearest" : r.Chance(0.75) ? "linear" : "cubic"));
+  m.Set("coordinate_transformation_mode",
+        std::string(r.Pick({"half_pixel", "half_pixel_symmetric", "pytorch_half_pixel",
+                            "asymmetric", "align_corners"})));
+  if (nearest)
+    m.Set("nearest_mode",
+          std::string(r.Pick({"round_prefer_floor", "round_prefer_ceil", "floor", "ceil"})));
+  if (r.Chance(0.15)) m.Set("antialias", int64_t{1});
+  if (r.Chance(0.15)) m.Set("exclude_outside", int64_t{1});
+  if (r.Chance(0.3)) m.Set("cubic_coeff_a", -0.5f);
+}
 
 std::span<const Family> MovementFamilies() { return kFamilies; }
 

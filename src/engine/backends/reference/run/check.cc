@@ -535,8 +535,8 @@ Status CheckGatherND(const Operands& o) {
   return OkStatus();
 }
 
-Status CheckResize(const Operands& o) {
-  SLIPWAY_CHECK_FIT(o.x().dtype == o.y().dtype && o.x().dims.rank() == o.y().dims.rank(), "output", o.y(), "input", o.x());
+Status CheckQResize(const Operands& o) {
+  SLIPWAY_CHECK_FIT(o.x().dims.rank() == o.y().dims.rank(), "output", o.y(), "input", o.x());
   // The filter's width follows from the scales: they must say what the extents say.
   const auto axes = o.attributes.Ints("axes");
   if (!o.Has(2) || o.in[2].count() == 0 || !o.in[2].data) return OkStatus();
@@ -554,6 +554,11 @@ Status CheckResize(const Operands& o) {
                                                                                       " to " + Text(o.y()));
   }
   return OkStatus();
+}
+
+Status CheckResize(const Operands& o) {
+  SLIPWAY_CHECK_FIT(o.x().dtype == o.y().dtype, "output", o.y(), "input", o.x());
+  return CheckQResize(o);
 }
 
 Status CheckShape(const Operands& o) {

@@ -87,6 +87,8 @@ constexpr Row kRows[] = {
     {"", "AveragePool", Family::kSpatial, 1},
     {"slipway", "SqueezeExcite", Family::kSpatial, 0.65},
     {"slipway", "QAveragePool", Family::kSpatial, 0.35},
+    {"", "Resize", Family::kSpatial, 0.8},
+    {"slipway", "QResize", Family::kSpatial, 0.4},
     {"", "ReduceMean", Family::kSpatial, 1},
     {"", "ReduceSum", Family::kSpatial, 1},
     {"", "ReduceMax", Family::kSpatial, 0.9},

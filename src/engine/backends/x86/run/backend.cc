@@ -89,6 +89,8 @@ constexpr Row kRows[] = {
     {"", "Tile", BuildTile},
     {"", "DepthToSpace", BuildDepthToSpace},
     {"", "SpaceToDepth", BuildDepthToSpace},
+    {"", "Resize", BuildResize},
+    {"slipway", "QResize", BuildResize},
     {"", "Reshape", BuildView},
     {"", "Flatten", BuildView},
     {"", "Squeeze", BuildView},

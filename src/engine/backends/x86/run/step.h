@@ -200,6 +200,7 @@ Status BuildReduce(Builder&);
 Status BuildGlobalPool(Builder&);
 Status BuildPool(Builder&);
 Status BuildSqueezeExcite(Builder&);
+Status BuildResize(Builder&);
 Status BuildTranspose(Builder&);
 Status BuildConcat(Builder&);
 Status BuildSplit(Builder&);
