@@ -9,6 +9,7 @@
 #include "deploy/model_io.h"
 #include "deploy/quantize_model.h"
 #include "deploy/runner.h"
+#include "deploy/weight_only.h"
 #include "engine/compiler/observer_spec.h"
 #include "model/frontends/onnx/export.h"
 #include "model/ir/opset.h"
@@ -27,6 +28,8 @@ struct Options {
   std::vector<std::string> keep_float;
   ModelFlags read;
   std::string loss = "mse", work;
+  int64_t group = 128;
+  bool act_order = false;
   int threads = 0, opset = 21;
   bool sensitivity = false;
 };
@@ -95,7 +98,128 @@ std::string ShowBlocks(const std::vector<quant::BlockReport>& blocks, nlohmann::
   return Show(table);
 }
 
+bool IsWeightOnly(const std::string& method) {
+  return method == "rtn" || method == "awq" || method == "gptq";
+}
+
+// What went in and out, shared by both ways.
+struct Opened {
+  std::unique_ptr<ir::Graph> graph;
+  data::DatasetOptions data;
+  std::unique_ptr<data::Dataset> calibration;
+};
+Result<Opened> OpenAll(const Options& o) {
+  Opened opened;
+  // Before the long work, not after it.
+  if (auto slash = o.output.find_last_of('/'); slash != std::string::npos)
+    SLIPWAY_RETURN_IF_ERROR(MakeFolder(o.output.substr(0, slash)));
+  SLIPWAY_ASSIGN_OR_RETURN(const deploy::ModelOptions model_options, o.read.Options());
+  SLIPWAY_ASSIGN_OR_RETURN(opened.graph, deploy::LoadModel(o.model, model_options));
+  if (!o.preprocess.empty()) {
+    SLIPWAY_ASSIGN_OR_RETURN(opened.data.preprocess, data::ReadPreprocess(o.preprocess));
+  }
+  SLIPWAY_ASSIGN_OR_RETURN(opened.calibration, data::Dataset::Open(o.calib, opened.data));
+  return opened;
+}
+
+// Accuracy before and after, and the gate.
+Status Compare(const Options& o, const Opened& opened, const ir::Graph& quantized,
+               const std::string& platform, ThreadPool& pool, Context& context, std::string* text,
+               nlohmann::json* json, Status* gate) {
+  if (o.eval.empty()) return OkStatus();
+  data::DatasetOptions labelled = opened.data;
+  labelled.need_labels = true;
+  SLIPWAY_ASSIGN_OR_RETURN(const auto eval, data::Dataset::Open(o.eval, labelled));
+  StageProgress progress("evaluating", context);
+  SLIPWAY_ASSIGN_OR_RETURN(auto before,
+                           Accuracy(std::shared_ptr<const ir::Graph>(opened.graph->Clone()),
+                                    deploy::HostPlatform(), *eval, o.batch, &pool, progress));
+  SLIPWAY_ASSIGN_OR_RETURN(auto after,
+                           Accuracy(std::shared_ptr<const ir::Graph>(quantized.Clone()), platform,
+                                    *eval, o.batch, &pool, progress));
+  progress.Done();
+  const double drop = 100 * (before.top1() - after.top1());
+  *text += "top1 " + Fixed(100 * before.top1(), 2) + " % float, " + Fixed(100 * after.top1(), 2) +
+           " % quantized, drop " + Fixed(drop, 2) + " points on " + std::to_string(after.n()) +
+           " samples\n";
+  (*json)["float_top1"] = before.top1();
+  (*json)["top1"] = after.top1();
+  (*json)["drop_points"] = drop;
+  if (o.max_drop >= 0 && drop > o.max_drop)
+    *gate = GateFailed("the accuracy drop of " + Fixed(drop, 2) + " points is over --max-drop " +
+                       Fixed(o.max_drop, 2));
+  return OkStatus();
+}
+
+// Weights alone.
+Status ExecuteWeights(const Options& o, Context& context) {
+  SLIPWAY_ASSIGN_OR_RETURN(const auto platform, deploy::GetPlatform(o.platform));
+  quant::WeightOnlyOptions options;
+  options.method = o.method == "rtn"   ? quant::WeightOnlyMethod::kNearest
+                   : o.method == "awq" ? quant::WeightOnlyMethod::kAwq
+                                       : quant::WeightOnlyMethod::kGptq;
+  int bits = 4, end = 0;
+  if (!o.bits.empty() && (std::sscanf(o.bits.c_str(), "W%d%n", &bits, &end) != 1 ||
+                          static_cast<size_t>(end) != o.bits.size() || bits < 2 || bits > 8))
+    return InvalidArgument("--algorithm " + o.method +
+                           " quantizes weights alone: --bits W2 to W8, not '" + o.bits + "'");
+  options.bits = bits;
+  options.group = o.group;
+  options.act_order = o.act_order;
+  options.keep_float.insert(o.keep_float.begin(), o.keep_float.end());
+  SLIPWAY_ASSIGN_OR_RETURN(const Opened opened, OpenAll(o));
+  ThreadPool pool({.threads = o.threads});
+  StageProgress progress("quantizing", context);
+  options.progress = [&](const std::string& layer, size_t index, size_t count) {
+    progress.Update("quantizing " + layer, static_cast<int64_t>(index),
+                    static_cast<int64_t>(count));
+    return true;
+  };
+  SLIPWAY_ASSIGN_OR_RETURN(const auto model,
+                           deploy::QuantizeModelWeights(*opened.graph, *opened.calibration,
+                                                        o.samples >= 0 ? o.samples : 128, o.batch,
+                                                        pool, std::move(options)));
+  progress.Done();
+  onnx::ExportOptions out;
+  out.opset = o.opset;
+  SLIPWAY_RETURN_IF_ERROR(onnx::ExportOnnx(*model.quantized, o.output, out));
+  std::string text = std::to_string(model.layers.size()) + " layers with weights of " +
+                     std::to_string(bits) + " bits, " +
+                     std::to_string((model.weight_bytes + 1023) / 1024) + " KiB to " +
+                     std::to_string((model.quantized_bytes + 1023) / 1024) + " KiB; wrote " +
+                     o.output + "\n";
+  nlohmann::json json = {{"platform", platform.name},
+                         {"file", o.output},
+                         {"weight_bytes", model.weight_bytes},
+                         {"quantized_bytes", model.quantized_bytes}};
+  report::Table table = MakeTable(
+      {"layer", ">inputs", ">outputs", ">bits", ">error to nearest", ">error", "factors"});
+  const auto number = [](double v) {
+    char buffer[32];
+    std::snprintf(buffer, sizeof buffer, "%.3g %%", 100 * v);
+    return std::string(buffer);
+  };
+  for (const auto& l : model.layers) {
+    table.AddRow({l.name, std::to_string(l.inputs), std::to_string(l.outputs),
+                  std::to_string(l.bits), number(l.nearest), number(l.chosen), l.scaled});
+    json["layers"].push_back({{"node", l.name},
+                              {"inputs", l.inputs},
+                              {"outputs", l.outputs},
+                              {"bits", l.bits},
+                              {"error_nearest", l.nearest},
+                              {"error", l.chosen},
+                              {"factors", l.scaled}});
+  }
+  text += Show(table);
+  Status gate;
+  SLIPWAY_RETURN_IF_ERROR(Compare(o, opened, *model.quantized, o.platform, pool, context, &text,
+                                  &json, &gate));
+  context.Print(text, json);
+  return gate;
+}
+
 Status Execute(const Options& o, Context& context) {
+  if (IsWeightOnly(o.method)) return ExecuteWeights(o, context);
   SLIPWAY_ASSIGN_OR_RETURN(auto platform, deploy::GetPlatform(o.platform));
   if (!platform.has_scheme)
     return InvalidArgument(
@@ -109,16 +233,7 @@ Status Execute(const Options& o, Context& context) {
       return spec.status().With(name);
     *to = *given;
   }
-  // Before the long work, not after it.
-  if (auto slash = o.output.find_last_of('/'); slash != std::string::npos)
-    SLIPWAY_RETURN_IF_ERROR(MakeFolder(o.output.substr(0, slash)));
-  SLIPWAY_ASSIGN_OR_RETURN(const deploy::ModelOptions model_options, o.read.Options());
-  SLIPWAY_ASSIGN_OR_RETURN(auto graph, deploy::LoadModel(o.model, model_options));
-  data::DatasetOptions data_options;
-  if (!o.preprocess.empty()) {
-    SLIPWAY_ASSIGN_OR_RETURN(data_options.preprocess, data::ReadPreprocess(o.preprocess));
-  }
-  SLIPWAY_ASSIGN_OR_RETURN(auto calibration, data::Dataset::Open(o.calib, data_options));
+  SLIPWAY_ASSIGN_OR_RETURN(const Opened opened, OpenAll(o));
   ThreadPool pool({.threads = o.threads});
   deploy::QuantizeModelOptions options;
   options.calibration_samples = o.samples >= 0 ? o.samples : o.method.empty() ? 256 : 1024;
@@ -145,7 +260,7 @@ Status Execute(const Options& o, Context& context) {
     return true;
   };
   SLIPWAY_ASSIGN_OR_RETURN(auto model,
-                           deploy::QuantizeModel(*graph, platform.scheme, *calibration, options));
+                           deploy::QuantizeModel(*opened.graph, platform.scheme, *opened.calibration, options));
   calibrating.Done();
   learning.Done();
   onnx::ExportOptions out;
@@ -158,32 +273,10 @@ Status Execute(const Options& o, Context& context) {
 
   if (!model.blocks.empty()) text += ShowBlocks(model.blocks, json);
   Status gate;
-  std::unique_ptr<data::Dataset> eval;
-  if (!o.eval.empty()) {
-    data::DatasetOptions labelled = data_options;
-    labelled.need_labels = true;
-    SLIPWAY_ASSIGN_OR_RETURN(eval, data::Dataset::Open(o.eval, labelled));
-    StageProgress progress("evaluating", context);
-    SLIPWAY_ASSIGN_OR_RETURN(auto before,
-                             Accuracy(std::shared_ptr<const ir::Graph>(graph->Clone()),
-                                      deploy::HostPlatform(), *eval, o.batch, &pool, progress));
-    SLIPWAY_ASSIGN_OR_RETURN(auto after,
-                             Accuracy(std::shared_ptr<const ir::Graph>(model.quantized->Clone()),
-                                      platform.name, *eval, o.batch, &pool, progress));
-    progress.Done();
-    double drop = 100 * (before.top1() - after.top1());
-    text += "top1 " + Fixed(100 * before.top1(), 2) + " % float, " + Fixed(100 * after.top1(), 2) +
-            " % quantized, drop " + Fixed(drop, 2) + " points on " + std::to_string(after.n()) +
-            " samples\n";
-    json["float_top1"] = before.top1();
-    json["top1"] = after.top1();
-    json["drop_points"] = drop;
-    if (o.max_drop >= 0 && drop > o.max_drop)
-      gate = GateFailed("the accuracy drop of " + Fixed(drop, 2) + " points is over --max-drop " +
-                        Fixed(o.max_drop, 2));
-  }
+  SLIPWAY_RETURN_IF_ERROR(Compare(o, opened, *model.quantized, o.platform, pool, context, &text,
+                                  &json, &gate));
   if (o.sensitivity || !gate.ok()) {
-    SLIPWAY_ASSIGN_OR_RETURN(auto errors, deploy::Sensitivity(model, *calibration, 16, &pool));
+    SLIPWAY_ASSIGN_OR_RETURN(auto errors, deploy::Sensitivity(model, *opened.calibration, 16, &pool));
     std::stable_sort(errors.begin(), errors.end(),
                      [](const auto& a, const auto& b) { return a.alone_db < b.alone_db; });
     report::Table table =
@@ -222,11 +315,13 @@ Action SetupQuantize(CLI::App& app) {
   app.add_option("--max-drop", o->max_drop, "largest accepted drop in points; more exits 4");
   app.add_option("-o,--output", o->output, "the quantized ONNX file")->required();
   app.add_option("--bits", o->bits,
-                 "W4A8: bits of weights and activations; layers at the ends keep the platform's");
+                 "W4A8: bits of weights and activations; layers at the ends keep the platform's. W4: "
+                 "of weights alone (rtn, awq, gptq)");
   app.add_option("--algorithm", o->method,
                  "learn the rounding of weights (adaround), by blocks and with the activations' "
-                 "scales (brecq), with elements left out at random (qdrop)")
-      ->check(CLI::IsMember({"adaround", "brecq", "qdrop"}));
+                 "scales (brecq), with elements left out at random (qdrop); weights alone: rounded "
+                 "to nearest (rtn), with scaled channels (awq), errors made up for (gptq)")
+      ->check(CLI::IsMember({"adaround", "brecq", "qdrop", "rtn", "awq", "gptq"}));
   app.add_option("--iterations", o->iterations, "of a block, of the algorithm")
       ->check(CLI::PositiveNumber);
   app.add_option("--seed", o->seed, "of the algorithm");
@@ -236,8 +331,13 @@ Action SetupQuantize(CLI::App& app) {
       ->check(CLI::IsMember({"mse", "fisher"}));
   app.add_option("--work", o->work,
                  "a folder in which the algorithm keeps its blocks: killed, it goes on from there");
+  app.add_option("--group", o->group,
+                 "rtn, awq, gptq: inputs that share a scale (0: all of an output)")
+      ->check(CLI::NonNegativeNumber);
+  app.add_flag("--act-order", o->act_order, "gptq: columns by falling size of their inputs");
   app.add_option("--samples", o->samples,
-                 "calibration samples (0 = all; without it 256, or 1024 for an algorithm)")
+                 "calibration samples (0 = all; without it 256, or 1024 for an algorithm, 128 for "
+                 "weights alone)")
       ->check(CLI::NonNegativeNumber);
   app.add_option("--observer", o->observer,
                  "activation ranges, instead of the platform's: " + compiler::ObserverNames());

@@ -71,6 +71,14 @@ bool Fit(const Tensor& codes, int64_t bits) {
   });
 }
 
+// Files have no three bits, and two only since opset 25: what eight bits hold may need fewer.
+int64_t NeededBits(const Tensor& codes, const Tensor* zeros, int64_t bits) {
+  for (const int64_t fewer : {1, 2, 3, 4}) {
+    if (fewer < bits && Fit(codes, fewer) && (!zeros || Fit(*zeros, fewer))) return fewer;
+  }
+  return bits;
+}
+
 // `columns`: outputs are along the second dimension of `value`.
 std::optional<Weights> Read(const Value* value, bool columns) {
   if (const Node* transpose = ProducerOf(value, "Transpose")) {
@@ -94,6 +102,7 @@ std::optional<Weights> Read(const Value* value, bool columns) {
       node->attributes.Int("precision", 0) != 0)
     return std::nullopt;
   if (!Fit(*codes, w.bits) || (zero && !Fit(*zero, w.bits))) return std::nullopt;
+  w.bits = NeededBits(*codes, zero, w.bits);
   const size_t output_axis = columns ? 1 : 0;
   const int64_t outputs = codes->dims()[output_axis], k = codes->dims()[1 - output_axis];
   const auto axis = static_cast<size_t>(NormalAxis(node->attributes.Int("axis", 1), 2));

@@ -57,6 +57,28 @@ TEST(KeepWeightCodes, OtherScales) {
   EXPECT_EQ(CountOps(*after), (std::map<std::string, int>{{"slipway.LinearNBits", 1}}));
 }
 
+// Files hold three bits in eight.
+TEST(KeepWeightCodes, NoMoreBitsThanNeeded) {
+  const auto bits_of = [](const std::string& codes, const std::string& zeros, int bits) {
+    auto after = RunAndCheck(*Parse(R"(graph "g" {
+      input %x: float32[4, 3]
+      const %c: uint8[3, 2] = )" + codes + R"(
+      const %s: float32[2] = [0.5, 0.25]
+      const %z: uint8[2] = )" + zeros + R"(
+      %w = slipway.Dequantize(%c, %s, %z) {axis = 1, signed = 0, bits = )" +
+                                    std::to_string(bits) + R"(}
+      %y = MatMul(%x, %w)
+      output %y
+    })"),
+                             {.only = {"keep-weight-codes"}});
+    return after->nodes().front()->attributes.Int("bits", 0);
+  };
+  EXPECT_EQ(bits_of("[0, 1, 2, 3, 0, 1]", "[1, 2]", 8), 2);
+  EXPECT_EQ(bits_of("[0, 7, 2, 3, 0, 1]", "[1, 2]", 8), 3);
+  EXPECT_EQ(bits_of("[0, 1, 2, 3, 0, 1]", "[1, 5]", 4), 3);
+  EXPECT_EQ(bits_of("[0, 17, 2, 3, 0, 1]", "[1, 2]", 8), 8);
+}
+
 // Activations that are codes too belong to the integer operators, where those follow.
 TEST(KeepWeightCodes, LeavesQuantizedActivations) {
   const std::string text = R"(graph "g" {
