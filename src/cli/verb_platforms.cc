@@ -11,25 +11,54 @@ std::string Join(const std::vector<std::string>& list) {
   return out;
 }
 
+// What of it was really run.
+const char* WhatRuns(const compiler::Platform& p) {
+  return !p.planned.empty() ? "planned"
+         : p.simulated      ? "simulated"
+         : p.emulated       ? "emulated"
+                            : "here";
+}
+
 nlohmann::json Json(const compiler::Platform& p) {
   return {{"name", p.name},         {"description", p.description},
           {"vendor", p.vendor},     {"openness", p.openness},
           {"arch", p.arch},         {"backends", p.backends},
           {"fallback", p.fallback}, {"precision", p.precision},
           {"device", p.device},     {"emulated", p.emulated},
-          {"file", p.source}};
+          {"run", WhatRuns(p)},     {"export", p.export_format},
+          {"planned", p.planned},   {"file", p.source}};
 }
 
 std::string Describe(const compiler::TensorScheme& t) {
   const char* sign = t.sign == compiler::Sign::kAuto     ? "signed or unsigned"
                      : t.sign == compiler::Sign::kSigned ? "signed"
                                                          : "unsigned";
-  const char* per = t.per == compiler::Granularity::kTensor    ? "tensor"
-                    : t.per == compiler::Granularity::kChannel ? "channel"
-                                                               : "group";
+  const std::string per = t.per == compiler::Granularity::kTensor ? "tensor"
+                          : t.per == compiler::Granularity::kChannel
+                              ? "channel"
+                              : "group of " + std::to_string(t.group);
+  const char* kind = t.kind == compiler::ScaleKind::kPowerOfTwo    ? ", powers of two"
+                     : t.kind == compiler::ScaleKind::kLogarithmic ? ", logarithmic"
+                                                                   : "";
   return std::to_string(t.bits) + " bits, " + sign +
-         (t.symmetric ? ", symmetric" : ", asymmetric") + (t.narrow ? ", narrow" : "") + ", per " +
-         per + ", " + t.observer + " observer";
+         (t.symmetric ? ", symmetric" : ", asymmetric") + (t.narrow ? ", narrow" : "") + kind +
+         ", per " + per + ", " + t.observer + " observer";
+}
+
+// "W8A8", as --bits has it, and what is unusual about it.
+std::string Brief(const compiler::Platform& p) {
+  if (!p.has_scheme) return p.precision;
+  const compiler::Scheme& s = p.scheme;
+  std::string out = "W" + std::to_string(s.weights.bits);
+  if (!s.weight_only) out += "A" + std::to_string(s.activations.bits);
+  const auto kind = s.weights.kind;
+  if (kind == compiler::ScaleKind::kPowerOfTwo) out += " power of two";
+  if (kind == compiler::ScaleKind::kLogarithmic) out += " logarithmic";
+  if (!s.weights.symmetric) out += " asymmetric";
+  out += s.weights.per == compiler::Granularity::kTensor    ? " per tensor"
+         : s.weights.per == compiler::Granularity::kChannel ? " per channel"
+                                                            : " per group";
+  return out;
 }
 
 }  // namespace
@@ -47,23 +76,40 @@ Action SetupPlatforms(CLI::App& app) {
                          (p.fallback.empty() ? "" : "; others fall back to " + Join(p.fallback)) +
                          "\n  precision " + p.precision + "\n";
       if (p.has_scheme) {
-        text += "  weights: " + Describe(p.scheme.weights) +
-                "\n  activations: " + Describe(p.scheme.activations) +
-                "\n  integer operators: " + Join(p.scheme.operators) + "\n";
+        const compiler::Scheme& s = p.scheme;
+        text +=
+            "  weights: " + Describe(s.weights) +
+            "\n  activations: " + (s.weight_only ? "float" : Describe(s.activations)) +
+            "\n  biases: " +
+            (s.bias == compiler::BiasKind::kFloat ? "float"
+             : s.bias == compiler::BiasKind::kProducts
+                 ? "32 bits on the scale of the products"
+                 : std::to_string(s.bias_bits) + " bits, powers of two") +
+            "\n  integer operators: " + Join(s.operators) +
+            (s.outputs ? "; their outputs are codes too" : "; their inputs are codes") +
+            (s.shared.empty() ? "" : "\n  one scale for all that they touch: " + Join(s.shared)) +
+            (s.end_bits ? "\n  layers at the ends: " + std::to_string(s.end_bits) + " bits" : "") +
+            "\n";
       }
-      text += "  measured on " + p.device +
-              (p.emulated ? " (emulated: times are never compared with real ones)" : "") +
-              "\n  from " + p.source + "\n";
+      if (!p.export_format.empty())
+        text += "  its tool reads: " + p.export_format + " (slipway export --platform " + p.name +
+                ")\n";
+      text += p.simulated
+                  ? "  not here: its integers are computed exactly on this machine; no times"
+                  : "  measured on " + p.device +
+                        (p.emulated ? " (emulated: times are never compared with real ones)" : "");
+      if (!p.planned.empty()) text += "\n  planned: " + p.planned;
+      text += "\n  from " + p.source + "\n";
       context.Print(text, Json(p));
       return OkStatus();
     }
     SLIPWAY_ASSIGN_OR_RETURN(auto all, deploy::GetPlatforms());
     report::Table table = MakeTable(
-        {"platform", "precision", "arch", "backends", "fallback", "measured on", "description"});
+        {"platform", "numbers", "level", "run", "backends", "its tool reads", "description"});
     nlohmann::json rows = nlohmann::json::array();
     for (const auto& p : all) {
-      table.AddRow({p.name, p.precision, p.arch, Join(p.backends), Join(p.fallback),
-                    p.device + (p.emulated ? " (emulated)" : ""), p.description});
+      table.AddRow({p.name, Brief(p), p.openness, WhatRuns(p), Join(p.backends), p.export_format,
+                    p.description});
       rows.push_back(Json(p));
     }
     context.Print(Show(table), {{"platforms", rows}});

@@ -265,6 +265,7 @@ Status Execute(const Options& o, Context& context) {
   learning.Done();
   onnx::ExportOptions out;
   out.opset = o.opset;
+  out.own_quantization = true;
   SLIPWAY_RETURN_IF_ERROR(onnx::ExportOnnx(*model.quantized, o.output, out));
   std::string text =
       std::to_string(model.quantized_nodes) + " nodes on integers; wrote " + o.output + "\n";

@@ -110,6 +110,11 @@ Result<BenchOutcome> Bench(const BenchRequest& request) {
     SLIPWAY_RETURN_IF_ERROR(WriteFile(temporary, compiled.bytes));
     package_path = temporary;
   }
+  if (platform.simulated)
+    return InvalidArgument("platform '" + platform.name +
+                           "' is not here: packages for it compute its integers, not its speed; "
+                           "write its files with `slipway export --platform " + platform.name +
+                           "` and measure with the vendor's tool");
   SLIPWAY_ASSIGN_OR_RETURN(auto package, format::ReadPackage(package_path));
   std::vector<Runner::Port> ports;
   std::vector<std::string> names;

@@ -101,7 +101,7 @@ Status Road::Open() {
   bool integers = false;
   for (const std::string& name : o_.platforms) {
     SLIPWAY_ASSIGN_OR_RETURN(Platform p, GetPlatform(name));
-    integers |= p.precision == "int8";
+    integers |= p.has_scheme;
     platforms_.push_back(std::move(p));
   }
   ModelOptions model = o_.read;
@@ -366,7 +366,7 @@ Status Road::Layers(PlatformOutcome& out) {
 Status Road::RunPlatform(const Platform& platform, PlatformOutcome& out) {
   quantized_ = {};
   std::shared_ptr<const ir::Graph> graph = graph_;
-  if (platform.precision == "int8") SLIPWAY_RETURN_IF_ERROR(Quantize(platform, out, graph));
+  if (platform.has_scheme) SLIPWAY_RETURN_IF_ERROR(Quantize(platform, out, graph));
   Report(platform.name, "compiling");
   compiler::CompileOptions compile;
   compile.threads = o_.threads;
@@ -383,8 +383,8 @@ Status Road::RunPlatform(const Platform& platform, PlatformOutcome& out) {
   out.placement = std::move(compiled.result.placement);
   SLIPWAY_RETURN_IF_ERROR(Verify(platform, out));
   SLIPWAY_RETURN_IF_ERROR(Accuracy(platform, out));
-  SLIPWAY_RETURN_IF_ERROR(Measure(platform, out));
-  if (platform.precision == "int8") {
+  if (!platform.simulated) SLIPWAY_RETURN_IF_ERROR(Measure(platform, out));
+  if (platform.has_scheme) {
     if (!quantized_.quantized &&
         !out.gate_ok) {  // resumed, but the gate's message needs the layers
       SLIPWAY_ASSIGN_OR_RETURN(
@@ -419,6 +419,7 @@ Result<DeployOutcome> Road::Run() {
     out.platform = platform.name;
     out.precision = platform.precision;
     out.emulated = platform.emulated;
+    out.simulated = platform.simulated;
     out.status = RunPlatform(platform, out);
     outcome.platforms.push_back(std::move(out));
   }

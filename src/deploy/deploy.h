@@ -41,6 +41,7 @@ struct PlatformOutcome {
   std::string platform, precision, package;  // the .slip's path
   Status status;  // why this platform failed, if it did; the others go on
   bool emulated = false;
+  bool simulated = false;  // its integers were computed exactly; it is not here to be measured
   uint64_t size = 0, peak_bytes = 0;
   BenchResult bench;
   double own_node_share = 1, own_mac_share = 1;

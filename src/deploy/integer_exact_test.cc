@@ -7,6 +7,7 @@
 #include <cmath>
 #include <filesystem>
 
+#include "base/cpu.h"
 #include "deploy/model_io.h"
 #include "deploy/runner.h"
 #include "model/interp/interpreter.h"
@@ -41,6 +42,27 @@ constexpr char kNet[] = R"(graph "net" {
   output %y
 })";
 
+// Operators that every scheme has.
+constexpr char kPlain[] = R"(graph "plain" {
+  input %x: float32[N, 3, 12, 12]
+  const %w1: float32[20, 3, 3, 3] = random(1)
+  const %b1: float32[20] = random(2)
+  const %w2: float32[20, 1, 3, 3] = random(3)
+  const %w3: float32[20, 20, 1, 1] = random(4)
+  const %fc: float32[20, 10] = random(5)
+  const %fb: float32[10] = random(6)
+  %a = Conv(%x, %w1, %b1) {pads = [0, 1, 1, 0], strides = [2, 2]} "c1"
+  %r = Relu(%a)
+  %d = Conv(%r, %w2) {pads = [1, 1, 1, 1], group = 20} "c2"
+  %c = Conv(%d, %w3) "c3"
+  %s = Add(%c, %r)
+  %t = Relu(%s)
+  %m = MaxPool(%t) {kernel_shape = [6, 6]}
+  %f = Flatten(%m)
+  %y = Gemm(%f, %fc, %fb) "fc"
+  output %y
+})";
+
 ir::Tensor Waves(const Dims& dims, int phase) {
   auto t = ir::Tensor::Allocate(DType::kFloat32, dims);
   for (int64_t i = 0; i < t->count(); ++i) {
@@ -52,9 +74,12 @@ ir::Tensor Waves(const Dims& dims, int phase) {
 
 // `islands`: the network keeps float operators between integer ones (softmax, normalisation), whose
 // last bits may tip a rounding.
-void ExpectSameBits(const ir::Graph& graph, const Dims& sample, bool islands = false) {
-  auto found = GetPlatform("x86-int8");
+void ExpectSameBits(const ir::Graph& graph, const Dims& sample, bool islands = false,
+                    const std::string& name = "x86-int8",
+                    const std::vector<std::string>& backends = {"reference", "x86", "onednn"}) {
+  auto found = GetPlatform(name);
   ASSERT_TRUE(found.ok()) << found.status().ToString();
+  found->arch = ThisCpu().arch;  // integers are the same on all
   auto fused = graph.Clone();
   ASSERT_TRUE(passes::RunPasses(*fused, {.level = passes::Level::kFused}).ok());
   quant::BatchSource data = [&](int64_t i) -> Result<std::vector<ir::Tensor>> {
@@ -72,10 +97,9 @@ void ExpectSameBits(const ir::Graph& graph, const Dims& sample, bool islands = f
     integer += n->IsSlipway("QConv") || n->IsSlipway("QLinear") ? 1 : 0;
   EXPECT_GE(integer, 4) << ir::ToText(*lowered, {.max_constant_elements = 4});
 
-  for (std::vector<std::string> own :
-       {std::vector<std::string>{"reference"}, {"x86"}, {"onednn"}}) {
-    bool have = Backends().Find(own[0]) != nullptr;
-    if (!have) continue;
+  for (const std::string& backend : backends) {
+    if (Backends().Find(backend) == nullptr) continue;
+    const std::vector<std::string> own = {backend};
     SCOPED_TRACE(own[0]);
     compiler::Platform platform = *found;
     platform.backends = own;
@@ -110,6 +134,24 @@ TEST(IntegerExact, SmallNetworkOfEveryIntegerOperator) {
   auto graph = ir::ParseText(kNet);
   ASSERT_TRUE(graph.ok()) << graph.status().ToString();
   ExpectSameBits(**graph, {2, 3, 16, 16});
+}
+
+TEST(IntegerExact, EveryPlatformsSchemeIsSimulatedExactly) {
+  auto platforms = GetPlatforms();
+  ASSERT_TRUE(platforms.ok()) << platforms.status().ToString();
+  auto graph = ir::ParseText(kPlain);
+  ASSERT_TRUE(graph.ok()) << graph.status().ToString();
+  int tried = 0;
+  for (const compiler::Platform& p : *platforms) {
+    // Logarithms and 16 bits have no integer form here.
+    if (!p.has_scheme || p.scheme.weight_only || p.scheme.activations.bits > 8 ||
+        p.scheme.weights.kind == compiler::ScaleKind::kLogarithmic)
+      continue;
+    SCOPED_TRACE(p.name);
+    ExpectSameBits(**graph, {2, 3, 12, 12}, false, p.name, {"reference", "x86"});
+    ++tried;
+  }
+  EXPECT_GE(tried, 24);
 }
 
 TEST(IntegerExact, RealModels) {

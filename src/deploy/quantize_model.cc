@@ -86,11 +86,19 @@ Result<QuantizedModel> QuantizeModel(const ir::Graph& graph, const compiler::Sch
         quantize.activation_bits[name] = options.activation_bits;
     }
   }
+  const auto unknown = [](const std::string& name, const std::string& what) {
+    return InvalidArgument("there is no node '" + name + "' to " + what +
+                           "; `slipway inspect --platform` lists the fused nodes");
+  };
   for (const std::string& name : options.keep_float) {
-    if (!model.original->FindNode(name))
-      return InvalidArgument(
-          "there is no node '" + name +
-          "' to keep in float; `slipway inspect --platform` lists the fused nodes");
+    if (!model.original->FindNode(name)) return unknown(name, "keep in float");
+  }
+  for (const auto& [name, bits] : options.layer_bits) {
+    const ir::Node* node = model.original->FindNode(name);
+    if (!node || !quant::HasConstantWeights(*node))
+      return unknown(name, "give " + std::to_string(bits) + " bits");
+    quantize.weight_bits[name] = bits;
+    quantize.activation_bits[node->input(0)->name()] = bits;
   }
   model.quantized_nodes =
       static_cast<int>(quant::QuantizedNodes(*model.original, scheme, quantize).size());

@@ -2,6 +2,7 @@
 // Post-training quantization of a model for a platform, as one step of the road.
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <set>
 #include <string>
@@ -23,6 +24,7 @@ struct QuantizeModelOptions {
   // Bits of weights and activations instead of the scheme's; 0: the scheme's. Layers at the ends of
   // the network keep the scheme's.
   int weight_bits = 0, activation_bits = 0;
+  std::map<std::string, int> layer_bits;  // bits of a node's weights and of what it reads
   // adaround | brecq | qdrop: weights' codes and activations' scales are learned; empty: they are
   // what the observers give.
   std::string method;

@@ -98,6 +98,10 @@ DeployReport ReportOf(const deploy::DeployOutcome& outcome) {
     if (p.bench.emulated)
       report.notes.push_back(p.platform +
                              " ran under emulation: its times say nothing about real devices");
+    if (p.simulated)
+      report.notes.push_back(p.platform +
+                             " is not here: its integers were computed exactly on this machine, "
+                             "which gives its accuracy but no times");
     if (!p.resumed.empty()) {
       std::string list;
       for (const auto& s : p.resumed) list += (list.empty() ? "" : ", ") + s;

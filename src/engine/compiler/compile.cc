@@ -233,6 +233,7 @@ Result<std::vector<passes::PassReport>> Prepare(
   passes::PassOptions pass_options;
   pass_options.disabled = options.disabled_passes;
   pass_options.supported = supported;
+  pass_options.wide_weights = platform.simulated;
   pass_options.level =
       platform.precision == "int8" ? passes::Level::kInteger : passes::Level::kFused;
   return passes::RunPasses(graph, pass_options);

@@ -199,7 +199,8 @@ Status InferQConv(InferContext& c) {
   SLIPWAY_ASSIGN_OR_RETURN(const DType to, QuantizedOutput(c));
   SLIPWAY_RETURN_IF_ERROR(CheckCodes(c, 0, "x_zero_point"));
   SLIPWAY_RETURN_IF_ERROR(CheckCodes(c, 4, "z_zero_point"));
-  SLIPWAY_RETURN_IF_ERROR(RequireDtype(c, 1, DType::kInt8, "the weight"));
+  if (c.input(1).dtype != DType::kInt16)
+    SLIPWAY_RETURN_IF_ERROR(RequireDtype(c, 1, DType::kInt8, "the weight"));
   SLIPWAY_RETURN_IF_ERROR(RequireDtype(c, 2, DType::kFloat32, "multiplier"));
   SLIPWAY_RETURN_IF_ERROR(RequireDtype(c, 3, DType::kInt32, "bias"));
   SLIPWAY_ASSIGN_OR_RETURN(auto out, ConvOutput(c, 3, 4));

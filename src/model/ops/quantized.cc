@@ -39,8 +39,8 @@ struct Finish {
 template <typename Body>
 Status WithTypes(const OpContext& c, int64_t channels, Body&& body) {
   const TensorView &x = c.inputs[0], &w = c.inputs[1], &m = c.inputs[2], &y = c.outputs[0];
-  if (w.dtype != DType::kInt8)
-    return InvalidArgument(std::string("W must be int8, not ") + DTypeName(w.dtype));
+  if (w.dtype != DType::kInt8 && w.dtype != DType::kInt16)
+    return InvalidArgument(std::string("W must be int8 or int16, not ") + DTypeName(w.dtype));
   if (m.dtype != DType::kFloat32 || (m.count() != 1 && m.count() != channels)) {
     return InvalidArgument("multiplier must be float32 with 1 or " + std::to_string(channels) +
                            " elements");
@@ -144,12 +144,17 @@ Status SlipwayQConv(const OpContext& c) {
   const int64_t cin = w.dims[1], cout = w.dims[0] / group, in_plane = win.InCount(),
                 plane = win.OutCount();
   const int64_t depth = cin * win.KernelCount();
-  const int8_t* pw = w.as<const int8_t>();
+  const bool wide = w.dtype == DType::kInt16;
   return WithTypes(c, w.dims[0], [&](auto* px, int16_t zero, const auto& finish) {
     TiledGemm<uint32_t, int16_t>(
         c, x.dims[0] * group, cout, plane, depth,
         [&](int64_t batch, int64_t i, int64_t k, int n, int16_t* to) {
-          std::copy_n(pw + (batch % group * cout + i) * depth + k, n, to);
+          const int64_t at = (batch % group * cout + i) * depth + k;
+          if (wide) {
+            std::copy_n(w.as<const int16_t>() + at, n, to);
+          } else {
+            std::copy_n(w.as<const int8_t>() + at, n, to);
+          }
         },
         [&](int64_t batch, int64_t j, int n, int64_t k, int kn, int16_t* to) {
           PackWindow(win, px + batch * cin * in_plane, j, n, k, kn, to,
@@ -171,7 +176,9 @@ Status SlipwayQLinear(const OpContext& c) {
     return InvalidArgument("W " + w.dims.ToString() + " does not fit X " + x.dims.ToString() +
                            " and Y " + y.dims.ToString());
   }
-  const int8_t* pw = w.as<const int8_t>();
+  const auto weight = [&, narrow = w.dtype == DType::kInt8](int64_t i) {
+    return narrow ? w.as<const int8_t>()[i] : w.as<const int16_t>()[i];
+  };
   return WithTypes(c, n, [&](auto* px, int16_t zero, const auto& finish) {
     TiledGemm<uint32_t, int16_t>(
         c, 1, m, n, k,
@@ -181,7 +188,8 @@ Status SlipwayQLinear(const OpContext& c) {
         [&](int64_t, int64_t j, int nn, int64_t k0, int kn, int16_t* to) {
           for (int r = 0; r < kn; ++r) {
             for (int col = 0; col < nn; ++col) {
-              to[r * kTile + col] = trans ? pw[(j + col) * k + k0 + r] : pw[(k0 + r) * n + j + col];
+              to[r * kTile + col] =
+                  weight(trans ? (j + col) * k + k0 + r : (k0 + r) * n + j + col);
             }
           }
         },

@@ -56,11 +56,14 @@ bool AccumulatorFits(const QWeights& weights, const Weighted& w, const QParams& 
                      const std::vector<int64_t>& bias, int64_t channels) {
   int64_t largest = std::max(std::abs(x.q_min - x.zero), std::abs(x.q_max - x.zero));
   std::vector<int64_t> sums(static_cast<size_t>(channels), 0);
-  const int8_t* codes = weights.codes.data<int8_t>();
+  const bool wide = weights.codes.dtype() == DType::kInt16;
+  const auto code = [&](int64_t i) {
+    return wide ? int64_t{weights.codes.data<int16_t>()[i]} : weights.codes.data<int8_t>()[i];
+  };
   int64_t inner = weights.codes.count() / channels;
   for (int64_t i = 0; i < weights.codes.count(); ++i) {
     int64_t c = w.channel_axis == 0 ? i / inner : i % channels;
-    sums[static_cast<size_t>(c)] += std::abs(static_cast<int64_t>(codes[i])) * largest;
+    sums[static_cast<size_t>(c)] += std::abs(code(i)) * largest;
   }
   for (size_t c = 0; c < sums.size(); ++c) {
     int64_t total = sums[c] + (bias.empty() ? 0 : std::abs(bias[c]));
@@ -86,11 +89,11 @@ std::optional<std::vector<int64_t>> IntegerBias(const Value* value, const QParam
   return codes;
 }
 
-bool LowerWeighted(Graph& graph, Node* node) {
+bool LowerWeighted(Graph& graph, Node* node, bool wide_weights) {
   auto w = ReadWeighted(node);
   if (!w) return false;
   Dequantized x = DequantizedValue(node->input(0));
-  auto weights = x ? WeightsOf(node->input(1), w->channel_axis) : std::nullopt;
+  auto weights = x ? WeightsOf(node->input(1), w->channel_axis, wide_weights) : std::nullopt;
   if (!weights) return false;
   int64_t channels = weights->codes.dims()[static_cast<size_t>(w->channel_axis)];
   std::vector<int64_t> bias;
@@ -259,11 +262,11 @@ bool LowerRescale(Graph& graph, Node* node) {
 
 }  // namespace
 
-Result<int> LowerQuantized(ir::Graph& graph, const PassOptions&) {
+Result<int> LowerQuantized(ir::Graph& graph, const PassOptions& options) {
   int changes = VisitNodes(graph, [&](Node* node) {
     if (node->inputs().empty() || !node->output()) return false;
-    return LowerWeighted(graph, node) || LowerBinary(graph, node) || LowerPool(graph, node) ||
-           LowerResize(graph, node) || LowerRescale(graph, node);
+    return LowerWeighted(graph, node, options.wide_weights) || LowerBinary(graph, node) ||
+           LowerPool(graph, node) || LowerResize(graph, node) || LowerRescale(graph, node);
   });
   if (changes) graph.RemoveUnused();
   return changes;

@@ -77,14 +77,15 @@ TEST(LowerQuantized, WeightsAroundAZeroPoint) {
       %q = slipway.Quantize(%m, %t, %z) {signed = 0}
       output %q
   )";
-  auto with = [&](const char* zero) {
+  auto with = [&](const char* zero, bool wide = false) {
     std::string text = head;
     text.replace(text.find("ZERO"), 4, zero);
-    return Ops(*Lower(G(text)));
+    return Ops(*Lower(G(text), {.level = Level::kInteger, .wide_weights = wide}));
   };
   EXPECT_EQ(with("131"), "Quantize QLinear");
-  // 200 - 60 is no int8: the product stays in float.
+  // 200 - 60 is no int8: the product stays in float, unless int16 is asked for.
   EXPECT_EQ(with("60").find("QLinear"), std::string::npos);
+  EXPECT_EQ(with("60", true), "Quantize QLinear");
 }
 
 TEST(LowerQuantized, ConvChainInPyTorchForm) {

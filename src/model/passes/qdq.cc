@@ -60,7 +60,7 @@ Dequantized DequantizedValue(const Value* value) {
   return {node->input(0), *params};
 }
 
-std::optional<QWeights> WeightsOf(const Value* value, int64_t channel_axis) {
+std::optional<QWeights> WeightsOf(const Value* value, int64_t channel_axis, bool wide) {
   Node* node = SlipwayProducerOf(value, "Dequantize");
   auto q = Affine(node, 8);
   const Tensor* codes = node ? node->constant_input(0) : nullptr;
@@ -86,19 +86,27 @@ std::optional<QWeights> WeightsOf(const Value* value, int64_t channel_axis) {
   }
   const bool symmetric = std::all_of(zeros.begin(), zeros.end(), [](int64_t z) { return z == 0; });
   if (type == DType::kInt8 && symmetric) return QWeights{*codes, *scales};
-  // Codes around another point: around 0 when that still fits int8, as uint8 around 128 does.
-  auto moved = Tensor::Allocate(DType::kInt8, codes->dims());
-  if (!moved.ok()) return std::nullopt;
+  // Codes around another point: around 0, as int8 where they still fit (as uint8 around 128 does).
   const Dims& dims = codes->dims();
   const auto axis = static_cast<int>(zeros.size() == 1 ? 0 : NormalAxis(q->axis, dims.rank()));
   const int64_t inner = zeros.size() == 1 ? 1 : dims.count(axis + 1, dims.rank());
   const auto channels = static_cast<int64_t>(zeros.size());
-  for (int64_t i = 0; i < codes->count(); ++i) {
+  const auto centred = [&](int64_t i) {
     const int64_t code = type == DType::kInt8 ? int64_t{codes->data<int8_t>()[i]}
                                               : int64_t{codes->data<uint8_t>()[i]};
-    const int64_t value = code - zeros[static_cast<size_t>(i / inner % channels)];
-    if (value < -128 || value > 127) return std::nullopt;
-    reinterpret_cast<int8_t*>(moved->mutable_data())[i] = static_cast<int8_t>(value);
+    return code - zeros[static_cast<size_t>(i / inner % channels)];
+  };
+  bool narrow = true;
+  for (int64_t i = 0; i < codes->count(); ++i) narrow &= centred(i) >= -128 && centred(i) <= 127;
+  if (!narrow && !wide) return std::nullopt;
+  auto moved = Tensor::Allocate(narrow ? DType::kInt8 : DType::kInt16, dims);
+  if (!moved.ok()) return std::nullopt;
+  for (int64_t i = 0; i < codes->count(); ++i) {
+    if (narrow) {
+      reinterpret_cast<int8_t*>(moved->mutable_data())[i] = static_cast<int8_t>(centred(i));
+    } else {
+      reinterpret_cast<int16_t*>(moved->mutable_data())[i] = static_cast<int16_t>(centred(i));
+    }
   }
   return QWeights{std::move(*moved), *scales};
 }

@@ -34,13 +34,13 @@ struct Dequantized {
 };
 Dequantized DequantizedValue(const Value* value);
 
-// Constant weights of at most 8 bits behind a Dequantize; codes around a zero point are moved to lie
-// around 0, where they then fit int8.
+// Constant weights of at most 8 bits behind a Dequantize; codes around a zero point are moved to
+// lie around 0, where they then fit int8 or `wide` allows int16.
 struct QWeights {
-  Tensor codes;               // int8
+  Tensor codes;               // int8 or int16
   std::vector<float> scales;  // one, or one for each index along the axis asked for
 };
-std::optional<QWeights> WeightsOf(const Value* value, int64_t channel_axis);
+std::optional<QWeights> WeightsOf(const Value* value, int64_t channel_axis, bool wide = false);
 
 // A constant bias as real numbers; when it is a Dequantize of int32, its codes and scales too.
 struct QBias {

@@ -56,6 +56,14 @@ void Activate(Maker& m, int64_t channels, int64_t depth) {
   m.options().ties = true;
 }
 
+// Weights of 8 bits less a zero point.
+ir::Tensor CentredCodes(Random& r, const Dims& dims) {
+  auto t = *ir::Tensor::Allocate(DType::kInt16, dims);
+  for (int64_t i = 0; i < t.count(); ++i)
+    reinterpret_cast<int16_t*>(t.mutable_data())[i] = static_cast<int16_t>(r.Int(-255, 255));
+  return t;
+}
+
 // Codes that keep an 8-bit result inside its range now and then: small multipliers do.
 Case MakeQConv(Random& r, bool depthwise) {
   Maker m(r);
@@ -90,7 +98,7 @@ Case MakeQConv(Random& r, bool depthwise) {
     y.push_back((size + w.pads[d] + w.pads[d + w.kernel.size()] - span) / w.strides[d] + 1);
   }
   const DType xt = Code(r);
-  m.Input(xt, x).Constant(m.RandomCodes(DType::kInt8, wd));
+  m.Input(xt, x).Constant(r.Chance(0.1) ? CentredCodes(r, wd) : m.RandomCodes(DType::kInt8, wd));
   Activate(m, cout, wd.count(1, wd.rank()));
   const bool residual = r.Chance(0.35);
   Bias(m, cout, residual);
@@ -121,7 +129,8 @@ Case QLinear(Random& r) {
   y.push_back(n);
   const bool trans = r.Chance(0.5), residual = r.Chance(0.3);
   const DType xt = Code(r);
-  m.Input(xt, x).Constant(m.RandomCodes(DType::kInt8, trans ? Dims{n, k} : Dims{k, n}));
+  const Dims wd = trans ? Dims{n, k} : Dims{k, n};
+  m.Input(xt, x).Constant(r.Chance(0.1) ? CentredCodes(r, wd) : m.RandomCodes(DType::kInt8, wd));
   Activate(m, n, k);
   Bias(m, n, residual);
   if (residual) {

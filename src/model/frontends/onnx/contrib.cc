@@ -21,6 +21,9 @@ ContribUpgrade FindContrib(std::string_view domain, std::string_view op) {
   if (domain == "qonnx.custom_op.general" || domain == "finn.custom_op.general" ||
       domain == "onnx.brevitas")
     return find(QonnxOperators());
+  // As our exporter writes what ONNX cannot hold; attributes are checked with the operator.
+  if (domain == ir::kSlipwayDomain && (op == "Quantize" || op == "Dequantize"))
+    return [](OldNode& n, Upgrader&) { return NeedInputs(n, 2); };
   return nullptr;
 }
 

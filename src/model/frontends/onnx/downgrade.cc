@@ -194,9 +194,11 @@ Status Dft(const Node& n, OutNode* out) {
 }  // namespace
 
 Result<OutNode> Downgrade(const Node& n, int opset) {
-  // Made for a file, by ExpandToQonnx and by quant/exporters: written as they are.
+  // Made for a file, by ExpandToQonnx and by quant/exporters, or left by ExpandQuantization as ONNX
+  // has no form for it: written as they are.
   if (n.domain() == kQonnxDomain || n.domain() == "com.microsoft" ||
-      n.domain() == "org.openvinotoolkit" || n.Is("QLinearConv") || n.Is("QLinearMatMul")) {
+      n.domain() == "org.openvinotoolkit" || n.Is("QLinearConv") || n.Is("QLinearMatMul") ||
+      n.IsSlipway("Quantize") || n.IsSlipway("Dequantize")) {
     OutNode out;
     out.op = n.op();
     out.inputs.assign(n.inputs().begin(), n.inputs().end());

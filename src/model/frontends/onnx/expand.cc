@@ -556,13 +556,13 @@ constexpr Row kRows[] = {
 
 }  // namespace
 
-Status ExpandForOpset(Graph* graph, int opset) {
+Status ExpandForOpset(Graph* graph, int opset, bool own_quantization) {
   for (const auto& node : graph->nodes()) {
     for (const auto& [key, body] : node->subgraphs)
       SLIPWAY_RETURN_IF_ERROR(
-          ExpandForOpset(body.get(), opset).With(node->Describe() + ", body '" + key + "'"));
+          ExpandForOpset(body.get(), opset, own_quantization).With(node->Describe() + ", body '" + key + "'"));
   }
-  SLIPWAY_RETURN_IF_ERROR(ExpandQuantization(graph, opset));
+  SLIPWAY_RETURN_IF_ERROR(ExpandQuantization(graph, opset, own_quantization));
   // Two rounds: a fused operator's activation may itself have to be expanded.
   for (int round = 0; round < 2; ++round) {
     for (Node* n : graph->NodeList()) {

@@ -8,7 +8,8 @@
 
 namespace slipway::onnx {
 
-Status ExpandForOpset(ir::Graph* graph, int opset);
+// own_quantization: as of ExportOptions.
+Status ExpandForOpset(ir::Graph* graph, int opset, bool own_quantization = false);
 
 // Quantize and Dequantize as QONNX's Quant; before ExpandForOpset. Unsupported names what QONNX
 // cannot hold: codes as outputs, blocks, logarithmic and floating-point codes. A zero point other
@@ -18,7 +19,7 @@ inline constexpr char kQonnxDomain[] = "qonnx.custom_op.general";
 Status ExpandToQonnx(ir::Graph* graph);
 
 // Used by expand.cc: Quantize and Dequantize nodes.
-Status ExpandQuantization(ir::Graph* graph, int opset);
+Status ExpandQuantization(ir::Graph* graph, int opset, bool own_quantization);
 // Used by expand.cc: operators whose element type came later than the opset compute in another one.
 Status ExpandTypes(ir::Graph* graph, int opset);
 

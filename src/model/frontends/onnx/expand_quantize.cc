@@ -90,6 +90,13 @@ Result<Codes> CodesOf(const Node& n, int opset) {
   return c;
 }
 
+// What ONNX has no form for.
+bool IsOwn(const Node& n) {
+  if (!n.IsSlipway("Quantize") && !n.IsSlipway("Dequantize")) return false;
+  return n.attributes.String("kind", "affine") == "logarithmic" ||
+         (n.IsSlipway("Quantize") && n.attributes.String("rounding", "half_even") != "half_even");
+}
+
 // `t` holds codes in whole bytes; the same codes in a type of fewer bits, or nothing when one does
 // not fit.
 std::optional<Tensor> Pack(const Tensor& t, DType to) {
@@ -233,10 +240,10 @@ Status Dequantize(Graph* g, Node* n, int opset) {
 
 }  // namespace
 
-Status ExpandQuantization(Graph* graph, int opset) {
+Status ExpandQuantization(Graph* graph, int opset, bool own_quantization) {
   // In order: a Dequantize sees the type that its Quantize was written with.
   for (Node* n : graph->NodeList()) {
-    if (!n->output()) continue;
+    if (!n->output() || (own_quantization && IsOwn(*n))) continue;
     if (n->IsSlipway("Quantize"))
       SLIPWAY_RETURN_IF_ERROR(Quantize(graph, n, opset));
     else if (n->IsSlipway("Dequantize"))

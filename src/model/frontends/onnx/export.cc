@@ -362,7 +362,7 @@ Result<WireWriter> Exporter::Run(const Graph& source) {
   }
   graph_ = source.Clone();
   if (options_.qonnx) SLIPWAY_RETURN_IF_ERROR(ExpandToQonnx(graph_.get()));
-  SLIPWAY_RETURN_IF_ERROR(ExpandForOpset(graph_.get(), options_.opset));
+  SLIPWAY_RETURN_IF_ERROR(ExpandForOpset(graph_.get(), options_.opset, options_.own_quantization));
   for (const auto& v : graph_->values()) {
     taken_.insert(v->name());
     if (const ir::Tensor* t = v->constant(); t && t->bytes().size() >= kInlineBelow)

@@ -17,6 +17,9 @@ struct ExportOptions {
   // holds at most 2 GiB in one file).
   int64_t external_data_threshold = int64_t{1} << 30;
   bool qonnx = false;       // quantization as QONNX Quant nodes instead of QuantizeLinear
+  // Quantization that ONNX cannot hold (logarithmic codes, roundings other than half to even) is
+  // written as nodes of the domain `slipway`, which the importer reads back; else it is Unsupported.
+  bool own_quantization = false;
   bool value_info = true;  // write the known types of intermediate values
 };
 

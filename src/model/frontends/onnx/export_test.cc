@@ -264,6 +264,27 @@ TEST(Export, QuantizationOfEveryWidth) {
   EXPECT_TRUE(RoundTrip(*Qdq({{"bits", int64_t{12}}}), 21).ok());
 }
 
+TEST(Export, WhatOnnxCannotHoldComesBackFromOurOwnDomain) {
+  for (const Attributes& a :
+       {Attributes{{"kind", std::string("logarithmic")}},
+        Attributes{{"rounding", std::string("half_up")}, {"bits", int64_t{6}}}}) {
+    auto bytes = ExportOnnxBytes(*Qdq(a), {.opset = 21, .own_quantization = true});
+    ASSERT_TRUE(bytes.ok()) << bytes.status().ToString();
+    auto owner = std::make_shared<std::vector<uint8_t>>(std::move(*bytes));
+    auto back = ImportOnnxBytes(*owner, owner);
+    ASSERT_TRUE(back.ok()) << back.status().ToString();
+    ASSERT_EQ((*back)->nodes().size(), 2u);
+    const Node& q = *(*back)->nodes().front();
+    ASSERT_TRUE(q.IsSlipway("Quantize"));
+    for (const char* name : {"kind", "rounding"}) {
+      const std::string fallback = name == std::string("kind") ? "affine" : "half_even";
+      EXPECT_EQ(q.attributes.String(name, fallback), a.String(name, fallback));
+    }
+    EXPECT_EQ(q.attributes.Int("bits", 8), a.Int("bits", 8));
+    EXPECT_TRUE((*back)->nodes().back()->IsSlipway("Dequantize"));
+  }
+}
+
 TEST(Export, WhatOnnxCannotHoldIsNamed) {
   auto refused = [](const Graph& g, int opset, std::vector<std::string> parts) {
     auto r = ExportOnnxBytes(g, {.opset = opset});

@@ -326,7 +326,7 @@ Status Upgrader::Upgrade(OldNode* node) {
     const std::string domain = node->domain;
     node->opset = ir::kOpset;  // these upgrades make current operators
     SLIPWAY_RETURN_IF_ERROR(upgrade(*node, *this));
-    if (node->domain == domain) node->domain.clear();
+    if (node->domain == domain && domain != ir::kSlipwayDomain) node->domain.clear();
   } else if (const Row* row = FindRow(node->op)) {
     SLIPWAY_RETURN_IF_ERROR(row->upgrade(*node, *this));
   }

@@ -246,6 +246,7 @@ Status OnednnCompiler::Static(const ir::Node& node, const Target& target) const 
     if (t != wanted && !(moves && Is8Bit(t)))
       return Unsupported(std::string(DTypeName(t)) + " input");
   }
+  if (integer && node.input(1)->dtype() != DType::kInt8) return Unsupported("weights of 16 bits");
   switch (row->family) {
     case Family::kConv:
     case Family::kQConv: {

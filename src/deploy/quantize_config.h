@@ -1,0 +1,31 @@
+#pragma once
+// The configuration file of quantization (docs/quantize.md lists the keys): what the options of
+// `slipway quantize` say, and the layers that are treated apart.
+
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+
+namespace slipway::deploy {
+
+// Absent keys are empty, or negative for numbers.
+struct QuantizeConfig {
+  std::string platform, bits;
+  std::string calibration, preprocess, evaluation;  // paths, relative to the file's folder
+  std::string weight_observer, activation_observer;
+  std::string algorithm;
+  std::vector<std::string> adjust;
+  int64_t samples = -1, batch = -1, iterations = -1, seed = -1;
+  double max_drop = -1;
+  std::set<std::string> keep_float;       // layers: {NAME: float}
+  std::map<std::string, int> layer_bits;  // layers: {NAME: 8}
+};
+
+// InvalidArgument gives file, line, key and what it may be.
+Result<QuantizeConfig> LoadQuantizeConfig(const std::string& path);
+Result<QuantizeConfig> ParseQuantizeConfig(const std::string& yaml, const std::string& source);
+
+}  // namespace slipway::deploy

@@ -1,0 +1,131 @@
+#include "engine/compiler/budget.h"
+
+#include <gtest/gtest.h>
+
+#include <random>
+
+namespace slipway::compiler {
+namespace {
+
+std::vector<Layer> Problem(std::mt19937& random, int layers, int most, bool whole) {
+  std::vector<Layer> out;
+  std::uniform_real_distribution<double> real(0, 1);
+  for (int l = 0; l < layers; ++l) {
+    Layer layer{.node = "n" + std::to_string(l)};
+    const int count = std::uniform_int_distribution<int>(1, most)(random);
+    for (int a = 0; a < count; ++a) {
+      double cost = real(random), loss = real(random) * std::pow(10, -a);
+      if (whole) cost = std::floor(8 * cost), loss = std::floor(8 * loss);  // ties
+      layer.alternatives.push_back({"a" + std::to_string(a), cost, loss});
+    }
+    out.push_back(std::move(layer));
+  }
+  return out;
+}
+
+// Every combination.
+void Try(const std::vector<Layer>& layers, size_t at, double cost, double loss, double budget,
+         double& best) {
+  if (cost > budget * (1 + 1e-12)) return;
+  if (at == layers.size()) {
+    best = std::min(best, loss);
+    return;
+  }
+  for (const Alternative& a : layers[at].alternatives)
+    Try(layers, at + 1, cost + a.cost, loss + a.loss, budget, best);
+}
+
+TEST(Budget, IsTheBestOfAllCombinations) {
+  const uint32_t seed = std::random_device{}();
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  std::mt19937 random(seed);
+  for (int round = 0; round < 300; ++round) {
+    const auto layers = Problem(random, round % 8 + 1, 4, round % 3 == 0);
+    double least = 0;
+    for (const Layer& l : layers) {
+      double cheapest = 1e9;
+      for (const Alternative& a : l.alternatives) cheapest = std::min(cheapest, a.cost);
+      least += cheapest;
+    }
+    const double budget = least + std::uniform_real_distribution<double>(0, 3)(random);
+    double best = 1e300;
+    Try(layers, 0, 0, 0, budget, best);
+    auto got = ChooseUnderBudget(layers, budget);
+    ASSERT_TRUE(got.ok()) << got.status().ToString();
+    EXPECT_NEAR(got->loss, best, 1e-9) << round;
+    EXPECT_LE(got->cost, budget * (1 + 1e-8)) << round;
+    ASSERT_EQ(got->picks.size(), layers.size());
+  }
+}
+
+TEST(Budget, LargeProblemsAreQuickAndExactAgainstDynamicProgramming) {
+  const uint32_t seed = std::random_device{}();
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  std::mt19937 random(seed);
+  // Whole costs, so that a table over costs is exact.
+  std::vector<Layer> layers;
+  for (int l = 0; l < 150; ++l) {
+    Layer layer{.node = "n" + std::to_string(l)};
+    for (int a = 0; a < 5; ++a) {
+      layer.alternatives.push_back({"a" + std::to_string(a),
+                                    double(std::uniform_int_distribution<int>(0, 60)(random)),
+                                    std::uniform_real_distribution<double>(0, 1)(random)});
+    }
+    layers.push_back(std::move(layer));
+  }
+  constexpr int kBudget = 2500;
+  std::vector<double> table(kBudget + 1, 0);
+  for (const Layer& layer : layers) {
+    std::vector<double> next(kBudget + 1, 1e300);
+    for (int b = 0; b <= kBudget; ++b) {
+      for (const Alternative& a : layer.alternatives) {
+        if (a.cost <= b)
+          next[static_cast<size_t>(b)] = std::min(next[static_cast<size_t>(b)],
+                                                  table[static_cast<size_t>(b - a.cost)] + a.loss);
+      }
+    }
+    table = std::move(next);
+  }
+  auto got = ChooseUnderBudget(layers, kBudget);
+  ASSERT_TRUE(got.ok()) << got.status().ToString();
+  EXPECT_NEAR(got->loss, table[kBudget], 1e-9);
+}
+
+TEST(Budget, TheFrontIsConvexAndItsEndsAreTheExtremes) {
+  std::mt19937 random(7);
+  const auto layers = Problem(random, 20, 4, false);
+  auto front = ConvexFront(layers);
+  ASSERT_TRUE(front.ok());
+  for (size_t i = 1; i < front->size(); ++i) {
+    EXPECT_GT((*front)[i].cost, (*front)[i - 1].cost);
+    EXPECT_LT((*front)[i].loss, (*front)[i - 1].loss);
+    if (i < 2) continue;
+    const auto slope = [&](size_t j) {
+      return ((*front)[j - 1].loss - (*front)[j].loss) / ((*front)[j].cost - (*front)[j - 1].cost);
+    };
+    EXPECT_LE(slope(i), slope(i - 1) * (1 + 1e-6));
+  }
+  double least = 0;
+  for (const Layer& l : layers) {
+    double best = 1e9;
+    for (const Alternative& a : l.alternatives) best = std::min(best, a.loss);
+    least += best;
+  }
+  EXPECT_NEAR(front->back().loss, least, 1e-9);
+}
+
+TEST(Budget, MistakesAreNamed) {
+  const std::vector<Layer> layers = {{"conv1", {{"int8", 2, 0.1}, {"float", 5, 0}}}};
+  auto low = ChooseUnderBudget(layers, 1);
+  ASSERT_FALSE(low.ok());
+  EXPECT_NE(low.status().message().find("costs 2"), std::string::npos) << low.status().message();
+  EXPECT_FALSE(ChooseUnderBudget({{"conv1", {}}}, 1).ok());
+  EXPECT_FALSE(ChooseUnderBudget({{"conv1", {{"x", 1, -1}}}}, 1).ok());
+  EXPECT_FALSE(ChooseUnderBudget(layers, std::nan("")).ok());
+  auto none = ChooseUnderBudget({}, 0);
+  ASSERT_TRUE(none.ok());
+  EXPECT_TRUE(none->picks.empty());
+}
+
+}  // namespace
+}  // namespace slipway::compiler
