@@ -20,13 +20,21 @@ const char* WhatRuns(const compiler::Platform& p) {
 }
 
 nlohmann::json Json(const compiler::Platform& p) {
-  return {{"name", p.name},         {"description", p.description},
-          {"vendor", p.vendor},     {"openness", p.openness},
-          {"arch", p.arch},         {"backends", p.backends},
-          {"fallback", p.fallback}, {"precision", p.precision},
-          {"device", p.device},     {"emulated", p.emulated},
-          {"run", WhatRuns(p)},     {"export", p.export_format},
-          {"planned", p.planned},   {"file", p.source}};
+  return {{"name", p.name},
+          {"description", p.description},
+          {"vendor", p.vendor},
+          {"openness", p.openness},
+          {"arch", p.arch},
+          {"backends", p.backends},
+          {"fallback", p.fallback},
+          {"precision", p.precision},
+          {"device", p.device},
+          {"emulated", p.emulated},
+          {"run", WhatRuns(p)},
+          {"export", p.export_format},
+          {"weight_bits", p.has_scheme ? p.scheme.weights.bits : 0},
+          {"planned", p.planned},
+          {"file", p.source}};
 }
 
 std::string Describe(const compiler::TensorScheme& t) {

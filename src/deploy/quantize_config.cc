@@ -3,6 +3,7 @@
 #include <filesystem>
 
 #include "base/mapped_file.h"
+#include "deploy/mixed.h"
 #include "engine/compiler/yaml_reader.h"
 
 namespace slipway::deploy {
@@ -18,13 +19,16 @@ void ReadLayers(const YAML::Node& layers, Reader& r, QuantizeConfig& to) {
   for (const auto& entry : layers) {
     const auto name = entry.first.as<std::string>(""), value = entry.second.as<std::string>("");
     const int bits = entry.second.as<int>(0);
+    const auto both = ParseLayerBits(value);
     if (value == "float") {
       to.keep_float.insert(name);
     } else if (bits >= 2 && bits <= 16) {
-      to.layer_bits[name] = bits;
+      to.layer_bits[name] = {bits, bits};
+    } else if (both.ok()) {
+      to.layer_bits[name] = *both;
     } else {
       r.Fail(entry.second, "layer '" + name + "' is '" + value +
-                               "'; it may be float, or a number of bits from 2 to 16");
+                               "'; it may be float, a number of bits from 2 to 16, or as in W4A8");
     }
   }
 }
@@ -50,6 +54,8 @@ Result<QuantizeConfig> ParseQuantizeConfig(const std::string& yaml, const std::s
     r.GetText("evaluation", c.evaluation);
     r.GetText("algorithm", c.algorithm);
     r.GetList("adjust", c.adjust);
+    r.GetText("budget", c.budget);
+    r.GetText("choices", c.choices);
     Positive(root, r, "samples", 0, c.samples);
     Positive(root, r, "batch", 1, c.batch);
     Positive(root, r, "iterations", 1, c.iterations);

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/status.h"
+#include "deploy/quantize_model.h"
 
 namespace slipway::deploy {
 
@@ -18,10 +19,11 @@ struct QuantizeConfig {
   std::string weight_observer, activation_observer;
   std::string algorithm;
   std::vector<std::string> adjust;
+  std::string budget, choices;
   int64_t samples = -1, batch = -1, iterations = -1, seed = -1;
   double max_drop = -1;
-  std::set<std::string> keep_float;       // layers: {NAME: float}
-  std::map<std::string, int> layer_bits;  // layers: {NAME: 8}
+  std::set<std::string> keep_float;             // layers: {NAME: float}
+  std::map<std::string, LayerBits> layer_bits;  // layers: {NAME: 8, OTHER: W4A8}
 };
 
 // InvalidArgument gives file, line, key and what it may be.

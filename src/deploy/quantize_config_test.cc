@@ -18,6 +18,7 @@ max_drop: 1.5
 layers:
   conv1: float
   fc: 8
+  conv2: W4A8
 )";
 
 TEST(QuantizeConfig, ReadsEveryKey) {
@@ -34,7 +35,9 @@ TEST(QuantizeConfig, ReadsEveryKey) {
   EXPECT_EQ(c->adjust, std::vector<std::string>{"equalize"});
   EXPECT_EQ(c->activation_observer, "minmax");
   EXPECT_EQ(c->keep_float, std::set<std::string>{"conv1"});
-  EXPECT_EQ(c->layer_bits.at("fc"), 8);
+  EXPECT_EQ(c->layer_bits.at("fc").weights, 8);
+  EXPECT_EQ(c->layer_bits.at("conv2").weights, 4);
+  EXPECT_EQ(c->layer_bits.at("conv2").activations, 8);
 }
 
 TEST(QuantizeConfig, MistakesHaveTheirLine) {

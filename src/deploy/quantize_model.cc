@@ -93,13 +93,16 @@ Result<QuantizedModel> QuantizeModel(const ir::Graph& graph, const compiler::Sch
   for (const std::string& name : options.keep_float) {
     if (!model.original->FindNode(name)) return unknown(name, "keep in float");
   }
+  std::map<std::string, int> own_bits;
   for (const auto& [name, bits] : options.layer_bits) {
     const ir::Node* node = model.original->FindNode(name);
-    if (!node || !quant::HasConstantWeights(*node))
-      return unknown(name, "give " + std::to_string(bits) + " bits");
-    quantize.weight_bits[name] = bits;
-    quantize.activation_bits[node->input(0)->name()] = bits;
+    if (!node || !quant::HasConstantWeights(*node)) return unknown(name, "give bits of its own");
+    quantize.weight_bits[name] = bits.weights;
+    // Where layers share what they read, the widest decides.
+    int& activations = own_bits[node->input(0)->name()];
+    activations = std::max(activations, bits.activations);
   }
+  for (const auto& [name, bits] : own_bits) quantize.activation_bits[name] = bits;
   model.quantized_nodes =
       static_cast<int>(quant::QuantizedNodes(*model.original, scheme, quantize).size());
   int64_t total = options.calibration_samples > 0

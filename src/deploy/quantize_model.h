@@ -17,6 +17,11 @@
 
 namespace slipway::deploy {
 
+// Of one layer: its weights and what it reads. 0: float.
+struct LayerBits {
+  int weights = 0, activations = 0;
+};
+
 struct QuantizeModelOptions {
   int64_t calibration_samples = 256;  // 0 = all of the data
   int64_t batch = 32;                 // when the model's is dynamic
@@ -24,7 +29,7 @@ struct QuantizeModelOptions {
   // Bits of weights and activations instead of the scheme's; 0: the scheme's. Layers at the ends of
   // the network keep the scheme's.
   int weight_bits = 0, activation_bits = 0;
-  std::map<std::string, int> layer_bits;  // bits of a node's weights and of what it reads
+  std::map<std::string, LayerBits> layer_bits;  // of nodes that differ from the others
   // adaround | brecq | qdrop: weights' codes and activations' scales are learned; empty: they are
   // what the observers give.
   std::string method;

@@ -1,0 +1,374 @@
+#include "deploy/mixed.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <map>
+
+#include "deploy/model_io.h"
+#include "deploy/runner.h"
+#include "deploy/toolchain.h"
+#include "model/ir/stats.h"
+#include "model/passes/pass.h"
+#include "quant/schemes/quantize.h"
+
+namespace slipway::deploy {
+namespace {
+
+using compiler::Alternative;
+using compiler::Choice;
+using compiler::Layer;
+
+bool IsFloat(const LayerBits& b) { return b.weights == 0; }
+
+class Mixer {
+ public:
+  Mixer(const compiler::Scheme& scheme, const data::Dataset& data, const MixedOptions& options)
+      : scheme_(scheme), data_(data), options_(options) {}
+
+  Result<MixedOutcome> Run(const ir::Graph& graph);
+
+ private:
+  Status Open(const ir::Graph& graph);
+  // The network with these layers as given and all others float; `uniform`: the other nodes of the
+  // scheme are quantized too.
+  Result<std::unique_ptr<ir::Graph>> Variant(const std::map<std::string, LayerBits>& layers,
+                                             bool uniform);
+  Result<std::vector<ir::Tensor>> Outputs(const ir::Graph& graph);
+  Status MeasureLosses();
+  Status StaticCosts();
+  Status MeasureTimes();
+  Result<BenchResult> Profile(const ir::Graph& graph);
+  Result<MixedOutcome> Choose(const ir::Graph& graph, const std::vector<Choice>& front);
+  void Report(const std::string& stage, int64_t done, int64_t total) const {
+    if (options_.progress) options_.progress(stage, done, total);
+  }
+
+  const compiler::Scheme& scheme_;
+  const data::Dataset& data_;
+  const MixedOptions& options_;
+  std::unique_ptr<ir::Graph> original_;
+  std::vector<const ir::Node*> nodes_;  // of the layers
+  quant::Observers observers_;
+  Feed feed_;
+  std::vector<std::vector<ir::Tensor>> inputs_;
+  std::vector<Layer> layers_;
+  double rest_ = 0;
+};
+
+Status Mixer::Open(const ir::Graph& graph) {
+  if (options_.choices.size() < 2)
+    return InvalidArgument("mixed precision needs two choices or more, as in W8A8,W4A8,float");
+  for (const LayerBits& b : options_.choices) {
+    if (b.weights > scheme_.weights.bits || b.activations > scheme_.activations.bits)
+      return InvalidArgument(
+          "the choice " + LayerBitsName(b) + " has more bits than the platform's W" +
+          std::to_string(scheme_.weights.bits) + "A" + std::to_string(scheme_.activations.bits));
+  }
+  SLIPWAY_ASSIGN_OR_RETURN(feed_, FeedFor(graph, data_, options_.quantize.batch));
+  original_ = graph.Clone();
+  SLIPWAY_RETURN_IF_ERROR(passes::RunPasses(*original_, {.level = passes::Level::kFused}).status());
+  quant::SplitActivations(*original_);
+  for (const ir::Node* n : quant::QuantizedNodes(*original_, scheme_, {})) {
+    if (!quant::HasConstantWeights(*n)) continue;
+    nodes_.push_back(n);
+    layers_.push_back({n->name(), {}});
+  }
+  if (nodes_.empty())
+    return InvalidArgument("the model has no layer that this platform runs on integers");
+  const int64_t total = options_.quantize.calibration_samples > 0
+                            ? std::min(options_.quantize.calibration_samples, data_.size())
+                            : data_.size();
+  SLIPWAY_ASSIGN_OR_RETURN(auto evaluator,
+                           quant::InterpreterEvaluator(*original_, options_.quantize.pool));
+  SLIPWAY_ASSIGN_OR_RETURN(
+      observers_,
+      quant::Calibrate(*original_, evaluator,
+                       CalibrationBatches(data_, feed_, total, options_.quantize.pool),
+                       quant::ValuesToObserve(*original_, scheme_, {}), [&](int64_t batches) {
+                         Report("calibrating", std::min(total, batches * feed_.batch), total);
+                       }));
+  const auto batches = CalibrationBatches(data_, feed_, std::min(options_.samples, data_.size()),
+                                          options_.quantize.pool);
+  for (int64_t i = 0;; ++i) {
+    SLIPWAY_ASSIGN_OR_RETURN(auto batch, batches(i));
+    if (batch.empty()) break;
+    inputs_.push_back(std::move(batch));
+  }
+  return OkStatus();
+}
+
+Result<std::unique_ptr<ir::Graph>> Mixer::Variant(const std::map<std::string, LayerBits>& layers,
+                                                  bool uniform) {
+  quant::QuantizeOptions options;
+  std::set<const ir::Node*> treated;
+  for (const ir::Node* n : nodes_) {
+    const auto found = layers.find(n->name());
+    if (found == layers.end() || IsFloat(found->second)) {
+      options.keep_float.insert(n->name());
+      continue;
+    }
+    treated.insert(n);
+    options.weight_bits[n->name()] = found->second.weights;
+    int& bits = options.activation_bits[n->input(0)->name()];
+    bits = std::max(bits, found->second.activations);
+  }
+  for (const ir::Node* n : quant::QuantizedNodes(*original_, scheme_, {})) {
+    if (!uniform && !treated.contains(n)) options.keep_float.insert(n->name());
+  }
+  auto variant = original_->Clone();
+  if (treated.empty()) return variant;
+  SLIPWAY_RETURN_IF_ERROR(quant::InsertQuantization(*variant, scheme_, observers_, options));
+  return variant;
+}
+
+Result<std::vector<ir::Tensor>> Mixer::Outputs(const ir::Graph& graph) {
+  SLIPWAY_ASSIGN_OR_RETURN(
+      const auto runner,
+      Runner::ForGraph(
+          std::shared_ptr<const ir::Graph>(graph.Clone()), options_.platform,
+          {.threads = options_.quantize.pool ? options_.quantize.pool->threads() : 1}));
+  std::vector<ir::Tensor> all;
+  for (const auto& batch : inputs_) {
+    SLIPWAY_ASSIGN_OR_RETURN(auto outputs, runner.Run(batch));
+    for (ir::Tensor& t : outputs) {
+      if (t.dtype() == DType::kFloat32) all.push_back(t.Aligned());
+    }
+  }
+  return all;
+}
+
+Status Mixer::MeasureLosses() {
+  SLIPWAY_ASSIGN_OR_RETURN(const auto expected, Outputs(*original_));
+  double power = 0;
+  for (const ir::Tensor& t : expected) {
+    for (int64_t i = 0; i < t.count(); ++i)
+      power += double{t.data<float>()[i]} * double{t.data<float>()[i]};
+  }
+  if (!(power > 0)) return InvalidArgument("the model's outputs are all zero on this data");
+  const auto total = static_cast<int64_t>(layers_.size() * options_.choices.size());
+  int64_t done = 0;
+  for (size_t l = 0; l < layers_.size(); ++l) {
+    for (const LayerBits& bits : options_.choices) {
+      Alternative a{LayerBitsName(bits), 0, 0};
+      if (!IsFloat(bits)) {
+        SLIPWAY_ASSIGN_OR_RETURN(const auto variant, Variant({{layers_[l].node, bits}}, false));
+        SLIPWAY_ASSIGN_OR_RETURN(const auto got, Outputs(*variant));
+        double error = 0;
+        for (size_t t = 0; t < got.size(); ++t) {
+          for (int64_t i = 0; i < got[t].count(); ++i) {
+            const double d = double{got[t].data<float>()[i]} - expected[t].data<float>()[i];
+            error += d * d;
+          }
+        }
+        a.loss = error / power;
+        if (!std::isfinite(a.loss))
+          return InvalidArgument("layer '" + layers_[l].node + "' at " + a.name +
+                                 " makes outputs that are not finite");
+      }
+      layers_[l].alternatives.push_back(std::move(a));
+      Report("losses of layers", ++done, total);
+    }
+  }
+  return OkStatus();
+}
+
+Status Mixer::StaticCosts() {
+  for (size_t l = 0; l < layers_.size(); ++l) {
+    const ir::Node& node = *nodes_[l];
+    const auto weights = static_cast<double>(node.constant_input(1)->count());
+    const auto channels =
+        static_cast<double>(node.constant_input(2) ? node.constant_input(2)->count() : 0);
+    const auto macs =
+        ir::NodeMacs(node).Evaluate([](std::string_view) { return std::optional<int64_t>(1); });
+    if (!macs.ok()) return macs.status().With(node.Describe());
+    for (size_t c = 0; c < options_.choices.size(); ++c) {
+      const LayerBits& b = options_.choices[c];
+      const double wb = IsFloat(b) ? 32 : b.weights, ab = IsFloat(b) ? 32 : b.activations;
+      layers_[l].alternatives[c].cost =
+          options_.budget.budget.kind == BudgetKind::kSize
+              ? std::ceil(weights * wb / 8) + channels * (IsFloat(b) ? 4 : 8)
+              : static_cast<double>(*macs) * wb * ab;
+    }
+  }
+  return OkStatus();
+}
+
+Result<BenchResult> Mixer::Profile(const ir::Graph& graph) {
+  SLIPWAY_ASSIGN_OR_RETURN(const auto platform, GetPlatform(options_.platform));
+  if (platform.simulated || platform.device != "local")
+    return InvalidArgument("a latency is measured on platforms of this machine, and '" +
+                           platform.name + "' is not one; give a budget of size or bitops");
+  compiler::CompileOptions compile;
+  compile.threads = options_.threads;
+  SLIPWAY_ASSIGN_OR_RETURN(const CompiledModel compiled, CompileModel(graph, platform, compile));
+  SessionOptions session;
+  session.threads = options_.threads;
+  SLIPWAY_ASSIGN_OR_RETURN(const Session made, Session::FromBytes(compiled.bytes, session));
+  std::vector<Runner::Port> ports;
+  for (const ir::Value* v : graph.inputs()) ports.push_back({v->name(), v->type()});
+  SLIPWAY_ASSIGN_OR_RETURN(const auto inputs, MakeInputs(ports, {}, {}, true));
+  BenchOptions bench;
+  bench.session = session;
+  bench.measure.max_seconds = 3;
+  return BenchSession(made, inputs, bench);
+}
+
+Status Mixer::MeasureTimes() {
+  rest_ = 1e300;
+  for (size_t c = 0; c < options_.choices.size(); ++c) {
+    Report("timing " + LayerBitsName(options_.choices[c]), static_cast<int64_t>(c),
+           static_cast<int64_t>(options_.choices.size()));
+    std::map<std::string, LayerBits> all;
+    for (const Layer& l : layers_) all[l.node] = options_.choices[c];
+    SLIPWAY_ASSIGN_OR_RETURN(const auto variant, Variant(all, !IsFloat(options_.choices[c])));
+    SLIPWAY_ASSIGN_OR_RETURN(const BenchResult result, Profile(*variant));
+    std::map<std::string, double> ms;
+    double total = 0;
+    for (const NodeTime& n : result.nodes) ms[n.name] += n.total_ms(), total += n.total_ms();
+    // The profiled pass times every step: as shares of the undisturbed latency.
+    const double scale = result.measurement.stats.p50 / total;
+    double layers = 0;
+    for (Layer& l : layers_) {
+      const auto found = ms.find(l.node);
+      l.alternatives[c].cost = found == ms.end() ? 0 : found->second * scale;
+      layers += l.alternatives[c].cost;
+    }
+    rest_ = std::min(rest_, result.measurement.stats.p50 - layers);
+  }
+  return OkStatus();
+}
+
+Result<MixedOutcome> Mixer::Run(const ir::Graph& graph) {
+  SLIPWAY_RETURN_IF_ERROR(Open(graph));
+  SLIPWAY_RETURN_IF_ERROR(MeasureLosses());
+  const bool latency = options_.budget.budget.kind == BudgetKind::kLatency;
+  SLIPWAY_RETURN_IF_ERROR(latency ? MeasureTimes() : StaticCosts());
+  SLIPWAY_ASSIGN_OR_RETURN(const auto front, compiler::ConvexFront(layers_));
+  return Choose(graph, front);
+}
+
+Result<MixedOutcome> Mixer::Choose(const ir::Graph& graph, const std::vector<Choice>& front) {
+  MixedOutcome out;
+  out.front = front;
+  out.rest = rest_;
+  double dearest = rest_;
+  for (const Layer& l : layers_) {
+    double most = 0;
+    for (const Alternative& a : l.alternatives) most = std::max(most, a.cost);
+    dearest += most;
+  }
+  out.limit = options_.budget.budget.limit * (options_.budget.share ? dearest : 1);
+  const bool latency = options_.budget.budget.kind == BudgetKind::kLatency;
+  double allowed = out.limit - rest_;
+  constexpr int kRounds = 4;
+  for (int round = 0;; ++round) {
+    auto choice = compiler::ChooseUnderBudget(layers_, allowed);
+    if (!choice.ok()) {
+      if (round > 0) break;  // the last choice stands, with what it measured
+      return InvalidArgument(
+          choice.status().message() +
+          (latency ? " ms beside " + std::to_string(rest_) + " ms of other nodes" : ""));
+    }
+    out.picks = choice->picks;
+    out.loss = choice->loss;
+    out.cost = choice->cost + rest_;
+    if (!latency) break;
+    std::map<std::string, LayerBits> picked;
+    for (size_t l = 0; l < layers_.size(); ++l)
+      picked[layers_[l].node] = options_.choices[choice->picks[l]];
+    SLIPWAY_ASSIGN_OR_RETURN(const auto variant, Variant(picked, true));
+    SLIPWAY_ASSIGN_OR_RETURN(const BenchResult result, Profile(*variant));
+    out.measured = result.measurement.stats.p50;
+    // Conversions between precisions are in no layer's time.
+    if (out.measured <= out.limit * 1.01 || round + 1 == kRounds) break;
+    allowed -= std::max(out.measured - out.limit, 0.005 * out.limit);
+  }
+  QuantizeModelOptions quantize = options_.quantize;
+  for (size_t l = 0; l < layers_.size(); ++l) {
+    const LayerBits& bits = options_.choices[out.picks[l]];
+    if (IsFloat(bits)) {
+      quantize.keep_float.insert(layers_[l].node);
+    } else {
+      quantize.layer_bits[layers_[l].node] = bits;
+    }
+  }
+  SLIPWAY_ASSIGN_OR_RETURN(out.model, QuantizeModel(graph, scheme_, data_, quantize));
+  out.layers = std::move(layers_);
+  return out;
+}
+
+}  // namespace
+
+Result<LayerBits> ParseLayerBits(const std::string& text) {
+  LayerBits bits;
+  if (text == "float") return bits;
+  int end = 0;
+  if (std::sscanf(text.c_str(), "W%dA%d%n", &bits.weights, &bits.activations, &end) == 2 &&
+      static_cast<size_t>(end) == text.size() && bits.weights >= 2 && bits.activations >= 2 &&
+      bits.weights <= 16 && bits.activations <= 16)
+    return bits;
+  return InvalidArgument("'" + text + "' is not of the form W4A8 with 2 to 16 bits, nor float");
+}
+
+std::string LayerBitsName(const LayerBits& b) {
+  if (IsFloat(b)) return "float";
+  return "W" + std::to_string(b.weights) + "A" + std::to_string(b.activations);
+}
+
+Result<BudgetText> ParseBudget(const std::string& text) {
+  const auto bad = [&] {
+    return InvalidArgument("budget '" + text +
+                           "' is not of the form latency=2.5ms, size=1.2MB, bitops=3.1G or, as a "
+                           "share of the dearest choice, size=50%");
+  };
+  const size_t equals = text.find('=');
+  if (equals == std::string::npos) return bad();
+  BudgetText out;
+  const std::string kind = text.substr(0, equals);
+  if (kind == "latency") {
+    out.budget.kind = BudgetKind::kLatency;
+  } else if (kind == "size") {
+    out.budget.kind = BudgetKind::kSize;
+  } else if (kind == "bitops") {
+    out.budget.kind = BudgetKind::kBitOps;
+  } else {
+    return bad();
+  }
+  const char* begin = text.c_str() + equals + 1;
+  char* end = nullptr;
+  const double value = std::strtod(begin, &end);
+  if (end == begin || !(value > 0) || !std::isfinite(value)) return bad();
+  const std::string unit(end);
+  static const std::map<std::string, std::map<std::string, double>> kUnits = {
+      {"latency", {{"ms", 1}, {"us", 1e-3}, {"s", 1e3}, {"", 1}}},
+      {"size",
+       {{"", 1},
+        {"B", 1},
+        {"kB", 1e3},
+        {"KB", 1e3},
+        {"MB", 1e6},
+        {"GB", 1e9},
+        {"KiB", 1024},
+        {"MiB", 1024.0 * 1024}}},
+      {"bitops", {{"", 1}, {"M", 1e6}, {"G", 1e9}, {"T", 1e12}}},
+  };
+  if (unit == "%") {
+    out.share = true;
+    out.budget.limit = value / 100;
+    return out;
+  }
+  const auto& units = kUnits.at(kind);
+  const auto found = units.find(unit);
+  if (found == units.end()) return bad();
+  out.budget.limit = value * found->second;
+  return out;
+}
+
+Result<MixedOutcome> QuantizeMixed(const ir::Graph& graph, const compiler::Scheme& scheme,
+                                   const data::Dataset& calibration, const MixedOptions& options) {
+  return Mixer(scheme, calibration, options).Run(graph);
+}
+
+}  // namespace slipway::deploy

@@ -1,0 +1,73 @@
+#!/usr/bin/python3
+"""Every platform with integers: a network is quantized by its scheme, computed with its integers here, and written for its tool."""
+import os
+import random
+
+from harness import Case, main
+import npy
+import onnx_writer as ox
+
+CLASSES = 4
+
+
+class Platforms(Case):
+    @classmethod
+    def setUpClass(cls):
+        rng = random.Random(5)
+        cls.samples = 96
+        cls.inputs = []
+        for _ in range(cls.samples):  # brightness and contrast differ, so that the classes do
+            offset, scale = rng.uniform(-4, 4), rng.uniform(0.1, 4)
+            cls.inputs += [offset + rng.gauss(0, scale) for _ in range(64)]
+
+    def setUp(self):
+        super().setUp()
+        self.model = self.write("tiny.onnx", ox.tiny_cnn(classes=CLASSES, seed=7))
+        npy.save(self.path("x.npy"), self.inputs, [self.samples, 1, 8, 8])
+        scores = self.run_model(self.model, "--input", "x=" + self.path("x.npy"), "--platform", "interpreter")["y"][0]
+        rows = [scores[i * CLASSES:(i + 1) * CLASSES] for i in range(self.samples)]
+        labels = [max(range(CLASSES), key=row.__getitem__) for row in rows]
+        self.data = self.path("data.npz")
+        npy.save_npz(self.data, inputs=(self.inputs, [self.samples, 1, 8, 8], "<f4"), labels=(labels, [self.samples], "<i8"))
+
+    def test_every_scheme(self):
+        platforms = [p for p in self.slipway("platforms", "--json").json["platforms"] if p["weight_bits"]]
+        self.assertGreaterEqual(len(platforms), 30)
+        exported = 0
+        for p in platforms:
+            if p["run"] == "emulated":
+                continue  # as its x86 twin, only slower
+            name, out = p["name"], self.path("q.onnx")
+            r = self.slipway("quantize", self.model, "--platform", name, "--calib", self.data, "--eval", self.data, "-o", out, "--json").json
+            self.assertGreaterEqual(r["quantized_nodes"], 2, name)
+            self.assertGreater(r["top1"], 0.9 if p["weight_bits"] >= 7 else 0.7 if p["weight_bits"] >= 4 else 0.3, name)
+            # What was computed with the platform's integers is what the file says.
+            want = self.run_model(out, "--input", "x=" + self.path("x.npy"), "--platform", "interpreter", label="want")
+            self.agree(self.run_model(out, "--input", "x=" + self.path("x.npy"), "--platform", name), want, 0.06, name)
+            if not p["export"]:
+                continue
+            folder = self.path("out-" + name)
+            files = self.slipway("export", out, "--platform", name, "-o", folder, "--json").json["files"]
+            self.assertTrue(any(f.endswith("README.txt") for f in files), files)
+            for f in files:
+                self.assertGreater(os.path.getsize(f), 0, f)
+            exported += 1
+        self.assertGreaterEqual(exported, 20)
+
+    def test_what_is_not_here_has_accuracy_and_no_time(self):
+        failed = self.slipway("bench", self.model, "--platform", "vitis-int8", code=2)
+        self.assertIn("not here", failed.err)
+        self.assertIn("slipway export --platform vitis-int8", failed.err)
+        r = self.slipway("deploy", self.model, "--platforms", "vitis-int8,nnie-int8", "--calib", self.data, "--eval", self.data, "--no-record",
+                         "-o", self.path("d"), "--json").json
+        for p in r["platforms"]:
+            self.assertGreater(p["accuracy"], 0.9, p)
+            self.assertIsNone(p.get("p50_ms"), p)
+        self.assertIn("is not here", " ".join(r["notes"]))
+        shown = self.slipway("platforms", "show", "vitis-int8").out
+        for word in ("powers of two", "vitis", "not here"):
+            self.assertIn(word, shown)
+
+
+if __name__ == "__main__":
+    main()
