@@ -193,6 +193,7 @@ Status Road::Quantize(const Platform& platform, PlatformOutcome& out,
                            QuantizeModel(*graph_, platform.scheme, *calibration_, options));
   onnx::ExportOptions to;
   to.opset = 21;
+  to.own_quantization = true;
   SLIPWAY_RETURN_IF_ERROR(onnx::ExportOnnx(*quantized_.quantized, path, to));
   SLIPWAY_ASSIGN_OR_RETURN(std::string bytes, ReadFile(path));
   SLIPWAY_RETURN_IF_ERROR(stages_.Store(key, bytes));

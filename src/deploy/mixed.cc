@@ -16,9 +16,9 @@
 namespace slipway::deploy {
 namespace {
 
-using compiler::Alternative;
-using compiler::Choice;
-using compiler::Layer;
+using compiler::BudgetChoice;
+using compiler::LayerOption;
+using compiler::LayerOptions;
 
 bool IsFloat(const LayerBits& b) { return b.weights == 0; }
 
@@ -40,7 +40,7 @@ class Mixer {
   Status StaticCosts();
   Status MeasureTimes();
   Result<BenchResult> Profile(const ir::Graph& graph);
-  Result<MixedOutcome> Choose(const ir::Graph& graph, const std::vector<Choice>& front);
+  Result<MixedOutcome> Choose(const ir::Graph& graph, const std::vector<BudgetChoice>& front);
   void Report(const std::string& stage, int64_t done, int64_t total) const {
     if (options_.progress) options_.progress(stage, done, total);
   }
@@ -53,7 +53,7 @@ class Mixer {
   quant::Observers observers_;
   Feed feed_;
   std::vector<std::vector<ir::Tensor>> inputs_;
-  std::vector<Layer> layers_;
+  std::vector<LayerOptions> layers_;
   double rest_ = 0;
 };
 
@@ -125,7 +125,7 @@ Result<std::unique_ptr<ir::Graph>> Mixer::Variant(const std::map<std::string, La
 
 Result<std::vector<ir::Tensor>> Mixer::Outputs(const ir::Graph& graph) {
   SLIPWAY_ASSIGN_OR_RETURN(
-      const auto runner,
+      auto runner,
       Runner::ForGraph(
           std::shared_ptr<const ir::Graph>(graph.Clone()), options_.platform,
           {.threads = options_.quantize.pool ? options_.quantize.pool->threads() : 1}));
@@ -151,7 +151,7 @@ Status Mixer::MeasureLosses() {
   int64_t done = 0;
   for (size_t l = 0; l < layers_.size(); ++l) {
     for (const LayerBits& bits : options_.choices) {
-      Alternative a{LayerBitsName(bits), 0, 0};
+      LayerOption a{LayerBitsName(bits), 0, 0};
       if (!IsFloat(bits)) {
         SLIPWAY_ASSIGN_OR_RETURN(const auto variant, Variant({{layers_[l].node, bits}}, false));
         SLIPWAY_ASSIGN_OR_RETURN(const auto got, Outputs(*variant));
@@ -167,7 +167,7 @@ Status Mixer::MeasureLosses() {
           return InvalidArgument("layer '" + layers_[l].node + "' at " + a.name +
                                  " makes outputs that are not finite");
       }
-      layers_[l].alternatives.push_back(std::move(a));
+      layers_[l].options.push_back(std::move(a));
       Report("losses of layers", ++done, total);
     }
   }
@@ -186,7 +186,7 @@ Status Mixer::StaticCosts() {
     for (size_t c = 0; c < options_.choices.size(); ++c) {
       const LayerBits& b = options_.choices[c];
       const double wb = IsFloat(b) ? 32 : b.weights, ab = IsFloat(b) ? 32 : b.activations;
-      layers_[l].alternatives[c].cost =
+      layers_[l].options[c].cost =
           options_.budget.budget.kind == BudgetKind::kSize
               ? std::ceil(weights * wb / 8) + channels * (IsFloat(b) ? 4 : 8)
               : static_cast<double>(*macs) * wb * ab;
@@ -221,7 +221,7 @@ Status Mixer::MeasureTimes() {
     Report("timing " + LayerBitsName(options_.choices[c]), static_cast<int64_t>(c),
            static_cast<int64_t>(options_.choices.size()));
     std::map<std::string, LayerBits> all;
-    for (const Layer& l : layers_) all[l.node] = options_.choices[c];
+    for (const LayerOptions& l : layers_) all[l.node] = options_.choices[c];
     SLIPWAY_ASSIGN_OR_RETURN(const auto variant, Variant(all, !IsFloat(options_.choices[c])));
     SLIPWAY_ASSIGN_OR_RETURN(const BenchResult result, Profile(*variant));
     std::map<std::string, double> ms;
@@ -230,10 +230,10 @@ Status Mixer::MeasureTimes() {
     // The profiled pass times every step: as shares of the undisturbed latency.
     const double scale = result.measurement.stats.p50 / total;
     double layers = 0;
-    for (Layer& l : layers_) {
+    for (LayerOptions& l : layers_) {
       const auto found = ms.find(l.node);
-      l.alternatives[c].cost = found == ms.end() ? 0 : found->second * scale;
-      layers += l.alternatives[c].cost;
+      l.options[c].cost = found == ms.end() ? 0 : found->second * scale;
+      layers += l.options[c].cost;
     }
     rest_ = std::min(rest_, result.measurement.stats.p50 - layers);
   }
@@ -249,14 +249,14 @@ Result<MixedOutcome> Mixer::Run(const ir::Graph& graph) {
   return Choose(graph, front);
 }
 
-Result<MixedOutcome> Mixer::Choose(const ir::Graph& graph, const std::vector<Choice>& front) {
+Result<MixedOutcome> Mixer::Choose(const ir::Graph& graph, const std::vector<BudgetChoice>& front) {
   MixedOutcome out;
   out.front = front;
   out.rest = rest_;
   double dearest = rest_;
-  for (const Layer& l : layers_) {
+  for (const LayerOptions& l : layers_) {
     double most = 0;
-    for (const Alternative& a : l.alternatives) most = std::max(most, a.cost);
+    for (const LayerOption& a : l.options) most = std::max(most, a.cost);
     dearest += most;
   }
   out.limit = options_.budget.budget.limit * (options_.budget.share ? dearest : 1);

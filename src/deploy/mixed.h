@@ -43,9 +43,9 @@ struct MixedOptions {
 
 struct MixedOutcome {
   QuantizedModel model;
-  std::vector<compiler::Layer> layers;  // with their alternatives' costs and losses
+  std::vector<compiler::LayerOptions> layers;  // with their options' costs and losses
   std::vector<size_t> picks;
-  std::vector<compiler::Choice> front;  // convex, of the layers alone
+  std::vector<compiler::BudgetChoice> front;  // convex, of the layers alone
   double limit = 0;                     // of the whole network
   double rest = 0;                      // what is not in the layers: latency of other nodes
   double cost = 0;                      // predicted, with the rest

@@ -9,22 +9,22 @@ namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
-// The alternatives of a layer that can be best, by rising cost and falling loss.
+// The options of a layer that can be best, by rising cost and falling loss.
 struct Useful {
   std::vector<size_t> picks;
   std::vector<double> cost, loss;
 };
 
-Useful UsefulOf(const Layer& layer) {
-  std::vector<size_t> order(layer.alternatives.size());
+Useful UsefulOf(const LayerOptions& layer) {
+  std::vector<size_t> order(layer.options.size());
   for (size_t i = 0; i < order.size(); ++i) order[i] = i;
   std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
-    const Alternative &x = layer.alternatives[a], &y = layer.alternatives[b];
+    const LayerOption &x = layer.options[a], &y = layer.options[b];
     return x.cost != y.cost ? x.cost < y.cost : x.loss < y.loss;
   });
   Useful u;
   for (const size_t i : order) {
-    const Alternative& a = layer.alternatives[i];
+    const LayerOption& a = layer.options[i];
     if (!u.loss.empty() && a.loss >= u.loss.back()) continue;
     u.picks.push_back(i);
     u.cost.push_back(a.cost);
@@ -97,11 +97,10 @@ struct State {
   size_t parent, pick;
 };
 
-Status CheckLayers(const std::vector<Layer>& layers) {
-  for (const Layer& layer : layers) {
-    if (layer.alternatives.empty())
-      return InvalidArgument("layer '" + layer.node + "' has no alternatives");
-    for (const Alternative& a : layer.alternatives) {
+Status CheckLayers(const std::vector<LayerOptions>& layers) {
+  for (const LayerOptions& layer : layers) {
+    if (layer.options.empty()) return InvalidArgument("layer '" + layer.node + "' has no options");
+    for (const LayerOption& a : layer.options) {
       if (!(a.cost >= 0) || !std::isfinite(a.cost) || !(a.loss >= 0) || !std::isfinite(a.loss))
         return InvalidArgument("layer '" + layer.node + "', alternative '" + a.name + "': cost " +
                                std::to_string(a.cost) + " and loss " + std::to_string(a.loss) +
@@ -111,11 +110,11 @@ Status CheckLayers(const std::vector<Layer>& layers) {
   return OkStatus();
 }
 
-Choice Total(const std::vector<Layer>& layers, std::vector<size_t> picks) {
-  Choice c;
+BudgetChoice Total(const std::vector<LayerOptions>& layers, std::vector<size_t> picks) {
+  BudgetChoice c;
   for (size_t l = 0; l < layers.size(); ++l) {
-    c.cost += layers[l].alternatives[picks[l]].cost;
-    c.loss += layers[l].alternatives[picks[l]].loss;
+    c.cost += layers[l].options[picks[l]].cost;
+    c.loss += layers[l].options[picks[l]].loss;
   }
   c.picks = std::move(picks);
   return c;
@@ -123,10 +122,10 @@ Choice Total(const std::vector<Layer>& layers, std::vector<size_t> picks) {
 
 }  // namespace
 
-Result<Choice> ChooseUnderBudget(const std::vector<Layer>& layers, double budget) {
+Result<BudgetChoice> ChooseUnderBudget(const std::vector<LayerOptions>& layers, double budget) {
   SLIPWAY_RETURN_IF_ERROR(CheckLayers(layers));
   std::vector<Useful> useful;
-  for (const Layer& layer : layers) useful.push_back(UsefulOf(layer));
+  for (const LayerOptions& layer : layers) useful.push_back(UsefulOf(layer));
   const std::vector<Step> steps = StepsOf(useful);
   std::vector<Bound> bounds;
   for (size_t first = 0; first <= layers.size(); ++first) bounds.emplace_back(useful, steps, first);
@@ -186,13 +185,13 @@ Result<Choice> ChooseUnderBudget(const std::vector<Layer>& layers, double budget
   return Total(layers, std::move(picks));
 }
 
-Result<std::vector<Choice>> ConvexFront(const std::vector<Layer>& layers) {
+Result<std::vector<BudgetChoice>> ConvexFront(const std::vector<LayerOptions>& layers) {
   SLIPWAY_RETURN_IF_ERROR(CheckLayers(layers));
   std::vector<Useful> useful;
-  for (const Layer& layer : layers) useful.push_back(UsefulOf(layer));
+  for (const LayerOptions& layer : layers) useful.push_back(UsefulOf(layer));
   std::vector<size_t> picks;
   for (const Useful& u : useful) picks.push_back(u.picks[0]);
-  std::vector<Choice> front = {Total(layers, picks)};
+  std::vector<BudgetChoice> front = {Total(layers, picks)};
   for (const Step& s : StepsOf(useful)) {
     picks[s.layer] = useful[s.layer].picks[s.to];
     front.push_back(Total(layers, picks));

@@ -7,16 +7,16 @@
 namespace slipway::compiler {
 namespace {
 
-std::vector<Layer> Problem(std::mt19937& random, int layers, int most, bool whole) {
-  std::vector<Layer> out;
+std::vector<LayerOptions> Problem(std::mt19937& random, int layers, int most, bool whole) {
+  std::vector<LayerOptions> out;
   std::uniform_real_distribution<double> real(0, 1);
   for (int l = 0; l < layers; ++l) {
-    Layer layer{.node = "n" + std::to_string(l)};
+    LayerOptions layer{.node = "n" + std::to_string(l)};
     const int count = std::uniform_int_distribution<int>(1, most)(random);
     for (int a = 0; a < count; ++a) {
       double cost = real(random), loss = real(random) * std::pow(10, -a);
       if (whole) cost = std::floor(8 * cost), loss = std::floor(8 * loss);  // ties
-      layer.alternatives.push_back({"a" + std::to_string(a), cost, loss});
+      layer.options.push_back({"a" + std::to_string(a), cost, loss});
     }
     out.push_back(std::move(layer));
   }
@@ -24,14 +24,14 @@ std::vector<Layer> Problem(std::mt19937& random, int layers, int most, bool whol
 }
 
 // Every combination.
-void Try(const std::vector<Layer>& layers, size_t at, double cost, double loss, double budget,
-         double& best) {
+void Try(const std::vector<LayerOptions>& layers, size_t at, double cost, double loss,
+         double budget, double& best) {
   if (cost > budget * (1 + 1e-12)) return;
   if (at == layers.size()) {
     best = std::min(best, loss);
     return;
   }
-  for (const Alternative& a : layers[at].alternatives)
+  for (const LayerOption& a : layers[at].options)
     Try(layers, at + 1, cost + a.cost, loss + a.loss, budget, best);
 }
 
@@ -42,9 +42,9 @@ TEST(Budget, IsTheBestOfAllCombinations) {
   for (int round = 0; round < 300; ++round) {
     const auto layers = Problem(random, round % 8 + 1, 4, round % 3 == 0);
     double least = 0;
-    for (const Layer& l : layers) {
+    for (const LayerOptions& l : layers) {
       double cheapest = 1e9;
-      for (const Alternative& a : l.alternatives) cheapest = std::min(cheapest, a.cost);
+      for (const LayerOption& a : l.options) cheapest = std::min(cheapest, a.cost);
       least += cheapest;
     }
     const double budget = least + std::uniform_real_distribution<double>(0, 3)(random);
@@ -63,22 +63,22 @@ TEST(Budget, LargeProblemsAreQuickAndExactAgainstDynamicProgramming) {
   SCOPED_TRACE("seed " + std::to_string(seed));
   std::mt19937 random(seed);
   // Whole costs, so that a table over costs is exact.
-  std::vector<Layer> layers;
+  std::vector<LayerOptions> layers;
   for (int l = 0; l < 150; ++l) {
-    Layer layer{.node = "n" + std::to_string(l)};
+    LayerOptions layer{.node = "n" + std::to_string(l)};
     for (int a = 0; a < 5; ++a) {
-      layer.alternatives.push_back({"a" + std::to_string(a),
-                                    double(std::uniform_int_distribution<int>(0, 60)(random)),
-                                    std::uniform_real_distribution<double>(0, 1)(random)});
+      layer.options.push_back({"a" + std::to_string(a),
+                               double(std::uniform_int_distribution<int>(0, 60)(random)),
+                               std::uniform_real_distribution<double>(0, 1)(random)});
     }
     layers.push_back(std::move(layer));
   }
   constexpr int kBudget = 2500;
   std::vector<double> table(kBudget + 1, 0);
-  for (const Layer& layer : layers) {
+  for (const LayerOptions& layer : layers) {
     std::vector<double> next(kBudget + 1, 1e300);
     for (int b = 0; b <= kBudget; ++b) {
-      for (const Alternative& a : layer.alternatives) {
+      for (const LayerOption& a : layer.options) {
         if (a.cost <= b)
           next[static_cast<size_t>(b)] = std::min(next[static_cast<size_t>(b)],
                                                   table[static_cast<size_t>(b - a.cost)] + a.loss);
@@ -106,16 +106,16 @@ TEST(Budget, TheFrontIsConvexAndItsEndsAreTheExtremes) {
     EXPECT_LE(slope(i), slope(i - 1) * (1 + 1e-6));
   }
   double least = 0;
-  for (const Layer& l : layers) {
+  for (const LayerOptions& l : layers) {
     double best = 1e9;
-    for (const Alternative& a : l.alternatives) best = std::min(best, a.loss);
+    for (const LayerOption& a : l.options) best = std::min(best, a.loss);
     least += best;
   }
   EXPECT_NEAR(front->back().loss, least, 1e-9);
 }
 
 TEST(Budget, MistakesAreNamed) {
-  const std::vector<Layer> layers = {{"conv1", {{"int8", 2, 0.1}, {"float", 5, 0}}}};
+  const std::vector<LayerOptions> layers = {{"conv1", {{"int8", 2, 0.1}, {"float", 5, 0}}}};
   auto low = ChooseUnderBudget(layers, 1);
   ASSERT_FALSE(low.ok());
   EXPECT_NE(low.status().message().find("costs 2"), std::string::npos) << low.status().message();
