@@ -40,12 +40,12 @@ class Platforms(Case):
                 continue  # as its x86 twin, only slower
             name, out = p["name"], self.path("q.onnx")
             r = self.slipway("quantize", self.model, "--platform", name, "--calib", self.data, "--eval", self.data, "-o", out, "--json").json
-            self.assertGreaterEqual(r["quantized_nodes"], 2, name)
+            self.assertGreaterEqual(r["quantized_nodes"], 1, name)
             self.assertGreater(r["top1"], 0.9 if p["weight_bits"] >= 7 else 0.7 if p["weight_bits"] >= 4 else 0.3, name)
             # What was computed with the platform's integers is what the file says.
             want = self.run_model(out, "--input", "x=" + self.path("x.npy"), "--platform", "interpreter", label="want")
             self.agree(self.run_model(out, "--input", "x=" + self.path("x.npy"), "--platform", name), want, 0.06, name)
-            if p["export"] + "," not in formats and p["export"] + "}" not in formats:
+            if not p["export"] or (p["export"] + "," not in formats and p["export"] + "}" not in formats):
                 continue
             folder = self.path("out-" + name)
             files = self.slipway("export", out, "--platform", name, "-o", folder, "--json").json["files"]
