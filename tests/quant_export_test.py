@@ -94,7 +94,7 @@ scheme:
   activations: {{bits: {abits}, sign: {sign}, symmetric: {symmetric}, per: tensor, observer: minmax{kind}}}
   rounding: half_even
   operators: [{operators}]
-"""
+{more}"""
 ALL = "Conv, Linear, Add, Mul, AveragePool, GlobalAveragePool, MaxPool, Concat"
 SCHEMES = {
     "signed": dict(per="channel", sign="signed", symmetric="true"),
@@ -107,6 +107,10 @@ SCHEMES = {
     "wide": dict(per="channel", sign="unsigned", symmetric="false", abits=16),
     "layers": dict(per="channel", sign="signed", symmetric="true", operators="Conv, Linear"),
     "layers_tensor": dict(per="tensor", sign="signed", symmetric="true", operators="Conv, Linear"),
+    "outputs": dict(per="channel", sign="signed", symmetric="false",
+                    more="  outputs: true\n  shared: [Concat, AveragePool, GlobalAveragePool]\n"),
+    "outputs_unsigned": dict(per="tensor", sign="auto", symmetric="true",
+                             more="  outputs: true\n  shared: [Concat, AveragePool, GlobalAveragePool]\n"),
     "weights4": dict(per="channel", sign="signed", symmetric="true", wbits=4),
 }
 
@@ -115,7 +119,7 @@ def quantized(folder, scheme):
     path = os.path.join(folder, f"{scheme}.onnx")
     if os.path.exists(path):
         return path
-    values = dict(name=scheme, wbits=8, abits=8, kind="", operators=ALL)
+    values = dict(name=scheme, wbits=8, abits=8, kind="", operators=ALL, more="")
     values.update(SCHEMES[scheme])
     with open(os.path.join(folder, f"{scheme}.yaml"), "w", encoding="utf-8") as file:
         file.write(PLATFORM.format(**values))
@@ -500,6 +504,111 @@ def run_ncnn(folder, out, model):
     return f", net.param in the second reader {off:.0e}"
 
 
+class Table:
+    """A FlatBuffers table (https://flatbuffers.dev/internals): fields by their number in the public TFLite schema."""
+
+    def __init__(self, data, at):
+        self.data, self.at = data, at
+        vtable = at - struct.unpack_from("<i", data, at)[0]
+        size = struct.unpack_from("<H", data, vtable)[0]
+        self.fields = struct.unpack_from(f"<{(size - 4) // 2}H", data, vtable + 4)
+
+    def where(self, field):
+        return self.at + self.fields[field] if field < len(self.fields) and self.fields[field] else None
+
+    def number(self, field, kind, default=0):
+        at = self.where(field)
+        return default if at is None else struct.unpack_from("<" + kind, self.data, at)[0]
+
+    def follow(self, at):
+        return at + struct.unpack_from("<I", self.data, at)[0]
+
+    def table(self, field):
+        at = self.where(field)
+        return None if at is None else Table(self.data, self.follow(at))
+
+    def vector(self, field, kind):
+        at = self.where(field)
+        if at is None:
+            return np.zeros(0, kind)
+        at = self.follow(at)
+        return np.frombuffer(self.data, kind, struct.unpack_from("<I", self.data, at)[0], at + 4)
+
+    def text(self, field):
+        return self.vector(field, "u1").tobytes().decode()
+
+    def tables(self, field):
+        at = self.where(field)
+        if at is None:
+            return []
+        at = self.follow(at)
+        count = struct.unpack_from("<I", self.data, at)[0]
+        return [Table(self.data, self.follow(at + 4 + 4 * i)) for i in range(count)]
+
+
+def read_tflite(folder, tensors):
+    with open(os.path.join(folder, "net.tflite"), "rb") as file:
+        data = file.read()
+    check(data[4:8] == b"TFL3", "no TFL3 file")
+    model = Table(data, struct.unpack_from("<I", data, 0)[0])
+    check(model.number(0, "I") == 3, "schema version")
+    buffers = [b.vector(0, "u1") for b in model.tables(4)]
+    (graph,) = model.tables(2)
+    kinds = {0: "<f4", 2: "<i4", 9: "i1"}
+    read = []
+    for t in graph.tables(0):
+        q = t.table(4)
+        scale = q.vector(2, "<f4") if q else np.zeros(0, F)
+        zero = q.vector(3, "<i8") if q else np.zeros(0, np.int64)
+        read.append((t.text(3), t.vector(0, "<i4"), t.number(1, "b"), buffers[t.number(2, "I")], scale, zero,
+                     q.number(6, "i") if q else 0))
+    codes = [c.number(3, "i") for c in model.tables(1)]
+    used = set()
+    for name, t in tensors.items():
+        zero = t.zero - (0 if t.signed else 1 << (t.bits - 1))
+        found = []
+        for i, (_, shape, kind, buffer, scale, z, axis) in enumerate(read):
+            if i in used or len(scale) != len(t.scale) or not np.allclose(scale, t.scale, rtol=2e-7 if t.bits == 32 else 0, atol=0) \
+                    or not np.array_equal(z, zero):
+                continue
+            if t.codes is None:
+                if kind == 9 and len(buffer) == 0:
+                    found.append(i)
+            elif buffer.size and kind == (2 if t.bits == 32 else 9):
+                values = buffer.view(kinds[kind]).reshape(shape)
+                if t.codes.ndim == 4:
+                    wants = [t.codes.transpose(0, 2, 3, 1), t.codes.transpose(1, 2, 3, 0)]
+                else:
+                    wants = [t.codes, t.codes.T] if t.codes.ndim == 2 else [t.codes]
+                    if values.ndim == 4 and values.shape[1:3] == (1, 1):  # a linear layer as a convolution
+                        values = values.reshape(values.shape[0], -1)
+                for want in wants:
+                    if values.shape == want.shape and np.array_equal(values, want):
+                        check(len(t.scale) == 1 or values.shape[axis] == len(t.scale), f"{name}: quantized_dimension {axis}")
+                        found.append(i)
+                        break
+        check(found, f"{name}: not in the .tflite")
+        used.add(found[0])
+    counted = sum(kind == 9 and len(buffer) == 0 for _, _, kind, buffer, _, _, _ in read)
+    check(counted >= len(activations(tensors)), f"{counted} int8 activations")
+    # Every operator that can computes on codes: no DEQUANTIZE but at the end.
+    operators = [codes[op.number(0, "I")] for op in graph.tables(3)]
+    check(operators.count(6) == 1 and operators[-1] == 6, f"DEQUANTIZE at {[i for i, c in enumerate(operators) if c == 6]}")
+    check(3 in operators and 4 in operators, f"operators {operators}")
+
+
+def run_tflite(folder, out, model):
+    """The file through Slipway's own importer: the codes and so the outputs are the same, bit for bit."""
+    x = np.load(os.path.join(folder, "x.npy"))
+    np.save(os.path.join(folder, "x_nhwc.npy"), np.ascontiguousarray(x.transpose(0, 2, 3, 1)))
+    slipway("run", model, "--input", f"x={os.path.join(folder, 'x.npy')}", "-o", os.path.join(folder, "ours"))
+    slipway("run", os.path.join(out, "net.tflite"), "--input", f"x={os.path.join(folder, 'x_nhwc.npy')}",
+            "-o", os.path.join(folder, "tflite"))
+    want, got = (np.load(os.path.join(folder, f, "y.npy")) for f in ("ours", "tflite"))
+    check(np.array_equal(want, got), f"the .tflite gives other outputs: off by {np.abs(want - got).max() / np.abs(want).max():.1e}")
+    return ", net.tflite bit for bit"
+
+
 PPL = simple("_ranges.json", ["ppl"], lambda t: {
     "step": one_or_list(t, t.scale.astype(float)), "zero_point": one_or_list(t, t.zero), "min": one_or_list(t, least(t)),
     "max": one_or_list(t, most(t)), "bit": t.bits, "type": "biased"})
@@ -523,6 +632,8 @@ FORMATS = {
     "ncnn-int8": (read_ncnn, ["layers", "layers_tensor"],
                   {"signed": ["float", "--platform ncnn"],
                    "auto": ["unsigned", "ncnn"]}),
+    "tflite": (read_tflite, ["outputs", "outputs_unsigned"],
+               {"auto": ["Conv node", "is not quantized", "--platform tflite-int8"], "wide": ["16 bits", "TensorFlow Lite"]}),
     "ppl": (PPL, ["asymmetric", "auto", "wide"], {}),
     "vitis": (VITIS, ["power_of_two"], {"tensor": ["power of two", "--platform vitis"], "auto": ["each channel"]}),
     "tengine": (read_tengine, ["tensor_asymmetric"], {"asymmetric": ["each channel", "Tengine"]}),
@@ -581,6 +692,8 @@ def run_format(name, folder, runtime):
                     for optimize in ("disabled", "all"):
                         off = compare_in_ort(runtime, model, path, folder, optimize, 0.02)
                         line += f", {file} {optimize} {off:.0e}"
+            if name == "tflite":
+                line += run_tflite(folder, out, model)
             if name == "ncnn-int8":
                 line += run_ncnn(folder, out, model)
             lines.append(line)

@@ -100,6 +100,24 @@ constexpr QuantExporter kExporters[] = {
      "to [-127, 127].",
      "all files are read and the int8 net is run by a second implementation of ncnn in the tests, "
      "compared with Slipway's interpreter. ncnn itself has not run here"},
+    {"tflite",
+     ".tflite with int8 activations and weights and int32 biases",
+     {.tool = "TensorFlow Lite",
+      .platform = "tflite-int8",
+      .asymmetric_activations = true,
+      .unsigned_activations = true,
+      .narrow_weights = true,
+      .one_range = false},
+     MakeTflite,
+     "tf.lite.Interpreter('$stem.tflite'), TFLite's delegates and TFLM read it. Inputs and "
+     "outputs\n"
+     "are float32 where the model's are, images NHWC. Unsigned codes were shifted to signed ones.\n"
+     "Linear layers with scales per channel are 1x1 convolutions, which every version reads.",
+     "files of this format are read by Slipway's own importer and give the outputs of the "
+     "quantized "
+     "model bit for bit; a net of all operators also runs in Arm NN's reference backend. "
+     "TensorFlow "
+     "itself has not run here"},
     {"ppl",
      "float ONNX and JSON of steps, zero points, ranges and bits (PPL)",
      {.tool = "PPL",

@@ -79,6 +79,9 @@ Result<QuantBundle> MakeIntegerOnnx(const QuantExporter& row, const QuantizedMod
                                     const QuantExportRequest& request);
 Result<QuantBundle> MakeOpenVino(const QuantExporter& row, const QuantizedModel& model,
                                  const QuantExportRequest& request);
+// tflite.cc
+Result<QuantBundle> MakeTflite(const QuantExporter& row, const QuantizedModel& model,
+                               const QuantExportRequest& request);
 // ncnn.cc
 Result<QuantBundle> MakeNcnn(const QuantExporter& row, const QuantizedModel& model,
                              const QuantExportRequest& request);

@@ -1,0 +1,207 @@
+// .tflite files that are written: read back by our importer, and by Arm NN where it is installed.
+
+#include "quant/exporters/tflite.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <random>
+
+#include "model/frontends/tflite/armnn_test_util.h"
+#include "model/frontends/tflite/import.h"
+#include "model/interp/interpreter.h"
+#include "model/ir/infer.h"
+#include "model/ir/text.h"
+
+namespace slipway::quant {
+namespace {
+
+// %NAME_d: %NAME rounded to unsigned or signed codes.
+std::string Pair(const std::string& name, float scale, int zero, bool is_signed = true) {
+  const std::string type = is_signed ? "int8" : "uint8";
+  const std::string sign = is_signed ? "" : " {signed = 0}";
+  char number[32];
+  std::snprintf(number, sizeof number, "%.9g", static_cast<double>(scale));
+  return "  const %" + name + "_s: float32[] = [" + number + "]\n  const %" + name + "_z: " + type +
+         "[] = [" + std::to_string(zero) + "]\n  %" + name + "_q = slipway.Quantize(%" + name +
+         ", %" + name + "_s, %" + name + "_z)" + sign + " \"q_" + name + "\"\n  %" + name +
+         "_d = slipway.Dequantize(%" + name + "_q, %" + name + "_s, %" + name + "_z)" + sign +
+         " \"d_" + name + "\"\n";
+}
+
+// Codes of weights [out, ...] with a scale for each output, and of a bias on the products' scale.
+std::string Weights(const std::string& name, const std::string& dims, int count, int outputs,
+                    float input_scale, int axis, unsigned seed) {
+  std::minstd_rand random(seed);
+  std::string codes, scales, bias, steps;
+  for (int i = 0; i < count; ++i)
+    codes += (i ? ", " : "") + std::to_string(static_cast<int>(random() % 255) - 127);
+  for (int c = 0; c < outputs; ++c) {
+    const float scale = 0.002f + 0.0003f * static_cast<float>(c);
+    char text[32];
+    std::snprintf(text, sizeof text, "%s%.9g", c ? ", " : "", static_cast<double>(scale));
+    scales += text;
+    std::snprintf(text, sizeof text, "%s%.9g", c ? ", " : "",
+                  static_cast<double>(static_cast<float>(double{input_scale} * scale)));
+    steps += text;
+    bias += (c ? ", " : "") + std::to_string(static_cast<int>(random() % 4001) - 2000);
+  }
+  const std::string n = std::to_string(outputs);
+  return "  const %" + name + "_q: int8[" + dims + "] = [" + codes + "]\n  const %" + name +
+         "_s: float32[" + n + "] = [" + scales + "]\n  %" + name + " = slipway.Dequantize(%" +
+         name + "_q, %" + name + "_s) {axis = " + std::to_string(axis) + "} \"" + name + "\"\n" +
+         "  const %" + name + "b_q: int32[" + n + "] = [" + bias + "]\n  const %" + name +
+         "b_s: float32[" + n + "] = [" + steps + "]\n  %" + name + "b = slipway.Dequantize(%" +
+         name + "b_q, %" + name + "b_s) {axis = 0, bits = 32} \"" + name + "b\"\n";
+}
+
+// Everything that has a form on codes, with scales that differ where they may. What is padded has
+// zero point 0: Arm NN pads int8 with code 0, TensorFlow Lite with the zero point.
+std::string Net() {
+  return "graph \"net\" {\n  input %x: float32[1, 3, 9, 9]\n" + Pair("x", 0.02f, 100, false) +
+         Weights("w1", "8, 3, 3, 3", 216, 8, 0.02f, 0, 1) +
+         "  %a = Conv(%x_d, %w1, %w1b) {strides = [2, 2], pads = [1, 1, 1, 1]} \"conv\"\n"
+         "  %ar = Relu(%a) \"relu\"\n" +
+         Pair("ar", 0.011f, 0, false) + Weights("w2", "8, 1, 3, 3", 72, 8, 0.011f, 0, 2) +
+         "  const %zero: float32[] = [0.0]\n  const %six: float32[] = [6.0]\n"
+         "  %b = Conv(%ar_d, %w2, %w2b) {group = 8, pads = [1, 1, 1, 1]} \"depthwise\"\n"
+         "  %bc = Clip(%b, %zero, %six) \"clip\"\n" +
+         Pair("bc", 0.03f, -128) + "  %s = Add(%ar_d, %bc_d) \"add\"\n" + Pair("s", 0.04f, -100) +
+         "  %m = Mul(%s_d, %ar_d) \"mul\"\n" + Pair("m", 0.09f, -90) +
+         "  %p = MaxPool(%m_d) {kernel_shape = [3, 3], strides = [2, 2], pads = [1, 1, 1, 1]} "
+         "\"max\"\n" +
+         Pair("p", 0.09f, -90) + Weights("w3", "4, 8, 1, 1", 32, 4, 0.09f, 0, 3) +
+         "  %e = Conv(%p_d, %w3, %w3b) \"pointwise\"\n" + Pair("e", 0.02f, 3) +
+         "  %c = Concat(%p_d, %e_d) {axis = 1} \"concat\"\n" + Pair("c", 0.08f, 0) +
+         "  %v = AveragePool(%c_d) {kernel_shape = [2, 2]} \"average\"\n" + Pair("v", 0.08f, 0) +
+         "  const %from: int64[1] = [2]\n  const %to: int64[1] = [10]\n  const %ax: int64[1] = "
+         "[1]\n"
+         "  %l = Slice(%v_d, %from, %to, %ax) \"slice\"\n" +
+         Pair("l", 0.08f, 0) +
+         "  const %pads: int64[8] = [0, 1, 0, 0, 0, 1, 2, 0]\n"
+         "  %k = Pad(%l_d, %pads) \"pad\"\n" +
+         Pair("k", 0.08f, 0) + "  %t = Transpose(%k_d) {perm = [0, 2, 3, 1]} \"transpose\"\n" +
+         Pair("t", 0.08f, 0) +
+         "  const %shape: int64[2] = [1, 80]\n"
+         "  %f = Reshape(%t_d, %shape) \"reshape\"\n" +
+         Pair("f", 0.08f, 0) + Weights("w4", "80, 5", 400, 5, 0.08f, 1, 4) +
+         "  %o = Gemm(%f_d, %w4, %w4b) \"fc\"\n" + Pair("o", 0.1f, 7) + "  output %o_d\n}\n";
+}
+
+std::unique_ptr<ir::Graph> Parse(const std::string& text) {
+  auto graph = ir::ParseText(text);
+  EXPECT_TRUE(graph.ok()) << graph.status().ToString();
+  if (!graph.ok()) return nullptr;
+  EXPECT_TRUE(ir::InferShapes(**graph).ok()) << ir::InferShapes(**graph).ToString();
+  return std::move(*graph);
+}
+
+ir::Tensor Image(unsigned seed) {
+  std::minstd_rand random(seed);
+  auto t = ir::Tensor::Allocate(DType::kFloat32, {1, 3, 9, 9});
+  for (int64_t i = 0; i < t->count(); ++i) {
+    reinterpret_cast<float*>(t->mutable_data())[i] =
+        static_cast<float>(static_cast<int>(random() % 5000) - 2000) * 0.001f;
+  }
+  return std::move(*t);
+}
+
+TEST(TfliteWriter, WhatIsReadBackComputesTheSameBitForBit) {
+  auto graph = Parse(Net());
+  ASSERT_NE(graph, nullptr);
+  TfliteWriter writer(*graph, "");
+  auto text = writer.Run();
+  ASSERT_TRUE(text.ok()) << text.status().ToString();
+  EXPECT_TRUE(writer.floats().empty()) << writer.floats()[0];
+  auto bytes = std::make_shared<std::vector<uint8_t>>(text->begin(), text->end());
+  auto back = tflite::ImportTfliteBytes(*bytes, bytes);
+  ASSERT_TRUE(back.ok()) << back.status().ToString();
+  ASSERT_EQ((*back)->inputs()[0]->name(), "x");
+  int64_t off = 0, codes = 0;
+  for (unsigned seed = 1; seed <= 8; ++seed) {
+    const ir::Tensor x = Image(seed);
+    auto nhwc = PermutedConstant(x, {0, 2, 3, 1});
+    ASSERT_TRUE(nhwc.ok());
+    auto want = interp::Evaluate(*graph, std::vector<ir::Tensor>{x});
+    auto got = interp::Evaluate(**back, std::vector<ir::Tensor>{*nhwc});
+    ASSERT_TRUE(want.ok()) << want.status().ToString();
+    ASSERT_TRUE(got.ok()) << got.status().ToString();
+    ASSERT_EQ((*got)[0].dims(), (*want)[0].dims());
+    for (int64_t i = 0; i < (*want)[0].count(); ++i)
+      EXPECT_EQ((*got)[0].data<float>()[i], (*want)[0].data<float>()[i]) << "image " << seed;
+#ifdef SLIPWAY_HAVE_ARMNN
+    auto theirs =
+        tflite::RunArmnn(*bytes, {{"x", tflite::Blob(nhwc->bytes().begin(), nhwc->bytes().end())}},
+                         {(*back)->outputs()[0]->name()});
+    ASSERT_TRUE(theirs.ok()) << theirs.status().ToString();
+    ASSERT_EQ((*theirs)[0].size(), (*want)[0].bytes().size());
+    const auto* y = reinterpret_cast<const float*>((*theirs)[0].data());
+    for (int64_t i = 0; i < (*want)[0].count(); ++i, ++codes) {
+      const float steps = std::fabs(y[i] - (*want)[0].data<float>()[i]) / 0.1f;
+      // A code that lies half-way in one layer moves what is behind it.
+      EXPECT_LE(steps, 2.1f) << "image " << seed;
+      off += steps > 0.5f;
+    }
+#endif
+  }
+  std::printf("Arm NN: %lld of %lld output codes differ\n", static_cast<long long>(off),
+              static_cast<long long>(codes));
+  EXPECT_LE(off, codes / 2);
+}
+
+TEST(TfliteWriter, RefusesWhatHasNoFormOnCodes) {
+  auto refused = [](std::string text, const std::string& from, const std::string& to,
+                    std::vector<std::string> words) {
+    for (size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size())
+      text.replace(at, from.size(), to);
+    auto graph = Parse(text);
+    ASSERT_NE(graph, nullptr);
+    auto bytes = TfliteWriter(*graph, "; THE REMEDY").Run();
+    ASSERT_FALSE(bytes.ok()) << to;
+    for (const auto& w : words)
+      EXPECT_NE(bytes.status().message().find(w), std::string::npos) << bytes.status().ToString();
+  };
+  // A sum that is not rounded, a clip at 3, another scale behind a pool, a bias on its own scale.
+  refused(Net(), "%p = MaxPool(%m_d)", "%n = Neg(%a)\n  output %n\n  %p = MaxPool(%m_d)",
+          {"Conv node 'conv'", "'a'", "not quantized", "THE REMEDY"});
+  refused(Net(), "[6.0]", "[3.0]", {"Conv node 'depthwise'", "not quantized"});
+  refused(Net(), "const %v_s: float32[] = [0.0799999982]", "const %v_s: float32[] = [0.07]",
+          {"AveragePool node 'average'", "different scales"});
+  refused(Net(), "const %w4b_s: float32[5] = [",
+          "const %w4b_s: float32[5] = [1.5, 1, 1, 1, 1]\n  "
+          "const %old: float32[5] = [",
+          {"Gemm node 'fc'", "scale of the products"});
+}
+
+// Layers that stay float, functions on either, and what TensorFlow Lite fixes the scale of.
+TEST(TfliteWriter, FloatOperatorsStandBetweenDequantizeAndQuantize) {
+  auto graph =
+      Parse("graph \"net\" {\n  input %x: float32[1, 3, 9, 9]\n" + Pair("x", 0.02f, 4) +
+            "  const %w: float32[4, 3, 3, 3] = random(7)\n"
+            "  %c = Conv(%x_d, %w) {pads = [1, 1, 1, 1]} \"float conv\"\n"
+            "  %h = HardSwish(%c) \"swish\"\n" +
+            Pair("h", 0.03f, -110) + "  %g = Sigmoid(%h_d) \"gate\"\n" +
+            Pair("g", 1.0f / 256, -128) + "  %t = Tanh(%g_d) \"tanh\"\n" + Pair("t", 0.01f, 0) +
+            "  %n = LeakyRelu(%t_d) {alpha = 0.1} \"leaky\"\n" + Pair("n", 0.01f, -20) +
+            "  %z = GlobalAveragePool(%n_d) \"gap\"\n" + Pair("z", 0.005f, -60) +
+            "  %f = Flatten(%z_d) \"flat\"\n  %y = Softmax(%f) \"soft\"\n  output %y\n}\n");
+  ASSERT_NE(graph, nullptr);
+  TfliteWriter writer(*graph, "");
+  auto text = writer.Run();
+  ASSERT_TRUE(text.ok()) << text.status().ToString();
+  EXPECT_EQ(writer.floats(),
+            (std::vector<std::string>{"float conv", "swish", "tanh", "flat", "soft"}));
+  auto bytes = std::make_shared<std::vector<uint8_t>>(text->begin(), text->end());
+  auto back = tflite::ImportTfliteBytes(*bytes, bytes);
+  ASSERT_TRUE(back.ok()) << back.status().ToString();
+  const ir::Tensor x = Image(5);
+  auto nhwc = PermutedConstant(x, {0, 2, 3, 1});
+  auto want = interp::Evaluate(*graph, std::vector<ir::Tensor>{x});
+  auto got = interp::Evaluate(**back, std::vector<ir::Tensor>{*nhwc});
+  ASSERT_TRUE(want.ok() && got.ok());
+  for (int64_t i = 0; i < (*want)[0].count(); ++i)
+    EXPECT_NEAR((*got)[0].data<float>()[i], (*want)[0].data<float>()[i], 1e-3) << i;
+}
+
+}  // namespace
+}  // namespace slipway::quant
