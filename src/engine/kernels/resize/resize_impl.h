@@ -240,6 +240,12 @@ void Columns(const ResizeColumns& c, const float* s, int64_t channels, void* to,
       }
       FinishSome(finish, Load(all), y + o, n);
     }
+  } else if (c.pairs && channels == kLanes) {  // a block
+    for (int64_t o = 0; o < c.out; ++o, index += 2, weight += 2, y += kLanes) {
+      finish(Splat(weight[0]) * Load(s + int64_t{index[0]} * kLanes) +
+                 Splat(weight[1]) * Load(s + int64_t{index[1]} * kLanes),
+             y);
+    }
   } else if (c.pairs) {
     Pixels<kLanes>(c.out, channels, y, finish, [&](int64_t o) {
       const float *a = s + index[2 * o] * channels, *b = s + index[2 * o + 1] * channels;

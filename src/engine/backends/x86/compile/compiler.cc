@@ -87,8 +87,8 @@ constexpr Row kRows[] = {
     {"", "AveragePool", Family::kSpatial, 1},
     {"slipway", "SqueezeExcite", Family::kSpatial, 0.65},
     {"slipway", "QAveragePool", Family::kSpatial, 0.35},
-    {"", "Resize", Family::kSpatial, 0.8},
-    {"slipway", "QResize", Family::kSpatial, 0.4},
+    {"", "Resize", Family::kSpatial, 1},
+    {"slipway", "QResize", Family::kSpatial, 0.8},
     {"", "ReduceMean", Family::kSpatial, 1},
     {"", "ReduceSum", Family::kSpatial, 1},
     {"", "ReduceMax", Family::kSpatial, 0.9},
@@ -317,6 +317,9 @@ class X86Compiler final : public OpBackend {
         c.inputs[0] == Layout::kPlain && HasLayouts(node.input(0))) {
       c.memory_efficiency *= node.op()[0] == 'Q' ? 0.2 : 0.45;  // short rows
     }
+    if (node.op().ends_with("Resize") &&
+        node.attributes.String("mode", "nearest") != "nearest")  // sums; else copies
+      c.memory_efficiency *= 0.3;
     c.compute_efficiency = row.family == Family::kLinear ? 1 : 0.05;
     if (row.family == Family::kLinear)
       c.memory_efficiency = IsPacked(c) ? PackedFigure(node) : ThinFigure(node);

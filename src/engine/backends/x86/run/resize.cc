@@ -176,18 +176,23 @@ Status BuildNearest(Builder& b, Plan plan) {
   const int64_t grain = std::max<int64_t>(1, kGrain / plan.OutWidth());
   b.Run([p = std::move(plan), copy, grain](const RunContext& c) {
     c.parallel.ParallelFor(p.planes * p.rows, grain, [&](int64_t begin, int64_t end) {
+      const kernels::ResizeColumns table = p.columns.View();
       const int64_t bytes = p.OutWidth() * p.size;
-      int64_t last = -1;
+      int64_t last = -1, row = begin % p.rows, plane = begin / p.rows * p.plane;
       for (int64_t r = begin; r < end; ++r) {
-        const int64_t from = r / p.rows * p.plane + p.table.offset[static_cast<size_t>(r % p.rows)];
+        const int64_t from = plane + p.table.offset[static_cast<size_t>(row)];
         uint8_t* y = c.out<uint8_t>() + r * bytes;
         // Small pixels cost more than a copy of the row before.
         if (from == last && p.pixel * p.size < 64) {
           std::memcpy(y, y - bytes, static_cast<size_t>(bytes));
         } else {
-          copy(p.columns.View(), c.in<uint8_t>(0) + from * p.size, p.pixel * p.size, y);
+          copy(table, c.in<uint8_t>(0) + from * p.size, p.pixel * p.size, y);
         }
         last = from;
+        if (++row == p.rows) {
+          row = 0;
+          plane += p.plane;
+        }
       }
     });
     return OkStatus();
