@@ -103,7 +103,7 @@ typedef struct slipway_step_profile {
   const char* kernel;
   uint64_t runs;
   double total_ms, min_ms;
-  int64_t macs;
+  int64_t macs; /* multiply-accumulates of one run at the current shapes */
 } slipway_step_profile;
 /* With options.profile; index in execution order. */
 uint32_t slipway_session_num_steps(const slipway_session* session);

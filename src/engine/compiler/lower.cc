@@ -314,8 +314,9 @@ Status Lowering::EmitStep(PlannedStep& planned) {
   if ((spec.node->IsSlipway("QConv") || spec.node->IsSlipway("QLinear")) &&
       spec.node->attributes.String("activation", "none") != "none")
     step.needs = std::max(step.needs, 4u);
-  Dim macs = ir::NodeMacs(*spec.node);
+  const Dim macs = ir::NodeMacs(*spec.node);
   step.macs = macs.known() ? macs.value() : 0;
+  if (!macs.known() && !macs.overflowed() && macs.ToString().size() <= 4096) step.macs_of = macs;
   for (size_t i = 0; i < spec.inputs.size(); ++i) {
     if (!spec.inputs[i]) {
       step.inputs.push_back(-1);

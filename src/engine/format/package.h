@@ -81,6 +81,7 @@ struct PackageStep {
   std::vector<int> inputs, outputs;  // -1 = absent
   uint64_t workspace = 0, workspace_offset = 0;
   int64_t macs = 0;
+  std::optional<Dim> macs_of;  // of the package's symbols, where shapes are not static; macs is 0 then
   std::vector<std::string> sources;
   bool data_dims = false;  // the outputs' extents depend on the inputs' data: the backend is asked in the middle of the run
   std::optional<PackageControl> control;

@@ -110,6 +110,16 @@ Status ReadSymbols(const fb::Package& root, PackageData& out) {
   return OkStatus();
 }
 
+Result<Dim> ReadExpression(const std::string& text, const PackageData& package, const std::string& field) {
+  auto dim = Dim::Parse(text);
+  if (!dim.ok()) return DataLoss(field + ": " + dim.status().message());
+  if (dim->known() && (dim->value() < 0 || dim->overflowed())) return DataLoss(field + ": expression '" + text + "'");
+  for (const std::string& symbol : dim->Symbols()) {
+    if (!package.symbols.count(symbol)) return DataLoss(field + ": symbol '" + symbol + "' is not declared in symbols");
+  }
+  return std::move(*dim);
+}
+
 Result<SymShape> ReadShape(const fb::Tensor& t, const std::string& where, const PackageData& package) {
   const size_t rank = SizeOf(t.dims()), symbolic = SizeOf(t.symbolic());
   if (rank > static_cast<size_t>(kMaxRank)) return DataLoss(where + ".dims: rank " + std::to_string(rank) + " is above 12");
@@ -126,13 +136,8 @@ Result<SymShape> ReadShape(const fb::Tensor& t, const std::string& where, const 
       continue;
     }
     if (value != -1) return DataLoss(field + ": a number and the expression '" + text + "'");
-    auto dim = Dim::Parse(text);
-    if (!dim.ok()) return DataLoss(field + ": " + dim.status().message());
-    if (dim->known() && (dim->value() < 0 || dim->overflowed())) return DataLoss(field + ": expression '" + text + "'");
-    for (const std::string& symbol : dim->Symbols()) {
-      if (!package.symbols.count(symbol)) return DataLoss(field + ": symbol '" + symbol + "' is not declared in symbols");
-    }
-    shape.push_back(std::move(*dim));
+    SLIPWAY_ASSIGN_OR_RETURN(Dim dim, ReadExpression(text, package, field));
+    shape.push_back(std::move(dim));
   }
   return shape;
 }
@@ -262,6 +267,10 @@ Status ReadSteps(const fb::Package& root, PackageData& out) {
     to.workspace_offset = s.workspace_offset();
     if (s.macs() < 0) return DataLoss(where + ".macs: negative");
     to.macs = s.macs();
+    if (SizeOf(s.macs_of()) > 0) {
+      SLIPWAY_ASSIGN_OR_RETURN(to.macs_of, ReadExpression(Text(s.macs_of()), out, where + ".macs_of"));
+      if (to.macs != 0) return DataLoss(where + ".macs_of: an expression and the number " + std::to_string(to.macs));
+    }
     for (size_t k = 0; k < SizeOf(s.sources()); ++k) to.sources.push_back(Text(s.sources()->Get(static_cast<uint32_t>(k))));
     to.data_dims = s.data_dims();
     if (to.data_dims && root.format_version() < 2) return DataLoss(where + ".data_dims: needs format version 2");

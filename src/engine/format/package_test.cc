@@ -37,6 +37,7 @@ std::string WriteError(const PackageMaker& m) {
 
 TEST(Package, RoundTrips) {
   PackageMaker m = Small();
+  m.data.steps[3].macs_of = 3 * Dim::Symbol("N") * Dim::Symbol("N");
   auto bytes = SerializePackage(m.data);
   ASSERT_TRUE(bytes.ok()) << bytes.status().ToString();
   auto p = ParsePackage(*bytes, nullptr);
@@ -53,6 +54,9 @@ TEST(Package, RoundTrips) {
   ASSERT_EQ(p->steps.size(), 4u);
   EXPECT_EQ(p->steps[2].op, "Add");
   EXPECT_EQ(p->steps[2].macs, 7);
+  EXPECT_FALSE(p->steps[2].macs_of);
+  EXPECT_EQ(p->steps[3].macs, 0);
+  EXPECT_EQ(p->steps[3].macs_of, m.data.steps[3].macs_of);
   EXPECT_EQ(p->steps[2].inputs, m.data.steps[2].inputs);
   EXPECT_EQ(p->steps[2].blob, m.data.steps[2].blob);
   EXPECT_EQ(p->steps[2].sources, std::vector<std::string>{"add"});
@@ -189,6 +193,8 @@ TEST(Package, RefusesWrongPrograms) {
       {"symbols[0] 'N': range -1 to 4", [](PackageMaker& m) { m.data.symbols["N"] = {-1, 4}; }},
       {"not the name of a symbol", [](PackageMaker& m) { m.data.symbols["N+1"] = {1, 4}; }},
       {"steps[2] 'add'.macs: negative", [](PackageMaker& m) { m.data.steps[2].macs = -1; }},
+      {"steps[2] 'add'.macs_of: an expression and the number 7", [](PackageMaker& m) { m.data.steps[2].macs_of = Dim::Symbol("N"); }},
+      {"steps[3] 'neg'.macs_of: expression '-3'", [](PackageMaker& m) { m.data.steps[3].macs_of = Dim(-3); }},
       {"backends[0].name: empty", [](PackageMaker& m) { m.data.backends[0].name = ""; }},
       {"backend index 9 of 1", [](PackageMaker& m) { m.data.steps[0].backend = 9; }},
       {"arch: empty", [](PackageMaker& m) { m.data.arch = ""; }},

@@ -74,6 +74,10 @@ std::map<std::string, std::pair<int64_t, int64_t>> AllSymbols(const PackageData&
       for (const std::string& name : d.Symbols()) symbols.try_emplace(name, kDefaultRange);
     }
   }
+  for (const PackageStep& s : package.steps) {
+    if (!s.macs_of) continue;
+    for (const std::string& name : s.macs_of->Symbols()) symbols.try_emplace(name, kDefaultRange);
+  }
   return symbols;
 }
 
@@ -128,8 +132,10 @@ Offset<fb::Step> WriteStep(flatbuffers::FlatBufferBuilder& b, const PackageStep&
   if (s.sequence) {
     sequence = fb::CreateSequence(b, static_cast<fb::SequenceOp>(s.sequence->op), s.sequence->axis, s.sequence->keepdims, s.sequence->new_axis);
   }
+  Offset<flatbuffers::String> macs_of;
+  if (s.macs_of) macs_of = b.CreateString(s.macs_of->ToString());
   return fb::CreateStep(b, s.control || s.sequence ? kNoBackend : static_cast<uint16_t>(s.backend), name, op, kernel, blob, inputs, outputs, s.workspace,
-                        s.workspace_offset, s.macs, sources, s.data_dims, control, sequence);
+                        s.workspace_offset, s.macs, sources, s.data_dims, control, sequence, macs_of);
 }
 
 // The oldest version that has all that the package uses, so that old runtimes read what they can.

@@ -277,7 +277,7 @@ int slipway_session_profile(const slipway_session* session, uint32_t index, slip
   profile->runs = times.runs;
   profile->total_ms = times.total_ms;
   profile->min_ms = times.min_ms;
-  profile->macs = step.macs;
+  profile->macs = *row.macs;
   return 0;
 }
 
@@ -288,7 +288,7 @@ int slipway_session_step_cost(const slipway_session* session, uint32_t index, sl
   const auto& row = session->session->rows()[index];
   slipway_step_cost c{};
   c.struct_size = cost->struct_size;
-  c.macs = row.step->macs;
+  c.macs = *row.macs;
   for (const slipway_tensor& t : *row.inputs) {
     if (c.dtype == 0) c.dtype = t.dtype;
     c.bytes_read += t.bytes;

@@ -435,7 +435,7 @@ void Session::ListSteps(const std::string& prefix, std::vector<StepRow>& rows) c
     const format::PackageStep& step = package_->data().steps[s];
     const slipway_backend* backend = package_->steps()[s].backend;
     rows.push_back({prefix + step.name, &step, backend ? backend->name : "session", &profile_[s],
-                    &steps_[s].inputs, &steps_[s].outputs});
+                    &steps_[s].macs, &steps_[s].inputs, &steps_[s].outputs});
     if (!steps_[s].control) continue;
     for (const auto& body : steps_[s].control->bodies())
       body->ListSteps(prefix + step.name + "/" + body->package().data().name + "/", rows);

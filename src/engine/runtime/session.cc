@@ -83,6 +83,7 @@ Session::Session(std::shared_ptr<const Package> package, const SessionOptions& o
   for (size_t s = 0; s < steps_.size(); ++s) {
     steps_[s].inputs = package_->steps()[s].inputs;
     steps_[s].outputs = package_->steps()[s].outputs;
+    steps_[s].macs = data.steps[s].macs;
     if (data.steps[s].control) steps_[s].control = std::make_unique<ControlRun>(*package_, s, options_, shared_);
     if (data.steps[s].data_dims) asked_.resize(std::max(asked_.size(), data.steps[s].outputs.size()));
   }
@@ -370,6 +371,10 @@ Status Session::PrepareSteps(const Phase& phase) {
     ReleaseSteps(s, s + 1);
     FillDims(step.inputs, bound.inputs);
     FillDims(step.outputs, bound.outputs);
+    if (step.macs_of) {
+      const auto macs = Evaluate(*step.macs_of);
+      bound.macs = macs.ok() ? std::max<int64_t>(0, *macs) : 0;  // too many to count
+    }
     if (bound.control || step.sequence) continue;
     slipway_step view = StepView(step, bound.inputs, bound.outputs);
     slipway_requirements requirements{sizeof(slipway_requirements), threads(), 0};

@@ -65,6 +65,7 @@ class Session {
     const format::PackageStep* step;
     const char* backend;  // "session" for control steps
     const StepProfile* profile;
+    const int64_t* macs;  // at the current shapes; 0 before they are known
     const std::vector<slipway_tensor>*inputs, *outputs;  // at the current shapes
   };
   const std::vector<StepRow>& rows() const { return rows_; }
@@ -107,6 +108,7 @@ class Session {
     bool prepared = false;
     std::vector<slipway_tensor> inputs, outputs;
     uint64_t workspace = 0, workspace_offset = 0;
+    int64_t macs = 0;
     std::unique_ptr<ControlRun> control;
     double entered_ms = 0;  // what telling its extents took, when a phase begins with it
   };
