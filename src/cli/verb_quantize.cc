@@ -84,7 +84,9 @@ std::string ShowBlocks(const std::vector<quant::BlockReport>& blocks, nlohmann::
     nlohmann::json entry = {{"block", b.block.name},         {"layers", b.block.layers},
                             {"error_before", b.loss_before}, {"error_after", b.loss_after},
                             {"iterations", b.iterations},    {"seconds", b.seconds},
-                            {"learn_seconds", b.learn_seconds}};
+                            {"learn_seconds", b.learn_seconds},
+                            {"rounding_iterations", b.rounding_iterations},
+                            {"rounding_seconds", b.rounding_seconds}};
     if (apart) {
       row.insert(row.end(), {number(b.scales_before), number(b.scales_after)});
       entry["scales_before"] = b.scales_before;

@@ -1,5 +1,7 @@
 // What programs get of libslipway_learn.so.
 
+#include <malloc.h>
+
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <torch/version.h>
@@ -91,6 +93,11 @@ extern "C" __attribute__((visibility("default"))) const char* slipway_learn_abi(
   return abi.c_str();
 }
 extern "C" __attribute__((visibility("default"))) slipway::learn::Engine* slipway_learn_create() {
+  // Arrays of some megabytes come and go in each iteration: they are kept, not given back to the
+  // system page by page.
+  static const bool kept = ::mallopt(M_MMAP_THRESHOLD, 32 << 20) != 0 &&
+                           ::mallopt(M_TRIM_THRESHOLD, 256 << 20) != 0;
+  (void)kept;
   static slipway::learn::TorchEngine engine;
   return &engine;
 }

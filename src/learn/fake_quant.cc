@@ -4,6 +4,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
+#include <cmath>
 #include <vector>
 
 // Loops that the compiler makes vector code of, for what the CPU has.
@@ -89,7 +90,7 @@ struct Step : torch::autograd::Function<Step> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& given,
                             const at::Tensor& scale, double lo, double hi, double drop,
                             int64_t key) {
-    const at::Tensor x = given.contiguous();
+    const at::Tensor x = given.contiguous(given.suggest_memory_format());
     context->save_for_backward({x, scale});
     context->saved_data["lo"] = lo;
     context->saved_data["hi"] = hi;
@@ -105,7 +106,7 @@ struct Step : torch::autograd::Function<Step> {
   }
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
     const variable_list saved = context->get_saved_variables();
-    const at::Tensor x = saved[0], g = gradients[0].contiguous();
+    const at::Tensor x = saved[0], g = gradients[0].contiguous(x.suggest_memory_format());
     const StepLoop p =
         LoopOf(saved[1], context->saved_data["lo"].toDouble(), context->saved_data["hi"].toDouble(),
                context->saved_data["drop"].toDouble(), context->saved_data["key"].toInt());
@@ -122,19 +123,131 @@ struct Step : torch::autograd::Function<Step> {
   }
 };
 
-struct Soft : torch::autograd::Function<Soft> {
-  static at::Tensor forward(AutogradContext* context, const at::Tensor& alpha,
-                            const at::Tensor& base, const at::Tensor& scale, const at::Tensor& lo,
-                            const at::Tensor& hi) {
-    const at::Tensor code = base + RectifiedSigmoid(alpha);
-    context->save_for_backward({alpha, scale, at::logical_and(code >= lo, code <= hi)});
-    return at::minimum(at::maximum(code, lo), hi) * scale;
+// 2^x and the logarithm for x > 0, to a few units in the last place: without branches, for vectors.
+inline float Exp2(float x) {
+  x = x > -126.0f ? x : -126.0f;
+  x = x < 126.0f ? x : 126.0f;
+  const float whole = (x + kMagic) - kMagic, f = (x - whole) * 0.693147181f;
+  float y = 1.0f / 720;
+  y = y * f + 1.0f / 120;
+  y = y * f + 1.0f / 24;
+  y = y * f + 1.0f / 6;
+  y = y * f + 0.5f;
+  y = y * f + 1.0f;
+  y = y * f + 1.0f;
+  return y * __builtin_bit_cast(float, (static_cast<int32_t>(whole) + 127) << 23);
+}
+inline float Log2(float x) {
+  const int32_t bits = __builtin_bit_cast(int32_t, x);
+  // The mantissa in [0.70, 1.41).
+  const int32_t e = (bits - 0x3F330000) >> 23;
+  const float m = __builtin_bit_cast(float, bits - (e << 23)), t = (m - 1) / (m + 1), q = t * t;
+  const float y = t * (2.0f + q * (2.0f / 3 + q * (2.0f / 5 + q * (2.0f / 7 + q * (2.0f / 9)))));
+  return static_cast<float>(e) + y * 1.44269504f;
+}
+inline float Sigmoid(float a) { return 1.0f / (1.0f + Exp2(a * -1.44269504f)); }
+
+struct RoundingPointers {
+  const float *base, *scale, *lo, *hi;
+};
+SLIPWAY_CLONES void SoftRoundLoop(RoundingPointers p, const float* alpha, float* w, int64_t begin,
+                                  int64_t end) {
+  for (int64_t i = begin; i < end; ++i) {
+    float h = Sigmoid(alpha[i]) * 1.2f - 0.1f;
+    h = h > 0 ? h : 0.0f;
+    h = h < 1 ? h : 1.0f;
+    float code = p.base[i] + h;
+    code = code > p.lo[i] ? code : p.lo[i];
+    code = code < p.hi[i] ? code : p.hi[i];
+    w[i] = code * p.scale[i];
+  }
+}
+struct AdamNumbers {
+  float rate, v_part, beta, strength;  // rate by m's part; strength 0: no regulariser
+};
+SLIPWAY_CLONES void LearnLoop(RoundingPointers p, const float* g, float* alpha, float* m, float* v,
+                              int64_t begin, int64_t end, AdamNumbers n) {
+  for (int64_t i = begin; i < end; ++i) {
+    const float s = Sigmoid(alpha[i]), h = s * 1.2f - 0.1f;
+    const float slope = h > 0 && h < 1 ? s * (1 - s) * 1.2f : 0.0f;
+    const float code = p.base[i] + h;
+    const float inside = code >= p.lo[i] && code <= p.hi[i] ? p.scale[i] : 0.0f;
+    const float d = h * 2 - 1, size = d < 0 ? -d : d;
+    const float power = Exp2((n.beta - 1) * Log2(size > 1e-30f ? size : 1e-30f));
+    const float push = (d < 0 ? -power : power) * n.strength;
+    const float down = (g[i] * inside - push) * slope;
+    m[i] = m[i] * 0.9f + down * 0.1f;
+    v[i] = v[i] * 0.999f + down * down * 0.001f;
+    alpha[i] -= n.rate * m[i] / (__builtin_sqrtf(v[i] * n.v_part) + 1e-8f);
+  }
+}
+
+// In parts, which the compiler keeps in vectors.
+SLIPWAY_CLONES double ErrorLoop(const float* y, const float* t, const float* w, int64_t begin,
+                                int64_t end) {
+  constexpr int kParts = 32;
+  float sums[kParts] = {};
+  double total = 0;
+  int64_t i = begin;
+  if (w) {
+    for (; i + kParts <= end; i += kParts) {
+      for (int j = 0; j < kParts; ++j) {
+        const float d = y[i + j] - t[i + j];
+        sums[j] += d * d * w[i + j];
+      }
+    }
+  } else {
+    for (; i + kParts <= end; i += kParts) {
+      for (int j = 0; j < kParts; ++j) {
+        const float d = y[i + j] - t[i + j];
+        sums[j] += d * d;
+      }
+    }
+  }
+  for (; i < end; ++i) {
+    const double d = static_cast<double>(y[i] - t[i]);
+    total += d * d * (w ? static_cast<double>(w[i]) : 1.0);
+  }
+  for (const float s : sums) total += static_cast<double>(s);
+  return total;
+}
+SLIPWAY_CLONES void ErrorSlope(const float* y, const float* t, const float* w, float* dy,
+                               int64_t begin, int64_t end, float factor) {
+  if (w) {
+    for (int64_t i = begin; i < end; ++i) dy[i] = (y[i] - t[i]) * w[i] * factor;
+  } else {
+    for (int64_t i = begin; i < end; ++i) dy[i] = (y[i] - t[i]) * factor;
+  }
+}
+struct Error : torch::autograd::Function<Error> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& given,
+                            const at::Tensor& target, const at::Tensor& importance, double factor) {
+    const at::Tensor y = given.contiguous(target.suggest_memory_format());
+    context->save_for_backward({y, target, importance});
+    context->saved_data["factor"] = factor;
+    std::vector<double> sums(static_cast<size_t>((y.numel() + kChunk - 1) / kChunk));
+    const float *a = y.data_ptr<float>(), *b = target.data_ptr<float>(),
+                *w = importance.numel() > 0 ? importance.data_ptr<float>() : nullptr;
+    Chunks(y.numel(), [&](int64_t chunk, int64_t begin, int64_t end) {
+      sums[static_cast<size_t>(chunk)] = ErrorLoop(a, b, w, begin, end);
+    });
+    double total = 0;
+    for (const double s : sums) total += s;
+    return at::full({}, total * factor, y.options());
   }
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
     const variable_list saved = context->get_saved_variables();
-    const at::Tensor s = at::sigmoid(saved[0]), h = s * 1.2 - 0.1;
-    const at::Tensor inside = at::logical_and(at::logical_and(h > 0, h < 1), saved[2]);
-    return {gradients[0] * saved[1] * (s * (1 - s) * 1.2) * inside, {}, {}, {}, {}};
+    const at::Tensor y = saved[0];
+    at::Tensor dy = at::empty_like(y);
+    const float *a = y.data_ptr<float>(), *b = saved[1].data_ptr<float>(),
+                *w = saved[2].numel() > 0 ? saved[2].data_ptr<float>() : nullptr;
+    float* to = dy.data_ptr<float>();
+    const auto factor = static_cast<float>(2 * context->saved_data["factor"].toDouble() *
+                                           gradients[0].item<double>());
+    Chunks(y.numel(), [&](int64_t, int64_t begin, int64_t end) {
+      ErrorSlope(a, b, w, to, begin, end, factor);
+    });
+    return {dy, {}, {}, {}};
   }
 };
 
@@ -152,15 +265,46 @@ at::Tensor QuantizeStep(const at::Tensor& x, const at::Tensor& scale, Codes code
                      static_cast<int64_t>(key));
 }
 
-at::Tensor RectifiedSigmoid(const at::Tensor& alpha) {
-  return (at::sigmoid(alpha) * 1.2 - 0.1).clamp(0, 1);
-}
 at::Tensor InverseRectifiedSigmoid(const at::Tensor& fraction) {
   return -at::log(1.2 / (fraction + 0.1) - 1);
 }
-at::Tensor SoftRound(const at::Tensor& alpha, const at::Tensor& base, const at::Tensor& scale,
-                     const at::Tensor& lo, const at::Tensor& hi) {
-  return Soft::apply(alpha, base, scale, lo, hi);
+
+namespace {
+RoundingPointers PointersOf(const Roundings& r) {
+  return {r.base.data_ptr<float>(), r.scale.data_ptr<float>(), r.lo.data_ptr<float>(),
+          r.hi.data_ptr<float>()};
+}
+}  // namespace
+
+void SoftRound(const Roundings& r, at::Tensor& weights) {
+  const RoundingPointers p = PointersOf(r);
+  const float* alpha = r.alpha.data_ptr<float>();
+  float* to = weights.data_ptr<float>();
+  Chunks(weights.numel(),
+         [&](int64_t, int64_t begin, int64_t end) { SoftRoundLoop(p, alpha, to, begin, end); });
+}
+void LearnRoundings(Roundings& r, const at::Tensor& gradient, double rate, double strength,
+                    double beta) {
+  ++r.steps;
+  const auto steps = static_cast<double>(r.steps);
+  const bool regular = beta > 0 && strength > 0;
+  const AdamNumbers n = {static_cast<float>(rate / (1 - std::pow(0.9, steps))),
+                         static_cast<float>(1 / (1 - std::pow(0.999, steps))),
+                         static_cast<float>(regular ? beta : 2),
+                         static_cast<float>(regular ? 2 * beta * strength : 0)};
+  const at::Tensor g = gradient.contiguous();
+  const RoundingPointers p = PointersOf(r);
+  float *alpha = r.alpha.data_ptr<float>(), *m = r.m.data_ptr<float>(), *v = r.v.data_ptr<float>();
+  Chunks(g.numel(), [&](int64_t, int64_t begin, int64_t end) {
+    LearnLoop(p, g.data_ptr<float>(), alpha, m, v, begin, end, n);
+  });
+}
+
+at::Tensor SquaredError(const at::Tensor& y, const at::Tensor& target, const at::Tensor& importance,
+                        double factor) {
+  // (A function of torch takes no undefined array.)
+  return Error::apply(y, target, importance.defined() ? importance : at::empty({0}, y.options()),
+                      factor);
 }
 
 at::Tensor Mix(const at::Tensor& a, const at::Tensor& b, double share, uint32_t key) {

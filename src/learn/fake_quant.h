@@ -19,13 +19,26 @@ struct Codes {
 at::Tensor QuantizeStep(const at::Tensor& x, const at::Tensor& scale, Codes codes, double drop,
                         uint32_t key);
 
-// scale * clamp(base + h(alpha), lo, hi), h the rectified sigmoid clip(1.2 sigmoid - 0.1, 0, 1) of
-// AdaRound; all like alpha. With a derivative for alpha.
-at::Tensor SoftRound(const at::Tensor& alpha, const at::Tensor& base, const at::Tensor& scale,
-                     const at::Tensor& lo, const at::Tensor& hi);
-at::Tensor RectifiedSigmoid(const at::Tensor& alpha);
-// alpha of which h is `fraction`.
+// The rectified sigmoid clip(1.2 sigmoid - 0.1, 0, 1) of AdaRound, h; and alpha of which h is
+// `fraction`.
 at::Tensor InverseRectifiedSigmoid(const at::Tensor& fraction);
+
+// Roundings between a code and the next, learned by Adam (Kingma and Ba, 2015) in one pass over
+// the weights: scale * clamp(base + h(alpha), lo, hi). All arrays alike, contiguous float32.
+struct Roundings {
+  at::Tensor base, scale, lo, hi, alpha, m, v;  // m, v: Adam's
+  int64_t steps = 0;
+};
+void SoftRound(const Roundings& r, at::Tensor& weights);
+// gradient: of the weights. The regulariser strength * (1 - |2 h - 1|^beta) of each is added where
+// beta is positive.
+void LearnRoundings(Roundings& r, const at::Tensor& gradient, double rate, double strength,
+                    double beta);
+
+// The sum of importance * (y - target)^2 over all elements, times `factor`; a derivative for y.
+// `importance` may be undefined.
+at::Tensor SquaredError(const at::Tensor& y, const at::Tensor& target, const at::Tensor& importance,
+                        double factor);
 
 // Elements of `a` with probability `share`, else of `b`.
 at::Tensor Mix(const at::Tensor& a, const at::Tensor& b, double share, uint32_t key);

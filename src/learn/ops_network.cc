@@ -95,7 +95,9 @@ at::Tensor Convolve(const Call& c, const at::Tensor& bias) {
 Outputs Conv(const Call& c) { return {Convolve(c, MaybeArray(c, 2))}; }
 Outputs FusedConv(const Call& c) {
   at::Tensor y = Convolve(c, MaybeArray(c, 2));
-  if (c.Has(3)) y = y + c.Array(3);
+  // In place: nobody else has seen what the convolution gave, and its derivative does not need it.
+  if (c.Has(3)) y.add_(c.Array(3));
+  if (c.node.attributes.String("activation", "none") == "Relu") return {y.relu_()};
   return {Activate(c, y)};
 }
 Outputs ConvTranspose(const Call& c) {

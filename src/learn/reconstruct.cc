@@ -39,9 +39,14 @@ struct Pair {
 };
 struct Weights {
   Pair pair;
-  at::Tensor base, scale, lo, hi, zero;  // like the weights; lo and hi less the zero point
-  at::Tensor alpha;
-  std::optional<Adam> adam;
+  Roundings roundings;  // lo and hi less the zero point
+  at::Tensor zero;      // like the weights
+  at::Tensor soft;      // the weights as the roundings are; derivatives are by these
+  at::Tensor Codes() const {
+    const Roundings& r = roundings;
+    const at::Tensor up = (r.alpha >= 0).to(r.base.scalar_type());
+    return at::minimum(at::maximum(r.base + up, r.lo), r.hi);
+  }
 };
 struct Activation {
   Pair pair;
@@ -117,14 +122,17 @@ Status Reconstruction::AddWeights(const ir::Graph& block, const std::string& nam
                               ? Spread(ToArray(q.constant_input(2)->Aligned(), options), value,
                                        w.pair.params)
                               : at::zeros({}, options);
-  w.scale = scale.expand_as(value).contiguous();
+  Roundings& r = w.roundings;
+  r.scale = scale.expand_as(value).contiguous();
   w.zero = zero.expand_as(value).contiguous();
-  w.lo = w.pair.params.range.lo - w.zero;
-  w.hi = w.pair.params.range.hi - w.zero;
-  const at::Tensor v = value / w.scale;
-  w.base = at::floor(v);
-  w.alpha = InverseRectifiedSigmoid(v - w.base).requires_grad_(true);
-  w.adam.emplace(w.alpha.detach());
+  r.lo = w.pair.params.range.lo - w.zero;
+  r.hi = w.pair.params.range.hi - w.zero;
+  const at::Tensor v = value / r.scale;
+  r.base = at::floor(v);
+  r.alpha = InverseRectifiedSigmoid(v - r.base);
+  r.m = at::zeros_like(r.alpha);
+  r.v = at::zeros_like(r.alpha);
+  w.soft = at::empty_like(r.alpha).requires_grad_(true);
   weights_.push_back(std::move(w));
   return OkStatus();
 }
@@ -191,9 +199,7 @@ Status Reconstruction::Prepare(const ir::Graph& block, std::span<const std::stri
   for (Weights& w : weights_) {
     module_->Replace(w.pair.quantize, same);
     module_->Replace(w.pair.dequantize, [this, &w](const at::Tensor&) {
-      if (soft_) return SoftRound(w.alpha, w.base, w.scale, w.lo, w.hi);
-      const at::Tensor up = (w.alpha.detach() >= 0).to(w.base.scalar_type());
-      return at::minimum(at::maximum(w.base + up, w.lo), w.hi) * w.scale;
+      return soft_ ? w.soft : w.Codes() * w.roundings.scale;
     });
   }
   for (Activation& a : activations_) {
@@ -214,23 +220,29 @@ Result<at::Tensor> Reconstruction::Error(const at::Tensor& picked, bool drop) {
     at::Tensor x = inputs_[i].index_select(0, picked);
     if (drop_ > 0 && !float_inputs_.empty())
       x = Mix(float_inputs_[i].index_select(0, picked), x, drop_, static_cast<uint32_t>(random_()));
+    if (x.dim() == 4) x = x.contiguous(at::MemoryFormat::ChannelsLast);
     in.push_back(std::move(x));
   }
   SLIPWAY_ASSIGN_OR_RETURN(const auto out, module_->RunArrays(in));
   at::Tensor sum;
   for (size_t i = 0; i < out.size(); ++i) {
-    const at::Tensor want = targets_[i].index_select(0, picked);
+    at::Tensor want = targets_[i].index_select(0, picked), importance;
     if (out[i].sizes() != want.sizes())
       return InvalidArgument("reconstruction: output " + module_->graph().outputs()[i]->name() +
                              " has other extents than its target");
-    at::Tensor error = (out[i] - want).square();
     if (!importance_.empty() && importance_[i].sizes() != targets_[i].sizes())
       return InvalidArgument("reconstruction: the importance of output " +
                              module_->graph().outputs()[i]->name() +
                              " has other extents than its target");
-    if (!importance_.empty()) error = error * importance_[i].index_select(0, picked);
-    const int64_t channels = error.dim() == 3 ? 2 : 1;
-    const at::Tensor one = error.dim() > 1 ? error.sum(channels).mean() : error.mean();
+    // In the output's order of elements.
+    const auto format = out[i].suggest_memory_format();
+    want = want.contiguous(format);
+    if (!importance_.empty())
+      importance = importance_[i].index_select(0, picked).contiguous(format);
+    const int64_t channels = want.dim() == 3 ? want.size(2) : want.dim() > 1 ? want.size(1) : 1;
+    const at::Tensor one = SquaredError(
+        out[i], want, importance,
+        static_cast<double>(channels) / static_cast<double>(std::max<int64_t>(1, want.numel())));
     sum = sum.defined() ? sum + one : one;
   }
   return sum;
@@ -254,18 +266,13 @@ void Reconstruction::Update(int64_t iteration, std::span<const at::Tensor> gradi
   const double at = static_cast<double>(iteration) / static_cast<double>(options_.iterations);
   size_t next = 0;
   for (Weights& w : weights_) {
-    at::Tensor g = gradients[next++];
+    const at::Tensor g = gradients[next++];
     if (!g.defined()) continue;
-    if (at >= options_.warm_up) {
-      const double left = 1 - (at - options_.warm_up) / (1 - options_.warm_up),
-                   beta = options_.beta_low + (options_.beta_high - options_.beta_low) * left;
-      const at::Tensor s = at::sigmoid(w.alpha), h = s * 1.2 - 0.1;
-      const at::Tensor slope = s * (1 - s) * 1.2 * at::logical_and(h > 0, h < 1);
-      const at::Tensor d = h * 2 - 1;
-      g = g - d.sign() * d.abs().pow(beta - 1) * slope * (2 * beta * options_.regularisation);
-    }
-    at::Tensor alpha = w.alpha.detach();
-    w.adam->Update(alpha, g, options_.rounding_rate);
+    const double left = 1 - (at - options_.warm_up) / (1 - options_.warm_up);
+    const double beta = at < options_.warm_up
+                            ? 0
+                            : options_.beta_low + (options_.beta_high - options_.beta_low) * left;
+    LearnRoundings(w.roundings, g, options_.rounding_rate, options_.regularisation, beta);
   }
   for (Activation& a : activations_) {
     const at::Tensor g = gradients[next++];
@@ -278,7 +285,7 @@ void Reconstruction::Update(int64_t iteration, std::span<const at::Tensor> gradi
 
 Status Reconstruction::Learn(const std::function<bool(int64_t)>& progress) {
   std::vector<at::Tensor> learned;
-  for (const Weights& w : weights_) learned.push_back(w.alpha);
+  for (const Weights& w : weights_) learned.push_back(w.soft);
   for (const Activation& a : activations_) learned.push_back(a.scale);
   if (learned.empty()) return OkStatus();
   std::vector<int64_t> order(static_cast<size_t>(data_.samples));
@@ -292,6 +299,13 @@ Status Reconstruction::Learn(const std::function<bool(int64_t)>& progress) {
           order[static_cast<size_t>(i) + random_() % static_cast<uint64_t>(data_.samples - i)]);
     const at::Tensor picked = at::from_blob(order.data(), {batch}, at::kLong);
     soft_ = true;
+    {
+      const at::NoGradGuard fixed;
+      for (Weights& w : weights_) {
+        at::Tensor to = w.soft.detach();
+        SoftRound(w.roundings, to);
+      }
+    }
     SLIPWAY_ASSIGN_OR_RETURN(const at::Tensor error, Error(picked, true));
     try {
       Update(iteration,
@@ -307,8 +321,7 @@ Status Reconstruction::Learn(const std::function<bool(int64_t)>& progress) {
 
 Status Reconstruction::Collect(ReconstructResult* result) const {
   for (const Weights& w : weights_) {
-    const at::Tensor up = (w.alpha.detach() >= 0).to(w.base.scalar_type());
-    const at::Tensor codes = at::minimum(at::maximum(w.base + up, w.lo), w.hi) + w.zero;
+    const at::Tensor codes = w.Codes() + w.zero;
     SLIPWAY_ASSIGN_OR_RETURN(ir::Tensor host,
                              ToHost(codes, module_->TypeOf(w.pair.quantize->output())));
     result->codes.emplace_back(w.pair.quantize->name(), std::move(host));

@@ -12,6 +12,7 @@
 #include "model/ir/text.h"
 #include "model/passes/pass.h"
 #include "quant/reconstruct/importance.h"
+#include "quant/schemes/placement.h"
 
 namespace slipway::quant {
 namespace {
@@ -55,6 +56,27 @@ Node* WeightsOf(const Graph& graph, const std::string& layer) {
 }
 bool IsActivationPair(const Node& quantize) {
   return quantize.IsSlipway("Quantize") && quantize.input(0) && !quantize.input(0)->is_constant();
+}
+bool SameConstant(const Node& a, const Node& b, size_t input) {
+  const Tensor *x = a.constant_input(input), *y = b.constant_input(input);
+  return x && y ? x->ToDoubles() == y->ToDoubles() : a.input(input) == b.input(input);
+}
+// The Quantize node whose codes this one gives again, behind a node that only moves elements; null
+// for others. Their scales stay the same, so that codes can be moved.
+const Node* CodesBefore(const Node& quantize) {
+  const Node* move = quantize.input(0)->producer();
+  const Node* dq =
+      move && IsTransparent(*move) && move->input(0) ? move->input(0)->producer() : nullptr;
+  const Node* q = dq && dq->IsSlipway("Dequantize") ? dq->input(0)->producer() : nullptr;
+  if (!q || !IsActivationPair(*q) || !SameConstant(*q, quantize, 1) ||
+      !SameConstant(*q, quantize, 2))
+    return nullptr;
+  for (const char* name : {"bits", "signed", "narrow"}) {
+    const int64_t fallback = name == std::string_view("bits") ? 8 : name[0] == 's';
+    if (q->attributes.Int(name, fallback) != quantize.attributes.Int(name, fallback))
+      return nullptr;
+  }
+  return q;
 }
 
 std::string ModelHash(const Graph& graph) {
@@ -100,7 +122,9 @@ class Network {
 
  private:
   // `block` of the quantized network, to be learned: weights are float behind Quantize.
-  Result<std::unique_ptr<Graph>> Soft(const Block& block, bool rounding, bool float_activations);
+  // `learned`: it is to be learned, else run.
+  Result<std::unique_ptr<Graph>> Soft(const Block& block, bool rounding, bool float_activations,
+                                      bool learned);
   // `part` on all samples; its outputs are kept as files of this name and their number.
   Status Run(const Graph& part, const Block& block, const std::string& name, Values& values);
   Status RunBoth(size_t index, bool float_activations, Values& floats, Values& codes);
@@ -127,6 +151,8 @@ class Network {
   int64_t batch_ = 0, samples_ = 0;
   std::unique_ptr<Graph> original_, work_;  // with a bound batch; `work_` is what quantized_ is
   std::vector<Block> blocks_;
+  // Quantize nodes with the codes of another one (CodesBefore), and the first of those.
+  std::map<std::string, std::string> tied_;
   Values inputs_;
   WorkFolder* work_folder_ = nullptr;
   std::unique_ptr<WorkFolder> temporary_;
@@ -159,6 +185,13 @@ Status Network::Start(const Graph& original, const std::vector<Tensor>& inputs) 
         return InvalidArgument("reconstruction: the quantized graph has no node '" + layer + "'");
     }
   }
+  for (const auto& node : work_->nodes()) {
+    if (!IsActivationPair(*node)) continue;
+    if (const Node* before = CodesBefore(*node)) {
+      const auto first = tied_.find(before->name());
+      tied_[node->name()] = first == tied_.end() ? before->name() : first->second;
+    }
+  }
   work_folder_ = options_.work;
   if (!work_folder_) {
     SLIPWAY_ASSIGN_OR_RETURN(temporary_, WorkFolder::Open(""));
@@ -173,7 +206,7 @@ Status Network::Start(const Graph& original, const std::vector<Tensor>& inputs) 
 }
 
 Result<std::unique_ptr<Graph>> Network::Soft(const Block& block, bool rounding,
-                                             bool float_activations) {
+                                             bool float_activations, bool learned) {
   SLIPWAY_ASSIGN_OR_RETURN(auto part, Extract(*work_, block.inputs, block.outputs));
   for (const std::string& layer : block.layers) {
     Node* dq = WeightsOf(*part, layer);
@@ -192,9 +225,11 @@ Result<std::unique_ptr<Graph>> Network::Soft(const Block& block, bool rounding,
     if (before->constant_input(2))
       part->SetInput(node, 2, part->AddConstant("", *before->constant_input(2)));
   }
-  if (float_activations) {
+  // Codes that come again are not rounded again while their scale is learned.
+  if (float_activations || learned) {
     for (Node* node : part->NodeList()) {
-      if (!IsActivationPair(*node)) continue;
+      if (!IsActivationPair(*node) || (!float_activations && !tied_.contains(node->name())))
+        continue;
       Node* dq = node->output()->OnlyUser();
       if (dq && dq->IsSlipway("Dequantize")) part->ReplaceAllUses(dq->output(), node->input(0));
     }
@@ -237,7 +272,7 @@ Status Network::Run(const Graph& part, const Block& block, const std::string& na
 Status Network::RunBoth(size_t index, bool float_activations, Values& floats, Values& codes) {
   const Block& block = blocks_[index];
   SLIPWAY_ASSIGN_OR_RETURN(const auto plain, Extract(*original_, block.inputs, block.outputs));
-  SLIPWAY_ASSIGN_OR_RETURN(const auto hard, Soft(block, false, float_activations));
+  SLIPWAY_ASSIGN_OR_RETURN(const auto hard, Soft(block, false, float_activations, false));
   SLIPWAY_RETURN_IF_ERROR(
       Run(*plain, block, RecordName(index) + "-float", floats).With("block " + block.name));
   return Run(*hard, block, RecordName(index) + "-codes", codes).With("block " + block.name);
@@ -269,6 +304,11 @@ Status Network::Apply(const learn::ReconstructResult& result) {
       const Node* q = graph->FindNode(name);
       if (!q) return Internal("reconstruction: there is no " + name);
       graph->SetConstant(q->input(1), Tensor::Scalar(scale));
+      for (const auto& [again, first] : tied_) {
+        if (first != name) continue;
+        if (const Node* node = graph->FindNode(again))
+          graph->SetConstant(node->input(1), Tensor::Scalar(scale));
+      }
     }
   }
   return OkStatus();
@@ -281,6 +321,8 @@ void Network::Report(size_t index, bool rounding, const learn::ReconstructResult
   if (rounding) {
     report.loss_before = result.loss_before;
     report.loss_after = result.loss_after;
+    report.rounding_seconds = times.learn_seconds;
+    report.rounding_iterations = times.iterations;
   } else {
     report.scales_apart = true;
     report.scales_before = result.loss_before;
@@ -396,7 +438,7 @@ Status Network::Pass(bool rounding, bool scales, bool float_activations, int64_t
                                           *work_folder_, options_.learn.seed));
     }
 
-    SLIPWAY_ASSIGN_OR_RETURN(const auto soft, Soft(block, rounding, float_activations));
+    SLIPWAY_ASSIGN_OR_RETURN(const auto soft, Soft(block, rounding, float_activations, true));
     std::vector<std::string> rounded, stepped;
     for (const auto& node : soft->nodes()) {
       if (!node->IsSlipway("Quantize")) continue;
@@ -417,7 +459,7 @@ Status Network::Pass(bool rounding, bool scales, bool float_activations, int64_t
         }));
     SLIPWAY_RETURN_IF_ERROR(Apply(result));
     // What the next block gets.
-    SLIPWAY_ASSIGN_OR_RETURN(const auto hard, Soft(block, false, float_activations));
+    SLIPWAY_ASSIGN_OR_RETURN(const auto hard, Soft(block, false, float_activations, false));
     SLIPWAY_RETURN_IF_ERROR(
         Run(*hard, block, RecordName(i) + "-codes", codes).With("block " + block.name));
     BlockReport times;

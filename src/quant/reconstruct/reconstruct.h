@@ -49,6 +49,9 @@ struct BlockReport {
   double scales_before = 0, scales_after = 0;
   double seconds = 0;        // all of it
   double learn_seconds = 0;  // of the iterations
+  // Of those that learned roundings.
+  double rounding_seconds = 0;
+  int64_t rounding_iterations = 0;
   int64_t iterations = 0;
 };
 

@@ -232,6 +232,46 @@ TEST(Reconstruct, EveryMethodBeatsTheNearest) {
   }
 }
 
+// Behind what only moves elements the scale stays that of the codes before, so that codes move.
+TEST(Reconstruct, MovedCodesKeepOneScale) {
+  learn::Engine* engine = EngineOrNull();
+  if (!engine) GTEST_SKIP() << learn::GetEngine().status().message();
+  std::string text = kNet;
+  const std::string old = "  %k = Conv(%r, %w3) \"c3\"\n";
+  text.replace(text.find(old), old.size(),
+               "  %m = MaxPool(%r) {kernel_shape = [3, 3], pads = [1, 1, 1, 1]}\n"
+               "  %pad = Pad(%m, %pads)\n  %k = Conv(%pad, %w3) \"c3\"\n");
+  text.insert(text.find("  %a ="), "  const %pads: int64[8] = [0, 0, 0, 0, 0, 0, 0, 0]\n");
+  Quantized q{nullptr, nullptr, Samples({64, 3, 8, 8}, -1, 1)};
+  auto graph = ir::ParseText(text);
+  ASSERT_TRUE(graph.ok()) << graph.status().message();
+  q.original = std::move(*graph);
+  ASSERT_TRUE(ir::InferShapes(*q.original).ok());
+  q.quantized = q.original->Clone();
+  const auto make = [](const Graph& g) { return InterpreterEvaluator(g, nullptr); };
+  const BatchSource data = [&](int64_t i) -> Result<std::vector<Tensor>> {
+    return i == 0 ? q.samples : std::vector<Tensor>();
+  };
+  const Status status = Quantize(*q.quantized, LowBits(4), make, data, {});
+  ASSERT_TRUE(status.ok()) << status.message();
+  auto options = *MethodOptions("qdrop");
+  options.learn.iterations = 30;
+  options.learn.batch = 16;
+  options.learn.scale_rate = 1e-2;
+  const auto scale = [&](const char* name) {
+    const ir::Node* node = q.quantized->FindNode(std::string(name) + "/quantize");
+    EXPECT_NE(node, nullptr) << name;
+    return node ? node->constant_input(1)->ToDoubles()[0] : 0.0;
+  };
+  const double before = scale("r");
+  EXPECT_EQ(scale("pad"), before);
+  auto reports = Reconstruct(*q.original, *q.quantized, *engine, q.samples, options);
+  ASSERT_TRUE(reports.ok()) << reports.status().message();
+  EXPECT_NE(scale("r"), before);
+  EXPECT_EQ(scale("m"), scale("r"));
+  EXPECT_EQ(scale("pad"), scale("r"));
+}
+
 // A run that stops in a block and one that goes on give the bits of one that was not stopped, also
 // when files of the work folder are damaged meanwhile.
 TEST(Reconstruct, GoesOnWhereItStopped) {

@@ -82,6 +82,13 @@ bool IsTransparent(const Node& node) {
       (node.attributes.String("mode", "nearest") != "nearest" ||
        node.attributes.String("coordinate_transformation_mode", "") == "tf_crop_and_resize"))
     return false;
+  if (node.Is("Pad")) {  // zeros are codes of every scale
+    const Tensor* value = node.constant_input(2);
+    if (node.attributes.String("mode", "constant") == "constant" && node.input(2) &&
+        (!value || value->ToDoubles() != std::vector<double>{0}))
+      return false;
+    return !node.input(3) && IsFloatActivation(node.input(0));
+  }
   static const std::set<std::string> kOps = {
       "Reshape", "Transpose", "Flatten", "Squeeze",      "Unsqueeze",    "MaxPool",       "Slice",
       "Split",   "Identity",  "Gather",  "DepthToSpace", "SpaceToDepth", "GlobalMaxPool", "Expand",
