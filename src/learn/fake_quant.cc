@@ -251,10 +251,37 @@ struct Error : torch::autograd::Function<Error> {
   }
 };
 
-SLIPWAY_CLONES void MixLoop(const float* a, const float* b, float* y, int64_t begin, int64_t end,
-                            uint32_t share, uint32_t key) {
-  for (int64_t i = begin; i < end; ++i)
-    y[i] = Hash(static_cast<uint32_t>(i), key) < share ? a[i] : b[i];
+struct MixLoop {
+  uint32_t share = 0, key = 0;
+};
+// Elements of a plane [channels, points] as [points, channels]; `first` is the number of the first
+// one of what is made. Tiles, so that lines of both sides stay in cache.
+SLIPWAY_CLONES void PickPlane(const float* a, const float* b, float* y, int64_t channels,
+                              int64_t points, int64_t first, MixLoop mix) {
+  constexpr int64_t kTile = 16;
+  for (int64_t p0 = 0; p0 < points; p0 += kTile) {
+    const int64_t p1 = std::min(points, p0 + kTile);
+    for (int64_t c0 = 0; c0 < channels; c0 += kTile) {
+      const int64_t c1 = std::min(channels, c0 + kTile);
+      for (int64_t p = p0; p < p1; ++p) {
+        float* to = y + p * channels;
+        for (int64_t c = c0; c < c1; ++c) to[c] = a[c * points + p];
+        if (!b) continue;
+        const int64_t at = first + p * channels;
+        for (int64_t c = c0; c < c1; ++c) {
+          const bool other = Hash(static_cast<uint32_t>(at + c), mix.key) < mix.share;
+          to[c] = other ? b[c * points + p] : to[c];
+        }
+      }
+    }
+  }
+}
+SLIPWAY_CLONES void PickRow(const float* a, const float* b, float* y, int64_t count, int64_t first,
+                            MixLoop mix) {
+  for (int64_t i = 0; i < count; ++i) y[i] = a[i];
+  if (!b) return;
+  for (int64_t i = 0; i < count; ++i)
+    y[i] = Hash(static_cast<uint32_t>(first + i), mix.key) < mix.share ? b[i] : y[i];
 }
 
 }  // namespace
@@ -307,13 +334,28 @@ at::Tensor SquaredError(const at::Tensor& y, const at::Tensor& target, const at:
                       factor);
 }
 
-at::Tensor Mix(const at::Tensor& a, const at::Tensor& b, double share, uint32_t key) {
-  const at::Tensor x = a.contiguous(), z = b.contiguous();
-  at::Tensor y = at::empty_like(x);
-  const float *px = x.data_ptr<float>(), *pz = z.data_ptr<float>();
+at::Tensor PickSamples(const at::Tensor& from, const int64_t* picked, int64_t count,
+                       const at::Tensor& mixed, double share, uint32_t key) {
+  std::vector<int64_t> shape(from.sizes().begin(), from.sizes().end());
+  shape[0] = count;
+  const bool last = shape.size() == 4;
+  at::Tensor y = at::empty(shape, from.options(),
+                           last ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous);
+  int64_t each = 1;
+  for (size_t i = 1; i < shape.size(); ++i) each *= shape[i];
+  const int64_t channels = last ? shape[1] : 1, points = last ? shape[2] * shape[3] : each;
+  const float *a = from.data_ptr<float>(),
+              *b = mixed.defined() && share > 0 ? mixed.data_ptr<float>() : nullptr;
   float* to = y.data_ptr<float>();
-  Chunks(x.numel(), [&](int64_t, int64_t begin, int64_t end) {
-    MixLoop(px, pz, to, begin, end, Threshold(share), key);
+  const MixLoop mix = {Threshold(share), key};
+  at::parallel_for(0, count, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t at = picked[i] * each;
+      if (last)
+        PickPlane(a + at, b ? b + at : nullptr, to + i * each, channels, points, i * each, mix);
+      else
+        PickRow(a + at, b ? b + at : nullptr, to + i * each, each, i * each, mix);
+    }
   });
   return y;
 }

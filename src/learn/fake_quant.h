@@ -40,7 +40,9 @@ void LearnRoundings(Roundings& r, const at::Tensor& gradient, double rate, doubl
 at::Tensor SquaredError(const at::Tensor& y, const at::Tensor& target, const at::Tensor& importance,
                         double factor);
 
-// Elements of `a` with probability `share`, else of `b`.
-at::Tensor Mix(const at::Tensor& a, const at::Tensor& b, double share, uint32_t key);
+// The samples `picked` (count of them) of an array [samples, ...], channels last where it has four
+// dimensions; elements with probability `share` are those of `mixed` (which may be undefined).
+at::Tensor PickSamples(const at::Tensor& from, const int64_t* picked, int64_t count,
+                       const at::Tensor& mixed = {}, double share = 0, uint32_t key = 0);
 
 }  // namespace slipway::learn

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <numeric>
 #include <random>
 
 #include "learn/call.h"
@@ -93,7 +94,7 @@ class Reconstruction {
   Status PrepareData();
   Status AddWeights(const ir::Graph& block, const std::string& name);
   Status AddActivation(const ir::Graph& block, const std::string& name);
-  Result<at::Tensor> Error(const at::Tensor& picked, bool drop);
+  Result<at::Tensor> Error(std::span<const int64_t> picked, bool drop);
   void Update(int64_t iteration, std::span<const at::Tensor> gradients);
 
   const ReconstructData& data_;
@@ -213,20 +214,23 @@ Status Reconstruction::Prepare(const ir::Graph& block, std::span<const std::stri
 
 // The squared error of these samples: summed over channels (dimension 1; the last of a sequence),
 // mean over the rest.
-Result<at::Tensor> Reconstruction::Error(const at::Tensor& picked, bool drop) {
+Result<at::Tensor> Reconstruction::Error(std::span<const int64_t> picked, bool drop) {
+  const auto pick = [&](const at::Tensor& from, const at::Tensor& mixed = {}, uint32_t key = 0) {
+    return PickSamples(from, picked.data(), static_cast<int64_t>(picked.size()), mixed,
+                       mixed.defined() ? drop_ : 0, key);
+  };
   drop_ = drop ? options_.drop : 0;
   std::vector<at::Tensor> in;
   for (size_t i = 0; i < inputs_.size(); ++i) {
-    at::Tensor x = inputs_[i].index_select(0, picked);
     if (drop_ > 0 && !float_inputs_.empty())
-      x = Mix(float_inputs_[i].index_select(0, picked), x, drop_, static_cast<uint32_t>(random_()));
-    if (x.dim() == 4) x = x.contiguous(at::MemoryFormat::ChannelsLast);
-    in.push_back(std::move(x));
+      in.push_back(pick(inputs_[i], float_inputs_[i], static_cast<uint32_t>(random_())));
+    else
+      in.push_back(pick(inputs_[i]));
   }
   SLIPWAY_ASSIGN_OR_RETURN(const auto out, module_->RunArrays(in));
   at::Tensor sum;
   for (size_t i = 0; i < out.size(); ++i) {
-    at::Tensor want = targets_[i].index_select(0, picked), importance;
+    at::Tensor want = pick(targets_[i]), importance;
     if (out[i].sizes() != want.sizes())
       return InvalidArgument("reconstruction: output " + module_->graph().outputs()[i]->name() +
                              " has other extents than its target");
@@ -237,8 +241,7 @@ Result<at::Tensor> Reconstruction::Error(const at::Tensor& picked, bool drop) {
     // In the output's order of elements.
     const auto format = out[i].suggest_memory_format();
     want = want.contiguous(format);
-    if (!importance_.empty())
-      importance = importance_[i].index_select(0, picked).contiguous(format);
+    if (!importance_.empty()) importance = pick(importance_[i]).contiguous(format);
     const int64_t channels = want.dim() == 3 ? want.size(2) : want.dim() > 1 ? want.size(1) : 1;
     const at::Tensor one = SquaredError(
         out[i], want, importance,
@@ -254,8 +257,9 @@ Result<double> Reconstruction::Loss() {
   double total = 0;
   for (int64_t begin = 0; begin < data_.samples; begin += options_.batch) {
     const int64_t end = std::min(data_.samples, begin + options_.batch);
-    SLIPWAY_ASSIGN_OR_RETURN(const at::Tensor error,
-                             Error(at::arange(begin, end, at::kLong), false));
+    std::vector<int64_t> picked(static_cast<size_t>(end - begin));
+    std::iota(picked.begin(), picked.end(), begin);
+    SLIPWAY_ASSIGN_OR_RETURN(const at::Tensor error, Error(picked, false));
     total += error.item<double>() * static_cast<double>(end - begin);
   }
   return total / static_cast<double>(data_.samples);
@@ -297,7 +301,7 @@ Status Reconstruction::Learn(const std::function<bool(int64_t)>& progress) {
       std::swap(
           order[static_cast<size_t>(i)],
           order[static_cast<size_t>(i) + random_() % static_cast<uint64_t>(data_.samples - i)]);
-    const at::Tensor picked = at::from_blob(order.data(), {batch}, at::kLong);
+    const std::span<const int64_t> picked(order.data(), static_cast<size_t>(batch));
     soft_ = true;
     {
       const at::NoGradGuard fixed;
