@@ -119,6 +119,10 @@ def quantized(folder, scheme):
     path = os.path.join(folder, f"{scheme}.onnx")
     if os.path.exists(path):
         return path
+    if scheme not in SCHEMES:  # a platform of ours
+        slipway("quantize", os.path.join(folder, "small.onnx"), "--platform", scheme, "--calib",
+                os.path.join(folder, "calib.npz"), "-o", path)
+        return path
     values = dict(name=scheme, wbits=8, abits=8, kind="", operators=ALL, more="")
     values.update(SCHEMES[scheme])
     with open(os.path.join(folder, f"{scheme}.yaml"), "w", encoding="utf-8") as file:
@@ -186,26 +190,32 @@ def read_pairs(path):
     constants = initializers(model)
     widths = {t.name: 4 for t in model.graph.initializer if t.data_type in (21, 22)}
     producer = {out: (node, i) for node in model.graph.node for i, out in enumerate(node.output)}
-    readers = {}
+    readers, outputs = {}, {v.name for v in model.graph.output}
     for node in model.graph.node:
         for i, name in enumerate(node.input):
             readers.setdefault(name, []).append((node, i))
     found = {}
     for node in model.graph.node:
-        if node.op_type not in ("QuantizeLinear", "DequantizeLinear"):
+        kind = node.op_type.removesuffix("Linear")  # logarithmic pairs are operators of our own
+        if kind not in ("Quantize", "Dequantize"):
             continue
         scale = constants[node.input[1]]
-        zero = constants[node.input[2]] if len(node.input) > 2 and node.input[2] else None
+        zero = constants[node.input[2]] if len(node.input) > 2 and node.input[2] else np.int8(0)
         axis = attribute(node, "axis", 1)
-        if node.op_type == "QuantizeLinear" and node.input[0] not in constants:
+        if kind == "Quantize" and node.input[0] not in constants:
             made = producer.get(node.input[0])
-            found[node.input[0]] = Tensor(node.input[0], scale, zero, zero.dtype, axis, None, made[0].name if made else
-                                          node.input[0], made[1] if made else 0, zero.dtype.itemsize * 8)
-        elif node.op_type == "DequantizeLinear" and node.input[0] in constants:
+            # What a pair at the end of the model rounds takes the output's name in the float model.
+            after = [n for n, _ in readers.get(node.output[0], [])]
+            if after and after[0].op_type == "Clip":  # to a narrow range
+                after = [n for n, _ in readers.get(after[0].output[0], [])]
+            ends = [n.output[0] for n in after if n.output[0] in outputs]
+            name = ends[0] if ends else node.input[0]
+            found[name] = Tensor(name, scale, zero, zero.dtype, axis, None, made[0].name if made else name, made[1] if made else 0, zero.dtype.itemsize * 8)
+        elif kind == "Dequantize" and node.input[0] in constants:
             codes = constants[node.input[0]]
             name = re.sub("_dq$", "", node.output[0])
             user, index = readers[node.output[0]][0]
-            found[name] = Tensor(name, scale, zero if zero is not None else 0, codes.dtype, axis, codes, user.name, index,
+            found[name] = Tensor(name, scale, zero, codes.dtype, axis, codes, user.name, index,
                                  widths.get(node.input[0], codes.dtype.itemsize * 8))
     return found
 
@@ -409,7 +419,7 @@ def read_tengine(folder, tensors):
 
 
 def role(t):
-    return "activation" if t.codes is None else "bias" if t.bits == 32 else "weights"
+    return "activation" if t.codes is None else "bias" if t.index == 2 else "weights"
 
 
 def read_rknn(folder, tensors):
@@ -609,6 +619,44 @@ def run_tflite(folder, out, model):
     return ", net.tflite bit for bit"
 
 
+def read_nnie(folder, tensors):
+    """The weights lie on NNIE's grid, +-2^(n / 16), and each layer has the largest magnitude of its inputs."""
+    data = read_json(folder, "_gfpq_param_dict.json")["nnie"]["gfpq_param_dict"]
+    with open(os.path.join(folder, "net.prototxt"), encoding="utf-8") as file:
+        text = file.read()
+    layers = {}
+    for block in text.split("layer {")[1:]:
+        name = re.search(r'name: "([^"]*)"', block).group(1)
+        layers[name] = (re.search(r'type: "([^"]*)"', block).group(1), re.findall(r'bottom: "([^"]*)"', block),
+                        int((re.search(r"group: (\d+)", block) or [0, 1])[1]))
+    for name, values in data.items():
+        kind, bottoms, groups = layers[name]
+        want = [float(tensors[b].scale[0]) for b in bottoms if b in tensors for _ in range(groups)]
+        check(len(want) == len(bottoms) * groups and np.allclose(values, want, rtol=1e-7), f"{name} ({kind}): {values}, not {want}")
+    arithmetic = [n for n, (kind, _, _) in layers.items() if kind in ("Convolution", "InnerProduct", "Eltwise")]
+    check(len(arithmetic) >= 5 and set(arithmetic) <= set(data), f"{sorted(set(arithmetic) - set(data))} have no range")
+    # The caffemodel, read by Slipway's importer.
+    slipway("export", os.path.join(folder, "net.prototxt"), "-o", folder + "_back.onnx")
+    _, constants, _ = values_of(folder + "_back.onnx")
+    weights = [t for t in tensors.values() if role(t) == "weights"]
+    for t in weights:
+        floats = decode_nnie(t)
+        held = [v for v in constants.values() if v.size == floats.size and v.dtype == F and v.ndim == floats.ndim]
+        held += [v.T for v in held if v.ndim == 2]
+        check(any(v.shape == floats.shape and np.allclose(v, floats, rtol=1e-6, atol=0) for v in held), f"{t.name}: weights")
+        steps = 16 * np.log2(np.abs(floats[floats != 0]).astype(np.float64))
+        check(np.abs(steps - np.rint(steps)).max() < 1e-4, f"{t.name}: off the grid")
+
+
+def decode_nnie(t):
+    """QUANTIZATION.md: +-2^((k + z) / 16), z = round(16 log2 max) - 127; code -128 is zero."""
+    z = np.rint(16 * np.log2(float(t.scale[0]))) - 127
+    codes = t.codes.astype(np.int64)
+    level = np.where(codes >= 0, codes, codes + 128)
+    value = np.where(codes >= 0, 1.0, -1.0) * 2.0 ** ((level + z) / 16)
+    return np.where(codes == -128, 0.0, value)
+
+
 PPL = simple("_ranges.json", ["ppl"], lambda t: {
     "step": one_or_list(t, t.scale.astype(float)), "zero_point": one_or_list(t, t.zero), "min": one_or_list(t, least(t)),
     "max": one_or_list(t, most(t)), "bit": t.bits, "type": "biased"})
@@ -622,27 +670,28 @@ IMX = simple("_scale.json", ["blob_range"], lambda t: one_or_list(t, t.scale.ast
 
 # format: its reader, schemes that it holds, schemes that it refuses with words of the error
 FORMATS = {
-    "tensorrt": (read_tensorrt, ["signed", "weights4"],
+    "tensorrt": (read_tensorrt, ["signed", "weights4", "tensorrt-int8"],
                  {"auto": ["unsigned codes", "--platform tensorrt"], "asymmetric_signed": ["zero point", "TensorRT"]}),
     "onnxruntime": (read_integer_onnx, ["signed", "auto", "asymmetric", "asymmetric_signed", "tensor_asymmetric", "wide",
-                                        "weights4"], {}),
-    "tvm": (read_integer_onnx, ["tensor_asymmetric", "auto"], {"wide": ["16 bits", "TVM"]}),
-    "openvino": (read_openvino, ["auto", "asymmetric", "signed", "wide"], {}),
-    "snpe": (read_encodings, ["tensor_asymmetric", "auto", "wide", "weights4"], {}),
-    "ncnn-int8": (read_ncnn, ["layers", "layers_tensor"],
+                                        "weights4", "onnxruntime-int8", "academic"], {}),
+    "tvm": (read_integer_onnx, ["tensor_asymmetric", "auto", "tvm-int8"], {"wide": ["16 bits", "TVM"]}),
+    "openvino": (read_openvino, ["auto", "asymmetric", "signed", "wide", "openvino-int8", "openvino-avx2-int8"], {}),
+    "snpe": (read_encodings, ["tensor_asymmetric", "auto", "wide", "weights4", "snpe-int8", "qnn-htp-int8", "qnn-htp-w8a16"], {}),
+    "ncnn-int8": (read_ncnn, ["layers", "layers_tensor", "ncnn-int8"],
                   {"signed": ["float", "--platform ncnn"],
                    "auto": ["unsigned", "ncnn"]}),
-    "tflite": (read_tflite, ["outputs", "outputs_unsigned"],
+    "tflite": (read_tflite, ["outputs", "outputs_unsigned", "tflite-int8"],
                {"auto": ["Conv node", "is not quantized", "--platform tflite-int8"], "wide": ["16 bits", "TensorFlow Lite"]}),
-    "ppl": (PPL, ["asymmetric", "auto", "wide"], {}),
-    "vitis": (VITIS, ["power_of_two"], {"tensor": ["power of two", "--platform vitis"], "auto": ["each channel"]}),
-    "tengine": (read_tengine, ["tensor_asymmetric"], {"asymmetric": ["each channel", "Tengine"]}),
-    "rknn": (read_rknn, ["asymmetric", "tensor_asymmetric"], {"wide": ["16 bits"]}),
-    "ascend": (ASCEND, ["asymmetric", "asymmetric_signed"], {}),
-    "magicmind": (MAGICMIND, ["asymmetric"], {"wide": ["16 bits"]}),
-    "tidl": (read_tidl, ["power_of_two"], {"tensor": ["power of two"]}),
-    "imx": (IMX, ["power_of_two"], {"signed": ["power of two"]}),
-    "stpu": (read_stpu, ["tensor"], {"signed": ["each channel"]}),
+    "nnie": (read_nnie, ["nnie-int8"], {"tensor": ["not logarithmic", "--platform nnie-int8"], "signed": ["NNIE"]}),
+    "ppl": (PPL, ["asymmetric", "auto", "wide", "ppl-cuda-int8", "ppl-w8a16"], {}),
+    "vitis": (VITIS, ["power_of_two", "vitis-int8"], {"tensor": ["power of two", "--platform vitis"], "auto": ["each channel"]}),
+    "tengine": (read_tengine, ["tensor_asymmetric", "tengine-int8"], {"asymmetric": ["each channel", "Tengine"]}),
+    "rknn": (read_rknn, ["asymmetric", "tensor_asymmetric", "rknn-int8", "rknn1-uint8"], {"wide": ["16 bits"]}),
+    "ascend": (ASCEND, ["asymmetric", "asymmetric_signed", "ascend-int8"], {}),
+    "magicmind": (MAGICMIND, ["asymmetric", "magicmind-int8"], {"wide": ["16 bits"]}),
+    "tidl": (read_tidl, ["power_of_two", "tidl-int8"], {"tensor": ["power of two"]}),
+    "imx": (IMX, ["power_of_two", "imx-int8"], {"signed": ["power of two"]}),
+    "stpu": (read_stpu, ["tensor", "stpu-int8"], {"signed": ["each channel"]}),
 }
 
 
@@ -669,7 +718,7 @@ def run_format(name, folder, runtime):
     for scheme in holds:
         model = quantized(folder, scheme)
         tensors = read_pairs(model)
-        check(sum(t.codes is None for t in tensors.values()) >= 5 and sum(t.bits == 32 for t in tensors.values()) >= 3,
+        check(sum(t.codes is None for t in tensors.values()) >= 5 and sum(role(t) == "weights" for t in tensors.values()) == 5,
               "the model is not quantized")
         out = os.path.join(folder, f"{name}_{scheme}")
         copy = os.path.join(folder, "net.onnx")
@@ -677,7 +726,8 @@ def run_format(name, folder, runtime):
             target.write(source.read())
         variants = [[], ["--float-weights"]] if name == "tensorrt" else [[]]
         for extra in variants:
-            slipway("export", copy, "--to", name, "-o", out, *extra)
+            chosen = ["--to", name] if scheme in SCHEMES else ["--platform", scheme]
+            slipway("export", copy, *chosen, "-o", out, *extra)
             with open(os.path.join(out, "README.txt"), encoding="utf-8") as file:
                 text = file.read()
             for file in os.listdir(out):

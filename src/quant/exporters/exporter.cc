@@ -118,6 +118,21 @@ constexpr QuantExporter kExporters[] = {
      "model bit for bit; a net of all operators also runs in Arm NN's reference backend. "
      "TensorFlow "
      "itself has not run here"},
+    {"nnie",
+     "Caffe and the gfpq_param_dict (HiSilicon NNIE)",
+     {.tool = "NNIE",
+      .platform = "nnie-int8",
+      .per_channel = false,
+      .scales = ScaleRule::kLogarithmic},
+     MakeNnie,
+     "nnie_mapper reads $stem.prototxt and $stem.caffemodel; $stem_gfpq_param_dict.json gives, "
+     "for\n"
+     "each layer, the largest magnitude of each of its inputs (gfpq_param; once for each group of "
+     "a\n"
+     "grouped convolution). The batch is 1.",
+     "the Caffe files are read by Slipway's own importer, the ranges by a parser of the tests' "
+     "own. "
+     "No tool of the vendor has read them here"},
     {"ppl",
      "float ONNX and JSON of steps, zero points, ranges and bits (PPL)",
      {.tool = "PPL",

@@ -82,6 +82,9 @@ Result<QuantBundle> MakeOpenVino(const QuantExporter& row, const QuantizedModel&
 // tflite.cc
 Result<QuantBundle> MakeTflite(const QuantExporter& row, const QuantizedModel& model,
                                const QuantExportRequest& request);
+// nnie.cc
+Result<QuantBundle> MakeNnie(const QuantExporter& row, const QuantizedModel& model,
+                             const QuantExportRequest& request);
 // ncnn.cc
 Result<QuantBundle> MakeNcnn(const QuantExporter& row, const QuantizedModel& model,
                              const QuantExportRequest& request);

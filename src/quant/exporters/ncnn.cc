@@ -61,9 +61,11 @@ bool EndsInLayer(const ir::Value* v, const std::set<const ir::Node*>& layers, in
 
 }  // namespace
 
+void SetBatchToOne(ir::Graph* graph) { SetToOne(graph, BatchSymbols(*graph)); }
+
 Result<std::unique_ptr<ir::Graph>> PrepareForNcnn(const ir::Graph& graph) {
   auto copy = graph.Clone();
-  SetToOne(copy.get(), BatchSymbols(*copy));
+  SetBatchToOne(copy.get());
   passes::PassOptions options;
   options.level = passes::Level::kFused;
   options.disabled = {"keep-weight-codes", "recover-channel-shuffle"};

@@ -18,21 +18,6 @@ std::string Number(T v) {
   return {text, end.ptr};
 }
 
-std::string Escaped(const std::string& s) {
-  std::string out;
-  for (unsigned char c : s) {
-    if (c == '"' || c == '\\') out += '\\';
-    if (c < 0x20) {
-      char text[8];
-      std::snprintf(text, sizeof text, "\\u%04x", c);
-      out += text;
-    } else {
-      out += static_cast<char>(c);
-    }
-  }
-  return out;
-}
-
 // The number called `what` of channel `c`; empty when there is none of that name.
 std::string Field(const QuantTensor& t, std::string_view what, size_t c) {
   const double scale = t.scales[c];
@@ -85,7 +70,7 @@ std::string Expand(const QuantTensor& t, const char* pattern, bool json, int64_t
     while ((*p >= 'a' && *p <= 'z') || *p == '_') ++p;
     const std::string what(start, p);
     if (list || bracket == '{') ++p;
-    auto text = [&](const std::string& s) { return json ? Escaped(s) : s; };
+    auto text = [&](const std::string& s) { return json ? JsonText(s) : s; };
     if (what == "name") {
       out += text(t.name);
     } else if (what == "node") {
@@ -143,6 +128,21 @@ constexpr char kRkBias[] = R"({"max": [$peak], "min": [$minus_peak]})";
 constexpr char kReach[] = R"({"min": $minus_reach, "max": $reach})";
 
 }  // namespace
+
+std::string JsonText(const std::string& s) {
+  std::string out;
+  for (unsigned char c : s) {
+    if (c == '"' || c == '\\') out += '\\';
+    if (c < 0x20) {
+      char text[8];
+      std::snprintf(text, sizeof text, "\\u%04x", c);
+      out += text;
+    } else {
+      out += static_cast<char>(c);
+    }
+  }
+  return out;
+}
 
 const std::vector<RangeFile>& RangeFiles() {
   // Where the forms were read: docs/export.md.

@@ -47,6 +47,9 @@ struct RangeFile {
 // Every file of every format, in one table.
 const std::vector<RangeFile>& RangeFiles();
 
+// The contents of a JSON string.
+std::string JsonText(const std::string& text);
+
 // Internal names a tensor that no part of the file writes; Unsupported a name that cannot stand in
 // a file of lines.
 Result<std::string> WriteRanges(const QuantizedModel& model, const RangeFile& file);
