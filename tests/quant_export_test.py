@@ -757,6 +757,48 @@ def run_format(name, folder, runtime):
     return lines
 
 
+def run_resnet(folder, runtime):
+    """ResNet-20 of the shared data: the .tflite gives the quantized model's outputs bit for bit, ONNX Runtime its classes."""
+    model = os.path.join(ROOT, "..", "shared", "data", "models", "resnet20_cifar10.onnx")
+    train = os.path.join(ROOT, "..", "shared", "data", "cifar10", "train.npz")
+    if not os.path.exists(model) or not os.path.exists(train):
+        return ["resnet20: skipped: no ../shared/data"]
+    with open(os.path.join(folder, "cifar.yaml"), "w", encoding="utf-8") as file:
+        file.write("scale: 0.00392156862745098\nmean: [0.485, 0.456, 0.406]\nstd: [0.229, 0.224, 0.225]\n")
+    with np.load(train) as data:
+        images = data["images"][:16].astype(F) / 255
+    x = ((images - np.array([0.485, 0.456, 0.406], F)) / np.array([0.229, 0.224, 0.225], F)).astype(F)
+    np.save(os.path.join(folder, "nhwc.npy"), x)
+    np.save(os.path.join(folder, "nchw.npy"), np.ascontiguousarray(x.transpose(0, 3, 1, 2)))
+
+    def run(path, layout, label):
+        slipway("run", path, "--input", f"input={os.path.join(folder, layout + '.npy')}", "-o", os.path.join(folder, label))
+        return np.load(os.path.join(folder, label, "logits.npy"))
+
+    lines = []
+    for platform in ("tflite-int8", "onnxruntime-int8"):
+        quantized_model = os.path.join(folder, "resnet.onnx")
+        slipway("quantize", model, "--platform", platform, "--calib", train, "--preprocess", os.path.join(folder, "cifar.yaml"),
+                "--samples", "32", "-o", quantized_model)
+        out = os.path.join(folder, "resnet_" + platform)
+        slipway("export", quantized_model, "--platform", platform, "-o", out)
+        want = run(quantized_model, "nchw", "want")
+        if platform == "tflite-int8":
+            got = run(os.path.join(out, "resnet.tflite"), "nhwc", "got")
+            check(np.array_equal(want, got), f"resnet20: the .tflite is off by {np.abs(want - got).max()}")
+            lines.append("ok resnet20: the .tflite bit for bit")
+        elif runtime:
+            runtime.ask(op="load", id="r", model=os.path.join(out, "resnet_integer.onnx"), threads=1, optimize="all")
+            runtime.ask(op="run", id="r", inputs={"input": os.path.join(folder, "nchw.npy")},
+                        output_dir=os.path.join(folder, "ort"))
+            runtime.ask(op="unload", id="r")
+            got = np.load(os.path.join(folder, "ort", "logits.npy"))
+            off = float(np.abs(want - got).max() / np.abs(want).max())
+            check(off < 0.05 and (want.argmax(1) == got.argmax(1)).mean() > 0.9, f"resnet20 in ONNX Runtime: off by {off:.1e}")
+            lines.append(f"ok resnet20: integer operators in ONNX Runtime {off:.0e}")
+    return lines
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--filter", default="")
@@ -783,6 +825,12 @@ def main():
             except (Wrong, Failure) as wrong:
                 failed += 1
                 print(f"FAILED {name}: {wrong}")
+        if options.filter in "resnet20":
+            try:
+                print("\n".join(run_resnet(folder, runtime)))
+            except (Wrong, Failure) as wrong:
+                failed += 1
+                print(f"FAILED resnet20: {wrong}")
     if runtime:
         runtime.close()
     print(f"quant_export: {failed} formats failed")

@@ -194,6 +194,36 @@ TEST(ReadQuantized, RefusesArithmeticOnCodesAndFloatModels) {
           {"float", "slipway quantize"});
 }
 
+TEST(ReadQuantized, RefusesPairsInsideOfBodies) {
+  auto graph = Parse(R"(graph "g" {
+  input %c: bool[]
+  input %x: float32[2]
+  const %s: float32[] = [0.5]
+  const %z: int8[] = [0]
+  %q = slipway.Quantize(%x, %s, %z) "q"
+  %d = slipway.Dequantize(%q, %s, %z) "d"
+  %y = If(%c, %d) "branch" body "then_branch" graph "t" {
+    input %a: float32[2]
+    const %s: float32[] = [0.5]
+    const %z: int8[] = [0]
+    %tq = slipway.Quantize(%a, %s, %z) "tq"
+    %td = slipway.Dequantize(%tq, %s, %z) "td"
+    output %td
+  } body "else_branch" graph "e" {
+    input %a: float32[2]
+    %o = Relu(%a)
+    output %o
+  }
+  output %y
+})");
+  ASSERT_NE(graph, nullptr);
+  auto model = ReadQuantized(*graph);
+  ASSERT_FALSE(model.ok());
+  EXPECT_NE(model.status().message().find("'branch'"), std::string::npos);
+  EXPECT_NE(model.status().message().find("body 'then_branch'"), std::string::npos)
+      << model.status().ToString();
+}
+
 TEST(Limits, NameTheTensorTheReasonAndTheRemedy) {
   auto refused = [](const std::string& text, const char* format, std::vector<std::string> words) {
     const std::string folder = TempFolder("refused");

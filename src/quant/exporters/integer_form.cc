@@ -302,6 +302,13 @@ class Maker {
     auto w = Operand(n->input(1));
     if (!x || !w || w->bits > 8 || !w->codes->is_constant() || (!w->one() && w->axis != 0))
       return false;
+    if (const Value* b = n->input(2)) {
+      const Node* from = b->producer();
+      const Tensor* values = b->constant()                           ? b->constant()
+                             : from && from->IsSlipway("Dequantize") ? from->constant_input(0)
+                                                                     : nullptr;
+      if (values && values->count() != w->codes->constant()->dims()[0]) return false;
+    }
     Value* bias = n->input(2) ? IntegerBias(*n, 2, *x, *w) : nullptr;
     const auto ending = FindEnding(n);
     if (ending && (bias || !n->input(2)) && WeightsFit(*w, IsSigned(*ending))) {

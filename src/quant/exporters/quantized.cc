@@ -59,6 +59,14 @@ Result<Tensor> EvaluateOne(const Node& node) {
   return out[0];
 }
 
+bool HasPairs(const Graph& graph) {
+  return std::any_of(graph.nodes().begin(), graph.nodes().end(), [](const auto& n) {
+    return n->IsSlipway("Quantize") || n->IsSlipway("Dequantize") ||
+           std::any_of(n->subgraphs.begin(), n->subgraphs.end(),
+                       [](const auto& body) { return HasPairs(*body.second); });
+  });
+}
+
 bool SameParameters(const QuantTensor& a, const QuantTensor& b) {
   return a.params.bits == b.params.bits && a.params.is_signed == b.params.is_signed &&
          a.params.kind == b.params.kind && a.params.code_type == b.params.code_type &&
@@ -207,6 +215,9 @@ class Remover {
   }
 
   Status Move(Node* n) {
+    for (const auto& [key, body] : n->subgraphs) {
+      if (HasPairs(*body)) return Refuse(*n, "has quantized tensors in its body '" + key + "'");
+    }
     bool coded = false;
     for (size_t i = 0; i < n->inputs().size(); ++i) {
       Value* v = n->input(i);

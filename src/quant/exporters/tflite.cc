@@ -248,6 +248,12 @@ Status TfliteWriter::WriteNode(const Node& n) {
                        ": no operator of TensorFlow Lite is written for it; export ONNX, or change "
                        "the model before this node");
   }
+  for (const auto* values : {&n.inputs(), &n.outputs()}) {
+    for (const Value* v : *values) {
+      if (v && !v->type().shape)
+        return Unsupported("the shape of value '" + v->name() + "' is not known; give --shape");
+    }
+  }
   const Site s = FindSite(n);
   if (!s.coded) {
     if (IsProduct(n) && IsCodedConstant(n.input(1))) {
