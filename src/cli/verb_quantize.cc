@@ -14,6 +14,7 @@
 #include "model/frontends/onnx/export.h"
 #include "model/ir/opset.h"
 #include "report/progress.h"
+#include "report/quantize_report.h"
 #include "report/table.h"
 
 namespace slipway::cli {
@@ -21,11 +22,11 @@ namespace {
 
 struct Options {
   std::string model, platform, calib, eval, output, observer, weight_observer, method, bits,
-      preprocess;
+      preprocess, report;
   int64_t samples = -1, batch = 32, iterations = 0;
   uint64_t seed = 1;
   double max_drop = -1;
-  std::vector<std::string> keep_float;
+  std::vector<std::string> keep_float, adjust;
   ModelFlags read;
   std::string loss = "mse", work;
   int64_t group = 128;
@@ -113,8 +114,10 @@ struct Opened {
 Result<Opened> OpenAll(const Options& o) {
   Opened opened;
   // Before the long work, not after it.
-  if (auto slash = o.output.find_last_of('/'); slash != std::string::npos)
-    SLIPWAY_RETURN_IF_ERROR(MakeFolder(o.output.substr(0, slash)));
+  for (const std::string& file : {o.output, o.report}) {
+    if (auto slash = file.find_last_of('/'); slash != std::string::npos)
+      SLIPWAY_RETURN_IF_ERROR(MakeFolder(file.substr(0, slash)));
+  }
   SLIPWAY_ASSIGN_OR_RETURN(const deploy::ModelOptions model_options, o.read.Options());
   SLIPWAY_ASSIGN_OR_RETURN(opened.graph, deploy::LoadModel(o.model, model_options));
   if (!o.preprocess.empty()) {
@@ -136,9 +139,8 @@ Status Compare(const Options& o, const Opened& opened, const ir::Graph& quantize
   SLIPWAY_ASSIGN_OR_RETURN(auto before,
                            Accuracy(std::shared_ptr<const ir::Graph>(opened.graph->Clone()),
                                     deploy::HostPlatform(), *eval, o.batch, &pool, progress));
-  SLIPWAY_ASSIGN_OR_RETURN(auto after,
-                           Accuracy(std::shared_ptr<const ir::Graph>(quantized.Clone()), platform,
-                                    *eval, o.batch, &pool, progress));
+  SLIPWAY_ASSIGN_OR_RETURN(auto after, Accuracy(std::shared_ptr<const ir::Graph>(quantized.Clone()),
+                                                platform, *eval, o.batch, &pool, progress));
   progress.Done();
   const double drop = 100 * (before.top1() - after.top1());
   *text += "top1 " + Fixed(100 * before.top1(), 2) + " % float, " + Fixed(100 * after.top1(), 2) +
@@ -147,6 +149,7 @@ Status Compare(const Options& o, const Opened& opened, const ir::Graph& quantize
   (*json)["float_top1"] = before.top1();
   (*json)["top1"] = after.top1();
   (*json)["drop_points"] = drop;
+  (*json)["eval_samples"] = after.n();
   if (o.max_drop >= 0 && drop > o.max_drop)
     *gate = GateFailed("the accuracy drop of " + Fixed(drop, 2) + " points is over --max-drop " +
                        Fixed(o.max_drop, 2));
@@ -185,11 +188,10 @@ Status ExecuteWeights(const Options& o, Context& context) {
   onnx::ExportOptions out;
   out.opset = o.opset;
   SLIPWAY_RETURN_IF_ERROR(onnx::ExportOnnx(*model.quantized, o.output, out));
-  std::string text = std::to_string(model.layers.size()) + " layers with weights of " +
-                     std::to_string(bits) + " bits, " +
-                     std::to_string((model.weight_bytes + 1023) / 1024) + " KiB to " +
-                     std::to_string((model.quantized_bytes + 1023) / 1024) + " KiB; wrote " +
-                     o.output + "\n";
+  std::string text =
+      std::to_string(model.layers.size()) + " layers with weights of " + std::to_string(bits) +
+      " bits, " + std::to_string((model.weight_bytes + 1023) / 1024) + " KiB to " +
+      std::to_string((model.quantized_bytes + 1023) / 1024) + " KiB; wrote " + o.output + "\n";
   nlohmann::json json = {{"platform", platform.name},
                          {"file", o.output},
                          {"weight_bytes", model.weight_bytes},
@@ -214,14 +216,98 @@ Status ExecuteWeights(const Options& o, Context& context) {
   }
   text += Show(table);
   Status gate;
-  SLIPWAY_RETURN_IF_ERROR(Compare(o, opened, *model.quantized, o.platform, pool, context, &text,
-                                  &json, &gate));
+  SLIPWAY_RETURN_IF_ERROR(
+      Compare(o, opened, *model.quantized, o.platform, pool, context, &text, &json, &gate));
   context.Print(text, json);
   return gate;
 }
 
+std::string ShowAdjustments(const deploy::AdjustReport& report, nlohmann::json& json) {
+  std::string text;
+  nlohmann::json to;
+  if (!report.equalized.empty()) {
+    double largest = 1;
+    nlohmann::json rows = nlohmann::json::array();
+    for (const auto& g : report.equalized) {
+      largest = std::max(largest, g.largest);
+      rows.push_back(
+          {{"layer", g.layer}, {"consumers", g.consumers}, {"largest_scale", g.largest}});
+    }
+    text += "equalized " + std::to_string(report.equalized.size()) +
+            " layers with those that read them, scales up to " + Fixed(largest, 1) + "; " +
+            std::to_string(report.absorbed) + " high biases absorbed\n";
+    to["equalized"] = rows;
+    to["absorbed"] = report.absorbed;
+  }
+  if (!report.smoothed.empty()) {
+    report::Table table =
+        MakeTable({"smoothed behind", ">layers", ">alpha", ">error before", ">after"});
+    nlohmann::json rows = nlohmann::json::array();
+    for (const auto& g : report.smoothed) {
+      table.AddRow({g.norm, std::to_string(g.consumers.size()), Fixed(g.alpha, 2),
+                    Fixed(g.error_before, 6), Fixed(g.error_after, 6)});
+      rows.push_back({{"norm", g.norm},
+                      {"consumers", g.consumers},
+                      {"alpha", g.alpha},
+                      {"error_before", g.error_before},
+                      {"error_after", g.error_after}});
+    }
+    text += Show(table);
+    to["smoothed"] = rows;
+  }
+  if (!report.equalized.empty() || !report.smoothed.empty()) {
+    char number[32];
+    std::snprintf(number, sizeof number, "%.1e", report.change);
+    text += "float outputs changed by " + std::string(number) + " of the largest\n";
+    to["change"] = report.change;
+  }
+  if (!report.corrected.empty()) {
+    double before = 0, after = 0;
+    nlohmann::json rows = nlohmann::json::array();
+    for (const auto& c : report.corrected) {
+      before += c.before / static_cast<double>(report.corrected.size());
+      after += c.after / static_cast<double>(report.corrected.size());
+      rows.push_back({{"node", c.node}, {"before", c.before}, {"after", c.after}});
+    }
+    text += "corrected " + std::to_string(report.corrected.size()) +
+            " layers: channels' means off by " + Fixed(before, 4) + " of a deviation before, by " +
+            Fixed(after, 4) + " after\n";
+    to["corrected"] = rows;
+  }
+  json["adjusted"] = to;
+  return text;
+}
+
+report::Table LayersTable(const std::vector<quant::LayerDiagnosis>& layers) {
+  report::Table table = MakeTable({"layer (worst first)", "op", ">alone dB", ">accumulated",
+                                   ">cosine", ">inputs dB", ">weights dB", "what helps"});
+  for (const auto& l : layers) {
+    table.AddRow({l.error.node, l.error.op, report::DbText(l.error.alone_db),
+                  report::DbText(l.error.accumulated_db), Fixed(l.error.cosine, 5),
+                  report::DbText(l.input_db), report::DbText(l.weights_db), report::RemedyText(l)});
+  }
+  return table;
+}
+
+// What the user chose, in one line.
+std::string Choices(const Options& o, const compiler::Scheme& scheme) {
+  std::string text =
+      "activations by " + scheme.activations.observer + ", weights by " + scheme.weights.observer;
+  if (!o.bits.empty()) text += ", " + o.bits;
+  if (!o.method.empty()) text += ", " + o.method;
+  for (size_t i = 0; i < o.adjust.size(); ++i) text += (i == 0 ? ", " : " and ") + o.adjust[i];
+  return text;
+}
+
 Status Execute(const Options& o, Context& context) {
-  if (IsWeightOnly(o.method)) return ExecuteWeights(o, context);
+  if (IsWeightOnly(o.method)) {
+    if (!o.adjust.empty() || !o.report.empty())
+      return InvalidArgument(
+          "--adjust and --report are for activations and weights as codes; leave "
+          "them out with --algorithm " +
+          o.method);
+    return ExecuteWeights(o, context);
+  }
   SLIPWAY_ASSIGN_OR_RETURN(auto platform, deploy::GetPlatform(o.platform));
   if (!platform.has_scheme)
     return InvalidArgument(
@@ -242,6 +328,7 @@ Status Execute(const Options& o, Context& context) {
   if (!o.bits.empty()) {
     SLIPWAY_RETURN_IF_ERROR(ParseBits(o.bits, platform.scheme, &options));
   }
+  SLIPWAY_ASSIGN_OR_RETURN(options.adjust, deploy::ParseAdjustments(o.adjust));
   options.method = o.method;
   options.iterations = o.iterations;
   options.seed = o.seed;
@@ -261,8 +348,8 @@ Status Execute(const Options& o, Context& context) {
                     std::max<int64_t>(iteration, o.iterations > 0 ? o.iterations : 2000));
     return true;
   };
-  SLIPWAY_ASSIGN_OR_RETURN(auto model,
-                           deploy::QuantizeModel(*opened.graph, platform.scheme, *opened.calibration, options));
+  SLIPWAY_ASSIGN_OR_RETURN(auto model, deploy::QuantizeModel(*opened.graph, platform.scheme,
+                                                             *opened.calibration, options));
   calibrating.Done();
   learning.Done();
   onnx::ExportOptions out;
@@ -274,31 +361,47 @@ Status Execute(const Options& o, Context& context) {
   nlohmann::json json = {
       {"platform", platform.name}, {"file", o.output}, {"quantized_nodes", model.quantized_nodes}};
 
+  for (const std::string& note : model.notes) text += "note: " + note + "\n";
+  if (!model.notes.empty()) json["notes"] = model.notes;
+  if (options.adjust.any()) text += ShowAdjustments(model.adjusted, json);
   if (!model.blocks.empty()) text += ShowBlocks(model.blocks, json);
   Status gate;
-  SLIPWAY_RETURN_IF_ERROR(Compare(o, opened, *model.quantized, o.platform, pool, context, &text,
-                                  &json, &gate));
-  if (o.sensitivity || !gate.ok()) {
-    SLIPWAY_ASSIGN_OR_RETURN(auto errors, deploy::Sensitivity(model, *opened.calibration, 16, &pool));
-    std::stable_sort(errors.begin(), errors.end(),
-                     [](const auto& a, const auto& b) { return a.alone_db < b.alone_db; });
-    report::Table table =
-        MakeTable({"layer (worst first)", "op", "alone dB", "accumulated dB", "cosine"});
-    nlohmann::json rows = nlohmann::json::array();
-    for (const auto& e : errors) {
-      table.AddRow(
-          {e.node, e.op, Fixed(e.alone_db, 1), Fixed(e.accumulated_db, 1), Fixed(e.cosine, 5)});
-      rows.push_back({{"node", e.node},
-                      {"op", e.op},
-                      {"alone_db", e.alone_db},
-                      {"accumulated_db", e.accumulated_db},
-                      {"cosine", e.cosine}});
+  SLIPWAY_RETURN_IF_ERROR(
+      Compare(o, opened, *model.quantized, o.platform, pool, context, &text, &json, &gate));
+  if (o.sensitivity || !o.report.empty() || !gate.ok()) {
+    SLIPWAY_ASSIGN_OR_RETURN(auto layers, deploy::Diagnosis(model, *opened.calibration, 16, &pool));
+    if (!o.report.empty()) {
+      report::QuantizeReport page;
+      page.model = o.model.substr(o.model.find_last_of('/') + 1);
+      page.platform = platform.name;
+      page.choices = Choices(o, platform.scheme);
+      page.quantized_nodes = model.quantized_nodes;
+      page.calibration_samples =
+          options.calibration_samples > 0
+              ? std::min(options.calibration_samples, opened.calibration->size())
+              : opened.calibration->size();
+      if (json.contains("top1")) {
+        page.float_top1 = json["float_top1"].get<double>();
+        page.top1 = json["top1"].get<double>();
+        page.eval_samples = json["eval_samples"].get<int64_t>();
+        if (o.max_drop >= 0) page.max_drop = o.max_drop;
+      }
+      page.layers = layers;
+      page.notes = model.notes;
+      SLIPWAY_RETURN_IF_ERROR(report::WriteHtml(page, o.report));
+      text += "report: " + o.report + "\n";
+      json["report"] = o.report;
     }
-    text += Show(table);
-    json["layers"] = rows;
-    if (!gate.ok() && !errors.empty()) {
-      gate = GateFailed(gate.message() + "; layer '" + errors[0].node + "' hurts most (" +
-                        Fixed(errors[0].alone_db, 1) + " dB): try --keep-float " + errors[0].node);
+    std::stable_sort(layers.begin(), layers.end(), [](const auto& a, const auto& b) {
+      return a.error.alone_db < b.error.alone_db;
+    });
+    if (o.sensitivity || !gate.ok()) text += Show(LayersTable(layers));
+    json["layers"] = report::LayersJson(layers);
+    if (!gate.ok() && !layers.empty()) {
+      const std::string remedy = report::RemedyText(layers[0]);
+      gate = GateFailed(gate.message() + "; layer '" + layers[0].error.node + "' hurts most (" +
+                        report::DbText(layers[0].error.alone_db) + " dB): try " +
+                        (remedy.empty() ? "--keep-float " + layers[0].error.node : remedy));
     }
   }
   context.Print(text, json);
@@ -317,9 +420,10 @@ Action SetupQuantize(CLI::App& app) {
                  "a preprocess.yaml, instead of the one beside the data");
   app.add_option("--max-drop", o->max_drop, "largest accepted drop in points; more exits 4");
   app.add_option("-o,--output", o->output, "the quantized ONNX file")->required();
-  app.add_option("--bits", o->bits,
-                 "W4A8: bits of weights and activations; layers at the ends keep the platform's. W4: "
-                 "of weights alone (rtn, awq, gptq)");
+  app.add_option(
+      "--bits", o->bits,
+      "W4A8: bits of weights and activations; layers at the ends keep the platform's. W4: "
+      "of weights alone (rtn, awq, gptq)");
   app.add_option("--algorithm", o->method,
                  "learn the rounding of weights (adaround), by blocks and with the activations' "
                  "scales (brecq), with elements left out at random (qdrop); weights alone: rounded "
@@ -346,6 +450,11 @@ Action SetupQuantize(CLI::App& app) {
                  "activation ranges, instead of the platform's: " + compiler::ObserverNames());
   app.add_option("--weight-observer", o->weight_observer,
                  "weight ranges, instead of the platform's: the same names");
+  app.add_option("--adjust", o->adjust,
+                 "equalize: scales move between layers; smooth[:ALPHA]: from activations behind a "
+                 "LayerNormalization to weights; bias-correction: means of channels; bn: means and "
+                 "deviations")
+      ->delimiter(',');
   app.add_option("--keep-float", o->keep_float, "names of nodes that stay float")->delimiter(',');
   o->read.DeclareShape(app);
   o->read.Declare(app);
@@ -353,7 +462,9 @@ Action SetupQuantize(CLI::App& app) {
   app.add_option("--batch", o->batch, "batch size when the model's is dynamic")
       ->check(CLI::PositiveNumber);
   app.add_option("--threads", o->threads, "threads (0 = all)")->check(CLI::Range(0, 1024));
-  app.add_flag("--sensitivity", o->sensitivity, "print the signal-to-noise of every layer");
+  app.add_flag("--sensitivity", o->sensitivity,
+               "print every layer's signal-to-noise, and what would help the worst");
+  app.add_option("--report", o->report, "an HTML page with layers, remedies and histograms");
   return [o](Context& c) { return Execute(*o, c); };
 }
 

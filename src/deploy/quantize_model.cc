@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "deploy/model_io.h"
+#include "deploy/runtime_evaluator.h"
 #include "model/passes/pass.h"
 #include "quant/schemes/quantize.h"
 
@@ -57,6 +58,26 @@ Status Learn(QuantizedModel& model, const data::Dataset& calibration, const Feed
   return OkStatus();
 }
 
+// Layers inside of If, Loop and Scan are not quantized: their values are seen by nobody, and a
+// branch may never run.
+void NoteBodies(const ir::Graph& graph, std::vector<std::string>* notes) {
+  int layers = 0;
+  std::string first;
+  const std::function<void(const ir::Graph&, const std::string&)> count =
+      [&](const ir::Graph& g, const std::string& owner) {
+        for (const auto& node : g.nodes()) {
+          if (!owner.empty() && quant::HasConstantWeights(*node)) {
+            if (layers++ == 0) first = node->name() + "' in " + owner;
+          }
+          for (const auto& [name, body] : node->subgraphs) count(*body, node->Describe());
+        }
+      };
+  count(graph, "");
+  if (layers > 0)
+    notes->push_back(std::to_string(layers) + " layers in bodies of control flow stay in float ('" +
+                     first + ")");
+}
+
 }  // namespace
 
 Result<QuantizedModel> QuantizeModel(const ir::Graph& graph, const compiler::Scheme& scheme,
@@ -69,6 +90,16 @@ Result<QuantizedModel> QuantizeModel(const ir::Graph& graph, const compiler::Sch
                            passes::RunPasses(*model.original, {.level = passes::Level::kFused}));
   quant::SplitActivations(*model.original);
   if (scheme.outputs) quant::SplitResiduals(*model.original);
+  int64_t total = options.calibration_samples > 0
+                      ? std::min(options.calibration_samples, calibration.size())
+                      : calibration.size();
+  const quant::BatchSource batches = CalibrationBatches(calibration, feed, total, options.pool);
+  SLIPWAY_RETURN_IF_ERROR(
+      AdjustFloat(*model.original, batches, options.adjust,
+                  options.weight_bits > 0 ? options.weight_bits : scheme.weights.bits,
+                  options.activation_bits > 0 ? options.activation_bits : scheme.activations.bits,
+                  options.pool, &model.adjusted));
+  NoteBodies(*model.original, &model.notes);
   model.quantized = model.original->Clone();
   quant::QuantizeOptions quantize{.keep_float = options.keep_float};
   const int end_bits = scheme.end_bits > 0 ? scheme.end_bits : scheme.weights.bits;
@@ -105,18 +136,22 @@ Result<QuantizedModel> QuantizeModel(const ir::Graph& graph, const compiler::Sch
   for (const auto& [name, bits] : own_bits) quantize.activation_bits[name] = bits;
   model.quantized_nodes =
       static_cast<int>(quant::QuantizedNodes(*model.original, scheme, quantize).size());
-  int64_t total = options.calibration_samples > 0
-                      ? std::min(options.calibration_samples, calibration.size())
-                      : calibration.size();
-  auto make = [&](const ir::Graph& g) { return quant::InterpreterEvaluator(g, options.pool); };
+  auto make = [&](const ir::Graph& g) {
+    std::string why;
+    auto evaluator =
+        FastestEvaluator(g, quant::ValuesToObserve(g, scheme, quantize), options.pool, &why);
+    if (!why.empty()) model.notes.push_back("calibrated by the interpreter: " + why);
+    return evaluator;
+  };
   auto progress = [&](int64_t batches) {
     if (options.progress) options.progress(std::min(total, batches * feed.batch), total);
   };
-  SLIPWAY_RETURN_IF_ERROR(quant::Quantize(
-      *model.quantized, scheme, make, CalibrationBatches(calibration, feed, total, options.pool),
-      quantize, progress));
+  SLIPWAY_RETURN_IF_ERROR(
+      quant::Quantize(*model.quantized, scheme, make, batches, quantize, progress, options.pool));
   if (!options.method.empty())
     SLIPWAY_RETURN_IF_ERROR(Learn(model, calibration, feed, total, options));
+  SLIPWAY_RETURN_IF_ERROR(AdjustQuantized(*model.original, *model.quantized, batches,
+                                          options.adjust, options.pool, &model.adjusted));
   return model;
 }
 
@@ -126,6 +161,14 @@ Result<std::vector<quant::LayerError>> Sensitivity(const QuantizedModel& model,
   SLIPWAY_ASSIGN_OR_RETURN(Feed feed, FeedFor(*model.original, data, samples));
   return quant::LayerErrors(*model.original, *model.quantized,
                             CalibrationBatches(data, feed, samples, pool), pool);
+}
+
+Result<std::vector<quant::LayerDiagnosis>> Diagnosis(const QuantizedModel& model,
+                                                     const data::Dataset& data, int64_t samples,
+                                                     ThreadPool* pool) {
+  SLIPWAY_ASSIGN_OR_RETURN(Feed feed, FeedFor(*model.original, data, samples));
+  return quant::Diagnose(*model.original, *model.quantized,
+                         CalibrationBatches(data, feed, samples, pool), {}, pool);
 }
 
 }  // namespace slipway::deploy

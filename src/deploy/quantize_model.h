@@ -10,9 +10,11 @@
 
 #include "base/status.h"
 #include "data/dataset.h"
+#include "deploy/adjust_model.h"
 #include "engine/compiler/platform.h"
 #include "model/ir/graph.h"
 #include "quant/reconstruct/reconstruct.h"
+#include "quant/sensitivity/diagnose.h"
 #include "quant/sensitivity/sensitivity.h"
 
 namespace slipway::deploy {
@@ -30,6 +32,7 @@ struct QuantizeModelOptions {
   // the network keep the scheme's.
   int weight_bits = 0, activation_bits = 0;
   std::map<std::string, LayerBits> layer_bits;  // of nodes that differ from the others
+  Adjustments adjust;  // around it
   // adaround | brecq | qdrop: weights' codes and activations' scales are learned; empty: they are
   // what the observers give.
   std::string method;
@@ -51,6 +54,8 @@ struct QuantizedModel {
   std::unique_ptr<ir::Graph> quantized;  // with Quantize/Dequantize
   int quantized_nodes = 0;
   std::vector<quant::BlockReport> blocks;  // of a method
+  AdjustReport adjusted;
+  std::vector<std::string> notes;  // what a user should know: layers that no calibration reaches
 };
 
 // `graph` is changed only in the copies. Errors: InvalidArgument when the platform has no scheme,
@@ -63,5 +68,10 @@ Result<QuantizedModel> QuantizeModel(const ir::Graph& graph, const compiler::Sch
 Result<std::vector<quant::LayerError>> Sensitivity(const QuantizedModel& model,
                                                    const data::Dataset& data, int64_t samples,
                                                    ThreadPool* pool);
+
+// The same with why, and what would help the worst.
+Result<std::vector<quant::LayerDiagnosis>> Diagnosis(const QuantizedModel& model,
+                                                     const data::Dataset& data, int64_t samples,
+                                                     ThreadPool* pool);
 
 }  // namespace slipway::deploy

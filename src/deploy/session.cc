@@ -204,21 +204,35 @@ Result<std::vector<ir::Tensor>> Session::Run(const std::vector<ir::Tensor>& tens
   SLIPWAY_RETURN_IF_ERROR(SetInputs(tensors));
   SLIPWAY_RETURN_IF_ERROR(RunOnly());
   std::vector<ir::Tensor> results;
-  slipway_error error{};
-  const auto infos = outputs();
-  for (size_t i = 0; i < infos.size(); ++i) {
-    if (const auto container = output_container(i); container != ir::Container::kTensor) {
-      SLIPWAY_ASSIGN_OR_RETURN(ir::Tensor value, GetContainer(infos[i], container));
-      results.push_back(std::move(value));
-      continue;
-    }
-    slipway_tensor t;
-    if (slipway_session_output(session_.get(), infos[i].name, &t, &error) != 0)
-      return FromError(error);
-    SLIPWAY_ASSIGN_OR_RETURN(ir::Tensor out, CopyOf(t));
+  for (size_t i = 0; i < slipway_package_num_outputs(package_.get()); ++i) {
+    SLIPWAY_ASSIGN_OR_RETURN(ir::Tensor out, Output(i));
     results.push_back(std::move(out));
   }
   return results;
+}
+
+Result<ir::Tensor> Session::Output(size_t index) const {
+  slipway_tensor_info info;
+  slipway_package_output(package_.get(), static_cast<uint32_t>(index), &info);
+  if (const auto container = output_container(index); container != ir::Container::kTensor)
+    return GetContainer(info, container);
+  slipway_tensor t;
+  slipway_error error{};
+  if (slipway_session_output(session_.get(), info.name, &t, &error) != 0) return FromError(error);
+  return CopyOf(t);
+}
+
+Result<ir::Tensor> Session::View(size_t index) const {
+  slipway_tensor_info info;
+  slipway_package_output(package_.get(), static_cast<uint32_t>(index), &info);
+  if (const auto container = output_container(index); container != ir::Container::kTensor)
+    return GetContainer(info, container);
+  slipway_tensor t;
+  slipway_error error{};
+  if (slipway_session_output(session_.get(), info.name, &t, &error) != 0) return FromError(error);
+  return ir::Tensor::Wrap(static_cast<DType>(t.dtype),
+                          Dims(std::span(t.dims, static_cast<size_t>(t.rank))),
+                          {static_cast<const uint8_t*>(t.data), t.bytes}, nullptr);
 }
 
 std::vector<slipway_step_profile> Session::Profile() const {

@@ -41,6 +41,10 @@ class Session {
   Status SetInputs(const std::vector<ir::Tensor>& inputs);
   Status RunOnly();
 
+  // Output `index` of the last run: a copy, or the session's own memory, valid until the next run.
+  Result<ir::Tensor> Output(size_t index) const;
+  Result<ir::Tensor> View(size_t index) const;
+
   std::vector<slipway_step_profile> Profile() const;
   slipway_step_cost StepCost(size_t index) const;  // of Profile()[index]
   void ResetProfile();

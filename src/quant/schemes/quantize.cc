@@ -398,7 +398,7 @@ Status InsertQuantization(Graph& graph, const Scheme& scheme, const Observers& o
 Status Quantize(Graph& graph, const Scheme& scheme,
                 const std::function<Result<Evaluator>(const Graph&)>& make_evaluator,
                 const BatchSource& data, const QuantizeOptions& options,
-                const std::function<void(int64_t)>& progress) {
+                const std::function<void(int64_t)>& progress, Parallel* pool) {
   SLIPWAY_RETURN_IF_ERROR(CheckScheme(scheme));
   SplitActivations(graph);
   if (scheme.outputs) SplitResiduals(graph);
@@ -410,7 +410,8 @@ Status Quantize(Graph& graph, const Scheme& scheme,
   }
   if (names.empty()) return InsertQuantization(graph, scheme, {}, options);  // weights only
   SLIPWAY_ASSIGN_OR_RETURN(Evaluator evaluator, make_evaluator(graph));
-  SLIPWAY_ASSIGN_OR_RETURN(Observers observers, Calibrate(graph, evaluator, data, names, progress));
+  SLIPWAY_ASSIGN_OR_RETURN(Observers observers,
+                           Calibrate(graph, evaluator, data, names, progress, pool));
   return InsertQuantization(graph, scheme, observers, options);
 }
 

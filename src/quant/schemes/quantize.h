@@ -67,10 +67,10 @@ Status InsertQuantization(ir::Graph& graph, const Scheme& scheme, const Observer
                           const QuantizeOptions& options);
 
 // All of it: Split, Calibrate with `data`, Insert. `make_evaluator` is called once the graph is
-// split.
+// split. `pool` counts what is observed.
 Status Quantize(ir::Graph& graph, const Scheme& scheme,
                 const std::function<Result<Evaluator>(const ir::Graph&)>& make_evaluator,
                 const BatchSource& data, const QuantizeOptions& options = {},
-                const std::function<void(int64_t)>& progress = {});
+                const std::function<void(int64_t)>& progress = {}, Parallel* pool = nullptr);
 
 }  // namespace slipway::quant
