@@ -30,18 +30,31 @@ void Histogram::Count(std::span<const float> values) {
     }
   }
   values_ = static_cast<int64_t>(values.size());
-  const int32_t infinity = 0x7f800000;
-  int32_t least = infinity, most = Sortable(std::bit_cast<int32_t>(-HUGE_VALF));
-  int32_t nearest = 0x7fffffff;  // to zero, of those that are not
-  for (const float v : values) {
-    const int32_t bits = std::bit_cast<int32_t>(v);
-    const int32_t key = Sortable(bits), magnitude = bits & 0x7fffffff;
-    least = std::min(least, key);
-    most = std::max(most, key);
-    nearest = std::min(nearest, magnitude == 0 ? 0x7fffffff : magnitude);
+  const int32_t infinity = 0x7f800000, below = Sortable(std::bit_cast<int32_t>(-HUGE_VALF));
+  // In lanes, so that compilers make vectors of them. `nearest`: to zero, of those that are not.
+  constexpr size_t kLanes = 8;
+  int32_t leasts[kLanes], mosts[kLanes], nearests[kLanes];
+  std::fill_n(leasts, kLanes, infinity);
+  std::fill_n(mosts, kLanes, below);
+  std::fill_n(nearests, kLanes, 0x7fffffff);
+  const float* const from = values.data();
+  const size_t whole = values.size() / kLanes * kLanes;
+  const auto look = [&](float v, size_t k) {
+    const int32_t bits = std::bit_cast<int32_t>(v), key = Sortable(bits);
+    const int32_t magnitude = ((bits & 0x7fffffff) - 1) & 0x7fffffff;  // of zero: the largest
+    leasts[k] = key < leasts[k] ? key : leasts[k];
+    mosts[k] = key > mosts[k] ? key : mosts[k];
+    nearests[k] = magnitude < nearests[k] ? magnitude : nearests[k];
+  };
+  for (size_t i = 0; i < whole; i += kLanes) {
+    for (size_t k = 0; k < kLanes; ++k) look(from[i + k], k);
   }
+  for (size_t i = whole; i < values.size(); ++i) look(from[i], 0);
+  const int32_t least = *std::min_element(leasts, leasts + kLanes);
+  const int32_t most = *std::max_element(mosts, mosts + kLanes);
+  const int32_t nearest = *std::min_element(nearests, nearests + kLanes);
   count_ = values_;
-  if (values_ > 0 && (most >= infinity || least <= Sortable(std::bit_cast<int32_t>(-HUGE_VALF)))) {
+  if (values_ > 0 && (most >= infinity || least <= below)) {
     extremes_ = {std::numeric_limits<float>::max(), std::numeric_limits<float>::lowest()};
     for (const float v : values) {
       if (!std::isfinite(v)) {
@@ -62,11 +75,10 @@ void Histogram::Count(std::span<const float> values) {
   lowest_ = std::min(high_page_, static_cast<int>(nearest >> 23));
   uint32_t* const bins = bins_.data();
   // Zeros, half of what follows a ReLU, go to eight bins in turn: one counter would be a chain.
-  uint32_t turn = 0;
-  for (const float v : values) {
-    uint32_t bin = std::bit_cast<uint32_t>(v) >> kShift;
-    bin += bin == 0 ? turn++ & 7 : 0;
-    ++bins[bin];
+  for (size_t i = 0; i < values.size(); ++i) {
+    const uint32_t bin = std::bit_cast<uint32_t>(from[i]) >> kShift;
+    const uint32_t zero = static_cast<uint32_t>(bin == 0) * (static_cast<uint32_t>(i) & 7);
+    ++bins[bin + zero];
   }
 }
 

@@ -169,7 +169,8 @@ class Bench {
   Bench(const Node& node, const Tensor& reference, Parallel* pool)
       : node_(node), reference_(reference), pool_(pool) {}
 
-  std::vector<Tensor> exact, rounded;  // by input
+  std::vector<Tensor> exact, rounded;                // by input
+  std::vector<std::pair<size_t, Pair>> activations;  // the inputs behind pairs, residuals too
 
   Result<Tensor> Run(const std::vector<Tensor>& inputs) const {
     return RunNode(node_, inputs, reference_, pool_);
@@ -177,6 +178,17 @@ class Bench {
   Result<double> Db(const std::vector<Tensor>& inputs) const {
     SLIPWAY_ASSIGN_OR_RETURN(const Tensor out, Run(inputs));
     return DbOf(Floats(reference_), Floats(out));
+  }
+  // With the activations rounded anew for `observer`; `bits`: 0 as they are, else at least so many.
+  Result<double> WithActivations(const ObserverSpec& spec, int bits) const {
+    std::vector<Tensor> inputs = rounded;
+    for (const auto& [i, pair] : activations) {
+      Distribution seen = Distribution::Of(Floats(exact[i]));
+      const CodeRange codes = pair.bits < bits ? WithBits(pair.codes, bits) : pair.codes;
+      SLIPWAY_ASSIGN_OR_RETURN(const Range range, ChooseRange(seen, spec, codes));
+      SLIPWAY_ASSIGN_OR_RETURN(inputs[i], Rounded(exact[i], ParamsFor(range, codes), codes));
+    }
+    return Db(inputs);
   }
   // With one operand replaced.
   Result<double> With(size_t input, const Tensor& t, bool others_rounded = true) const {
@@ -216,31 +228,27 @@ void Centre(const Bench& bench, const Tensor& out, int axis, LayerDiagnosis* d, 
 // What the layer would be with other ranges, more bits or float, all else as it is.
 Status Try(const Bench& bench, const Node* float_node, LayerDiagnosis* d) {
   const Node& node = bench.node_;
-  const Node *dx = DequantizeOf(node, 0), *dw = DequantizeOf(node, 1);
-  const auto px = dx ? PairOf(*dx) : std::nullopt;
+  const Node* dw = DequantizeOf(node, 1);
   const auto pw = dw && dw->constant_input(0) ? PairOf(*dw) : std::nullopt;
   const auto add = [&](const std::string& what, const std::string& option, double db, bool free,
                        bool bound = false) {
     d->tried.push_back({what, option, db, free, bound});
   };
-  if (px && px->plain && px->scales.size() == 1 && bench.exact[0].dtype() == DType::kFloat32) {
-    Distribution seen = Distribution::Of(Floats(bench.exact[0]));
+  const bool plain = !bench.activations.empty() &&
+                     std::all_of(bench.activations.begin(), bench.activations.end(), [](auto& a) {
+                       return a.second.plain && a.second.scales.size() == 1;
+                     });
+  if (plain) {
     for (const char* observer : {"minmax", "mse", "percentile:0.9999", "percentile:0.999", "kl"}) {
       SLIPWAY_ASSIGN_OR_RETURN(const ObserverSpec spec, compiler::ParseObserver(observer));
-      SLIPWAY_ASSIGN_OR_RETURN(const Range range, ChooseRange(seen, spec, px->codes));
-      SLIPWAY_ASSIGN_OR_RETURN(const Tensor x,
-                               Rounded(bench.exact[0], ParamsFor(range, px->codes), px->codes));
-      SLIPWAY_ASSIGN_OR_RETURN(const double db, bench.With(0, x));
+      SLIPWAY_ASSIGN_OR_RETURN(const double db, bench.WithActivations(spec, 0));
       add(std::string("activations by ") + observer, std::string("--observer ") + observer, db,
           true);
     }
-    if (px->bits < 8) {
-      const CodeRange eight = WithBits(px->codes, 8);
+    if (std::any_of(bench.activations.begin(), bench.activations.end(),
+                    [](auto& a) { return a.second.bits < 8; })) {
       SLIPWAY_ASSIGN_OR_RETURN(const ObserverSpec spec, compiler::ParseObserver("mse"));
-      SLIPWAY_ASSIGN_OR_RETURN(const Range range, ChooseRange(seen, spec, eight));
-      SLIPWAY_ASSIGN_OR_RETURN(const Tensor x,
-                               Rounded(bench.exact[0], ParamsFor(range, eight), eight));
-      SLIPWAY_ASSIGN_OR_RETURN(const double db, bench.With(0, x));
+      SLIPWAY_ASSIGN_OR_RETURN(const double db, bench.WithActivations(spec, 8));
       add("activations of 8 bits", "--bits with A8", db, false);
     }
     if (d->input && d->input->imbalance > 4 && float_node->input(0) &&
@@ -337,7 +345,18 @@ Result<std::vector<LayerDiagnosis>> Diagnose(const ir::Graph& original, const ir
       d.input = Describe(source ? source->name() : node->input(0)->name(), bench.exact[0],
                          bench.rounded[0], *pair);
       d.input->imbalance = Imbalance(ChannelMagnitudes(bench.exact[0], axis));
-      SLIPWAY_ASSIGN_OR_RETURN(d.input_db, bench.With(0, bench.rounded[0], false));
+    }
+    std::vector<Tensor> only = bench.exact;
+    for (size_t i = 0; i < node->inputs().size(); ++i) {
+      const Value* v = float_node->input(i);
+      const Node* pair_node = v && !v->is_constant() ? DequantizeOf(*node, i) : nullptr;
+      const auto pair = pair_node ? PairOf(*pair_node) : std::nullopt;
+      if (!pair || bench.exact[i].dtype() != DType::kFloat32) continue;
+      only[i] = bench.rounded[i];
+      bench.activations.emplace_back(i, *pair);
+    }
+    if (!bench.activations.empty()) {
+      SLIPWAY_ASSIGN_OR_RETURN(d.input_db, bench.Db(only));
     }
     if (const auto pair = dw ? PairOf(*dw) : std::nullopt;
         pair && bench.exact[1].dtype() == DType::kFloat32) {

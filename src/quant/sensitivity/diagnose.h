@@ -39,7 +39,7 @@ struct Remedy {
 
 struct LayerDiagnosis {
   LayerError error;
-  std::optional<TensorDiagnosis> input, weights;
+  std::optional<TensorDiagnosis> input, weights;  // input: the first; a residual is another
   // The layer alone with only its activations, or only its weights, quantized.
   double input_db = 0, weights_db = 0;
   // Share of the noise power that lies in the channels' means: what bias correction removes.
