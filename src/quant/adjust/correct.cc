@@ -18,6 +18,7 @@ using ir::Tensor;
 using ir::Value;
 
 constexpr char kSum[] = "/sum";
+constexpr double kHeldBytes = double{1 << 30};
 
 bool IsLayer(const Node& node) {
   return node.Is("Conv") || node.IsSlipway("Conv") || node.Is("Gemm") || node.Is("MatMul") ||
@@ -397,12 +398,6 @@ Result<std::vector<CorrectedLayer>> CorrectMoments(const Graph& stripped, Graph&
   if (batches.empty())
     return InvalidArgument(
         "there is no calibration data; give --calib a folder or file with samples");
-  const BatchSource held = [&](int64_t i) -> Result<std::vector<Tensor>> {
-    return i < static_cast<int64_t>(batches.size()) ? batches[static_cast<size_t>(i)]
-                                                    : std::vector<Tensor>{};
-  };
-  SLIPWAY_ASSIGN_OR_RETURN(const auto reference, ObserveChannels(stripped, evaluator, held,
-                                                                 StrippedValues(stripped), pool));
   auto work = StripActivations(quantized);
   ir::InferOptions infer;
   for (size_t i = 0; i < work->inputs().size(); ++i) {
@@ -414,6 +409,21 @@ Result<std::vector<CorrectedLayer>> CorrectMoments(const Graph& stripped, Graph&
     }
   }
   SLIPWAY_RETURN_IF_ERROR(ir::InferShapes(*work, infer));
+  // Some values are alive together, each for all batches.
+  double largest = 1;
+  for (const auto& v : work->values()) {
+    const auto dims = v->type().StaticDims();
+    if (dims && !v->is_constant())
+      largest = std::max(largest, 4.0 * static_cast<double>(dims->count()));
+  }
+  batches.resize(std::min(
+      batches.size(), static_cast<size_t>(std::max(1.0, std::floor(kHeldBytes / 4 / largest)))));
+  const BatchSource held = [&](int64_t i) -> Result<std::vector<Tensor>> {
+    return i < static_cast<int64_t>(batches.size()) ? batches[static_cast<size_t>(i)]
+                                                    : std::vector<Tensor>{};
+  };
+  SLIPWAY_ASSIGN_OR_RETURN(const auto reference, ObserveChannels(stripped, evaluator, held,
+                                                                 StrippedValues(stripped), pool));
   // Codes of weights are decoded once here.
   SLIPWAY_ASSIGN_OR_RETURN(const auto reports,
                            passes::RunPasses(*work, {.only = {"fold-constants", "remove-dead"}}));

@@ -14,7 +14,8 @@ struct CorrectOptions {
   // Also the deviation of every channel, by the scales of weights (where they are per channel and
   // free), and the statistics of BatchNormalization nodes that are still there.
   bool deviations = false;
-  int64_t samples = 128;  // of `data`; all values of a layer are in memory for so many
+  // Of `data`; fewer where a layer's values of so many would take more than a gigabyte.
+  int64_t samples = 128;
 };
 
 struct CorrectedLayer {
