@@ -178,6 +178,15 @@ int64_t RowsOf(const ir::Value* v) {
   return rows;
 }
 
+// Copies, or sums, which take longer; where a pixel is one element codes are worst (calibrate, Zen 4).
+double ResizeFigure(const ir::Node& node, const Candidate& c) {
+  const bool sums = node.attributes.String("mode", "nearest") != "nearest",
+             plain = c.inputs[0] == Layout::kPlain && HasLayouts(node.input(0));
+  if (!plain) return sums ? 0.3 : 1;
+  if (node.op()[0] == 'Q') return 0.1;
+  return sums ? 0.27 : 0.3;
+}
+
 // Of the best rate, with 16 to 64 numbers a head (calibrate, Zen 4); oneDNN's three steps have 0.2
 // to 0.6. For one or two queries the copies of keys and values do not pay.
 double AttentionFigure(const ir::Node& node) {
@@ -317,9 +326,7 @@ class X86Compiler final : public OpBackend {
         c.inputs[0] == Layout::kPlain && HasLayouts(node.input(0))) {
       c.memory_efficiency *= node.op()[0] == 'Q' ? 0.2 : 0.45;  // short rows
     }
-    if (node.op().ends_with("Resize") &&
-        node.attributes.String("mode", "nearest") != "nearest")  // sums; else copies
-      c.memory_efficiency *= 0.3;
+    if (node.op().ends_with("Resize")) c.memory_efficiency = row.memory * ResizeFigure(node, c);
     c.compute_efficiency = row.family == Family::kLinear ? 1 : 0.05;
     if (row.family == Family::kLinear)
       c.memory_efficiency = IsPacked(c) ? PackedFigure(node) : ThinFigure(node);
