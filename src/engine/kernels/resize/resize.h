@@ -65,8 +65,9 @@ struct ResizeShorts {
 struct ResizeKernels {
   ResizeRowsFunction rows[static_cast<int>(ResizeType::kCount)];        // by the input's type
   ResizeColumnsFunction columns[static_cast<int>(ResizeType::kCount)];  // by the output's
-  // Pixel o of y is pixel c.index[o] of x, `bytes` each; one tap.
-  void (*copy)(const ResizeColumns& c, const void* x, int64_t bytes, void* y);
+  // Pixel o of y is pixel c.index[o] of x, `bytes` each; one tap. Then `times` - 1 such rows more
+  // behind it.
+  void (*copy)(const ResizeColumns& c, const void* x, int64_t bytes, int64_t times, void* y);
   // As `rows` and `columns`, with whole weights; more than one channel, s with twice the padding.
   void (*short_rows)(const void* const* x, const uint16_t* weight, int64_t taps, int64_t n,
                      uint8_t flip, uint16_t* s);

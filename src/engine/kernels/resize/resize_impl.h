@@ -384,10 +384,55 @@ void ShortColumns(const ResizeColumns& c, const uint16_t* weight, const uint16_t
   }
 }
 
+#if defined(__AVX512F__)
+// Elements side by side twice, of 1, 2 or 4 bytes: 32 bytes at once.
 template <typename T>
-void Elements(const ResizeColumns& c, const void* from, void* to) {
+void Doubled(const T* x, int64_t out, int64_t times, T* y) {
+  constexpr int64_t kEach = 32 / sizeof(T);
+  const auto mask = [](int64_t n) { return n >= 64 ? ~uint64_t{0} : (uint64_t{1} << n) - 1; };
+  for (int64_t i = 0; 2 * i < out; i += kEach) {
+    const int64_t left = out - 2 * i, n = left < 2 * kEach ? left : 2 * kEach;
+    const uint64_t in = mask((n + 1) / 2), to = mask(n);
+    __m512i v;
+    if constexpr (sizeof(T) == 1) {
+      v = _mm512_maskz_cvtepu8_epi16(0xffffffff,
+                                     _mm256_maskz_loadu_epi8(static_cast<__mmask32>(in), x + i));
+      v = _mm512_or_si512(v, _mm512_slli_epi16(v, 8));
+    } else if constexpr (sizeof(T) == 2) {
+      v = _mm512_maskz_cvtepu16_epi32(0xffff,
+                                      _mm256_maskz_loadu_epi16(static_cast<__mmask16>(in), x + i));
+      v = _mm512_or_si512(v, _mm512_slli_epi32(v, 16));
+    } else {
+      v = _mm512_maskz_cvtepu32_epi64(0xff,
+                                      _mm256_maskz_loadu_epi32(static_cast<__mmask8>(in), x + i));
+      v = _mm512_or_si512(v, _mm512_slli_epi64(v, 32));
+    }
+    for (int64_t t = 0; t < times; ++t) {
+      T* row = y + t * out + 2 * i;
+      if constexpr (sizeof(T) == 1) {
+        _mm512_mask_storeu_epi8(row, to, v);
+      } else if constexpr (sizeof(T) == 2) {
+        _mm512_mask_storeu_epi16(row, static_cast<__mmask32>(to), v);
+      } else {
+        _mm512_mask_storeu_epi32(row, static_cast<__mmask16>(to), v);
+      }
+    }
+  }
+}
+#endif
+// True when all copies are made.
+template <typename T>
+bool Elements(const ResizeColumns& c, const void* from, int64_t times, void* to) {
   const T* x = static_cast<const T*>(from);
   T* y = static_cast<T*>(to);
+#if defined(__AVX512F__)
+  if constexpr (sizeof(T) <= 4) {
+    if (c.doubled) {
+      Doubled(x, c.out, times, y);
+      return true;
+    }
+  }
+#endif
   if (c.doubled) {
     const int64_t n = c.out / 2;
     for (int64_t i = 0; i < n; ++i) {
@@ -396,35 +441,18 @@ void Elements(const ResizeColumns& c, const void* from, void* to) {
       y[2 * i + 1] = v;
     }
     if (c.out % 2 != 0) y[c.out - 1] = x[n];
-    return;
+  } else {
+    const int32_t* index = c.index;
+    for (int64_t o = 0; o < c.out; ++o) y[o] = x[index[o]];
   }
-  const int32_t* index = c.index;
-  for (int64_t o = 0; o < c.out; ++o) y[o] = x[index[o]];
+  return times == 1;
 }
 template <int kBytes>
 void Blocks(const ResizeColumns& c, const char* x, char* y) {
   for (int64_t o = 0; o < c.out; ++o)
     __builtin_memcpy(y + o * kBytes, x + c.index[o] * kBytes, kBytes);
 }
-void Copy(const ResizeColumns& c, const void* from, int64_t bytes, void* to) {
-  const auto* x = static_cast<const char*>(from);
-  auto* y = static_cast<char*>(to);
-  switch (bytes) {
-    case 1:
-      return Elements<uint8_t>(c, from, to);
-    case 2:
-      return Elements<uint16_t>(c, from, to);
-    case 4:
-      return Elements<uint32_t>(c, from, to);
-    case 8:
-      return Elements<uint64_t>(c, from, to);
-    case 16:
-      return Blocks<16>(c, x, y);
-    case 32:
-      return Blocks<32>(c, x, y);
-    case 64:
-      return Blocks<64>(c, x, y);
-  }
+void WholePixels(const ResizeColumns& c, const char* x, int64_t bytes, char* y) {
   constexpr int64_t kBytes = kLanes * 4;
   for (int64_t o = 0; o < c.out; ++o, y += bytes) {
     const char* p = x + c.index[o] * bytes;
@@ -435,6 +463,44 @@ void Copy(const ResizeColumns& c, const void* from, int64_t bytes, void* to) {
     int64_t i = 0;
     for (; i + kBytes <= bytes; i += kBytes) __builtin_memcpy(y + i, p + i, kBytes);
     if (i < bytes) __builtin_memcpy(y + bytes - kBytes, p + bytes - kBytes, kBytes);
+  }
+}
+// One row; true when all copies are made.
+bool CopyOne(const ResizeColumns& c, const char* x, int64_t bytes, int64_t times, char* y) {
+  switch (bytes) {
+    case 1:
+      return Elements<uint8_t>(c, x, times, y);
+    case 2:
+      return Elements<uint16_t>(c, x, times, y);
+    case 4:
+      return Elements<uint32_t>(c, x, times, y);
+    case 8:
+      return Elements<uint64_t>(c, x, times, y);
+    case 16:
+      Blocks<16>(c, x, y);
+      break;
+    case 32:
+      Blocks<32>(c, x, y);
+      break;
+    case 64:
+      Blocks<64>(c, x, y);
+      break;
+    default:
+      WholePixels(c, x, bytes, y);
+  }
+  return times == 1;
+}
+void Copy(const ResizeColumns& c, const void* from, int64_t bytes, int64_t times, void* to) {
+  const auto* x = static_cast<const char*>(from);
+  auto* y = static_cast<char*>(to);
+  const int64_t row = c.out * bytes;
+  if (CopyOne(c, x, bytes, times, y)) return;
+  for (int64_t t = 1; t < times; ++t) {
+    if (bytes >= 64) {
+      CopyOne(c, x, bytes, 1, y + t * row);  // from the shorter row
+    } else {
+      __builtin_memcpy(y + t * row, y, static_cast<size_t>(row));
+    }
   }
 }
 

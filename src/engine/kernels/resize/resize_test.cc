@@ -271,12 +271,13 @@ TEST(Resize, CopiesPixels) {
     SCOPED_TRACE(std::to_string(bytes) + " bytes");
     const std::vector<uint8_t> x = Values<uint8_t>(c.in * bytes, r);
     ForAll([&](const ResizeKernels& k, Isa) {
-      std::vector<uint8_t> y(static_cast<size_t>(c.out * bytes) + 1, 77);
-      k.copy(c.View(), x.data(), bytes, y.data());
-      for (int64_t o = 0; o < c.out; ++o) {
-        ASSERT_EQ(
-            0, std::memcmp(y.data() + o * bytes, x.data() + c.index[static_cast<size_t>(o)] * bytes,
-                           static_cast<size_t>(bytes)))
+      const int64_t times = r.Int(1, 3);
+      std::vector<uint8_t> y(static_cast<size_t>(times * c.out * bytes) + 1, 77);
+      k.copy(c.View(), x.data(), bytes, times, y.data());
+      for (int64_t o = 0; o < times * c.out; ++o) {
+        ASSERT_EQ(0, std::memcmp(y.data() + o * bytes,
+                                 x.data() + c.index[static_cast<size_t>(o % c.out)] * bytes,
+                                 static_cast<size_t>(bytes)))
             << o;
       }
       ASSERT_EQ(y.back(), 77);

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <numeric>
 #include <optional>
 
@@ -178,18 +177,17 @@ Status BuildNearest(Builder& b, Plan plan) {
     c.parallel.ParallelFor(p.planes * p.rows, grain, [&](int64_t begin, int64_t end) {
       const kernels::ResizeColumns table = p.columns.View();
       const int64_t bytes = p.OutWidth() * p.size;
-      int64_t last = -1, row = begin % p.rows, plane = begin / p.rows * p.plane;
-      for (int64_t r = begin; r < end; ++r) {
-        const int64_t from = plane + p.table.offset[static_cast<size_t>(row)];
-        uint8_t* y = c.out<uint8_t>() + r * bytes;
-        // Small pixels cost more than a copy of the row before.
-        if (from == last && p.pixel * p.size < 64) {
-          std::memcpy(y, y - bytes, static_cast<size_t>(bytes));
-        } else {
-          copy(table, c.in<uint8_t>(0) + from * p.size, p.pixel * p.size, y);
-        }
-        last = from;
-        if (++row == p.rows) {
+      int64_t row = begin % p.rows, plane = begin / p.rows * p.plane;
+      for (int64_t r = begin; r < end;) {
+        const int64_t from = p.table.offset[static_cast<size_t>(row)],
+                      most = std::min(end - r, p.rows - row);
+        int64_t times = 1;
+        while (times < most && p.table.offset[static_cast<size_t>(row + times)] == from) ++times;
+        copy(table, c.in<uint8_t>(0) + (plane + from) * p.size, p.pixel * p.size, times,
+             c.out<uint8_t>() + r * bytes);
+        r += times;
+        row += times;
+        if (row == p.rows) {
           row = 0;
           plane += p.plane;
         }
