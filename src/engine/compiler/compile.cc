@@ -235,7 +235,9 @@ Result<std::vector<passes::PassReport>> Prepare(
   pass_options.supported = supported;
   pass_options.wide_weights = platform.simulated;
   pass_options.level =
-      platform.precision == "int8" ? passes::Level::kInteger : passes::Level::kFused;
+      platform.precision == "int8" || (platform.precision == "bfloat16" && platform.has_scheme)
+          ? passes::Level::kInteger
+          : passes::Level::kFused;
   return passes::RunPasses(graph, pass_options);
 }
 
