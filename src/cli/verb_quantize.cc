@@ -5,8 +5,10 @@
 
 #include "base/mapped_file.h"
 #include "cli/cli.h"
+#include "cli/quantize_tables.h"
 #include "deploy/evaluate.h"
 #include "deploy/model_io.h"
+#include "deploy/quantize_config.h"
 #include "deploy/quantize_model.h"
 #include "deploy/runner.h"
 #include "deploy/weight_only.h"
@@ -31,6 +33,8 @@ struct Options {
   std::string loss = "mse", work;
   int64_t group = 128;
   bool act_order = false;
+  std::string config, budget, choices;
+  std::map<std::string, deploy::LayerBits> layer_bits;
   int threads = 0, opset = 21;
   bool sensitivity = false;
 };
@@ -65,40 +69,6 @@ Status ParseBits(const std::string& text, const compiler::Scheme& scheme,
   options->weight_bits = weights;
   options->activation_bits = activations;
   return OkStatus();
-}
-
-std::string ShowBlocks(const std::vector<quant::BlockReport>& blocks, nlohmann::json& json) {
-  const auto number = [](double v) {
-    char text[32];
-    std::snprintf(text, sizeof text, "%.3g", v);
-    return std::string(text);
-  };
-  const bool apart = blocks[0].scales_apart;
-  report::Table table =
-      apart ? MakeTable({"block", ">layers", ">error before", ">after", ">with activations",
-                         ">after", ">iterations", ">s"})
-            : MakeTable({"block", ">layers", ">error before", ">after", ">iterations", ">s"});
-  nlohmann::json rows = nlohmann::json::array();
-  for (const quant::BlockReport& b : blocks) {
-    std::vector<std::string> row = {b.block.name, std::to_string(b.block.layers.size()),
-                                    number(b.loss_before), number(b.loss_after)};
-    nlohmann::json entry = {{"block", b.block.name},         {"layers", b.block.layers},
-                            {"error_before", b.loss_before}, {"error_after", b.loss_after},
-                            {"iterations", b.iterations},    {"seconds", b.seconds},
-                            {"learn_seconds", b.learn_seconds},
-                            {"rounding_iterations", b.rounding_iterations},
-                            {"rounding_seconds", b.rounding_seconds}};
-    if (apart) {
-      row.insert(row.end(), {number(b.scales_before), number(b.scales_after)});
-      entry["scales_before"] = b.scales_before;
-      entry["scales_after"] = b.scales_after;
-    }
-    row.insert(row.end(), {std::to_string(b.iterations), Fixed(b.seconds, 1)});
-    table.AddRow(row);
-    rows.push_back(std::move(entry));
-  }
-  json["blocks"] = rows;
-  return Show(table);
 }
 
 bool IsWeightOnly(const std::string& method) {
@@ -222,73 +192,6 @@ Status ExecuteWeights(const Options& o, Context& context) {
   return gate;
 }
 
-std::string ShowAdjustments(const deploy::AdjustReport& report, nlohmann::json& json) {
-  std::string text;
-  nlohmann::json to;
-  if (!report.equalized.empty()) {
-    double largest = 1;
-    nlohmann::json rows = nlohmann::json::array();
-    for (const auto& g : report.equalized) {
-      largest = std::max(largest, g.largest);
-      rows.push_back(
-          {{"layer", g.layer}, {"consumers", g.consumers}, {"largest_scale", g.largest}});
-    }
-    text += "equalized " + std::to_string(report.equalized.size()) +
-            " layers with those that read them, scales up to " + Fixed(largest, 1) + "; " +
-            std::to_string(report.absorbed) + " high biases absorbed\n";
-    to["equalized"] = rows;
-    to["absorbed"] = report.absorbed;
-  }
-  if (!report.smoothed.empty()) {
-    report::Table table =
-        MakeTable({"smoothed behind", ">layers", ">alpha", ">error before", ">after"});
-    nlohmann::json rows = nlohmann::json::array();
-    for (const auto& g : report.smoothed) {
-      table.AddRow({g.norm, std::to_string(g.consumers.size()), Fixed(g.alpha, 2),
-                    Fixed(g.error_before, 6), Fixed(g.error_after, 6)});
-      rows.push_back({{"norm", g.norm},
-                      {"consumers", g.consumers},
-                      {"alpha", g.alpha},
-                      {"error_before", g.error_before},
-                      {"error_after", g.error_after}});
-    }
-    text += Show(table);
-    to["smoothed"] = rows;
-  }
-  if (!report.equalized.empty() || !report.smoothed.empty()) {
-    char number[32];
-    std::snprintf(number, sizeof number, "%.1e", report.change);
-    text += "float outputs changed by " + std::string(number) + " of the largest\n";
-    to["change"] = report.change;
-  }
-  if (!report.corrected.empty()) {
-    double before = 0, after = 0;
-    nlohmann::json rows = nlohmann::json::array();
-    for (const auto& c : report.corrected) {
-      before += c.before / static_cast<double>(report.corrected.size());
-      after += c.after / static_cast<double>(report.corrected.size());
-      rows.push_back({{"node", c.node}, {"before", c.before}, {"after", c.after}});
-    }
-    text += "corrected " + std::to_string(report.corrected.size()) +
-            " layers: channels' means off by " + Fixed(before, 4) + " of a deviation before, by " +
-            Fixed(after, 4) + " after\n";
-    to["corrected"] = rows;
-  }
-  json["adjusted"] = to;
-  return text;
-}
-
-report::Table LayersTable(const std::vector<quant::LayerDiagnosis>& layers) {
-  report::Table table = MakeTable({"layer (worst first)", "op", ">alone dB", ">accumulated",
-                                   ">cosine", ">inputs dB", ">weights dB", "what helps"});
-  for (const auto& l : layers) {
-    table.AddRow({l.error.node, l.error.op, report::DbText(l.error.alone_db),
-                  report::DbText(l.error.accumulated_db), Fixed(l.error.cosine, 5),
-                  report::DbText(l.input_db), report::DbText(l.weights_db), report::RemedyText(l)});
-  }
-  return table;
-}
-
 // What the user chose, in one line.
 std::string Choices(const Options& o, const compiler::Scheme& scheme) {
   std::string text =
@@ -297,6 +200,119 @@ std::string Choices(const Options& o, const compiler::Scheme& scheme) {
   if (!o.method.empty()) text += ", " + o.method;
   for (size_t i = 0; i < o.adjust.size(); ++i) text += (i == 0 ? ", " : " and ") + o.adjust[i];
   return text;
+}
+
+const std::vector<std::string>& Algorithms() {
+  static const std::vector<std::string> kNames = {"adaround", "brecq", "qdrop", "rtn",
+                                                  "awq",      "gptq",  "auto"};
+  return kNames;
+}
+
+// --algorithm auto.
+Result<deploy::QuantizedModel> Search(const Options& o, const Opened& opened,
+                                      const compiler::Platform& platform,
+                                      const deploy::QuantizeModelOptions& options, ThreadPool& pool,
+                                      Context& context, std::string* text, nlohmann::json* json,
+                                      Status* gate) {
+  if (o.eval.empty() || o.max_drop < 0)
+    return InvalidArgument(
+        "--algorithm auto climbs until the accuracy is good enough: give --eval DATA and "
+        "--max-drop POINTS");
+  if (!o.adjust.empty() || !o.budget.empty())
+    return InvalidArgument(
+        "--algorithm auto chooses adjustments and precisions itself; leave out --adjust and "
+        "--budget");
+  data::DatasetOptions labelled = opened.data;
+  labelled.need_labels = true;
+  SLIPWAY_ASSIGN_OR_RETURN(const auto eval, data::Dataset::Open(o.eval, labelled));
+  StageProgress progress("evaluating", context);
+  SLIPWAY_ASSIGN_OR_RETURN(auto before,
+                           Accuracy(std::shared_ptr<const ir::Graph>(opened.graph->Clone()),
+                                    deploy::HostPlatform(), *eval, o.batch, &pool, progress));
+  deploy::AutoQuantizeOptions search;
+  search.quantize = options;
+  search.quantize.method.clear();
+  search.float_top1 = before.top1();
+  search.max_drop = o.max_drop;
+  search.evaluate = [&](const ir::Graph& graph) -> Result<double> {
+    SLIPWAY_ASSIGN_OR_RETURN(auto after, Accuracy(std::shared_ptr<const ir::Graph>(graph.Clone()),
+                                                  o.platform, *eval, o.batch, &pool, progress));
+    return after.top1();
+  };
+  SLIPWAY_ASSIGN_OR_RETURN(auto found, deploy::AutoQuantize(*opened.graph, platform.scheme,
+                                                            *opened.calibration, search));
+  progress.Done();
+  *text += ShowRungs(found, *json);
+  if (!found.met)
+    *gate = GateFailed("no rung keeps the drop under --max-drop " + Fixed(o.max_drop, 2) +
+                       "; the best loses " + Fixed(found.rungs[found.chosen].drop_points, 2) +
+                       " points");
+  return std::move(found.model);
+}
+
+// --budget.
+Result<deploy::QuantizedModel> Mix(const Options& o, const Opened& opened,
+                                   const compiler::Platform& platform,
+                                   const deploy::QuantizeModelOptions& options,
+                                   StageProgress& progress, std::string* text,
+                                   nlohmann::json* json) {
+  deploy::MixedOptions mix;
+  mix.quantize = options;
+  mix.platform = o.platform;
+  SLIPWAY_ASSIGN_OR_RETURN(mix.budget, deploy::ParseBudget(o.budget));
+  const bool latency = mix.budget.budget.kind == deploy::BudgetKind::kLatency;
+  const std::string given = !o.choices.empty() ? o.choices
+                            : latency          ? "float,W8A8"
+                                               : "float,W8A8,W4A8,W4A4";
+  for (const std::string& choice : deploy::SplitList(given)) {
+    SLIPWAY_ASSIGN_OR_RETURN(const deploy::LayerBits bits, deploy::ParseLayerBits(choice));
+    mix.choices.push_back(bits);
+  }
+  mix.progress = [&](const std::string& stage, int64_t done, int64_t total) {
+    progress.Update(stage, done, total);
+  };
+  SLIPWAY_ASSIGN_OR_RETURN(
+      auto mixed, deploy::QuantizeMixed(*opened.graph, platform.scheme, *opened.calibration, mix));
+  *text += ShowMixed(mixed, mix, *json);
+  return std::move(mixed.model);
+}
+
+// What the command line leaves open, from the file.
+Status Configure(const CLI::App& app, Options& o) {
+  if (!o.config.empty()) {
+    SLIPWAY_ASSIGN_OR_RETURN(const deploy::QuantizeConfig c, deploy::LoadQuantizeConfig(o.config));
+    const auto take = [&](const char* option, auto& to, const auto& from, bool given) {
+      if (app.count(option) == 0 && given) to = from;
+    };
+    take("--platform", o.platform, c.platform, !c.platform.empty());
+    take("--bits", o.bits, c.bits, !c.bits.empty());
+    take("--calib", o.calib, c.calibration, !c.calibration.empty());
+    take("--eval", o.eval, c.evaluation, !c.evaluation.empty());
+    take("--preprocess", o.preprocess, c.preprocess, !c.preprocess.empty());
+    take("--observer", o.observer, c.activation_observer, !c.activation_observer.empty());
+    take("--weight-observer", o.weight_observer, c.weight_observer, !c.weight_observer.empty());
+    take("--algorithm", o.method, c.algorithm, !c.algorithm.empty());
+    take("--adjust", o.adjust, c.adjust, !c.adjust.empty());
+    take("--budget", o.budget, c.budget, !c.budget.empty());
+    take("--choices", o.choices, c.choices, !c.choices.empty());
+    take("--samples", o.samples, c.samples, c.samples >= 0);
+    take("--batch", o.batch, c.batch, c.batch > 0);
+    take("--iterations", o.iterations, c.iterations, c.iterations > 0);
+    take("--seed", o.seed, static_cast<uint64_t>(c.seed), c.seed >= 0);
+    take("--max-drop", o.max_drop, c.max_drop, c.max_drop >= 0);
+    if (app.count("--keep-float") == 0)
+      o.keep_float.assign(c.keep_float.begin(), c.keep_float.end());
+    o.layer_bits = c.layer_bits;
+    const std::vector<std::string>& known = Algorithms();
+    if (!o.method.empty() && std::find(known.begin(), known.end(), o.method) == known.end())
+      return InvalidArgument(o.config + ": algorithm '" + o.method +
+                             "' is not known; `slipway quantize --help` lists them");
+  }
+  if (o.platform.empty())
+    return InvalidArgument("whose integers? give --platform, or 'platform' in --config");
+  if (o.calib.empty())
+    return InvalidArgument("no calibration data; give --calib, or 'calibration' in --config");
+  return OkStatus();
 }
 
 Status Execute(const Options& o, Context& context) {
@@ -336,6 +352,7 @@ Status Execute(const Options& o, Context& context) {
   options.work = o.work;
   options.batch = o.batch;
   options.keep_float.insert(o.keep_float.begin(), o.keep_float.end());
+  options.layer_bits = o.layer_bits;
   options.pool = &pool;
   StageProgress calibrating("calibrating", context);
   options.progress = [&](int64_t done, int64_t total) { calibrating.Update(done, total); };
@@ -348,24 +365,34 @@ Status Execute(const Options& o, Context& context) {
                     std::max<int64_t>(iteration, o.iterations > 0 ? o.iterations : 2000));
     return true;
   };
-  SLIPWAY_ASSIGN_OR_RETURN(auto model, deploy::QuantizeModel(*opened.graph, platform.scheme,
-                                                             *opened.calibration, options));
+  std::string text;
+  nlohmann::json json = {{"platform", platform.name}, {"file", o.output}};
+  StageProgress searching("searching", context);
+  deploy::QuantizedModel model;
+  Status gate;
+  if (o.method == "auto") {
+    SLIPWAY_ASSIGN_OR_RETURN(
+        model, Search(o, opened, platform, options, pool, context, &text, &json, &gate));
+  } else if (!o.budget.empty()) {
+    SLIPWAY_ASSIGN_OR_RETURN(model, Mix(o, opened, platform, options, searching, &text, &json));
+  } else {
+    SLIPWAY_ASSIGN_OR_RETURN(
+        model, deploy::QuantizeModel(*opened.graph, platform.scheme, *opened.calibration, options));
+  }
+  searching.Done();
   calibrating.Done();
   learning.Done();
   onnx::ExportOptions out;
   out.opset = o.opset;
   out.own_quantization = true;
   SLIPWAY_RETURN_IF_ERROR(onnx::ExportOnnx(*model.quantized, o.output, out));
-  std::string text =
-      std::to_string(model.quantized_nodes) + " nodes on integers; wrote " + o.output + "\n";
-  nlohmann::json json = {
-      {"platform", platform.name}, {"file", o.output}, {"quantized_nodes", model.quantized_nodes}};
+  text += std::to_string(model.quantized_nodes) + " nodes on integers; wrote " + o.output + "\n";
+  json["quantized_nodes"] = model.quantized_nodes;
 
   for (const std::string& note : model.notes) text += "note: " + note + "\n";
   if (!model.notes.empty()) json["notes"] = model.notes;
   if (options.adjust.any()) text += ShowAdjustments(model.adjusted, json);
   if (!model.blocks.empty()) text += ShowBlocks(model.blocks, json);
-  Status gate;
   SLIPWAY_RETURN_IF_ERROR(
       Compare(o, opened, *model.quantized, o.platform, pool, context, &text, &json, &gate));
   if (o.sensitivity || !o.report.empty() || !gate.ok()) {
@@ -413,8 +440,10 @@ Status Execute(const Options& o, Context& context) {
 Action SetupQuantize(CLI::App& app) {
   auto o = std::make_shared<Options>();
   app.add_option("MODEL", o->model, "the model file")->required();
-  app.add_option("--platform", o->platform, "whose integers to use")->required();
-  app.add_option("--calib", o->calib, "calibration data (labels are not needed)")->required();
+  app.add_option("--config", o->config,
+                 "a YAML file with any of these options; those given here come first");
+  app.add_option("--platform", o->platform, "whose integers to use");
+  app.add_option("--calib", o->calib, "calibration data (labels are not needed)");
   app.add_option("--eval", o->eval, "labelled data: measure the accuracy before and after");
   app.add_option("--preprocess", o->preprocess,
                  "a preprocess.yaml, instead of the one beside the data");
@@ -427,8 +456,15 @@ Action SetupQuantize(CLI::App& app) {
   app.add_option("--algorithm", o->method,
                  "learn the rounding of weights (adaround), by blocks and with the activations' "
                  "scales (brecq), with elements left out at random (qdrop); weights alone: rounded "
-                 "to nearest (rtn), with scaled channels (awq), errors made up for (gptq)")
-      ->check(CLI::IsMember({"adaround", "brecq", "qdrop", "rtn", "awq", "gptq"}));
+                 "to nearest (rtn), with scaled channels (awq), errors made up for (gptq); climb "
+                 "from the cheapest until --max-drop holds (auto)")
+      ->check(CLI::IsMember(Algorithms()));
+  app.add_option("--budget", o->budget,
+                 "each layer's precision is chosen for the least loss: latency=2.5ms (measured), "
+                 "size=1.2MB, bitops=3G, or a share of the dearest choice, size=50%");
+  app.add_option("--choices", o->choices,
+                 "with --budget: the precisions (default float,W8A8,W4A8,W4A4; for a latency "
+                 "float,W8A8)");
   app.add_option("--iterations", o->iterations, "of a block, of the algorithm")
       ->check(CLI::PositiveNumber);
   app.add_option("--seed", o->seed, "of the algorithm");
@@ -465,7 +501,10 @@ Action SetupQuantize(CLI::App& app) {
   app.add_flag("--sensitivity", o->sensitivity,
                "print every layer's signal-to-noise, and what would help the worst");
   app.add_option("--report", o->report, "an HTML page with layers, remedies and histograms");
-  return [o](Context& c) { return Execute(*o, c); };
+  return [o, &app](Context& c) -> Status {
+    SLIPWAY_RETURN_IF_ERROR(Configure(app, *o));
+    return Execute(*o, c);
+  };
 }
 
 }  // namespace slipway::cli

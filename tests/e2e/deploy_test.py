@@ -84,6 +84,54 @@ class Deploy(Case):
             r = self.slipway("quantize", self.model, "--platform", "x86-int8", "--calib", data, "--bits", bits, "-o", out, code=2)
             self.assertIn(says, r.err)
 
+    def test_budget(self):
+        data, out = self.path("data.npz"), self.path("q.onnx")
+        common = ["quantize", self.model, "--platform", "x86-int8", "--calib", data, "-o", out, "--json"]
+        last = None
+        for share in ("100%", "20%", "12%"):
+            m = self.slipway(*common, "--budget", "size=" + share, "--choices", "float,W8A8,W4A8,W2A8").json["mixed"]
+            self.assertLessEqual(m["cost"], m["limit"] * 1.000001)
+            picked = [next(o for o in layer["options"] if o["precision"] == layer["precision"]) for layer in m["layers"]]
+            self.assertAlmostEqual(sum(o["cost"] for o in picked), m["cost"], delta=1e-6 * m["cost"])
+            if last is None:  # everything may be float
+                self.assertTrue(all(layer["precision"] == "float" for layer in m["layers"]), m["layers"])
+            else:
+                self.assertGreater(m["loss"], last)
+            last = m["loss"]
+        timed = self.slipway(*common, "--budget", "latency=1s").json["mixed"]
+        self.assertGreater(timed["measured"], 0)
+        self.assertLess(timed["measured"], 1000)
+        for budget, says in (("size=1B", "cheapest choice costs"), ("speed=3", "latency=2.5ms"), ("size=3furlongs", "size=1.2MB")):
+            self.assertIn(says, self.slipway(*common, "--budget", budget, code=2).err)
+        self.assertIn("more bits", self.slipway(*common, "--budget", "size=50%", "--choices", "W9A8,float", code=2).err)
+
+    def test_auto_and_configuration(self):
+        data, out = self.path("data.npz"), self.path("q.onnx")
+        self.write("q.yaml", f"""platform: x86-int8
+calibration: data.npz
+evaluation: data.npz
+algorithm: auto
+max_drop: 20
+iterations: 30
+""".encode())
+        r = self.slipway("quantize", self.model, "--config", self.path("q.yaml"), "-o", out, "--json").json
+        self.assertEqual([rung["name"] for rung in r["rungs"]], ["min-max"])  # 8 bits are enough at once
+        self.assertTrue(r["met"])
+        # Two bits that may lose nothing: everything is tried, in the end all layers are float.
+        hard = self.slipway("quantize", self.model, "--config", self.path("q.yaml"), "--bits", "W2A2", "--max-drop", "0", "-o", out, "--json").json
+        names = [rung["name"] for rung in hard["rungs"]]
+        self.assertEqual(names[:6], ["min-max", "mse", "equalize", "adaround", "brecq", "qdrop"])
+        self.assertTrue({"mixed", "float layers"} & set(names), names)
+        chosen = [rung for rung in hard["rungs"] if rung["chosen"]]
+        self.assertEqual(len(chosen), 1)
+        self.assertEqual(chosen[0]["top1"], max(rung.get("top1", 0) for rung in hard["rungs"]))
+        self.assertEqual(hard["top1"], chosen[0]["top1"])
+        r = self.slipway("quantize", self.model, "--platform", "x86-int8", "--calib", data, "--algorithm", "auto", "-o", out, code=2)
+        self.assertIn("--max-drop", r.err)
+        self.write("bad.yaml", b"platform: x86-int8\nalgoritm: auto\n")
+        self.assertIn("bad.yaml:2", self.slipway("quantize", self.model, "--config", self.path("bad.yaml"), "-o", out, code=2).err)
+        self.assertIn("--platform", self.slipway("quantize", self.model, "--calib", data, "-o", out, code=2).err)
+
     def test_quantize_gate(self):
         line = self.fails_gate("quantize", self.model, "--platform", "x86-int8", "--calib", self.path("faint.npz"), "--eval", self.path("data.npz"),
                                "--max-drop", "1", "-o", self.path("q.onnx"))

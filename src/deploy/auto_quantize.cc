@@ -1,0 +1,152 @@
+#include "deploy/auto_quantize.h"
+
+#include <algorithm>
+#include <chrono>
+
+namespace slipway::deploy {
+namespace {
+
+struct Attempt {
+  std::string name, what, method;
+  Adjustments adjust;
+  const char* observer = "mse";
+  std::set<std::string> keep_float;             // beside the caller's
+  std::map<std::string, LayerBits> layer_bits;  // beside the caller's
+};
+
+class Ladder {
+ public:
+  Ladder(const ir::Graph& graph, const compiler::Scheme& scheme, const data::Dataset& calibration,
+         const AutoQuantizeOptions& options)
+      : graph_(graph), scheme_(scheme), calibration_(calibration), options_(options) {}
+
+  Result<AutoQuantized> Climb();
+
+ private:
+  // True when the gate is met.
+  Result<bool> Try(const Attempt& attempt);
+  // Treats more and more of the layers that suffer most: `treat` changes the attempt for the first
+  // `count` of them.
+  Result<bool> Widen(const std::string& name, const std::string& how,
+                     const std::function<void(Attempt&, const std::string& layer)>& treat);
+  int LowestBits() const;
+
+  const ir::Graph& graph_;
+  const compiler::Scheme& scheme_;
+  const data::Dataset& calibration_;
+  const AutoQuantizeOptions& options_;
+  AutoQuantized out_;
+  Attempt best_;
+  bool any_ = false;
+  Status first_error_;
+};
+
+Result<bool> Ladder::Try(const Attempt& attempt) {
+  if (options_.begin) options_.begin(attempt.name);
+  const auto begin = std::chrono::steady_clock::now();
+  Rung rung{.name = attempt.name, .what = attempt.what};
+  rung.float_layers = static_cast<int>(attempt.keep_float.size());
+  rung.wider_layers = static_cast<int>(attempt.layer_bits.size());
+  compiler::Scheme scheme = scheme_;
+  scheme.weights.observer = scheme.activations.observer = attempt.observer;
+  QuantizeModelOptions quantize = options_.quantize;
+  quantize.method = attempt.method;
+  quantize.adjust = attempt.adjust;
+  if (!quantize.work.empty())
+    quantize.work += "/" + std::to_string(out_.rungs.size()) + "-" + attempt.name;
+  quantize.keep_float.insert(attempt.keep_float.begin(), attempt.keep_float.end());
+  quantize.layer_bits.insert(attempt.layer_bits.begin(), attempt.layer_bits.end());
+  auto model = QuantizeModel(graph_, scheme, calibration_, quantize);
+  if (model.ok()) {
+    SLIPWAY_ASSIGN_OR_RETURN(rung.top1, options_.evaluate(*model->quantized));
+    rung.drop_points = 100 * (options_.float_top1 - rung.top1);
+  } else {
+    rung.status = model.status();
+    if (first_error_.ok()) first_error_ = rung.status;
+  }
+  rung.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  out_.rungs.push_back(rung);
+  if (!model.ok()) return false;
+  const bool met = rung.drop_points <= options_.max_drop + 1e-9;
+  if (!any_ || met || rung.top1 > out_.rungs[out_.chosen].top1) {
+    out_.model = std::move(*model);
+    out_.chosen = out_.rungs.size() - 1;
+    best_ = attempt;
+    any_ = true;
+  }
+  out_.met = met;
+  return met;
+}
+
+int Ladder::LowestBits() const {
+  int bits =
+      options_.quantize.weight_bits > 0 ? options_.quantize.weight_bits : scheme_.weights.bits;
+  const int activations = options_.quantize.activation_bits > 0 ? options_.quantize.activation_bits
+                                                                : scheme_.activations.bits;
+  return scheme_.weight_only ? bits : std::min(bits, activations);
+}
+
+Result<bool> Ladder::Widen(const std::string& name, const std::string& how,
+                           const std::function<void(Attempt&, const std::string&)>& treat) {
+  SLIPWAY_ASSIGN_OR_RETURN(auto errors,
+                           Sensitivity(out_.model, calibration_, 16, options_.quantize.pool));
+  std::stable_sort(errors.begin(), errors.end(),
+                   [](const auto& a, const auto& b) { return a.alone_db < b.alone_db; });
+  const Attempt base = best_;
+  for (size_t count = 1;; count *= 2) {
+    Attempt attempt = base;
+    attempt.name = name;
+    std::string list;
+    const size_t layers = std::min(count, errors.size());
+    for (size_t i = 0; i < layers; ++i) {
+      treat(attempt, errors[i].node);
+      if (i < 3) list += (list.empty() ? "" : ", ") + errors[i].node;
+    }
+    if (layers > 3) list += " and " + std::to_string(layers - 3) + " more";
+    attempt.what = how + ": " + list;
+    SLIPWAY_ASSIGN_OR_RETURN(const bool met, Try(attempt));
+    if (met) return true;
+    if (layers == errors.size()) return false;
+  }
+}
+
+Result<AutoQuantized> Ladder::Climb() {
+  std::vector<Attempt> attempts = {
+      {.name = "min-max", .what = "ranges as observed", .observer = "minmax"},
+      {.name = "mse", .what = "ranges of the least squared error"},
+      {.name = "equalize",
+       .what = "equalisation across layers, bias correction",
+       .adjust = {.equalize = true, .bias_correction = true}},
+      {.name = "adaround", .what = "learned rounding, layer by layer", .method = "adaround"},
+      {.name = "brecq", .what = "learned rounding by blocks, learned scales", .method = "brecq"},
+      {.name = "qdrop", .what = "the same with activations left out at random", .method = "qdrop"},
+  };
+  for (const Attempt& attempt : attempts) {
+    SLIPWAY_ASSIGN_OR_RETURN(const bool met, Try(attempt));
+    if (met) return std::move(out_);
+  }
+  if (!any_) return first_error_;
+  constexpr int kWide = 8;
+  if (LowestBits() < kWide) {
+    SLIPWAY_ASSIGN_OR_RETURN(const bool met,
+                             Widen("mixed", "8 bits", [](Attempt& a, const std::string& layer) {
+                               a.layer_bits[layer] = {kWide, kWide};
+                             }));
+    if (met) return std::move(out_);
+  }
+  SLIPWAY_RETURN_IF_ERROR(Widen("float layers", "float", [](Attempt& a, const std::string& layer) {
+                            a.layer_bits.erase(layer);
+                            a.keep_float.insert(layer);
+                          }).status());
+  return std::move(out_);
+}
+
+}  // namespace
+
+Result<AutoQuantized> AutoQuantize(const ir::Graph& graph, const compiler::Scheme& scheme,
+                                   const data::Dataset& calibration,
+                                   const AutoQuantizeOptions& options) {
+  return Ladder(graph, scheme, calibration, options).Climb();
+}
+
+}  // namespace slipway::deploy

@@ -1,0 +1,49 @@
+#pragma once
+// Quantization that finds its own algorithm: a ladder of them, from the cheapest to the dearest,
+// climbed until the accuracy is good enough.
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "deploy/quantize_model.h"
+
+namespace slipway::deploy {
+
+// One attempt and what it cost.
+struct Rung {
+  std::string name;        // min-max, mse, equalize, adaround, brecq, qdrop, mixed, float layers
+  std::string what;        // in words, with the layers that were treated apart
+  Status status;           // why it was skipped or failed; its figures are then absent
+  double top1 = 0;         // 0..1
+  double drop_points = 0;  // against the float model
+  double seconds = 0;      // quantization and evaluation
+  int wider_layers = 0, float_layers = 0;
+};
+
+struct AutoQuantizeOptions {
+  QuantizeModelOptions quantize;  // of every rung; `method` and `adjust` are the ladder's to choose
+  double float_top1 = 0;          // 0..1, of the float model on the same samples
+  double max_drop = 1;            // points
+  // The accuracy of a quantized graph, 0..1, on data that calibration has not seen.
+  std::function<Result<double>(const ir::Graph& quantized)> evaluate;
+  std::function<void(const std::string& rung)> begin;
+};
+
+struct AutoQuantized {
+  QuantizedModel model;  // of the rung taken
+  std::vector<Rung> rungs;
+  size_t chosen = 0;  // the first that met the gate, else the most accurate
+  bool met = false;
+};
+
+// Climbs min-max, MSE ranges, equalisation with bias correction, AdaRound, BRECQ, QDrop, then
+// widens the layers that suffer most to 8 bits (where the platform's bits are fewer), then leaves
+// them in float. A rung that cannot be climbed (an operator without a derivative, no learning
+// library) is recorded with its reason and passed over; an error of `evaluate` ends it all. Errors
+// otherwise: those of QuantizeModel that no algorithm changes (no scheme, no data).
+Result<AutoQuantized> AutoQuantize(const ir::Graph& graph, const compiler::Scheme& scheme,
+                                   const data::Dataset& calibration,
+                                   const AutoQuantizeOptions& options);
+
+}  // namespace slipway::deploy
