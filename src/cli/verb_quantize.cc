@@ -120,7 +120,7 @@ Status Compare(const Options& o, const Opened& opened, const ir::Graph& quantize
   (*json)["top1"] = after.top1();
   (*json)["drop_points"] = drop;
   (*json)["eval_samples"] = after.n();
-  if (o.max_drop >= 0 && drop > o.max_drop)
+  if (o.max_drop >= 0 && drop > o.max_drop + 1e-9)
     *gate = GateFailed("the accuracy drop of " + Fixed(drop, 2) + " points is over --max-drop " +
                        Fixed(o.max_drop, 2));
   return OkStatus();
@@ -344,6 +344,10 @@ Status Execute(const Options& o, Context& context) {
   if (!o.bits.empty()) {
     SLIPWAY_RETURN_IF_ERROR(ParseBits(o.bits, platform.scheme, &options));
   }
+  // Extremes waste codes where there are few; the ladder tries them all the same.
+  if (options.weight_bits > 0 && options.weight_bits < 8 && o.weight_observer.empty() &&
+      platform.scheme.weights.observer == "minmax")
+    platform.scheme.weights.observer = "mse:2.4";
   SLIPWAY_ASSIGN_OR_RETURN(options.adjust, deploy::ParseAdjustments(o.adjust));
   options.method = o.method;
   options.iterations = o.iterations;

@@ -88,7 +88,7 @@ class Deploy(Case):
         data, out = self.path("data.npz"), self.path("q.onnx")
         common = ["quantize", self.model, "--platform", "x86-int8", "--calib", data, "-o", out, "--json"]
         last = None
-        for share in ("100%", "20%", "12%"):
+        for share in ("100%", "20%", "14%"):
             m = self.slipway(*common, "--budget", "size=" + share, "--choices", "float,W8A8,W4A8,W2A8").json["mixed"]
             self.assertLessEqual(m["cost"], m["limit"] * 1.000001)
             picked = [next(o for o in layer["options"] if o["precision"] == layer["precision"]) for layer in m["layers"]]
@@ -135,7 +135,7 @@ iterations: 30
     def test_quantize_gate(self):
         line = self.fails_gate("quantize", self.model, "--platform", "x86-int8", "--calib", self.path("faint.npz"), "--eval", self.path("data.npz"),
                                "--max-drop", "1", "-o", self.path("q.onnx"))
-        self.assertIn("--keep-float", line)
+        self.assertRegex(line, r"try .*--(keep-float|adjust|observer|bits)")
 
     def fails_gate(self, *arguments):
         r = self.slipway(*arguments, code=4)

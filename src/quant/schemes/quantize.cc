@@ -139,8 +139,14 @@ Status Inserter::QuantizeWeights(Node* node) {
   TensorScheme ws = scheme_.weights;
   if (const auto bits = options_.weight_bits.find(node->name());
       bits != options_.weight_bits.end()) {
+    const bool affine = ws.kind == compiler::ScaleKind::kAffine && ws.sign == Sign::kSigned;
+    if (bits->second < ws.bits) {  // every code is needed, where it is
+      ws.narrow = false;
+      if (affine) ws.symmetric = false;
+    } else if (bits->second > ws.bits && affine) {  // 8 bits around a zero point fit no byte
+      ws.narrow = ws.symmetric = true;
+    }
     ws.bits = bits->second;
-    if (ws.bits <= 2) ws.narrow = false;  // every code is needed
   }
   const int axis = ChannelAxis(*node);
   const bool matrix = node->op() != "Conv" && node->op() != "ConvTranspose";

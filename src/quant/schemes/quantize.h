@@ -20,7 +20,8 @@ using compiler::TensorScheme;
 struct QuantizeOptions {
   std::set<std::string> keep_float;  // node names that stay float
   // Bits that differ from the scheme's: of weights by the name of their node, of activations by the
-  // name of the value. Weights of two bits then use all four codes, narrow or not.
+  // name of the value. Weights of fewer bits then use all codes and have zero points (their
+  // distance from it still fits a byte), those of more are symmetric and narrow.
   std::map<std::string, int> weight_bits, activation_bits;
 };
 
