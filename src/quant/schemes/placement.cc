@@ -58,6 +58,16 @@ bool SchemeQuantizes(const Node& node, const Scheme& scheme,
   return !IsTransparent(node);
 }
 
+// A function of an integer layer's sums alone: it is computed on them before they are rounded, as
+// its input may reach much further than its output (LeakyRelu).
+bool FollowsProducts(const Node& node, const Scheme& scheme,
+                     const std::set<std::string>& keep_float) {
+  const Value* x = node.input(0);
+  const Node* maker = x->producer();
+  return IsUnaryFunction(node) && maker && x->OnlyUser() == &node && HasWeights(*maker) &&
+         SchemeQuantizes(*maker, scheme, keep_float);
+}
+
 // Inputs that are activations, not weights or biases.
 bool IsActivationInput(const Node& node, size_t i) {
   return IsFloatActivation(node.input(i)) && !(HasWeights(node) && (i == 1 || i == 2));
@@ -90,9 +100,9 @@ bool IsTransparent(const Node& node) {
     return !node.input(3) && IsFloatActivation(node.input(0));
   }
   static const std::set<std::string> kOps = {
-      "Reshape", "Transpose", "Flatten", "Squeeze",      "Unsqueeze",    "MaxPool",       "Slice",
-      "Split",   "Identity",  "Gather",  "DepthToSpace", "SpaceToDepth", "GlobalMaxPool", "Expand",
-      "Resize"};
+      "Reshape",      "Transpose",    "Flatten",       "Squeeze",  "Unsqueeze",
+      "MaxPool",      "Slice",        "Split",         "Identity", "Gather",
+      "DepthToSpace", "SpaceToDepth", "GlobalMaxPool", "Expand",   "Resize"};
   return node.domain().empty() && kOps.count(node.op()) && IsFloatActivation(node.input(0));
 }
 
@@ -113,7 +123,7 @@ Placement::Placement(const Graph& graph, const Scheme& scheme,
       }
     } else if (!keep_float.count(node.name()) && (IsTransparent(node) || IsUnaryFunction(node)) &&
                Any(node.outputs())) {
-      coded_.insert(node.input(0));
+      if (!FollowsProducts(node, scheme, keep_float)) coded_.insert(node.input(0));
     }
   }
   for (const auto& node : graph.nodes()) {

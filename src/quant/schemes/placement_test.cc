@@ -128,6 +128,35 @@ TEST(Schemes, InputsOnlyByDefault) {
   EXPECT_LT(Difference(q), 0.03);
 }
 
+TEST(Schemes, FunctionsOfALayersSumsAreNotRoundedBefore) {
+  // The sums reach down to -30, what LeakyRelu leaves of them to -0.3.
+  constexpr char kLeaky[] = R"(graph "leaky" {
+    input %x: float32[N, 3, 8, 8]
+    const %w1: float32[8, 3, 3, 3] = random(1)
+    const %b1: float32[8] = fill(-10)
+    const %w2: float32[4, 8, 1, 1] = random(3)
+    %a = Conv(%x, %w1, %b1) {pads = [1, 1, 1, 1]} "c1"
+    %r = LeakyRelu(%a) {alpha = 0.01}
+    %y = Conv(%r, %w2) "c2"
+    output %y
+  })";
+  auto graph = ir::ParseText(kLeaky);
+  ASSERT_TRUE(graph.ok()) << graph.status().ToString();
+  ASSERT_TRUE(passes::RunPasses(**graph, {.level = passes::Level::kFused}).ok());
+  Quantized q;
+  q.original = (*graph)->Clone();
+  q.graph = std::move(*graph);
+  ASSERT_TRUE(Quantize(
+                  *q.graph, TestScheme(),
+                  [](const ir::Graph& g) { return InterpreterEvaluator(g, nullptr); }, Batches())
+                  .ok());
+  EXPECT_EQ(q.graph->FindNode("c1")->output()->OnlyUser()->op(), "LeakyRelu");
+  EXPECT_LT(Difference(q), 0.02);
+  // It is one integer step all the same.
+  ASSERT_TRUE(passes::RunPasses(*q.graph, {.level = passes::Level::kInteger}).ok());
+  for (const auto& n : q.graph->nodes()) EXPECT_NE(n->op(), "LeakyRelu");
+}
+
 TEST(Schemes, OutputsAreCodesWithTheirNamesKept) {
   Scheme s = TestScheme();
   s.outputs = true;
