@@ -1,37 +1,18 @@
 #!/usr/bin/python3
 """quantize, eval and deploy on a small network and data whose labels the network itself gave."""
 import os
-import random
 import shutil
 
-from harness import BINARY, Case, main
+from harness import BINARY, main
+from labelled import CLASSES, LabelledNet
 import npy
-import onnx_writer as ox
-
-CLASSES = 4
 
 
-class Deploy(Case):
-    @classmethod
-    def setUpClass(cls):
-        rng = random.Random(5)
-        cls.samples = 160
-        cls.inputs = []
-        for _ in range(cls.samples):  # brightness and contrast differ, so that the classes do
-            offset, scale = rng.uniform(-4, 4), rng.uniform(0.1, 4)
-            cls.inputs += [offset + rng.gauss(0, scale) for _ in range(64)]
-
+class Deploy(LabelledNet):
     def setUp(self):
         super().setUp()
-        self.model = self.write("tiny.onnx", ox.tiny_cnn(classes=CLASSES, seed=7))
-        npy.save(self.path("x.npy"), self.inputs, [self.samples, 1, 8, 8])
-        scores = self.run_model(self.model, "--input", "x=" + self.path("x.npy"), "--platform", "interpreter")["y"][0]
-        rows = [scores[i * CLASSES:(i + 1) * CLASSES] for i in range(self.samples)]
-        self.labels = [max(range(CLASSES), key=row.__getitem__) for row in rows]
-        dims = [self.samples, 1, 8, 8]
-        npy.save_npz(self.path("data.npz"), inputs=(self.inputs, dims, "<f4"), labels=(self.labels, [self.samples], "<i8"))
         # Calibrated on this, every activation clips: the gate must fail.
-        npy.save_npz(self.path("faint.npz"), inputs=([0.01 * v for v in self.inputs], dims, "<f4"))
+        npy.save_npz(self.path("faint.npz"), inputs=([0.01 * v for v in self.inputs], self.dims, "<f4"))
 
     def test_eval(self):
         self.assertGreaterEqual(sum(self.labels.count(c) >= self.samples // 10 for c in range(CLASSES)), 2)
