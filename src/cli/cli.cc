@@ -2,7 +2,6 @@
 
 #include <cmath>
 #include <cstdio>
-#include <filesystem>
 #include <iostream>
 
 #include "report/format.h"
@@ -215,17 +214,6 @@ Result<std::map<std::string, std::pair<int64_t, int64_t>>> ParseRanges(
       return InvalidArgument("--range names '" + pair.first + "' twice");
   }
   return out;
-}
-
-Status MakeFolder(const std::string& folder) {
-  if (folder.empty()) return OkStatus();
-  std::error_code error;
-  std::filesystem::create_directories(folder, error);
-  if (error || !std::filesystem::is_directory(folder)) {
-    return InvalidArgument("cannot make the folder '" + folder + "'" +
-                           (error ? ": " + error.message() : "") + "; give a writable place");
-  }
-  return OkStatus();
 }
 
 std::string Bytes(uint64_t bytes) { return report::FormatBytes(static_cast<int64_t>(bytes)); }

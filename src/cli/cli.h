@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "base/folder.h"
 #include "base/status.h"
 #include "deploy/model_io.h"
 #include "model/ir/tensor.h"
@@ -82,8 +83,6 @@ Result<std::map<std::string, std::pair<int64_t, int64_t>>> ParseRanges(
 // "name=file.npy" options.
 Result<std::map<std::string, std::string>> ParseAssignments(const std::vector<std::string>& texts,
                                                             const char* option);
-// Makes the folder of an output file, or says why it cannot.
-Status MakeFolder(const std::string& folder);
 std::string Bytes(uint64_t bytes);  // "4.2 MiB"
 std::string Fixed(double value, int digits);
 

@@ -310,6 +310,12 @@ Status Configure(const CLI::App& app, Options& o) {
   }
   if (o.platform.empty())
     return InvalidArgument("whose integers? give --platform, or 'platform' in --config");
+  if (o.budget.empty() && !o.choices.empty())
+    return InvalidArgument("--choices are what --budget chooses from; give a budget");
+  if (!o.budget.empty() && (!o.bits.empty() || !o.layer_bits.empty()))
+    return InvalidArgument(
+        "--budget chooses the bits of every layer; give --choices instead of --bits and of layers "
+        "with bits");
   if (o.calib.empty())
     return InvalidArgument("no calibration data; give --calib, or 'calibration' in --config");
   return OkStatus();
@@ -317,10 +323,10 @@ Status Configure(const CLI::App& app, Options& o) {
 
 Status Execute(const Options& o, Context& context) {
   if (IsWeightOnly(o.method)) {
-    if (!o.adjust.empty() || !o.report.empty())
+    if (!o.adjust.empty() || !o.report.empty() || !o.budget.empty() || !o.layer_bits.empty())
       return InvalidArgument(
-          "--adjust and --report are for activations and weights as codes; leave "
-          "them out with --algorithm " +
+          "--adjust, --report, --budget and bits of single layers are for activations and weights "
+          "as codes; leave them out with --algorithm " +
           o.method);
     return ExecuteWeights(o, context);
   }

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <chrono>
 
+#include "quant/schemes/quantize.h"
+
 namespace slipway::deploy {
 namespace {
 
@@ -27,7 +29,8 @@ class Ladder {
   Result<bool> Try(const Attempt& attempt);
   // Treats more and more of the layers that suffer most: `treat` changes the attempt for the first
   // `count` of them.
-  Result<bool> Widen(const std::string& name, const std::string& how,
+  // `weighted`: only those with weights.
+  Result<bool> Widen(const std::string& name, const std::string& how, bool weighted,
                      const std::function<void(Attempt&, const std::string& layer)>& treat);
   int LowestBits() const;
 
@@ -86,10 +89,15 @@ int Ladder::LowestBits() const {
   return scheme_.weight_only ? bits : std::min(bits, activations);
 }
 
-Result<bool> Ladder::Widen(const std::string& name, const std::string& how,
+Result<bool> Ladder::Widen(const std::string& name, const std::string& how, bool weighted,
                            const std::function<void(Attempt&, const std::string&)>& treat) {
   SLIPWAY_ASSIGN_OR_RETURN(auto errors,
                            Sensitivity(out_.model, calibration_, 16, options_.quantize.pool));
+  std::erase_if(errors, [&](const quant::LayerError& e) {
+    const ir::Node* node = out_.model.original->FindNode(e.node);
+    return !node || (weighted && !quant::HasConstantWeights(*node));
+  });
+  if (errors.empty()) return false;
   std::stable_sort(errors.begin(), errors.end(),
                    [](const auto& a, const auto& b) { return a.alone_db < b.alone_db; });
   const Attempt base = best_;
@@ -128,16 +136,17 @@ Result<AutoQuantized> Ladder::Climb() {
   if (!any_) return first_error_;
   constexpr int kWide = 8;
   if (LowestBits() < kWide) {
-    SLIPWAY_ASSIGN_OR_RETURN(const bool met,
-                             Widen("mixed", "8 bits", [](Attempt& a, const std::string& layer) {
-                               a.layer_bits[layer] = {kWide, kWide};
-                             }));
+    SLIPWAY_ASSIGN_OR_RETURN(
+        const bool met, Widen("mixed", "8 bits", true, [](Attempt& a, const std::string& layer) {
+          a.layer_bits[layer] = {kWide, kWide};
+        }));
     if (met) return std::move(out_);
   }
-  SLIPWAY_RETURN_IF_ERROR(Widen("float layers", "float", [](Attempt& a, const std::string& layer) {
-                            a.layer_bits.erase(layer);
-                            a.keep_float.insert(layer);
-                          }).status());
+  SLIPWAY_RETURN_IF_ERROR(
+      Widen("float layers", "float", false, [](Attempt& a, const std::string& layer) {
+        a.layer_bits.erase(layer);
+        a.keep_float.insert(layer);
+      }).status());
   return std::move(out_);
 }
 

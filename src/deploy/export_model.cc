@@ -2,6 +2,7 @@
 
 #include <filesystem>
 
+#include "base/folder.h"
 #include "base/mapped_file.h"
 #include "deploy/export_ncnn.h"
 #include "model/frontends/caffe/export.h"
@@ -66,17 +67,6 @@ constexpr ExportFormat kFormats[] = {
     {"ncnn", "ncnn's .param and .bin", true, false, WriteNcnn},
     {"ncnn-fp16", "the same with float16 weights", true, false, WriteNcnnHalf},
 };
-
-Status MakeFolder(const std::string& folder) {
-  if (folder.empty()) return OkStatus();
-  std::error_code error;
-  std::filesystem::create_directories(folder, error);
-  if (error || !std::filesystem::is_directory(folder)) {
-    return InvalidArgument("cannot make the folder '" + folder + "'" +
-                           (error ? ": " + error.message() : "") + "; give a writable place");
-  }
-  return OkStatus();
-}
 
 }  // namespace
 

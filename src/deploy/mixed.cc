@@ -8,9 +8,9 @@
 
 #include "deploy/model_io.h"
 #include "deploy/runner.h"
+#include "deploy/runtime_evaluator.h"
 #include "deploy/toolchain.h"
 #include "model/ir/stats.h"
-#include "model/passes/pass.h"
 #include "quant/schemes/quantize.h"
 
 namespace slipway::deploy {
@@ -49,6 +49,7 @@ class Mixer {
   const data::Dataset& data_;
   const MixedOptions& options_;
   std::unique_ptr<ir::Graph> original_;
+  quant::QuantizeOptions kept_;         // what stays float whatever is chosen
   std::vector<const ir::Node*> nodes_;  // of the layers
   quant::Observers observers_;
   Feed feed_;
@@ -67,10 +68,15 @@ Status Mixer::Open(const ir::Graph& graph) {
           std::to_string(scheme_.weights.bits) + "A" + std::to_string(scheme_.activations.bits));
   }
   SLIPWAY_ASSIGN_OR_RETURN(feed_, FeedFor(graph, data_, options_.quantize.batch));
-  original_ = graph.Clone();
-  SLIPWAY_RETURN_IF_ERROR(passes::RunPasses(*original_, {.level = passes::Level::kFused}).status());
-  quant::SplitActivations(*original_);
-  for (const ir::Node* n : quant::QuantizedNodes(*original_, scheme_, {})) {
+  SLIPWAY_ASSIGN_OR_RETURN(original_, FormToQuantize(graph, scheme_));
+  kept_.keep_float = options_.quantize.keep_float;
+  for (const std::string& name : kept_.keep_float) {
+    if (!original_->FindNode(name))
+      return InvalidArgument("there is no node '" + name +
+                             "' to keep in float; `slipway inspect "
+                             "--platform` lists the fused nodes");
+  }
+  for (const ir::Node* n : quant::QuantizedNodes(*original_, scheme_, kept_)) {
     if (!quant::HasConstantWeights(*n)) continue;
     nodes_.push_back(n);
     layers_.push_back({n->name(), {}});
@@ -80,15 +86,16 @@ Status Mixer::Open(const ir::Graph& graph) {
   const int64_t total = options_.quantize.calibration_samples > 0
                             ? std::min(options_.quantize.calibration_samples, data_.size())
                             : data_.size();
+  const auto names = quant::ValuesToObserve(*original_, scheme_, kept_);
   SLIPWAY_ASSIGN_OR_RETURN(auto evaluator,
-                           quant::InterpreterEvaluator(*original_, options_.quantize.pool));
+                           FastestEvaluator(*original_, names, options_.quantize.pool));
   SLIPWAY_ASSIGN_OR_RETURN(
-      observers_,
-      quant::Calibrate(*original_, evaluator,
-                       CalibrationBatches(data_, feed_, total, options_.quantize.pool),
-                       quant::ValuesToObserve(*original_, scheme_, {}), [&](int64_t batches) {
-                         Report("calibrating", std::min(total, batches * feed_.batch), total);
-                       }));
+      observers_, quant::Calibrate(*original_, evaluator,
+                                   CalibrationBatches(data_, feed_, total, options_.quantize.pool),
+                                   names, [&](int64_t batches) {
+                                     Report("calibrating", std::min(total, batches * feed_.batch),
+                                            total);
+                                   }));
   const auto batches = CalibrationBatches(data_, feed_, std::min(options_.samples, data_.size()),
                                           options_.quantize.pool);
   for (int64_t i = 0;; ++i) {
@@ -101,7 +108,7 @@ Status Mixer::Open(const ir::Graph& graph) {
 
 Result<std::unique_ptr<ir::Graph>> Mixer::Variant(const std::map<std::string, LayerBits>& layers,
                                                   bool uniform) {
-  quant::QuantizeOptions options;
+  quant::QuantizeOptions options = kept_;
   std::set<const ir::Node*> treated;
   for (const ir::Node* n : nodes_) {
     const auto found = layers.find(n->name());
@@ -114,7 +121,7 @@ Result<std::unique_ptr<ir::Graph>> Mixer::Variant(const std::map<std::string, La
     int& bits = options.activation_bits[n->input(0)->name()];
     bits = std::max(bits, found->second.activations);
   }
-  for (const ir::Node* n : quant::QuantizedNodes(*original_, scheme_, {})) {
+  for (const ir::Node* n : quant::QuantizedNodes(*original_, scheme_, kept_)) {
     if (!uniform && !treated.contains(n)) options.keep_float.insert(n->name());
   }
   auto variant = original_->Clone();

@@ -80,16 +80,21 @@ void NoteBodies(const ir::Graph& graph, std::vector<std::string>* notes) {
 
 }  // namespace
 
+Result<std::unique_ptr<ir::Graph>> FormToQuantize(const ir::Graph& graph,
+                                                  const compiler::Scheme& scheme) {
+  auto form = graph.Clone();
+  SLIPWAY_RETURN_IF_ERROR(passes::RunPasses(*form, {.level = passes::Level::kFused}).status());
+  quant::SplitActivations(*form);
+  if (scheme.outputs) quant::SplitResiduals(*form);
+  return form;
+}
+
 Result<QuantizedModel> QuantizeModel(const ir::Graph& graph, const compiler::Scheme& scheme,
                                      const data::Dataset& calibration,
                                      const QuantizeModelOptions& options) {
   SLIPWAY_ASSIGN_OR_RETURN(Feed feed, FeedFor(graph, calibration, options.batch));
   QuantizedModel model;
-  model.original = graph.Clone();
-  SLIPWAY_ASSIGN_OR_RETURN(auto reports,
-                           passes::RunPasses(*model.original, {.level = passes::Level::kFused}));
-  quant::SplitActivations(*model.original);
-  if (scheme.outputs) quant::SplitResiduals(*model.original);
+  SLIPWAY_ASSIGN_OR_RETURN(model.original, FormToQuantize(graph, scheme));
   int64_t total = options.calibration_samples > 0
                       ? std::min(options.calibration_samples, calibration.size())
                       : calibration.size();

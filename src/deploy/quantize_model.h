@@ -32,7 +32,7 @@ struct QuantizeModelOptions {
   // the network keep the scheme's.
   int weight_bits = 0, activation_bits = 0;
   std::map<std::string, LayerBits> layer_bits;  // of nodes that differ from the others
-  Adjustments adjust;  // around it
+  Adjustments adjust;                           // around it
   // adaround | brecq | qdrop: weights' codes and activations' scales are learned; empty: they are
   // what the observers give.
   std::string method;
@@ -57,6 +57,11 @@ struct QuantizedModel {
   AdjustReport adjusted;
   std::vector<std::string> notes;  // what a user should know: layers that no calibration reaches
 };
+
+// A copy in the form that pairs are put into: fused, with activations (and residual additions,
+// where the scheme's outputs are codes) that integers cannot absorb apart.
+Result<std::unique_ptr<ir::Graph>> FormToQuantize(const ir::Graph& graph,
+                                                  const compiler::Scheme& scheme);
 
 // `graph` is changed only in the copies. Errors: InvalidArgument when the platform has no scheme,
 // the data does not fit, or a value is not finite.

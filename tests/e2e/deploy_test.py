@@ -84,6 +84,10 @@ class Deploy(LabelledNet):
         self.assertLess(timed["measured"], 1000)
         for budget, says in (("size=1B", "cheapest choice costs"), ("speed=3", "latency=2.5ms"), ("size=3furlongs", "size=1.2MB")):
             self.assertIn(says, self.slipway(*common, "--budget", budget, code=2).err)
+        self.assertIn("give a budget", self.slipway(*common, "--choices", "W8A8,float", code=2).err)
+        self.assertIn("--choices", self.slipway(*common, "--budget", "size=50%", "--bits", "W4A8", code=2).err)
+        kept = self.slipway(*common, "--budget", "size=50%", "--keep-float", m["layers"][0]["node"]).json["mixed"]
+        self.assertEqual(len(kept["layers"]), len(m["layers"]) - 1)
         self.assertIn("more bits", self.slipway(*common, "--budget", "size=50%", "--choices", "W9A8,float", code=2).err)
 
     def test_auto_and_configuration(self):
@@ -103,6 +107,7 @@ iterations: 30
         names = [rung["name"] for rung in hard["rungs"]]
         self.assertEqual(names[:6], ["min-max", "mse", "equalize", "adaround", "brecq", "qdrop"])
         self.assertTrue({"mixed", "float layers"} & set(names), names)
+        self.assertEqual([rung for rung in hard["rungs"][6:] if "error" in rung], [])
         chosen = [rung for rung in hard["rungs"] if rung["chosen"]]
         self.assertEqual(len(chosen), 1)
         self.assertEqual(chosen[0]["top1"], max(rung.get("top1", 0) for rung in hard["rungs"]))

@@ -1,8 +1,8 @@
 #include "quant/exporters/exporter.h"
 
 #include <algorithm>
-#include <filesystem>
 
+#include "base/folder.h"
 #include "base/mapped_file.h"
 #include "model/frontends/onnx/expand.h"
 #include "model/frontends/onnx/export.h"
@@ -245,16 +245,6 @@ std::string Readme(const QuantExporter& row, const QuantizedModel& model, const 
   if (!bundle.notes.empty()) text += "\nThis model\n" + bundle.notes;
   text += "\nWhat Slipway's tests run of this format: " + WithStem(row.run, stem) + ".\n";
   return text;
-}
-
-Status MakeFolder(const std::string& folder) {
-  std::error_code error;
-  std::filesystem::create_directories(folder, error);
-  if (error || !std::filesystem::is_directory(folder)) {
-    return InvalidArgument("cannot make the folder '" + folder + "'" +
-                           (error ? ": " + error.message() : "") + "; give a writable place");
-  }
-  return OkStatus();
 }
 
 }  // namespace
