@@ -3,7 +3,7 @@
 started again. Each row is one `slipway quantize --eval`; its result goes to .cache/accuracy/rows.json at once, and a row
 that is there is not run again (unless --again NAME). Rows run in the order of what they tell most, until --hours are over;
 the table says "not run" of the rest. Reconstruction keeps its blocks under .cache/accuracy/work, so that a row that was
-stopped goes on.
+stopped goes on. Several may run beside each other, each with an --only of its own.
 
 usage: quantization_table.py [--hours 3] [--threads 2] [--iterations 2000] [--only TEXT] [--again TEXT] [--list] [--docs docs/accuracy.md] [--full]
 
@@ -11,6 +11,7 @@ usage: quantization_table.py [--hours 3] [--threads 2] [--iterations 2000] [--on
 Exit code: 0, 1 a row failed (the others run), 2 wrong usage.
 """
 import argparse
+import fcntl
 import json
 import os
 import random
@@ -121,6 +122,18 @@ def run(name, row, args, environment):
     return result
 
 
+def keep(state, done, name, result):
+    """Adds a row to the file and to done, with the rows that another process (--only) wrote meanwhile."""
+    with open(state + ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if os.path.exists(state):
+            done.update(json.load(open(state)))
+        done[name] = result
+        with open(state + ".part", "w") as file:
+            json.dump(done, file, indent=1)
+        os.replace(state + ".part", state)
+
+
 def table(done, iterations):
     """The page's part."""
     at = lambda name: done.get(name)
@@ -193,10 +206,7 @@ def main():
             print(f"{name}: failed: {error}", file=sys.stderr)
             failed = 1
             continue
-        done[name] = result
-        with open(state + ".part", "w") as file:
-            json.dump(done, file, indent=1)
-        os.replace(state + ".part", state)
+        keep(state, done, name, result)
         print(f"{name}: {100 * result['top1']:.2f} of {100 * result['float']:.2f}, {result['seconds']:.0f} s", flush=True)
     text = table(done, args.iterations)
     if args.docs:
