@@ -1,11 +1,13 @@
 #include "cli/quantize_tables.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstdio>
 
 #include "cli/cli.h"
+#include "deploy/quantize_json.h"
+#include "report/format.h"
 #include "report/quantize_report.h"
+#include "report/quantize_sections.h"
 #include "report/table.h"
 
 namespace slipway::cli {
@@ -17,85 +19,78 @@ std::string Number(double v) {
   return text;
 }
 
-// Milliseconds, bytes or bit operations, as people read them.
-std::string Cost(double v, deploy::BudgetKind kind) {
-  if (kind == deploy::BudgetKind::kLatency) return Number(v) + " ms";
-  const char* unit = kind == deploy::BudgetKind::kSize ? "B" : "";
-  for (const auto& [size, prefix] : {std::pair{1e9, "G"}, {1e6, "M"}, {1e3, "k"}}) {
-    if (v >= size) return Number(v / size) + " " + prefix + unit;
-  }
-  return Number(v) + " " + unit;
-}
-
 }  // namespace
 
-std::string ShowRungs(const deploy::AutoQuantized& found, nlohmann::json& json) {
-  report::Table table = MakeTable({"rung", "what", ">top1 %", ">drop", ">s", ""});
-  nlohmann::json rows = nlohmann::json::array();
+std::string ShowRungs(const deploy::LadderOutcome& found, nlohmann::json& json) {
+  bool timed = false;
+  for (const deploy::Rung& r : found.rungs) timed |= r.latency_ms > 0;
+  report::Table table =
+      timed ? MakeTable({"rung", "what", ">top1 %", ">drop", ">s", ">float", ">size", ">ms", ""})
+            : MakeTable({"rung", "what", ">top1 %", ">drop", ">s", ">float", ">size", ""});
   for (size_t i = 0; i < found.rungs.size(); ++i) {
     const deploy::Rung& r = found.rungs[i];
-    const bool chosen = i == found.chosen;
-    nlohmann::json row = {{"name", r.name},
-                          {"what", r.what},
-                          {"seconds", r.seconds},
-                          {"wider_layers", r.wider_layers},
-                          {"float_layers", r.float_layers},
-                          {"chosen", chosen}};
-    if (r.status.ok()) {
-      table.AddRow({r.name, r.what, Fixed(100 * r.top1, 2), Fixed(r.drop_points, 2),
-                    Fixed(r.seconds, 1), chosen ? (found.met ? "taken" : "best") : ""});
-      row["top1"] = r.top1;
-      row["drop_points"] = r.drop_points;
-    } else {
-      table.AddRow({r.name, r.status.message(), "-", "-", Fixed(r.seconds, 1), "passed over"});
-      row["error"] = r.status.message();
-    }
-    rows.push_back(std::move(row));
+    const bool ok = r.status.ok(), chosen = i == found.chosen;
+    std::vector<std::string> row = {r.name,
+                                    ok ? r.what : r.status.message(),
+                                    ok ? Fixed(100 * r.top1, 2) : "-",
+                                    ok ? Fixed(r.drop_points, 2) : "-",
+                                    Fixed(r.seconds, 1),
+                                    ok ? report::FormatPercent(r.float_share, 0) : "-",
+                                    ok ? Bytes(static_cast<uint64_t>(r.size_bytes)) : "-"};
+    if (timed) row.push_back(r.latency_ms > 0 ? report::FormatMs(r.latency_ms) : "-");
+    row.push_back(chosen ? (found.met ? "taken" : "best") : ok ? "" : "passed over");
+    table.AddRow(row);
   }
-  json["rungs"] = std::move(rows);
-  json["met"] = found.met;
+  json.update(deploy::ToJson(found));
   return Show(table);
 }
 
-std::string ShowMixed(const deploy::MixedOutcome& mixed, const deploy::MixedOptions& options,
-                      nlohmann::json& json) {
-  const deploy::BudgetKind kind = options.budget.budget.kind;
+std::string ShowMixed(const deploy::MixedChoice& mixed, nlohmann::json& json) {
   report::Table table =
       MakeTable({"layer", "precision", ">cost", ">loss", ">loss of the narrowest"});
-  nlohmann::json rows = nlohmann::json::array();
   for (size_t l = 0; l < mixed.layers.size(); ++l) {
     const compiler::LayerOptions& layer = mixed.layers[l];
     const compiler::LayerOption& picked = layer.options[mixed.picks[l]];
     double worst = 0;
-    nlohmann::json list = nlohmann::json::array();
-    for (const compiler::LayerOption& o : layer.options) {
-      worst = std::max(worst, o.loss);
-      list.push_back({{"precision", o.name}, {"cost", o.cost}, {"loss", o.loss}});
-    }
-    table.AddRow(
-        {layer.node, picked.name, Cost(picked.cost, kind), Number(picked.loss), Number(worst)});
-    rows.push_back({{"node", layer.node}, {"precision", picked.name}, {"options", list}});
+    for (const compiler::LayerOption& o : layer.options) worst = std::max(worst, o.loss);
+    table.AddRow({layer.node, picked.name, report::CostText(picked.cost, mixed.kind),
+                  Number(picked.loss), Number(worst)});
   }
-  nlohmann::json front = nlohmann::json::array();
-  for (const compiler::BudgetChoice& c : mixed.front)
-    front.push_back({{"cost", c.cost + mixed.rest}, {"loss", c.loss}});
-  json["mixed"] = {{"layers", std::move(rows)}, {"front", std::move(front)}, {"limit", mixed.limit},
-                   {"cost", mixed.cost},        {"loss", mixed.loss},        {"rest", mixed.rest}};
-  std::string text = Show(table) + "budget " + Cost(mixed.limit, kind) + ", chosen " +
-                     Cost(mixed.cost, kind) + " with a loss of " + Number(mixed.loss);
-  if (kind == deploy::BudgetKind::kLatency) {
-    json["mixed"]["measured"] = mixed.measured;
-    text += ", measured " + Cost(mixed.measured, kind);
-  }
+  json["mixed"] = deploy::ToJson(mixed);
+  std::string text = Show(table) + "budget " + report::CostText(mixed.limit, mixed.kind) +
+                     ", chosen " + report::CostText(mixed.cost, mixed.kind) + " with a loss of " +
+                     Number(mixed.loss);
+  if (mixed.kind == deploy::BudgetKind::kLatency)
+    text += ", measured " + report::CostText(mixed.measured, mixed.kind);
   return text + "\n";
 }
 
+std::string ShowWeightOnly(const deploy::WeightOnlyModel& model, int bits, const std::string& file,
+                           nlohmann::json& json) {
+  std::string text =
+      std::to_string(model.layers.size()) + " layers with weights of " + std::to_string(bits) +
+      " bits, " + std::to_string((model.weight_bytes + 1023) / 1024) + " KiB to " +
+      std::to_string((model.quantized_bytes + 1023) / 1024) + " KiB; wrote " + file + "\n";
+  json["weight_bytes"] = model.weight_bytes;
+  json["quantized_bytes"] = model.quantized_bytes;
+  report::Table table = MakeTable(
+      {"layer", ">inputs", ">outputs", ">bits", ">error to nearest", ">error", "factors"});
+  for (const auto& l : model.layers) {
+    table.AddRow({l.name, std::to_string(l.inputs), std::to_string(l.outputs),
+                  std::to_string(l.bits), Number(100 * l.nearest) + " %",
+                  Number(100 * l.chosen) + " %", l.scaled});
+    json["layers"].push_back({{"node", l.name},
+                              {"inputs", l.inputs},
+                              {"outputs", l.outputs},
+                              {"bits", l.bits},
+                              {"error_nearest", l.nearest},
+                              {"error", l.chosen},
+                              {"factors", l.scaled}});
+  }
+  return text + Show(table);
+}
+
 std::string ShowBlocks(const std::vector<quant::BlockReport>& blocks, nlohmann::json& json) {
-  const auto number = [](double v) {
-    char text[32];
-    std::snprintf(text, sizeof text, "%.3g", v);
-    return std::string(text);
-  };
   const bool apart = blocks[0].scales_apart;
   report::Table table =
       apart ? MakeTable({"block", ">layers", ">error before", ">after", ">with activations",
@@ -104,7 +99,7 @@ std::string ShowBlocks(const std::vector<quant::BlockReport>& blocks, nlohmann::
   nlohmann::json rows = nlohmann::json::array();
   for (const quant::BlockReport& b : blocks) {
     std::vector<std::string> row = {b.block.name, std::to_string(b.block.layers.size()),
-                                    number(b.loss_before), number(b.loss_after)};
+                                    Number(b.loss_before), Number(b.loss_after)};
     nlohmann::json entry = {{"block", b.block.name},
                             {"layers", b.block.layers},
                             {"error_before", b.loss_before},
@@ -115,7 +110,7 @@ std::string ShowBlocks(const std::vector<quant::BlockReport>& blocks, nlohmann::
                             {"rounding_iterations", b.rounding_iterations},
                             {"rounding_seconds", b.rounding_seconds}};
     if (apart) {
-      row.insert(row.end(), {number(b.scales_before), number(b.scales_after)});
+      row.insert(row.end(), {Number(b.scales_before), Number(b.scales_after)});
       entry["scales_before"] = b.scales_before;
       entry["scales_after"] = b.scales_after;
     }

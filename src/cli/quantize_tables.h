@@ -6,14 +6,16 @@
 
 #include "deploy/auto_quantize.h"
 #include "deploy/mixed.h"
+#include "deploy/weight_only.h"
 #include "report/table.h"
 
 namespace slipway::cli {
 
-// The rungs that were tried, and the precision of each layer.
-std::string ShowRungs(const deploy::AutoQuantized& found, nlohmann::json& json);
-std::string ShowMixed(const deploy::MixedOutcome& mixed, const deploy::MixedOptions& options,
-                      nlohmann::json& json);
+// The rungs that were tried, the precision of each layer, and weights alone; each adds to `json`.
+std::string ShowRungs(const deploy::LadderOutcome& found, nlohmann::json& json);
+std::string ShowMixed(const deploy::MixedChoice& mixed, nlohmann::json& json);
+std::string ShowWeightOnly(const deploy::WeightOnlyModel& model, int bits, const std::string& file,
+                           nlohmann::json& json);
 
 // Blocks that were reconstructed, light algorithms, and the errors of layers with their remedies.
 std::string ShowBlocks(const std::vector<quant::BlockReport>& blocks, nlohmann::json& json);

@@ -2,7 +2,10 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdio>
+#include <map>
 
+#include "model/ir/stats.h"
 #include "quant/schemes/quantize.h"
 
 namespace slipway::deploy {
@@ -39,6 +42,7 @@ class Ladder {
   const data::Dataset& calibration_;
   const AutoQuantizeOptions& options_;
   AutoQuantized out_;
+  std::map<uint64_t, double> latency_of_;  // by structure: weights change no time
   Attempt best_;
   bool any_ = false;
   Status first_error_;
@@ -63,11 +67,20 @@ Result<bool> Ladder::Try(const Attempt& attempt) {
   if (model.ok()) {
     SLIPWAY_ASSIGN_OR_RETURN(rung.top1, options_.evaluate(*model->quantized));
     rung.drop_points = 100 * (options_.float_top1 - rung.top1);
+    rung.float_share = FloatShare(*model);
+    rung.size_bytes = WeightBytes(*model->quantized);
   } else {
     rung.status = model.status();
     if (first_error_.ok()) first_error_ = rung.status;
   }
   rung.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  if (model.ok() && options_.latency) {
+    const uint64_t structure = ir::StructureHash(*model->quantized, true);
+    if (!latency_of_.contains(structure)) {
+      SLIPWAY_ASSIGN_OR_RETURN(latency_of_[structure], options_.latency(*model->quantized));
+    }
+    rung.latency_ms = latency_of_[structure];
+  }
   out_.rungs.push_back(rung);
   if (!model.ok()) return false;
   const bool met = rung.drop_points <= options_.max_drop + 1e-9;
@@ -119,6 +132,8 @@ Result<bool> Ladder::Widen(const std::string& name, const std::string& how, bool
 }
 
 Result<AutoQuantized> Ladder::Climb() {
+  out_.float_top1 = options_.float_top1;
+  out_.max_drop = options_.max_drop;
   std::vector<Attempt> attempts = {
       {.name = "min-max", .what = "ranges as observed", .observer = "minmax"},
       {.name = "mse", .what = "ranges of the least squared error"},
@@ -151,6 +166,24 @@ Result<AutoQuantized> Ladder::Climb() {
 }
 
 }  // namespace
+
+std::string WhyRung(const LadderOutcome& ladder, size_t rung) {
+  const Rung& r = ladder.rungs[rung];
+  if (!r.status.ok()) return "passed over: " + r.status.message();
+  const auto points = [](double v) {
+    char text[32];
+    std::snprintf(text, sizeof text, "%.2f", v);
+    return std::string(text);
+  };
+  const bool within = r.drop_points <= ladder.max_drop + 1e-9;
+  if (rung == ladder.chosen) {
+    return within ? "kept: the first within " + points(ladder.max_drop) + " points"
+                  : "kept: the most accurate, though none is within " + points(ladder.max_drop) +
+                        " points";
+  }
+  if (within) return "not needed";
+  return "loses " + points(r.drop_points) + " points, over " + points(ladder.max_drop);
+}
 
 Result<AutoQuantized> AutoQuantize(const ir::Graph& graph, const compiler::Scheme& scheme,
                                    const data::Dataset& calibration,

@@ -18,8 +18,21 @@ struct Rung {
   double top1 = 0;         // 0..1
   double drop_points = 0;  // against the float model
   double seconds = 0;      // quantization and evaluation
-  int wider_layers = 0, float_layers = 0;
+  int wider_layers = 0, float_layers = 0;  // that the rung itself treats apart
+  double float_share = 0;                  // layers with weights that are float, of all of them
+  int64_t size_bytes = 0;                  // of weights, biases and scales
+  double latency_ms = 0;                   // 0: not measured
 };
+
+// What the ladder found, apart from the model.
+struct LadderOutcome {
+  std::vector<Rung> rungs;
+  size_t chosen = 0;  // the first that met the gate, else the most accurate
+  bool met = false;
+  double float_top1 = 0, max_drop = 0;
+};
+// Why a rung was taken or not, in a few words.
+std::string WhyRung(const LadderOutcome& ladder, size_t rung);
 
 struct AutoQuantizeOptions {
   QuantizeModelOptions quantize;  // of every rung; `method` and `adjust` are the ladder's to choose
@@ -27,14 +40,13 @@ struct AutoQuantizeOptions {
   double max_drop = 1;            // points
   // The accuracy of a quantized graph, 0..1, on data that calibration has not seen.
   std::function<Result<double>(const ir::Graph& quantized)> evaluate;
+  // Milliseconds of one run; may be empty. Asked once for each structure.
+  std::function<Result<double>(const ir::Graph& quantized)> latency;
   std::function<void(const std::string& rung)> begin;
 };
 
-struct AutoQuantized {
+struct AutoQuantized : LadderOutcome {
   QuantizedModel model;  // of the rung taken
-  std::vector<Rung> rungs;
-  size_t chosen = 0;  // the first that met the gate, else the most accurate
-  bool met = false;
 };
 
 // Climbs min-max, MSE ranges, equalisation with bias correction, AdaRound, BRECQ, QDrop, then

@@ -7,13 +7,15 @@
 #include <nlohmann/json.hpp>
 
 #include "base/cpu.h"
+#include "base/folder.h"
 #include "base/hash.h"
 #include "base/mapped_file.h"
 #include "deploy/emulated.h"
 #include "deploy/evaluate.h"
+#include "deploy/export_model.h"
 #include "deploy/model_io.h"
 #include "deploy/parity.h"
-#include "deploy/quantize_model.h"
+#include "deploy/quantize_json.h"
 #include "deploy/stages.h"
 #include "device/host_facts.h"
 #include "model/frontends/onnx/export.h"
@@ -58,12 +60,18 @@ class Road {
   Status Open();
   Status FloatBaseline(DeployOutcome& outcome);
   Status RunPlatform(const Platform& platform, PlatformOutcome& out);
+  // Whether the platform gets another graph than the float one.
+  bool Quantizes(const Platform& platform) const {
+    return platform.has_scheme || IsWeightOnly(o_.quantize.algorithm);
+  }
   Status Quantize(const Platform& platform, PlatformOutcome& out,
                   std::shared_ptr<const ir::Graph>& graph);
+  Status QuantizeAnew(const Platform& platform, const std::string& work, PlatformOutcome& out,
+                      const std::string& path);
+  Status Export(const Platform& platform, const ir::Graph& graph, PlatformOutcome& out);
   Status Verify(const Platform& platform, PlatformOutcome& out);
   Status Accuracy(const Platform& platform, PlatformOutcome& out);
   Status Measure(const Platform& platform, PlatformOutcome& out);
-  Status Layers(PlatformOutcome& out);
   Result<Hits> HitsOnDevice(const Platform& platform, const std::string& package);
   void Report(const std::string& platform, const std::string& stage, int64_t done = 0,
               int64_t total = 0) const {
@@ -83,7 +91,6 @@ class Road {
   std::string model_hash_, model_key_, calibration_hash_, evaluation_hash_;
   std::unique_ptr<data::Dataset> calibration_, evaluation_;
   Hits float_hits_;
-  QuantizedModel quantized_;  // of the platform at work, for its layer errors
   std::unique_ptr<perfdb::Store> store_;
 };
 
@@ -98,10 +105,11 @@ Status Road::Open() {
   fs::remove(o_.folder + "/.writable", error);
   if (o_.platforms.empty())
     return InvalidArgument("no platforms; give --platforms a list (see `slipway platforms`)");
+  SLIPWAY_RETURN_IF_ERROR(CheckRequest(o_.quantize, !o_.evaluation.empty()));
   bool integers = false;
   for (const std::string& name : o_.platforms) {
     SLIPWAY_ASSIGN_OR_RETURN(Platform p, GetPlatform(name));
-    integers |= p.has_scheme;
+    integers |= Quantizes(p);
     platforms_.push_back(std::move(p));
   }
   ModelOptions model = o_.read;
@@ -116,18 +124,18 @@ Status Road::Open() {
   if (integers && o_.calibration.empty())
     return InvalidArgument("a platform with integers needs calibration data; give --calib");
   if (!o_.calibration.empty()) {
-    SLIPWAY_ASSIGN_OR_RETURN(calibration_, data::Dataset::Open(o_.calibration));
-    SLIPWAY_RETURN_IF_ERROR(FeedFor(*graph_, *calibration_, o_.batch).status());
+    SLIPWAY_ASSIGN_OR_RETURN(calibration_, data::Dataset::Open(o_.calibration, o_.data));
+    SLIPWAY_RETURN_IF_ERROR(FeedFor(*graph_, *calibration_, o_.quantize.batch).status());
     SLIPWAY_ASSIGN_OR_RETURN(calibration_hash_, calibration_->ContentHash());
   }
   if (!o_.evaluation.empty()) {
-    data::DatasetOptions labelled;
+    data::DatasetOptions labelled = o_.data;
     labelled.need_labels = true;
     SLIPWAY_ASSIGN_OR_RETURN(evaluation_, data::Dataset::Open(o_.evaluation, labelled));
-    SLIPWAY_RETURN_IF_ERROR(FeedFor(*graph_, *evaluation_, o_.batch).status());
+    SLIPWAY_RETURN_IF_ERROR(FeedFor(*graph_, *evaluation_, o_.quantize.batch).status());
     SLIPWAY_ASSIGN_OR_RETURN(evaluation_hash_, evaluation_->ContentHash());
   }
-  if (o_.max_drop >= 0 && !evaluation_)
+  if (o_.quantize.max_drop >= 0 && !evaluation_)
     return InvalidArgument("--max-drop needs labelled data to measure the drop on; give --eval");
   if (o_.record) {
     SLIPWAY_ASSIGN_OR_RETURN(store_, perfdb::Store::Open());
@@ -155,7 +163,7 @@ Status Road::FloatBaseline(DeployOutcome& outcome) {
   } else {
     SLIPWAY_ASSIGN_OR_RETURN(
         Runner runner, Runner::ForGraph(graph_, HostPlatform(), {.threads = pool_.threads()}));
-    SLIPWAY_ASSIGN_OR_RETURN(Feed feed, FeedFor(*graph_, *evaluation_, o_.batch));
+    SLIPWAY_ASSIGN_OR_RETURN(Feed feed, FeedFor(*graph_, *evaluation_, o_.quantize.batch));
     SLIPWAY_ASSIGN_OR_RETURN(
         auto counter, Evaluate([&](const auto& in) { return runner.Run(in); }, *evaluation_, feed,
                                EvaluationOptions("float", false)));
@@ -169,36 +177,112 @@ Status Road::FloatBaseline(DeployOutcome& outcome) {
 
 Status Road::Quantize(const Platform& platform, PlatformOutcome& out,
                       std::shared_ptr<const ir::Graph>& graph) {
-  QuantizeModelOptions options;
-  options.calibration_samples = o_.calibration_samples;
-  options.batch = o_.batch;
-  options.pool = &pool_;
-  options.progress = [&](int64_t done, int64_t total) {
-    Report(platform.name, "calibrating", done, total);
-  };
-  std::string path = o_.folder + "/" + platform.name + ".qdq.onnx";
-  SLIPWAY_ASSIGN_OR_RETURN(std::string scheme, ReadFile(platform.source));
-  std::string key = Stages::Key("quantized", {model_key_, calibration_hash_, scheme,
-                                              std::to_string(o_.calibration_samples)});
-  if (auto known = stages_.Load(key)) {
-    SLIPWAY_RETURN_IF_ERROR(WriteFile(path, *known));
+  const std::string path = o_.folder + "/" + platform.name + ".qdq.onnx";
+  SLIPWAY_ASSIGN_OR_RETURN(const std::string scheme, ReadFile(platform.source));
+  std::vector<std::string> parts = {model_key_, calibration_hash_, scheme, RequestKey(o_.quantize)};
+  const bool climbs = o_.quantize.algorithm == "auto";
+  // What was measured on the way decides too.
+  if (climbs || !o_.quantize.budget.empty()) {
+    parts.insert(parts.end(), {evaluation_ ? evaluation_hash_ : "",
+                               evaluation_ ? std::to_string(EvaluationSamples()) : "",
+                               ThisCpu().model, std::to_string(o_.threads)});
+  }
+  const std::string key = Stages::Key("quantized", parts);
+  const auto found = stages_.Load(key), facts = stages_.Load(key + ".json");
+  const nlohmann::json known =
+      nlohmann::json::parse(facts.value_or(""), nullptr, /*allow_exceptions=*/false);
+  if (found && known.is_object()) {
+    auto layers = LayerErrorsFromJson(known.value("layers", nlohmann::json()));
+    if (known.contains("ladder")) out.ladder = LadderFromJson(known["ladder"]);
+    if (known.contains("mixed")) out.mixed = MixedFromJson(known["mixed"]);
+    const nlohmann::json choices = known.value("choices", nlohmann::json());
+    const nlohmann::json notes = known.value("notes", nlohmann::json::array());
+    for (const nlohmann::json& note : notes) {
+      if (note.is_string()) out.notes.push_back(note);
+    }
+    SLIPWAY_RETURN_IF_ERROR(WriteFile(path, *found));
     auto loaded = LoadModel(path);
-    if (loaded.ok()) {
+    // Anything damaged is made again.
+    if (loaded.ok() && layers && choices.is_string() && climbs == out.ladder.has_value() &&
+        o_.quantize.budget.empty() != out.mixed.has_value()) {
       graph = std::move(*loaded);
+      out.layers = std::move(*layers);
+      out.choices = choices;
       out.resumed.push_back("quantize");
       return OkStatus();
     }
+    out.ladder.reset();
+    out.mixed.reset();
+    out.notes.clear();
   }
-  SLIPWAY_ASSIGN_OR_RETURN(quantized_,
-                           QuantizeModel(*graph_, platform.scheme, *calibration_, options));
-  onnx::ExportOptions to;
-  to.opset = 21;
-  to.own_quantization = true;
-  SLIPWAY_RETURN_IF_ERROR(onnx::ExportOnnx(*quantized_.quantized, path, to));
-  SLIPWAY_ASSIGN_OR_RETURN(std::string bytes, ReadFile(path));
+  const std::string work = o_.folder + "/.stages/" + key + ".work";
+  SLIPWAY_RETURN_IF_ERROR(QuantizeAnew(platform, work, out, path));
+  nlohmann::json made = {
+      {"layers", ToJson(out.layers)}, {"choices", out.choices}, {"notes", out.notes}};
+  if (out.ladder) made["ladder"] = ToJson(*out.ladder);
+  if (out.mixed) made["mixed"] = ToJson(*out.mixed);
+  SLIPWAY_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path));
   SLIPWAY_RETURN_IF_ERROR(stages_.Store(key, bytes));
+  SLIPWAY_RETURN_IF_ERROR(stages_.Store(
+      key + ".json", made.dump(1, ' ', false, nlohmann::json::error_handler_t::replace)));
+  std::error_code error;
+  fs::remove_all(work, error);  // no longer of use
   // What was written is what is compiled: a later run that resumes gives the same package.
   SLIPWAY_ASSIGN_OR_RETURN(graph, LoadModel(path));
+  return OkStatus();
+}
+
+Status Road::QuantizeAnew(const Platform& platform, const std::string& work, PlatformOutcome& out,
+                          const std::string& path) {
+  QuantizeRequest request = o_.quantize;
+  const std::string& algorithm = request.algorithm;
+  if (!algorithm.empty() && !IsWeightOnly(algorithm)) {
+    SLIPWAY_RETURN_IF_ERROR(MakeFolder(o_.folder + "/.stages"));
+    request.work = work;
+  }
+  QuantizeInputs inputs;
+  inputs.graph = graph_.get();
+  inputs.calibration = calibration_.get();
+  inputs.evaluation = evaluation_.get();
+  inputs.evaluation_samples = o_.evaluation_samples;
+  if (evaluation_) inputs.float_top1 = float_hits_.Rate(float_hits_.top1.size());
+  inputs.pool = &pool_;
+  inputs.threads = o_.threads;
+  inputs.progress = [&](const std::string& stage, int64_t done, int64_t total) {
+    Report(platform.name, stage, done, total);
+  };
+  SLIPWAY_ASSIGN_OR_RETURN(QuantizeOutcome made, RunQuantize(platform, request, inputs));
+  onnx::ExportOptions to;
+  to.opset = 21;
+  to.own_quantization = !made.weights;
+  SLIPWAY_RETURN_IF_ERROR(onnx::ExportOnnx(made.quantized(), path, to));
+  out.choices = std::move(made.choices);
+  out.ladder = std::move(made.ladder);
+  out.mixed = std::move(made.mixed);
+  out.notes = made.model.notes;
+  if (!made.gate.ok()) out.notes.push_back(made.gate.message());
+  if (made.weights) {
+    out.notes.push_back(std::to_string(made.weights->layers.size()) + " layers with weights of " +
+                        std::to_string(made.weight_only_bits) + " bits: " +
+                        std::to_string((made.weights->weight_bytes + 1023) / 1024) + " KiB to " +
+                        std::to_string((made.weights->quantized_bytes + 1023) / 1024) + " KiB");
+    return OkStatus();
+  }
+  Report(platform.name, "layer errors");
+  SLIPWAY_ASSIGN_OR_RETURN(out.layers, Sensitivity(made.model, *calibration_, 16, &pool_));
+  return OkStatus();
+}
+
+Status Road::Export(const Platform& platform, const ir::Graph& graph, PlatformOutcome& out) {
+  if (platform.export_format.empty()) return OkStatus();
+  Report(platform.name, "exporting");
+  ExportRequest request;
+  request.output = o_.folder + "/" + platform.name;
+  request.stem = fs::path(o_.model).stem().string();
+  request.platform = platform.name;
+  auto files = ExportModel(graph, platform.export_format, request);
+  if (!files.ok()) return files.status().With("export for the vendor's tool");
+  out.exported = std::move(*files);
   return OkStatus();
 }
 
@@ -244,7 +328,8 @@ Status Road::Verify(const Platform& platform, PlatformOutcome& out) {
   SLIPWAY_ASSIGN_OR_RETURN(Parity parity, Compare(reference, run, inputs, names));
   out.parity_error = parity.max_error;
   out.parity_db = parity.sqnr_db;
-  const double most = platform.precision == "float32"    ? 1e-3
+  const double most = Quantizes(platform)                ? std::numeric_limits<double>::infinity()
+                      : platform.precision == "float32"  ? 1e-3
                       : platform.precision == "bfloat16" ? 5e-2
                                                          : std::numeric_limits<double>::infinity();
   if (parity.max_error > most) {
@@ -297,7 +382,7 @@ Status Road::Accuracy(const Platform& platform, PlatformOutcome& out) {
       SLIPWAY_ASSIGN_OR_RETURN(Runner runner,
                                Runner::ForPackage(out.package, {.threads = pool_.threads()}));
       SLIPWAY_ASSIGN_OR_RETURN(Feed feed, FeedFor(runner.inputs()[0].type, runner.inputs()[0].name,
-                                                  *evaluation_, o_.batch));
+                                                  *evaluation_, o_.quantize.batch));
       SLIPWAY_ASSIGN_OR_RETURN(
           auto counter, Evaluate([&](const auto& in) { return runner.Run(in); }, *evaluation_, feed,
                                  EvaluationOptions(platform.name, true)));
@@ -320,7 +405,7 @@ Status Road::Accuracy(const Platform& platform, PlatformOutcome& out) {
     out.drop_low = 100 * interval.low;
     out.drop_high = 100 * interval.high;
   }
-  out.gate_ok = o_.max_drop < 0 || out.drop <= o_.max_drop;
+  out.gate_ok = o_.quantize.max_drop < 0 || out.drop <= o_.quantize.max_drop + 1e-9;
   if (store_) {
     perfdb::AccuracyRow row{model_hash_,   evaluation_hash_,   "",
                             platform.name, platform.precision, "top1",
@@ -357,24 +442,18 @@ Status Road::Measure(const Platform& platform, PlatformOutcome& out) {
   return OkStatus();
 }
 
-Status Road::Layers(PlatformOutcome& out) {
-  if (!quantized_.quantized || !calibration_) return OkStatus();
-  Report(out.platform, "layer errors");
-  SLIPWAY_ASSIGN_OR_RETURN(out.layers, Sensitivity(quantized_, *calibration_, 16, &pool_));
-  return OkStatus();
-}
-
 Status Road::RunPlatform(const Platform& platform, PlatformOutcome& out) {
-  quantized_ = {};
   std::shared_ptr<const ir::Graph> graph = graph_;
-  if (platform.has_scheme) SLIPWAY_RETURN_IF_ERROR(Quantize(platform, out, graph));
+  if (Quantizes(platform)) SLIPWAY_RETURN_IF_ERROR(Quantize(platform, out, graph));
+  // What the vendor's tool cannot hold is told at the end: the rest says what was lost with it.
+  const Status exported = Export(platform, *graph, out);
   Report(platform.name, "compiling");
   compiler::CompileOptions compile;
   compile.threads = o_.threads;
   SLIPWAY_ASSIGN_OR_RETURN(auto cost, CostModelFor(o_.costs, o_.threads));
   compile.cost = cost.get();
-  SLIPWAY_ASSIGN_OR_RETURN(CompiledModel compiled,
-                           CompileModel(*graph, platform, compile, o_.model, WeightsOf(o_.model, o_.read)));
+  SLIPWAY_ASSIGN_OR_RETURN(CompiledModel compiled, CompileModel(*graph, platform, compile, o_.model,
+                                                                WeightsOf(o_.model, o_.read)));
   out.package = o_.folder + "/" + platform.name + ".slip";
   SLIPWAY_RETURN_IF_ERROR(WriteFile(out.package, compiled.bytes));
   out.size = compiled.bytes.size();
@@ -385,18 +464,7 @@ Status Road::RunPlatform(const Platform& platform, PlatformOutcome& out) {
   SLIPWAY_RETURN_IF_ERROR(Verify(platform, out));
   SLIPWAY_RETURN_IF_ERROR(Accuracy(platform, out));
   if (!platform.simulated) SLIPWAY_RETURN_IF_ERROR(Measure(platform, out));
-  if (platform.has_scheme) {
-    if (!quantized_.quantized &&
-        !out.gate_ok) {  // resumed, but the gate's message needs the layers
-      SLIPWAY_ASSIGN_OR_RETURN(
-          quantized_,
-          QuantizeModel(
-              *graph_, platform.scheme, *calibration_,
-              {.calibration_samples = o_.calibration_samples, .batch = o_.batch, .pool = &pool_}));
-    }
-    SLIPWAY_RETURN_IF_ERROR(Layers(out));
-  }
-  return OkStatus();
+  return exported;
 }
 
 Result<DeployOutcome> Road::Run() {
@@ -404,12 +472,10 @@ Result<DeployOutcome> Road::Run() {
   DeployOutcome outcome;
   outcome.model = o_.model;
   outcome.model_sha256 = model_hash_;
-  outcome.max_drop = o_.max_drop;
+  outcome.max_drop = o_.quantize.max_drop;
   outcome.threads = o_.threads;
   if (calibration_)
-    outcome.calibration_samples = o_.calibration_samples > 0
-                                      ? std::min(o_.calibration_samples, calibration_->size())
-                                      : calibration_->size();
+    outcome.calibration_samples = CalibrationSamples(o_.quantize, calibration_->size());
   ir::GraphStats stats = ir::Stats(*graph_);
   outcome.parameters = stats.parameters;
   auto macs = stats.macs.Evaluate([](std::string_view) { return std::optional<int64_t>(1); });

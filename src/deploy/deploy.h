@@ -9,6 +9,7 @@
 #include "base/status.h"
 #include "deploy/bench.h"
 #include "deploy/model_io.h"
+#include "deploy/quantize_job.h"
 #include "quant/sensitivity/sensitivity.h"
 
 namespace slipway::deploy {
@@ -17,16 +18,16 @@ struct DeployOptions {
   std::string model;
   std::vector<std::string> platforms;
   std::string calibration, evaluation;  // DATA; evaluation may be empty (no accuracy then),
-                                        // calibration only when no platform has integers
-  double max_drop = -1;                 // accepted accuracy drop in points; < 0: no gate
+                                        // calibration only when nothing is quantized
+  data::DatasetOptions data;            // how both are read
+  // How platforms with integers get them, its gate and the batch of evaluation; algorithms for
+  // weights alone quantize for all platforms. `work` is the deployment's own.
+  QuantizeRequest quantize;
   std::string folder;
-  int64_t calibration_samples = 256;
   int64_t evaluation_samples = 0;  // 0 = all
   double slow_seconds = 45;  // evaluation on a platform stops after this long; its drop is then
                              // taken on the same samples
-  int64_t batch =
-      32;  // for evaluation, when the model's batch is dynamic; latency is always at batch 1
-  int threads = 1;                 // of the measured latency
+  int threads = 1;           // of the measured latency, which is at batch 1
   std::string costs = "analytic";  // see CostModelFor
   bool record = true;              // into the performance database
   std::map<std::string, std::vector<int64_t>> shapes;
@@ -39,6 +40,11 @@ struct DeployOptions {
 
 struct PlatformOutcome {
   std::string platform, precision, package;  // the .slip's path
+  std::vector<std::string> exported;         // paths of the files for the vendor's tool
+  std::string choices;                       // how it was quantized, in one line
+  std::optional<LadderOutcome> ladder;       // of --algorithm auto
+  std::optional<MixedChoice> mixed;          // of --budget
+  std::vector<std::string> notes;
   Status status;  // why this platform failed, if it did; the others go on
   bool emulated = false;
   bool simulated = false;  // its integers were computed exactly; it is not here to be measured
@@ -68,11 +74,12 @@ struct DeployOutcome {
   Status status;
 };
 
-// Writes DIR/PLATFORM.slip and, for integer platforms, DIR/PLATFORM.qdq.onnx (report/deployment.h
-// makes the report). Finished deterministic stages (quantization, accuracy) are kept in DIR/.stages
-// under a hash of everything they depend on, so that a second call goes on where the first stopped.
-// An error is returned only when nothing can be deployed at all (the model or the data is unusable,
-// the folder unwritable, a platform unknown).
+// Writes DIR/PLATFORM.slip, what is quantized as DIR/PLATFORM.qdq.onnx, and the files of a vendor's
+// tool into DIR/PLATFORM/ where the platform has an exporter (report/deployment.h makes the
+// report). Finished stages (quantization, accuracy) are kept in DIR/.stages under a hash of
+// everything they depend on, blocks of a reconstruction one by one, so that a second call goes on
+// where the first stopped. An error is returned only when nothing can be deployed at all (the
+// model, the data or the request is unusable, the folder unwritable, a platform unknown).
 Result<DeployOutcome> Deploy(const DeployOptions& options);
 
 }  // namespace slipway::deploy

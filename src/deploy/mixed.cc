@@ -134,7 +134,7 @@ Result<std::vector<ir::Tensor>> Mixer::Outputs(const ir::Graph& graph) {
   SLIPWAY_ASSIGN_OR_RETURN(
       auto runner,
       Runner::ForGraph(
-          std::shared_ptr<const ir::Graph>(graph.Clone()), options_.platform,
+          std::shared_ptr<const ir::Graph>(graph.Clone()), RunnableHere(options_.platform),
           {.threads = options_.quantize.pool ? options_.quantize.pool->threads() : 1}));
   std::vector<ir::Tensor> all;
   for (const auto& batch : inputs_) {
@@ -203,23 +203,14 @@ Status Mixer::StaticCosts() {
 }
 
 Result<BenchResult> Mixer::Profile(const ir::Graph& graph) {
-  SLIPWAY_ASSIGN_OR_RETURN(const auto platform, GetPlatform(options_.platform));
-  if (platform.simulated || platform.device != "local")
+  if (!TimedHere(options_.platform))
     return InvalidArgument("a latency is measured on platforms of this machine, and '" +
-                           platform.name + "' is not one; give a budget of size or bitops");
-  compiler::CompileOptions compile;
-  compile.threads = options_.threads;
-  SLIPWAY_ASSIGN_OR_RETURN(const CompiledModel compiled, CompileModel(graph, platform, compile));
-  SessionOptions session;
-  session.threads = options_.threads;
-  SLIPWAY_ASSIGN_OR_RETURN(const Session made, Session::FromBytes(compiled.bytes, session));
-  std::vector<Runner::Port> ports;
-  for (const ir::Value* v : graph.inputs()) ports.push_back({v->name(), v->type()});
-  SLIPWAY_ASSIGN_OR_RETURN(const auto inputs, MakeInputs(ports, {}, {}, true));
+                           options_.platform.name +
+                           "' is not one; give a budget of size or bitops");
   BenchOptions bench;
-  bench.session = session;
+  bench.session.threads = options_.threads;
   bench.measure.max_seconds = 3;
-  return BenchSession(made, inputs, bench);
+  return BenchGraph(graph, options_.platform, bench);
 }
 
 Status Mixer::MeasureTimes() {
@@ -258,6 +249,7 @@ Result<MixedOutcome> Mixer::Run(const ir::Graph& graph) {
 
 Result<MixedOutcome> Mixer::Choose(const ir::Graph& graph, const std::vector<BudgetChoice>& front) {
   MixedOutcome out;
+  out.kind = options_.budget.budget.kind;
   out.front = front;
   out.rest = rest_;
   double dearest = rest_;

@@ -36,21 +36,26 @@ struct MixedOptions {
   BudgetText budget;
   std::vector<LayerBits> choices;  // of every layer; no activations: float
   int64_t samples = 64;            // that losses are measured on
-  std::string platform;            // whose packages are run and timed
+  compiler::Platform platform;     // whose packages are run and timed
   int threads = 1;                 // of the timed package
   std::function<void(const std::string& stage, int64_t done, int64_t total)> progress;
 };
 
-struct MixedOutcome {
-  QuantizedModel model;
+// What was chosen, apart from the model.
+struct MixedChoice {
+  BudgetKind kind = BudgetKind::kSize;
   std::vector<compiler::LayerOptions> layers;  // with their options' costs and losses
   std::vector<size_t> picks;
   std::vector<compiler::BudgetChoice> front;  // convex, of the layers alone
-  double limit = 0;                     // of the whole network
-  double rest = 0;                      // what is not in the layers: latency of other nodes
-  double cost = 0;                      // predicted, with the rest
-  double measured = 0;                  // latency only: of the network chosen
-  double loss = 0;                      // sum of the layers' losses
+  double limit = 0;                           // of the whole network
+  double rest = 0;                            // what is not in the layers: latency of other nodes
+  double cost = 0;                            // predicted, with the rest
+  double measured = 0;                        // latency only: of the network chosen
+  double loss = 0;                            // sum of the layers' losses
+};
+
+struct MixedOutcome : MixedChoice {
+  QuantizedModel model;
 };
 
 // The loss of a layer at a precision is the squared error of the network's outputs over their power

@@ -160,6 +160,29 @@ Result<QuantizedModel> QuantizeModel(const ir::Graph& graph, const compiler::Sch
   return model;
 }
 
+int64_t WeightBytes(const ir::Graph& graph) {
+  int64_t bits = 0;
+  for (const auto& v : graph.values()) {
+    if (!v->is_constant() || v->uses().empty()) continue;
+    const ir::Use use = v->uses()[0];
+    const bool codes = use.index == 0 && use.node->IsSlipway("Dequantize");
+    bits += v->constant()->count() *
+            (codes ? use.node->attributes.Int("bits", 8) : DTypeBits(v->dtype()));
+  }
+  return (bits + 7) / 8;
+}
+
+double FloatShare(const QuantizedModel& model) {
+  int layers = 0, in_float = 0;
+  for (const auto& node : model.original->nodes()) {
+    if (!quant::HasConstantWeights(*node)) continue;
+    ++layers;
+    const ir::Node* now = model.quantized->FindNode(node->name());
+    in_float += now && quant::HasConstantWeights(*now);
+  }
+  return layers > 0 ? static_cast<double>(in_float) / layers : 0;
+}
+
 Result<std::vector<quant::LayerError>> Sensitivity(const QuantizedModel& model,
                                                    const data::Dataset& data, int64_t samples,
                                                    ThreadPool* pool) {

@@ -69,6 +69,11 @@ Result<QuantizedModel> QuantizeModel(const ir::Graph& graph, const compiler::Sch
                                      const data::Dataset& calibration,
                                      const QuantizeModelOptions& options);
 
+// Bytes of the constants that nodes read, codes at the bits they need.
+int64_t WeightBytes(const ir::Graph& graph);
+// Layers with weights that stayed float, as a share of all of them; 0 when there is none.
+double FloatShare(const QuantizedModel& model);
+
 // Signal-to-noise of every layer on the first samples of `data`.
 Result<std::vector<quant::LayerError>> Sensitivity(const QuantizedModel& model,
                                                    const data::Dataset& data, int64_t samples,

@@ -79,6 +79,31 @@ void Sign(std::vector<NodeTime>& nodes, const std::vector<compiler::PlacementRow
 
 std::string HostPlatform() { return ThisCpu().arch == "x86_64" ? "x86" : "reference"; }
 
+namespace {
+
+bool RunsHere(const compiler::Platform& platform) {
+  return platform.arch == "any" || platform.arch == ThisCpu().arch;
+}
+
+}  // namespace
+
+compiler::Platform RunnableHere(const compiler::Platform& platform) {
+  if (RunsHere(platform)) return platform;
+  compiler::Platform here = platform;
+  here.arch = ThisCpu().arch;
+  here.features = {"native"};
+  here.backends = {ThisCpu().arch == "x86_64" ? "x86" : "reference"};
+  here.fallback = {"reference"};
+  here.device = "local";
+  here.emulated = false;
+  here.simulated = true;
+  return here;
+}
+
+bool TimedHere(const compiler::Platform& platform) {
+  return !platform.simulated && platform.device == "local" && RunsHere(platform);
+}
+
 Status Runner::FromSession(Session session) {
   const auto inputs = session.inputs(), outputs = session.outputs();
   for (size_t i = 0; i < inputs.size(); ++i)
@@ -115,15 +140,22 @@ Result<Runner> Runner::ForGraph(std::shared_ptr<const ir::Graph> graph, const st
     };
     return runner;
   }
-  SLIPWAY_ASSIGN_OR_RETURN(compiler::Platform p, GetPlatform(platform));
-  if (p.arch != "any" && p.arch != ThisCpu().arch) {
-    return InvalidArgument("platform '" + p.name + "' is for " + p.arch +
+  SLIPWAY_ASSIGN_OR_RETURN(const compiler::Platform p, GetPlatform(platform));
+  return ForGraph(std::move(graph), p, options);
+}
+
+Result<Runner> Runner::ForGraph(std::shared_ptr<const ir::Graph> graph,
+                                const compiler::Platform& platform, const SessionOptions& options) {
+  if (!RunsHere(platform)) {
+    return InvalidArgument("platform '" + platform.name + "' is for " + platform.arch +
                            " and cannot run on this " + ThisCpu().arch +
                            " machine; use `bench` or `deploy`");
   }
+  Runner runner;
+  runner.platform_ = platform.name;
   compiler::CompileOptions compile;
   compile.threads = std::max(1, options.threads);
-  SLIPWAY_ASSIGN_OR_RETURN(CompiledModel model, CompileModel(*graph, p, compile));
+  SLIPWAY_ASSIGN_OR_RETURN(CompiledModel model, CompileModel(*graph, platform, compile));
   SLIPWAY_ASSIGN_OR_RETURN(Session session, Session::FromBytes(model.bytes, options));
   SLIPWAY_RETURN_IF_ERROR(runner.FromSession(std::move(session)));
   return runner;
@@ -305,6 +337,18 @@ Result<BenchResult> BenchSession(const Session& base, const std::vector<ir::Tens
     result.nodes.push_back(std::move(n));
   }
   return result;
+}
+
+Result<BenchResult> BenchGraph(const ir::Graph& graph, const compiler::Platform& platform,
+                               const BenchOptions& options) {
+  compiler::CompileOptions compile;
+  compile.threads = std::max(1, options.session.threads);
+  SLIPWAY_ASSIGN_OR_RETURN(const CompiledModel compiled, CompileModel(graph, platform, compile));
+  SLIPWAY_ASSIGN_OR_RETURN(const Session made, Session::FromBytes(compiled.bytes, options.session));
+  std::vector<Runner::Port> ports;
+  for (const ir::Value* v : graph.inputs()) ports.push_back({v->name(), v->type()});
+  SLIPWAY_ASSIGN_OR_RETURN(const auto inputs, MakeInputs(ports, {}, {}, true));
+  return BenchSession(made, inputs, options);
 }
 
 }  // namespace slipway::deploy

@@ -33,6 +33,11 @@ Result<CompiledModel> CompileModel(const ir::Graph& graph, const compiler::Platf
 
 // "x86" on an x86-64 machine, else "reference".
 std::string HostPlatform();
+// What computes on this machine what `platform` means: itself where its code runs here, else this
+// machine's kernels with its scheme. Integers are then the same, times are not.
+compiler::Platform RunnableHere(const compiler::Platform& platform);
+// Whether a time taken on this machine is the platform's.
+bool TimedHere(const compiler::Platform& platform);
 
 // Something that runs on this machine: the interpreter ("interpreter"), a compiled model, or a
 // package file.
@@ -40,6 +45,9 @@ class Runner {
  public:
   static Result<Runner> ForGraph(std::shared_ptr<const ir::Graph> graph,
                                  const std::string& platform, const SessionOptions& options);
+  // `platform` as it is: its code must run here.
+  static Result<Runner> ForGraph(std::shared_ptr<const ir::Graph> graph,
+                                 const compiler::Platform& platform, const SessionOptions& options);
   static Result<Runner> ForPackage(const std::string& path, const SessionOptions& options);
 
   struct Port {
@@ -107,6 +115,9 @@ struct BenchOptions {
 // Gives the nodes of a measurement the signatures of the nodes they were compiled from.
 void Sign(std::vector<NodeTime>& nodes, const std::vector<compiler::PlacementRow>& placement);
 
+// Compiles for a platform of this machine and times it on made-up inputs (dynamic dimensions of 1).
+Result<BenchResult> BenchGraph(const ir::Graph& graph, const compiler::Platform& platform,
+                               const BenchOptions& options);
 Result<BenchResult> BenchSession(const Session& session, const std::vector<ir::Tensor>& inputs,
                                  const BenchOptions& options);
 

@@ -6,8 +6,10 @@
 #include <nlohmann/json.hpp>
 
 #include "base/mapped_file.h"
+#include "deploy/quantize_json.h"
 #include "report/format.h"
 #include "report/html.h"
+#include "report/quantize_sections.h"
 #include "report/svg.h"
 #include "report/table.h"
 
@@ -292,6 +294,44 @@ void LayerSections(const DeployReport& report, HtmlPage* page) {
   page->Table(t);
 }
 
+void QuantizationSection(const DeployReport& report, HtmlPage* page) {
+  HtmlTable how;
+  how.columns = {{"Platform"}, {"Quantized by"}, {"What was found"}};
+  std::vector<std::pair<std::string, std::string>> tabs;
+  for (const auto& r : report.rows) {
+    if (r.choices.empty()) continue;
+    HtmlPage part("");
+    if (r.ladder) LadderPart(*r.ladder, &part);
+    if (r.mixed) BudgetPart(*r.mixed, &part);
+    if (!part.body().empty()) tabs.emplace_back(r.platform, part.body());
+    how.rows.push_back({{r.platform, {}, "name", ""},
+                        {r.choices, {}, "", ""},
+                        {r.ladder  ? LadderLine(*r.ladder)
+                         : r.mixed ? BudgetLine(*r.mixed)
+                                   : "",
+                         {},
+                         "",
+                         ""}});
+  }
+  if (how.rows.empty()) return;
+  page->Section("Quantization");
+  page->Table(how);
+  if (!tabs.empty()) page->Tabs(tabs);
+}
+
+void ExportSection(const DeployReport& report, HtmlPage* page) {
+  HtmlTable table;
+  table.columns = {{"Platform"}, {"File"}};
+  for (const auto& r : report.rows) {
+    for (const std::string& file : r.exported)
+      table.rows.push_back({{r.platform, {}, "name", ""}, {file, {}, "code", ""}});
+  }
+  if (table.rows.empty()) return;
+  page->Section("Files for vendors' tools");
+  page->Note("README.txt of each folder says how the tool reads them.");
+  page->Table(table);
+}
+
 void SensitivitySection(const DeployReport& report, HtmlPage* page) {
   if (report.sensitivity.empty()) return;
   page->Section("What quantization costs");
@@ -350,6 +390,15 @@ std::string RenderText(const DeployReport& report, int width) {
   std::string out = table.Render(width);
   if (emulated) out += "* emulated: not comparable with other times\n";
   if (unstable) out += "~ unstable: the samples spread or drift over the limit\n";
+  for (const auto& r : report.rows) {
+    if (r.ladder) out += r.platform + ": " + Printable(LadderLine(*r.ladder)) + "\n";
+    if (r.mixed) out += r.platform + ": " + Printable(BudgetLine(*r.mixed)) + "\n";
+  }
+  for (const auto& r : report.rows) {
+    std::string files;
+    for (const std::string& file : r.exported) files += (files.empty() ? "" : ", ") + file;
+    if (!files.empty()) out += r.platform + " for the vendor's tool: " + Printable(files) + "\n";
+  }
   for (const std::string& note : report.notes) out += "note: " + Printable(note) + "\n";
   return out;
 }
@@ -366,6 +415,8 @@ std::string RenderHtml(const DeployReport& report) {
   page.Section("Platforms");
   PlatformTable(report, &page);
   ScatterSection(report, &page);
+  QuantizationSection(report, &page);
+  ExportSection(report, &page);
   LayerSections(report, &page);
   SensitivitySection(report, &page);
   if (!report.notes.empty()) {
@@ -412,7 +463,11 @@ std::string RenderJson(const DeployReport& report) {
                     {"own_macs_share", r.own_macs_share},
                     {"verdict", VerdictName(r.verdict)},
                     {"why", r.why},
+                    {"choices", r.choices},
+                    {"exported", r.exported},
                     {"layers", layers}});
+    if (r.ladder) rows.back()["ladder"] = deploy::ToJson(*r.ladder);
+    if (r.mixed) rows.back()["mixed"] = deploy::ToJson(*r.mixed);
   }
   json sensitivity = json::array();
   for (const auto& s : report.sensitivity) {

@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "base/status.h"
+#include "deploy/auto_quantize.h"
+#include "deploy/mixed.h"
 
 namespace slipway::report {
 
@@ -34,8 +36,12 @@ struct PlatformReport {
   std::optional<double> drop_low, drop_high;       // 95 % interval of the drop, points
   double own_nodes_share = 1, own_macs_share = 1;  // that ran on the named backend itself
   Verdict verdict = Verdict::kNotChecked;
-  std::string why;                  // of a failure or error, one line
-  std::vector<LayerReport> layers;  // in order of execution
+  std::string why;                    // of a failure or error, one line
+  std::vector<LayerReport> layers;    // in order of execution
+  std::string choices;                // how it was quantized, "" when it was not
+  std::vector<std::string> exported;  // files for the vendor's tool, from the report's folder on
+  std::optional<deploy::LadderOutcome> ladder;
+  std::optional<deploy::MixedChoice> mixed;
 };
 
 struct SensitivityReport {

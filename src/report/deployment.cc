@@ -30,6 +30,13 @@ std::vector<LayerReport> LayersOf(const deploy::PlatformOutcome& p) {
 
 PlatformReport RowOf(const deploy::PlatformOutcome& p, bool gated) {
   PlatformReport r;
+  r.choices = p.choices;
+  r.ladder = p.ladder;
+  r.mixed = p.mixed;
+  for (const std::string& path : p.exported) {  // the last folder and the name
+    const size_t slash = path.find_last_of('/');
+    r.exported.push_back(p.platform + "/" + path.substr(slash + 1));
+  }
   r.platform = p.platform;
   r.precision = p.precision;
   r.package = p.package.substr(p.package.find_last_of('/') + 1);
@@ -95,6 +102,7 @@ DeployReport ReportOf(const deploy::DeployOutcome& outcome) {
                              " samples only (it is slow here); its drop is against the float model "
                              "on the same samples");
     }
+    for (const std::string& note : p.notes) report.notes.push_back(p.platform + ": " + note);
     if (p.bench.emulated)
       report.notes.push_back(p.platform +
                              " ran under emulation: its times say nothing about real devices");

@@ -7,6 +7,7 @@
 #include "base/mapped_file.h"
 #include "report/format.h"
 #include "report/html.h"
+#include "report/quantize_sections.h"
 #include "report/svg.h"
 
 namespace slipway::report {
@@ -161,6 +162,14 @@ std::string RenderHtml(const QuantizeReport& report) {
         {"worst layer", DbText(order[0]->error.alone_db) + " dB", order[0]->error.node});
   page.Tiles(tiles);
   if (!report.notes.empty()) page.List(report.notes);
+  if (report.ladder) {
+    page.Section("The ladder");
+    LadderPart(*report.ladder, &page);
+  }
+  if (report.mixed) {
+    page.Section("What the budget bought");
+    BudgetPart(*report.mixed, &page);
+  }
 
   page.Section("What would help");
   HtmlTable worst;

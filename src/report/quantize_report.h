@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "base/status.h"
+#include "deploy/auto_quantize.h"
+#include "deploy/mixed.h"
 #include "quant/sensitivity/diagnose.h"
 
 namespace slipway::report {
@@ -17,7 +19,9 @@ struct QuantizeReport {
   int quantized_nodes = 0;
   int64_t calibration_samples = 0, eval_samples = 0;
   std::optional<double> float_top1, top1, max_drop;
-  std::vector<quant::LayerDiagnosis> layers;  // in execution order
+  std::optional<deploy::LadderOutcome> ladder;  // of --algorithm auto
+  std::optional<deploy::MixedChoice> mixed;     // of a budget
+  std::vector<quant::LayerDiagnosis> layers;    // in execution order
   std::vector<std::string> notes;
 };
 

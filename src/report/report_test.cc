@@ -8,10 +8,12 @@
 #include <random>
 
 #include "base/mapped_file.h"
+#include "deploy/quantize_json.h"
 #include "report/deploy_report.h"
 #include "report/format.h"
 #include "report/html.h"
 #include "report/progress.h"
+#include "report/quantize_sections.h"
 #include "report/svg.h"
 #include "report/table.h"
 
@@ -314,7 +316,8 @@ TEST(Html, OddReportsStillRender) {
 TEST(Text, DeployTable) {
   const std::string text = RenderText(Sample());
   EXPECT_NE(
-      text.find("x86-int8         int8       190 KiB  674 KiB   0.210   0.223  92.24 %  0.07  pass"),
+      text.find(
+          "x86-int8         int8       190 KiB  674 KiB   0.210   0.223  92.24 %  0.07  pass"),
       std::string::npos)
       << text;
   EXPECT_NE(text.find("321*"), std::string::npos);
@@ -331,6 +334,118 @@ TEST(Json, DeployReportParses) {
   EXPECT_TRUE(j["platforms"][0]["p50_ms"].is_null());
   EXPECT_EQ(j["platforms"][5]["verdict"], "fail");
   EXPECT_EQ(j["platforms"][6]["emulated"], true);
+}
+
+deploy::LadderOutcome SampleLadder() {
+  deploy::LadderOutcome ladder;
+  ladder.float_top1 = 0.9;
+  ladder.max_drop = 1;
+  ladder.rungs = {{.name = "min-max",
+                   .what = "ranges",
+                   .top1 = 0.8,
+                   .drop_points = 10,
+                   .seconds = 2,
+                   .size_bytes = 1000},
+                  {.name = "adaround", .what = "x", .status = Unsupported("no <libtorch>")},
+                  {.name = "float layers",
+                   .what = "float: conv1",
+                   .top1 = 0.895,
+                   .drop_points = 0.5,
+                   .seconds = 3,
+                   .float_layers = 1,
+                   .float_share = 0.25,
+                   .size_bytes = 2000,
+                   .latency_ms = 1.25}};
+  ladder.chosen = 2;
+  ladder.met = true;
+  return ladder;
+}
+
+deploy::MixedChoice SampleMixed() {
+  deploy::MixedChoice mixed;
+  mixed.layers = {{"conv<1>", {{"float", 4000, 0}, {"W8A8", 1000, 1e-4}}},
+                  {"conv2", {{"float", 8000, 0}, {"W8A8", 2000, 1e-3}}}};
+  mixed.picks = {0, 1};
+  mixed.front = {{{1, 1}, 3000, 1.1e-3}, {{0, 1}, 6000, 1e-3}, {{0, 0}, 12000, 0}};
+  mixed.limit = 7000;
+  mixed.cost = 6000;
+  mixed.loss = 1e-3;
+  return mixed;
+}
+
+TEST(Quantization, LadderShowsEveryRungAndWhy) {
+  DeployReport r = Sample();
+  r.rows[0].choices = "W2A2, auto";
+  r.rows[0].ladder = SampleLadder();
+  const std::string html = RenderHtml(r);
+  for (const char* text :
+       {"loses 10.00 points, over 1.00", "passed over: no &lt;libtorch&gt;",
+        "kept: the first within 1.00 points", "float layers (1)", "25 %", "1.25", "89.50 %"})
+    EXPECT_NE(html.find(text), std::string::npos) << text;
+  EXPECT_NE(RenderText(r).find(": float layers (1), rung 3 of 3, drop of 0.50 points"),
+            std::string::npos);
+  const auto json = nlohmann::json::parse(RenderJson(r));
+  EXPECT_EQ(json["platforms"][0]["ladder"]["rungs"][1]["error"], "no <libtorch>");
+  EXPECT_FALSE(json["platforms"][1].contains("ladder"));
+  // Where none holds, the best says so.
+  deploy::LadderOutcome failed = SampleLadder();
+  failed.rungs.pop_back();
+  failed.chosen = 0;
+  failed.met = false;
+  EXPECT_EQ(deploy::WhyRung(failed, 0),
+            "kept: the most accurate, though none is within 1.00 points");
+  EXPECT_NE(LadderLine(failed).find("none keeps the drop under 1.00"), std::string::npos);
+}
+
+TEST(Quantization, BudgetShowsFrontChoiceAndLayers) {
+  DeployReport r = Sample();
+  r.rows[0].choices = "size=7kB";
+  r.rows[0].mixed = SampleMixed();
+  const std::string html = RenderHtml(r);
+  for (const char* text : {"1 layer float, 1 layer W8A8: 6 kB of 7 kB", "all float", "all W8A8",
+                           "chosen", "budget 7 kB", "conv&lt;1&gt;", "class=\"front\""})
+    EXPECT_NE(html.find(text), std::string::npos) << text;
+  EXPECT_EQ(html.find("conv<1>"), std::string::npos);
+}
+
+TEST(Quantization, JsonComesBack) {
+  const auto ladder = deploy::LadderFromJson(deploy::ToJson(SampleLadder()));
+  ASSERT_TRUE(ladder);
+  EXPECT_EQ(deploy::ToJson(*ladder), deploy::ToJson(SampleLadder()));
+  const auto mixed = deploy::MixedFromJson(deploy::ToJson(SampleMixed()));
+  ASSERT_TRUE(mixed);
+  EXPECT_EQ(deploy::ToJson(*mixed), deploy::ToJson(SampleMixed()));
+  const std::vector<quant::LayerError> errors = {{"a", "Conv", INFINITY, 20, 0.5},
+                                                 {"b", "Conv", std::nan(""), -INFINITY, 1}};
+  const auto layers = deploy::LayerErrorsFromJson(deploy::ToJson(errors));
+  ASSERT_TRUE(layers);
+  EXPECT_EQ((*layers)[0].alone_db, INFINITY);
+  EXPECT_TRUE(std::isnan((*layers)[1].alone_db));
+  // A file that something else wrote.
+  for (const char* text : {"3", "{}", "[]", R"({"rungs": [3], "met": 1})",
+                           R"({"kind": "size", "layers": [{"node": "a"}]})"}) {
+    const auto json = nlohmann::json::parse(text);
+    EXPECT_FALSE(deploy::LadderFromJson(json)) << text;
+    EXPECT_FALSE(deploy::MixedFromJson(json)) << text;
+  }
+  EXPECT_FALSE(deploy::LayerErrorsFromJson(nlohmann::json::parse(R"([{"node": 3}])")));
+}
+
+TEST(FrontChart, LossesOfAllSizesAndNone) {
+  FrontOptions o;
+  o.front = {{1, 1e-30}, {2, 1e-3}, {NAN, 1}};
+  o.limit = INFINITY;
+  const std::string svg = FrontChart({{"a", 1, 1e-30, 0, ""},
+                                      {"b", 2, 1e-3, 1, ""},
+                                      {"c", 3, 0, 2, "", true},
+                                      {"lost", NAN, 1, 0, ""},
+                                      {"minus", 1, -1, 0, ""}},
+                                     o);
+  for (const char* text : {"nan", "inf", "lost", "minus"})
+    EXPECT_EQ(svg.find(text), std::string::npos) << text;
+  EXPECT_LT(svg.size(), 12000u);  // twelve decades of ticks at most
+  EXPECT_EQ(FrontChart({}, o), "");
+  EXPECT_NE(FrontChart({{"free", 0, 0, 0, ""}}, {}), "");
 }
 
 TEST(Html, UnwritablePlaceIsAnError) {

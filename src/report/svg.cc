@@ -246,8 +246,16 @@ std::string Scatter(const std::vector<ScatterPoint>& all, const ScatterOptions& 
     lines.push_back({kLeft, y(value) - 1, strip.x1, y(value) + 1});
     if (has_apart) s += Line(strip.x0, y(value), strip.x1, y(value), css);
     const double w = DisplayWidth(title) * kCharWidth;
-    s += Text(right - 6, y(value) - 5, "note", "end", title);
-    taken.push_back({right - 6 - w, y(value) - 17, right - 6, y(value)});
+    const auto hidden = [&](const Box& box) {
+      return std::any_of(points.begin(), points.end(), [&](const auto& p) {
+        return !p.apart && Box{x(p.x) - 8, y(p.y) - 8, x(p.x) + 8, y(p.y) + 8}.Hits(box);
+      });
+    };
+    Box box{right - 6 - w, y(value) - 17, right - 6, y(value)};
+    const bool left = hidden(box);
+    if (left) box = {kLeft + 6, box.y0, kLeft + 6 + w, box.y1};
+    s += Text(left ? box.x0 : box.x1, y(value) - 5, "note", left ? "start" : "end", title);
+    taken.push_back(box);
   };
   if (options.reference) across(*options.reference, options.reference_title, "reference");
   if (options.limit) across(*options.limit, options.limit_title, "limit");
@@ -282,6 +290,116 @@ std::string Scatter(const std::vector<ScatterPoint>& all, const ScatterOptions& 
   for (size_t i = 0; i < points.size(); ++i) s += Mark(points[i], at[i].first, at[i].second);
   s += labels;
   return s + "</svg>\n";
+}
+
+std::string FrontChart(const std::vector<FrontMark>& all, const FrontOptions& options) {
+  const auto good = [](double cost, double loss) {
+    return std::isfinite(cost) && std::isfinite(loss) && cost >= 0 && loss >= 0;
+  };
+  std::vector<FrontMark> marks;
+  for (const auto& m : all) {
+    if (good(m.cost, m.loss)) marks.push_back(m);
+  }
+  std::vector<std::pair<double, double>> front;
+  for (const auto& p : options.front) {
+    if (good(p.first, p.second)) front.push_back(p);
+  }
+  if (marks.empty()) return "";
+  constexpr double kWidth = 960, kHeight = 430, kLeft = 74, kRight = 936, kTop = 18, kBottom = 372;
+  double x_low = INFINITY, x_high = 0, y_low = INFINITY, y_high = 0;
+  bool lossless = false;
+  const auto cover = [&](double cost, double loss) {
+    x_low = std::min(x_low, cost);
+    x_high = std::max(x_high, cost);
+    if (loss > 0) {
+      y_low = std::min(y_low, loss);
+      y_high = std::max(y_high, loss);
+    }
+    lossless |= loss <= 0;
+  };
+  for (const auto& m : marks) cover(m.cost, m.loss);
+  for (const auto& [cost, loss] : front) cover(cost, loss);
+  const bool limited = options.limit && std::isfinite(*options.limit) && *options.limit >= 0;
+  if (limited) x_high = std::max(x_high, *options.limit);
+  if (!(y_high > 0)) y_low = 1e-3, y_high = 1;
+  Axis x{0, 1, kLeft, kRight};
+  std::vector<double> x_ticks;
+  x.log = x_low > 0 && x_high > 15 * x_low;
+  if (x.log) {
+    x.low = x_low / 1.3;
+    x.high = x_high * 1.6;
+    x_ticks = LogTicks(x.low, x.high);
+  } else {
+    x_ticks = NiceTicks(0, x_high > 0 ? x_high * 1.08 : 1, 8);
+    x.low = x_ticks.front();
+    x.high = x_ticks.back();
+  }
+  const double floor = lossless ? kBottom - 34 : kBottom;
+  // Twelve decades are all that anyone can tell apart.
+  const Axis log_y{std::max(y_low, 1e-12 * y_high) / 1.6, y_high * 1.6, floor, kTop, true};
+  const auto y = [&](double loss) {
+    return loss > 0 ? log_y(std::max(loss, log_y.low)) : kBottom - 10;
+  };
+
+  std::string s = Open(kWidth, kHeight, options.y_title + " over " + options.x_title);
+  for (double t : LogTicks(log_y.low, log_y.high)) {
+    s += Line(kLeft, y(t), kRight, y(t), "grid");
+    char text[32];
+    std::snprintf(text, sizeof text, "%.0e", t);
+    s += Text(kLeft - 8, y(t) + 4, "tick", "end", t < 0.01 ? text : TickText(t));
+  }
+  if (lossless) {
+    s += Line(kLeft, y(0), kRight, y(0), "grid");
+    s += Text(kLeft - 8, y(0) + 4, "tick", "end", "0");
+  }
+  for (double t : x_ticks) {
+    s += Line(x(t), kTop, x(t), kBottom, "grid");
+    s += Text(x(t), kBottom + 18, "tick", "middle", TickText(t));
+  }
+  s += Line(kLeft, kBottom, kRight, kBottom, "axis") + Line(kLeft, kTop, kLeft, kBottom, "axis");
+  s += Text((kLeft + kRight) / 2, kBottom + 42, "title", "middle",
+            options.x_title + (x.log ? " (logarithmic)" : ""));
+  s += "<text transform=\"translate(16 " + N((kTop + kBottom) / 2) +
+       ") rotate(-90)\" class=\"title\" text-anchor=\"middle\">" + EscapeHtml(options.y_title) +
+       "</text>\n";
+  std::vector<Box> taken, lines;
+  if (limited) {
+    const double at = x(*options.limit), w = DisplayWidth(options.limit_title) * kCharWidth;
+    const bool left = at + 6 + w > kRight;
+    s += Line(at, kTop, at, kBottom, "limit");
+    s += Text(left ? at - 6 : at + 6, kTop + 10, "note", left ? "end" : "start",
+              options.limit_title);
+    lines.push_back({at - 1, kTop, at + 1, kBottom});
+    taken.push_back({left ? at - 6 - w : at + 6, kTop - 2, left ? at - 6 : at + 6 + w, kTop + 14});
+  }
+  std::string path;
+  for (const auto& [cost, loss] : front)
+    path += (path.empty() ? "M" : "L") + N(x(cost)) + " " + N(y(loss));
+  if (front.size() > 1) s += "<path d=\"" + path + "\" class=\"front\"/>\n";
+  for (const auto& [cost, loss] : front)
+    s += "<circle cx=\"" + N(x(cost)) + "\" cy=\"" + N(y(loss)) +
+         "\" r=\"2.5\" fill=\"var(--dim)\"/>\n";
+  for (const auto& m : marks)
+    taken.push_back({x(m.cost) - 8, y(m.loss) - 8, x(m.cost) + 8, y(m.loss) + 8});
+  std::string labels;
+  std::vector<const FrontMark*> order;
+  for (const auto& m : marks) order.push_back(&m);
+  // The chosen one first: it gets the best place.
+  std::stable_sort(order.begin(), order.end(),
+                   [](const auto* a, const auto* b) { return a->chosen > b->chosen; });
+  for (const FrontMark* m : order) {
+    const std::string text = Shorten(Printable(m->label), 32);
+    const Label l = PlaceLabel(x(m->cost), y(m->loss), text, {kLeft, kTop - 6, kRight, kBottom + 6},
+                               &taken, lines);
+    labels += Text(l.x, l.y, "label", l.anchor, text);
+  }
+  for (const auto& m : marks) {
+    if (m.chosen)
+      s += "<circle cx=\"" + N(x(m.cost)) + "\" cy=\"" + N(y(m.loss)) +
+           "\" r=\"11\" fill=\"none\" stroke=\"" + Color(m.color) + "\" stroke-width=\"2\"/>\n";
+    s += Mark({m.label, m.cost, m.loss, m.color, false, false, m.title}, x(m.cost), y(m.loss));
+  }
+  return s + labels + "</svg>\n";
 }
 
 std::string HorizontalBars(const std::vector<Bar>& bars, const std::vector<LegendEntry>& legend,

@@ -4,6 +4,7 @@
 
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace slipway::report {
@@ -34,6 +35,24 @@ std::string Scatter(const std::vector<ScatterPoint>& points, const ScatterOption
 // Indices of the front's points, by rising x. `apart`, failed and not finite ones never belong to
 // it.
 std::vector<size_t> ParetoFront(const std::vector<ScatterPoint>& points);
+
+// A network among others by what it costs and loses.
+struct FrontMark {
+  std::string label;
+  double cost = 0, loss = 0;
+  int color = 0;
+  std::string title;
+  bool chosen = false;  // drawn larger, with a ring
+};
+struct FrontOptions {
+  std::string x_title, y_title;
+  std::vector<std::pair<double, double>> front;  // cost and loss, by rising cost: drawn as a line
+  std::optional<double> limit;                   // of the cost: a vertical line
+  std::string limit_title;
+};
+// Loss (logarithmic; what loses nothing stands on a line of its own at the bottom) over cost. What
+// is not finite or negative is left out; empty when nothing is left.
+std::string FrontChart(const std::vector<FrontMark>& marks, const FrontOptions& options);
 
 struct Bar {
   std::string label;  // shortened when long; whole in the title

@@ -9,6 +9,10 @@ import npy
 
 
 class Deploy(LabelledNet):
+    def read(self, *parts):
+        with open(self.path(*parts), "rb") as file:
+            return file.read()
+
     def setUp(self):
         super().setUp()
         # Calibrated on this, every activation clips: the gate must fail.
@@ -160,6 +164,98 @@ iterations: 30
         for word in platforms + ["p50", "peak"]:
             self.assertIn(word, text.out)
         self.assertGreaterEqual(self.slipway("perfdb", "stats", "--json").json["measurements"], 5)
+
+    def test_deploy_as_quantize(self):
+        """The same options give the same models as `quantize`, and the same files as `export`; what fails does not stop the others."""
+        data, out = self.path("data.npz"), self.path("out")
+        options = ["--calib", data, "--adjust", "bias-correction", "--weight-observer", "mse", "--seed", "4"]
+        arguments = ["deploy", self.model, "--platforms", "tensorrt-int8,x86-int8,reference,onnxruntime-int8", *options, "--eval", data, "--no-record",
+                     "-o", out]
+        r = self.slipway(*arguments, "--json").json
+        self.assertEqual([p["verdict"] for p in r["platforms"]], ["not checked"] * 4, r)
+        by_name = {p["platform"]: p for p in r["platforms"]}
+        for name in ("tensorrt-int8", "x86-int8", "onnxruntime-int8"):
+            self.slipway("quantize", self.model, "--platform", name, *options, "-o", self.path("q.onnx"))
+            self.assertEqual(self.read("out", name + ".qdq.onnx"), self.read("q.onnx"), name)
+            self.assertIn("bias-correction", by_name[name]["choices"])
+        self.assertEqual((by_name["reference"]["choices"], by_name["reference"]["exported"]), ("", []))
+        for name in ("tensorrt-int8", "onnxruntime-int8"):
+            self.slipway("quantize", self.model, "--platform", name, *options, "-o", self.path("quantized", "tiny.onnx"))
+            files = self.slipway("export", self.path("quantized", "tiny.onnx"), "--platform", name, "-o", self.path("ex-" + name), "--json").json["files"]
+            self.assertEqual(sorted(by_name[name]["exported"]), sorted(name + "/" + os.path.basename(f) for f in files))
+            for f in files:
+                self.assertEqual(self.read("out", name, os.path.basename(f)), self.read(f), f)
+        text = self.slipway(*arguments).out
+        self.assertIn("tensorrt-int8/trtexec.sh", text)
+        with open(os.path.join(out, "report.html"), encoding="utf-8") as file:
+            self.assertIn("tensorrt-int8/trtexec.sh", file.read())
+        # Weights of four bits have zero points, which TensorRT has not: its package and accuracy are there, its files are not.
+        r = self.slipway("deploy", self.model, "--platforms", "tensorrt-int8,onnxruntime-int8", *options, "--bits", "W4A8", "--no-record", "-o",
+                         self.path("few"), "--json", code=2).json["platforms"]
+        self.assertEqual([(p["verdict"], bool(p["exported"]), p["size_bytes"] > 0) for p in r], [("error", False, True), ("not checked", True, True)])
+        self.assertIn("zero point, which TensorRT cannot hold", r[0]["why"])
+        # A latency is nothing that a chip elsewhere has here.
+        r = self.slipway("deploy", self.model, "--platforms", "tensorrt-int8,x86-int8", "--calib", data, "--budget", "latency=1s", "--no-record",
+                         "-o", self.path("timed"), "--json", code=2)
+        self.assertEqual([p["verdict"] for p in r.json["platforms"]], ["error", "not checked"])
+        self.assertIn("size or bitops", r.json["platforms"][0]["why"])
+        self.assertEqual(r.json["platforms"][1]["mixed"]["kind"], "latency")
+        self.slipway("verify", self.path("timed", "x86-int8.slip"), "--against", self.path("timed", "x86-int8.qdq.onnx"))
+        for wrong, says in ((["--algorithm", "auto"], "--max-drop"), (["--budget", "speed=3"], "latency=2.5ms"), (["--choices", "float,W8A8"], "budget")):
+            self.assertIn(says, self.slipway("deploy", self.model, "--platforms", "x86-int8", "--calib", data, *wrong, "-o", out, code=2).err)
+        self.assertIn("--platforms", self.slipway("deploy", self.model, "--calib", data, "-o", out, code=2).err)
+
+    def test_deploy_weights_alone(self):
+        # Float platforms get them too.
+        r = self.slipway("deploy", self.model, "--platforms", "x86", "--calib", self.path("data.npz"), "--eval", self.path("data.npz"), "--algorithm",
+                         "gptq", "--bits", "W4", "--group", "8", "--no-record", "-o", self.path("out"), "--json").json
+        self.assertIn("gptq", r["platforms"][0]["choices"])
+        self.assertGreater(r["platforms"][0]["accuracy"], 0.9)
+        self.assertIn("layers with weights of 4 bits", " ".join(r["notes"]))
+
+    def test_deploy_climbs(self):
+        data = self.path("data.npz")
+        self.write("q.yaml", b"platform: x86-int8\ncalibration: data.npz\nevaluation: data.npz\nalgorithm: auto\nmax_drop: 4\niterations: 20\nbits: W2A2\n")
+        arguments = ["deploy", self.model, "--config", self.path("q.yaml"), "--no-record", "-o", self.path("out"), "--report", self.path("page", "p.html")]
+        r = self.slipway(*arguments, "--json").json["platforms"][0]
+        ladder = r["ladder"]
+        self.assertTrue(ladder["met"], ladder)
+        self.assertGreater(len(ladder["rungs"]), 2)
+        chosen = [rung for rung in ladder["rungs"] if rung["chosen"]][0]
+        self.assertEqual(chosen["why"], "kept: the first within 4.00 points")
+        self.assertAlmostEqual(r["drop"], chosen["drop_points"], places=6)  # the package's own, on the same samples
+        self.assertEqual(r["verdict"], "pass")
+        for rung in ladder["rungs"]:
+            if "error" in rung:
+                self.assertIn("passed over", rung["why"])
+                continue
+            self.assertGreater(rung["size_bytes"], 500)
+            self.assertGreater(rung["latency_ms"], 0)
+            self.assertTrue(rung["chosen"] or rung["why"].startswith("loses"), rung)
+        self.assertGreaterEqual(chosen["size_bytes"], ladder["rungs"][0]["size_bytes"])
+        for page in (self.path("out", "report.html"), self.path("page", "p.html")):
+            with open(page, encoding="utf-8") as file:
+                html = file.read()
+            for word in [rung["name"] for rung in ladder["rungs"]] + ["kept: the first within", "seconds spent until then"]:
+                self.assertIn(word, html)
+        # Resumed, the rungs are still there.
+        again = self.slipway(*arguments, "--json").json
+        self.assertEqual(again["platforms"][0]["ladder"], ladder)
+        self.assertIn("taken from an earlier run: quantize", " ".join(again["notes"]))
+        # A damaged stage is made again.
+        for name in os.listdir(self.path("out", ".stages")):
+            if name.endswith(".json"):
+                self.write(os.path.join("out", ".stages", name), b'{"layers": 3')
+        fresh = self.slipway("deploy", self.model, "--config", self.path("q.yaml"), "--no-record", "-o", self.path("out"), "--json").json
+        self.assertEqual([rung.get("top1") for rung in fresh["platforms"][0]["ladder"]["rungs"]], [rung.get("top1") for rung in ladder["rungs"]])
+        self.assertNotIn("taken from an earlier run: quantize", " ".join(fresh["notes"]))
+        page = self.path("b.html")
+        m = self.slipway("quantize", self.model, "--platform", "x86-int8", "--calib", data, "--budget", "size=20%", "--choices", "float,W8A8,W4A8", "-o",
+                         self.path("q.onnx"), "--report", page, "--json").json["mixed"]
+        with open(page, encoding="utf-8") as file:
+            html = file.read()
+        for word in ["What the budget bought", "all W4A8", "chosen"] + [layer["node"] for layer in m["layers"]]:
+            self.assertIn(word, html)
 
     def test_deploy_gate(self):
         line = self.fails_gate("deploy", self.model, "--platforms", "reference,x86-int8", "--calib", self.path("faint.npz"), "--eval",
