@@ -268,6 +268,32 @@ def run_resnet(folder, runtime):
     return lines
 
 
+def run_vit(folder):
+    """The vision transformer of the shared data: attention and LayerNormalization in float between the codes, the batch at 1."""
+    model = os.path.join(ROOT, "..", "shared", "data", "models", "vit_small_cifar10.onnx")
+    train = os.path.join(ROOT, "..", "shared", "data", "cifar10", "train.npz")
+    if not os.path.exists(model) or not os.path.exists(train):
+        return ["vit_small: skipped: no ../shared/data"]
+    quantized, out = os.path.join(folder, "vit.onnx"), os.path.join(folder, "vit_tflite")
+    slipway("quantize", model, "--platform", "tflite-int8", "--calib", train, "--preprocess", os.path.join(folder, "cifar.yaml"), "--samples", "32",
+            "-o", quantized)
+    slipway("export", quantized, "--platform", "tflite-int8", "-o", out)
+    with open(os.path.join(out, "README.txt"), encoding="utf-8") as file:
+        check("is 1 here" in file.read(), "README.txt does not tell the batch")
+    worst, images = 0.0, np.load(os.path.join(folder, "nhwc.npy"))
+    for i in range(4):
+        outputs = []
+        for path, x in ((quantized, images[i:i + 1].transpose(0, 3, 1, 2)), (os.path.join(out, "vit.tflite"), images[i:i + 1])):
+            np.save(os.path.join(folder, "one.npy"), np.ascontiguousarray(x))
+            slipway("run", path, "--platform", "interpreter", "--input", f"input={os.path.join(folder, 'one.npy')}", "-o", os.path.join(folder, "vit_run"))
+            outputs.append(np.load(os.path.join(folder, "vit_run", "logits.npy")))
+        worst = max(worst, float(np.abs(outputs[0] - outputs[1]).max() / np.abs(outputs[0]).max()))
+        check(outputs[0].argmax() == outputs[1].argmax(), f"vit_small: image {i} gets another class")
+    # LayerNormalization in its pieces differs by the last bits of a float, which may move a code.
+    check(worst < 0.05, f"vit_small: the .tflite is off by {worst:.1e}")
+    return [f"ok vit_small: the .tflite off by {worst:.0e}"]
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--filter", default="")
@@ -296,10 +322,10 @@ def main():
                 print(f"FAILED {name}: {wrong}")
         if options.filter in "resnet20":
             try:
-                print("\n".join(run_resnet(folder, runtime)))
+                print("\n".join(run_resnet(folder, runtime) + run_vit(folder)))
             except (Wrong, Failure) as wrong:
                 failed += 1
-                print(f"FAILED resnet20: {wrong}")
+                print(f"FAILED real models: {wrong}")
     if runtime:
         runtime.close()
     print(f"quant_export: {failed} formats failed")

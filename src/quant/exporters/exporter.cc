@@ -115,7 +115,8 @@ constexpr QuantExporter kExporters[] = {
      "Linear layers with scales per channel are 1x1 convolutions, which every version reads.",
      "files of this format are read by Slipway's own importer and give the outputs of the "
      "quantized "
-     "model bit for bit; a net of all operators also runs in Arm NN's reference backend. "
+     "model bit for bit (LayerNormalization, in its pieces, to the last bits of a float); a net of "
+     "all operators also runs in Arm NN's reference backend. "
      "TensorFlow "
      "itself has not run here"},
     {"nnie",

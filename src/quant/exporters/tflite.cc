@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <cmath>
 
+#include "model/ir/infer.h"
+#include "model/passes/pass.h"
+
 namespace slipway::quant {
 
 using ir::Node;
@@ -20,6 +23,8 @@ bool IsCodedConstant(const Value* v) {
   return IsDequantized(v) && v->producer()->constant_input(0) != nullptr;
 }
 
+bool IsConstant(const Value* v) { return v && (v->constant() || IsCodedConstant(v)); }
+
 bool IsProduct(const Node& n) { return n.Is("Conv") || n.Is("Gemm") || n.Is("MatMul"); }
 
 // The code that a value is rounded to, before clamping.
@@ -28,6 +33,10 @@ double CodeOf(double v, const TfliteQuant& q) {
 }
 
 }  // namespace
+
+bool TfliteWriter::IsCodes(const Value* v) {
+  return IsDequantized(v) && v->producer()->attributes.Int("bits", 8) == 8;
+}
 
 const Value* TfliteWriter::Site::value() const {
   if (coded) return quantize->output();
@@ -68,12 +77,30 @@ Result<std::vector<int64_t>> TfliteWriter::Shape(const Value* v) const {
     dims.push_back(d.known() ? d.value() : -1);
   }
   if (dims.size() > 5) return Unsupported("value '" + v->name() + "' has too many dimensions");
-  if (dims.size() == 4) dims = {dims[0], dims[2], dims[3], dims[1]};
+  if (IsImage(v)) dims = {dims[0], dims[2], dims[3], dims[1]};
   return dims;
 }
 
 Result<int> TfliteWriter::CodesOf(const Value* codes) {
   if (auto it = tensors_.find(codes); it != tensors_.end()) return it->second;
+  const Node* reader = codes->uses().empty() ? nullptr : codes->uses()[0].node;
+  if (codes->constant() && reader && reader->IsSlipway("Dequantize")) {
+    SLIPWAY_ASSIGN_OR_RETURN(const TfliteQuant q, QuantFor(*reader));
+    Tensor value = *codes->constant();
+    if (value.dtype() == DType::kUInt8) {
+      SLIPWAY_ASSIGN_OR_RETURN(Tensor shifted, Tensor::Allocate(DType::kInt8, value.dims()));
+      for (int64_t i = 0; i < value.count(); ++i)
+        shifted.mutable_data()[i] = static_cast<uint8_t>(value.data<uint8_t>()[i] ^ 0x80);
+      value = std::move(shifted);
+    }
+    if (value.dtype() != DType::kInt8 || q.scales.size() != 1)
+      return Unsupported("the codes '" + codes->name() + "' are no int8 with one scale" + remedy_);
+    if (IsImage(codes)) {
+      SLIPWAY_ASSIGN_OR_RETURN(value, PermutedConstant(value, {0, 2, 3, 1}));
+    }
+    tensors_[reader->output()] = -1;  // it is in the file
+    return tensors_[codes] = file_.Constant(codes->name(), value, q);
+  }
   return Unsupported("the codes '" + codes->name() + "' are computed by " +
                      (codes->producer() ? codes->producer()->Describe() : "nobody") + remedy_);
 }
@@ -83,12 +110,12 @@ Result<int> TfliteWriter::Codes(const Value* dequantized) {
 }
 
 Result<int> TfliteWriter::Real(const Value* v) {
-  if (auto it = tensors_.find(v); it != tensors_.end()) return it->second;
+  if (auto it = tensors_.find(v); it != tensors_.end() && it->second >= 0) return it->second;
   if (const Tensor* t = v->constant()) {
     if (t->dtype() != DType::kFloat32)
       return Unsupported("constant '" + v->name() + "' is " + DTypeName(t->dtype()) + remedy_);
     Tensor value = *t;
-    if (t->dims().rank() == 4) {
+    if (IsImage(v)) {
       SLIPWAY_ASSIGN_OR_RETURN(value, PermutedConstant(*t, {0, 2, 3, 1}));
     }
     return tensors_[v] = file_.Constant(v->name(), value);
@@ -206,12 +233,15 @@ bool TfliteWriter::Fuse(Site* s) const {
 TfliteWriter::Site TfliteWriter::FindSite(const Node& n) const {
   Site s{&n};
   bool coded = true;
-  const size_t data = n.Is("Concat")                              ? n.inputs().size()
-                      : n.Is("Add") || n.Is("Mul") || n.Is("Sub") ? 2
-                                                                  : 1;
-  for (size_t i = 0; i < data; ++i)
-    coded = coded && IsDequantized(n.input(i)) && !IsCodedConstant(n.input(i));
-  if (IsProduct(n)) coded = coded && IsCodedConstant(n.input(1));
+  const bool two = n.Is("Add") || n.Is("Mul") || n.Is("Sub");
+  const bool batched = n.Is("MatMul") && !IsConstant(n.input(1));
+  const size_t data = n.Is("Concat") ? n.inputs().size() : two || batched ? 2 : 1;
+  for (size_t i = 0; i < data; ++i) {
+    coded = coded && IsCodes(n.input(i));
+    // Weights are none of these; what else is constant may be one of several operands.
+    if (data == 1) coded = coded && !IsCodedConstant(n.input(i));
+  }
+  if (IsProduct(n) && !batched) coded = coded && IsCodedConstant(n.input(1));
   if (!coded || !n.output() || !Fuse(&s)) return Site{&n};
   s.coded = true;
   // Functions that TFLite computes by a fixed output scale.
@@ -301,19 +331,59 @@ Result<std::string> TfliteWriter::Run() {
   return file_.Bytes();
 }
 
+namespace {
+
+// What is computed from constants and shapes, with the open dimension as given (0: open).
+Result<std::unique_ptr<ir::Graph>> Folded(const ir::Graph& graph, const std::string& open,
+                                          int64_t extent) {
+  auto out = graph.Clone();
+  if (extent > 0) {
+    ir::InferOptions infer;
+    infer.symbols[open] = extent;
+    SLIPWAY_RETURN_IF_ERROR(ir::InferShapes(*out, infer));
+  }
+  passes::PassOptions options;
+  options.only = {"fold-constants", "remove-dead", "remove-identity"};
+  SLIPWAY_RETURN_IF_ERROR(passes::RunPasses(*out, options).status());
+  return out;
+}
+
+// The symbol of the inputs' first dimension; empty when there is none.
+std::string OpenBatch(const ir::Graph& graph) {
+  for (const Value* v : graph.inputs()) {
+    if (!v->type().shape || v->type().shape->empty() || (*v->type().shape)[0].known()) continue;
+    const auto symbols = (*v->type().shape)[0].Symbols();
+    if (symbols.size() == 1) return *symbols.begin();
+  }
+  return "";
+}
+
+}  // namespace
+
 Result<QuantBundle> MakeTflite(const QuantExporter& row, const QuantizedModel& model,
                                const QuantExportRequest& request) {
   const std::string platform = request.platform.empty() ? row.limits.platform : request.platform;
-  TfliteWriter writer(
-      *model.quantized,
-      "; quantize the float model with `slipway quantize --platform " + platform + "`");
-  SLIPWAY_ASSIGN_OR_RETURN(std::string bytes, writer.Run());
+  const std::string remedy =
+      "; quantize the float model with `slipway quantize --platform " + platform + "`";
+  const std::string open = OpenBatch(*model.quantized);
   QuantBundle bundle;
-  bundle.notes = std::to_string(writer.operators()) + " operators, " +
-                 std::to_string(writer.floats().size()) + " of them in float";
-  for (size_t i = 0; i < writer.floats().size(); ++i)
-    bundle.notes += (i ? ", " : ": ") + writer.floats()[i];
-  bundle.notes += ".\nImages are NHWC, inputs and outputs too.\n";
+  std::string bytes;
+  // Shapes that are computed from an open batch have no form there: such a model gets a batch of 1.
+  for (const int64_t extent : {int64_t{0}, int64_t{1}}) {
+    SLIPWAY_ASSIGN_OR_RETURN(const auto graph, Folded(*model.quantized, open, extent));
+    TfliteWriter writer(*graph, remedy);
+    auto made = writer.Run();
+    if (!made.ok() && extent == 0 && !open.empty()) continue;
+    if (!made.ok()) return made.status();
+    bytes = std::move(*made);
+    bundle.notes = std::to_string(writer.operators()) + " operators, " +
+                   std::to_string(writer.floats().size()) + " of them in float";
+    for (size_t i = 0; i < writer.floats().size(); ++i)
+      bundle.notes += (i ? ", " : ": ") + writer.floats()[i];
+    bundle.notes += ".\nImages are NHWC, inputs and outputs too.\n";
+    if (extent > 0) bundle.notes += "The batch, open in the model, is 1 here.\n";
+    break;
+  }
   bundle.files.push_back({request.stem + ".tflite", std::move(bytes), nullptr});
   return bundle;
 }

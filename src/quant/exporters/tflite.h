@@ -1,7 +1,8 @@
 #pragma once
 // A quantized graph as a TensorFlow Lite file with int8 activations and weights and int32 biases.
-// Images become NHWC, inputs and outputs included. Unsigned codes are shifted to signed ones, which
-// changes no value. Versions of operators: tensorflow/lite/tools/versioning/op_version.cc.
+// Images become NHWC, inputs and outputs included; other values of four dimensions stay as they
+// are. Unsigned codes are shifted to signed ones, which changes no value. Versions of operators:
+// tensorflow/lite/tools/versioning/op_version.cc.
 
 #include <map>
 #include <set>
@@ -17,7 +18,9 @@ class TfliteWriter {
  public:
   // `graph`: plain operators with Quantize and Dequantize; must stay.
   TfliteWriter(const ir::Graph& graph, std::string remedy)
-      : graph_(graph), remedy_(std::move(remedy)) {}
+      : graph_(graph), remedy_(std::move(remedy)) {
+    FindImages();
+  }
 
   Result<std::string> Run();
   // Nodes that compute in float.
@@ -40,6 +43,12 @@ class TfliteWriter {
   Status Refuse(const ir::Node& n, const std::string& why) const;
   Result<TfliteQuant> QuantFor(const ir::Node& n) const;  // of a Quantize or Dequantize
   Result<std::vector<int64_t>> Shape(const ir::Value* v) const;
+  void FindImages();
+  bool IsImage(const ir::Value* v) const { return images_.contains(v); }
+  // Where an axis of a value lies in the file.
+  int64_t FileAxis(int64_t axis, const ir::Value* v) const;
+  // Behind a Dequantize of 8 bits.
+  static bool IsCodes(const ir::Value* v);
 
   // Tensors: codes of a Dequantize's output, float values, what a site gives.
   Result<int> Codes(const ir::Value* dequantized);
@@ -76,6 +85,9 @@ class TfliteWriter {
   Status Slice(const Site& s);
   Status Resize(const Site& s);
   Status DepthToSpace(const Site& s);
+  Status BatchMatMul(const Site& s);
+  Status LayerNorm(const Site& s);
+  Status Split(const Site& s);
   // The input with explicit padding before it where SAME and VALID do not say the same.
   Result<int> Padded(const Site& s, int x, const std::vector<int64_t>& kernel, bool lowest,
                      fb::Padding* padding);
@@ -84,6 +96,7 @@ class TfliteWriter {
   std::string remedy_;
   TfliteFile file_;
   std::map<const ir::Value*, int> tensors_;
+  std::set<const ir::Value*> images_;
   std::set<const ir::Node*> done_;
   std::vector<std::string> floats_;
 };

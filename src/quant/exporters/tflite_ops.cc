@@ -14,13 +14,6 @@ using ir::Tensor;
 using ir::Value;
 using Code = fb::BuiltinOperator;
 
-// Where an axis of a value lies in the file.
-int64_t FileAxis(int64_t axis, int64_t rank) {
-  if (axis < 0) axis += rank;
-  constexpr int64_t kImage[] = {0, 3, 1, 2};
-  return rank == 4 && axis >= 0 && axis < 4 ? kImage[axis] : axis;
-}
-
 int64_t Rank(const Value* v) { return static_cast<int64_t>(v->type().shape->size()); }
 
 std::vector<int64_t> ToVector(std::span<const int64_t> s) { return {s.begin(), s.end()}; }
@@ -50,6 +43,7 @@ TfliteWriter::Emit TfliteWriter::EmitterOf(const Node& n) {
       {"Identity", &TfliteWriter::Reshape},  {"Transpose", &TfliteWriter::Transpose},
       {"Pad", &TfliteWriter::Pad},           {"Slice", &TfliteWriter::Slice},
       {"Resize", &TfliteWriter::Resize},     {"DepthToSpace", &TfliteWriter::DepthToSpace},
+      {"Split", &TfliteWriter::Split},       {"LayerNormalization", &TfliteWriter::LayerNorm},
   };
   const auto it = kTable.find(n.op());
   return it == kTable.end() ? nullptr : it->second;
@@ -230,6 +224,7 @@ Status TfliteWriter::Dense(const Site& s) {
                           : w->producer() ? w->producer()->constant_input(0)
                                           : nullptr;
   const int64_t rank = Rank(n.input(0));
+  if (n.Is("MatMul") && !weights) return BatchMatMul(s);
   if (!weights || weights->dims().rank() != 2 || rank > 3 || rank < 2)
     return Refuse(n, "only products with constant matrices are written");
   if (n.Is("Gemm") && (n.attributes.Float("alpha", 1) != 1 || n.attributes.Float("beta", 1) != 1 ||
@@ -317,10 +312,10 @@ Status TfliteWriter::GlobalPool(const Site& s) {
 Status TfliteWriter::Binary(const Site& s) {
   const Node& n = *s.node;
   std::vector<int> inputs;
-  const int64_t rank = Rank(n.output());
+  const bool image = IsImage(n.output());
   for (size_t i = 0; i < 2; ++i) {
     const Value* v = n.input(i);
-    if (rank == 4 && Rank(v) != 4 && v->constant() && v->constant()->count() > 1) {
+    if (image && Rank(v) != 4 && v->constant() && v->constant()->count() > 1) {
       // Broadcasting counts from the last axis, which is another one in the file.
       Dims dims;
       for (int64_t d = Rank(v); d < 4; ++d) dims.push_back(1);
@@ -330,7 +325,7 @@ Status TfliteWriter::Binary(const Site& s) {
       inputs.push_back(file_.Constant(v->name(), moved));
       continue;
     }
-    if (rank == 4 && Rank(v) != 4 && !(v->constant() && v->constant()->count() == 1))
+    if (image && Rank(v) != 4 && !(v->constant() && v->constant()->count() == 1))
       return Refuse(n, "it broadcasts '" + v->name() + "' of another rank over an image");
     SLIPWAY_ASSIGN_OR_RETURN(const int in, In(s, i));
     inputs.push_back(in);
@@ -402,7 +397,7 @@ Status TfliteWriter::Unary(const Site& s) {
 
 Status TfliteWriter::SoftmaxOp(const Site& s) {
   const int64_t rank = Rank(s.node->output());
-  if (FileAxis(s.node->attributes.Int("axis", -1), rank) != rank - 1)
+  if (FileAxis(s.node->attributes.Int("axis", -1), s.node->output()) != rank - 1)
     return Refuse(*s.node, "TensorFlow Lite's SOFTMAX is over the last axis of the file");
   SLIPWAY_ASSIGN_OR_RETURN(const int x, In(s, 0));
   SLIPWAY_ASSIGN_OR_RETURN(const int out, Out(s));
@@ -432,7 +427,7 @@ Status TfliteWriter::Concat(const Site& s) {
   }
   SLIPWAY_ASSIGN_OR_RETURN(const int out, Out(s));
   fb::ConcatenationOptionsT options;
-  options.axis = static_cast<int32_t>(FileAxis(n.attributes.Int("axis", 1), Rank(n.output())));
+  options.axis = static_cast<int32_t>(FileAxis(n.attributes.Int("axis", 1), n.output()));
   file_.Op(Code::CONCATENATION, s.coded ? 2 : 1, inputs, {out}, options);
   return OkStatus();
 }
@@ -440,7 +435,7 @@ Status TfliteWriter::Concat(const Site& s) {
 Status TfliteWriter::Reshape(const Site& s) {
   SLIPWAY_ASSIGN_OR_RETURN(int x, In(s, 0));
   SLIPWAY_ASSIGN_OR_RETURN(const auto shape, Shape(s.value()));
-  if (!SameOrder(file_.ShapeOf(x))) x = Transposed(x, {0, 3, 1, 2});
+  if (IsImage(s.node->input(0)) && !SameOrder(file_.ShapeOf(x))) x = Transposed(x, {0, 3, 1, 2});
   SLIPWAY_ASSIGN_OR_RETURN(const int out, Moved(s, x));
   const std::string name = s.node->name() + "/shape";
   const auto options = [](const std::vector<int64_t>& to) {
@@ -448,7 +443,7 @@ Status TfliteWriter::Reshape(const Site& s) {
     o.new_shape.assign(to.begin(), to.end());
     return o;
   };
-  if (SameOrder(shape)) {
+  if (!IsImage(s.value()) || SameOrder(shape)) {
     file_.Op(Code::RESHAPE, 1, {x, file_.Ints(name, shape)}, {out}, options(shape));
     return FinishMove(s, out);
   }
@@ -464,17 +459,21 @@ Status TfliteWriter::Transpose(const Site& s) {
   const int64_t rank = Rank(s.node->output());
   std::vector<int64_t> perm = ToVector(s.node->attributes.Ints("perm"));
   for (int64_t i = rank; perm.empty() && i-- > 0;) perm.push_back(i);
-  if (rank == 4) {
-    // Axis i of the file's output is axis kFile[i] of the value's.
-    constexpr int64_t kFile[] = {0, 2, 3, 1};
-    std::vector<int64_t> file;
-    for (int64_t axis : kFile) file.push_back(FileAxis(perm[static_cast<size_t>(axis)], 4));
-    perm = file;
+  if (static_cast<int64_t>(perm.size()) != rank) return Refuse(*s.node, "its axes do not fit");
+  // Axis i of the file's output is axis kFile[i] of an image.
+  constexpr int64_t kFile[] = {0, 2, 3, 1};
+  std::vector<int64_t> file;
+  for (int64_t i = 0; i < rank; ++i) {
+    const int64_t axis = IsImage(s.node->output()) ? kFile[i] : i;
+    file.push_back(FileAxis(perm[static_cast<size_t>(axis)], s.node->input(0)));
   }
   SLIPWAY_ASSIGN_OR_RETURN(const int x, In(s, 0));
   SLIPWAY_ASSIGN_OR_RETURN(const int out, Moved(s, x));
-  file_.Op(Code::TRANSPOSE, s.coded ? 2 : 1, {x, file_.Ints(s.node->name() + "/perm", perm)},
-           {out});
+  file_.Op(Code::TRANSPOSE,
+           rank > 4  ? 4
+           : s.coded ? 2
+                     : 1,
+           {x, file_.Ints(s.node->name() + "/perm", file)}, {out});
   return FinishMove(s, out);
 }
 
@@ -491,7 +490,7 @@ Status TfliteWriter::Pad(const Site& s) {
     return Refuse(n, "its amounts do not fit");
   std::vector<int32_t> file(static_cast<size_t>(2 * rank));
   for (int64_t i = 0; i < rank; ++i) {
-    const auto at = static_cast<size_t>(2 * FileAxis(i, rank));
+    const auto at = static_cast<size_t>(2 * FileAxis(i, n.output()));
     file[at] = static_cast<int32_t>(pads[static_cast<size_t>(i)]);
     file[at + 1] = static_cast<int32_t>(pads[static_cast<size_t>(i + rank)]);
   }
@@ -519,7 +518,7 @@ Status TfliteWriter::Slice(const Site& s) {
   options.begin_mask = options.end_mask = (1 << rank) - 1;
   for (size_t i = 0; i < count; ++i) {
     const int64_t axis =
-        FileAxis(i < lists[2].size() ? lists[2][i] : static_cast<int64_t>(i), rank);
+        FileAxis(i < lists[2].size() ? lists[2][i] : static_cast<int64_t>(i), n.output());
     if (axis < 0 || axis >= rank || i >= lists[1].size()) return Refuse(n, "its axes do not fit");
     const auto at = static_cast<size_t>(axis);
     step[at] = i < lists[3].size() ? lists[3][i] : 1;
