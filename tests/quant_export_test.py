@@ -11,6 +11,7 @@ usage: quant_export_test.py [--filter TEXT] [--keep FOLDER]
 """
 import argparse
 import copy
+import json
 import os
 import sys
 import tempfile
@@ -94,6 +95,15 @@ def quantized(folder, scheme):
     path = os.path.join(folder, f"{scheme}.onnx")
     if os.path.exists(path):
         return path
+    if scheme == "sparse":
+        out = slipway("quantize", os.path.join(folder, "small.onnx"), "--platform", "tensorrt-int8", "--calib",
+                      os.path.join(folder, "calib.npz"), "--sparsity", "2:4", "-o", path, "--json")
+        layers = [row["node"] for row in json.loads(out)["sparsity"]["layers"]]
+        check(layers == ["conv2", "pointwise"], f"pruned are {layers}")
+        weights = {i.name: numpy_helper.to_array(i) for i in onnx.load(path).graph.initializer}
+        sparse = [name for name, w in weights.items() if readers.is_two_of_four(w)]
+        check(len(sparse) == 2, f"2:4 are {sparse}")
+        return path
     if scheme not in SCHEMES:  # a platform of ours
         slipway("quantize", os.path.join(folder, "small.onnx"), "--platform", scheme, "--calib",
                 os.path.join(folder, "calib.npz"), "-o", path)
@@ -109,7 +119,7 @@ def quantized(folder, scheme):
 
 # format: its reader, schemes that it holds, schemes that it refuses with words of the error
 FORMATS = {
-    "tensorrt": (readers.read_tensorrt, ["signed", "weights4", "tensorrt-int8"],
+    "tensorrt": (readers.read_tensorrt, ["signed", "weights4", "tensorrt-int8", "sparse"],
                  {"auto": ["unsigned codes", "--platform tensorrt"], "asymmetric_signed": ["zero point", "TensorRT"]}),
     "onnxruntime": (readers.read_integer_onnx, ["signed", "auto", "asymmetric", "asymmetric_signed", "tensor_asymmetric", "wide",
                                         "weights4", "onnxruntime-int8", "academic"], {}),
@@ -193,7 +203,7 @@ def run_format(name, folder, runtime):
             target.write(source.read())
         variants = [[], ["--float-weights"]] if name == "tensorrt" else [[]]
         for extra in variants:
-            chosen = ["--to", name] if scheme in SCHEMES else ["--platform", scheme]
+            chosen = ["--to", name] if scheme in SCHEMES or scheme == "sparse" else ["--platform", scheme]
             slipway("export", copy, *chosen, "-o", out, *extra)
             with open(os.path.join(out, "README.txt"), encoding="utf-8") as file:
                 text = file.read()

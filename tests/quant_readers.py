@@ -186,6 +186,13 @@ def read_encodings(folder, tensors):
     check_float_graph(os.path.join(folder, "net_float.onnx"), tensors)
 
 
+def is_two_of_four(codes):
+    if codes.ndim < 3 or codes.shape[1] % 4 != 0 or not codes.any():
+        return False
+    groups = codes.reshape(codes.shape[0], codes.shape[1] // 4, 4, -1)
+    return bool((np.count_nonzero(groups, axis=2) <= 2).all())
+
+
 def read_tensorrt(folder, tensors):
     ranges = read_json(folder, "_blob_range.json")["tensorrt"]["blob_range"]
     check_keys(ranges, activations(tensors), "blob_range")
@@ -227,6 +234,11 @@ def read_tensorrt(folder, tensors):
     for name in ("net.onnx", "net_float.onnx", "net_calibration.cache"):
         check(f"'{name}'" in script, f"{name} is not in trtexec.sh")
     subprocess.run(["sh", "-n", os.path.join(folder, "trtexec.sh")], check=True)
+    # TensorRT's condition on kernel weights [K, C, R, S]: two zeros in w[k, 4i..4i+3, r, s].
+    sparse = [t.name for t in weights if is_two_of_four(t.codes)]
+    for line in script.splitlines():
+        if line.startswith("trtexec"):
+            check(("--sparsity=enable" in line) == bool(sparse), f"2:4 are {sparse}: {line}")
 
 
 def read_integer_onnx(folder, tensors):

@@ -1,5 +1,6 @@
 #include "cli/quantize_flags.h"
 
+#include "deploy/runner.h"
 #include "engine/compiler/observer_spec.h"
 
 namespace slipway::cli {
@@ -16,7 +17,7 @@ void QuantizeFlags::Declare(CLI::App& app, const char* samples) {
   app.add_option(
       "--bits", r.bits,
       "W4A8: bits of weights and activations; layers at the ends keep the platform's. W4: "
-      "of weights alone (rtn, awq, gptq)");
+      "of weights alone (rtn, awq, gptq). none: the model stays float, with --sparsity");
   app.add_option("--algorithm", r.algorithm,
                  "learn the rounding of weights (adaround), by blocks and with the activations' "
                  "scales (brecq), with elements left out at random (qdrop); weights alone: rounded "
@@ -29,6 +30,21 @@ void QuantizeFlags::Declare(CLI::App& app, const char* samples) {
   app.add_option("--choices", r.choices,
                  "with --budget: the precisions (default float,W8A8,W4A8,W4A4; for a latency "
                  "float,W8A8)");
+  deploy::SparsityRequest& s = r.sparsity;
+  app.add_option("--sparsity", s.pattern,
+                 "prune weights first: 2:4 (any N:M, at most N of M input channels not zero) or "
+                 "block:RxC@RATIO, as in block:8x4@0.5");
+  app.add_option("--sparsity-method", s.method,
+                 "what goes: the smallest weights (magnitude), or what costs the layers' outputs "
+                 "least, the others making up for it (obs, the default)")
+      ->check(CLI::IsMember({"magnitude", "obs"}));
+  app.add_option("--sparsity-iterations", s.iterations,
+                 "then train the remaining weights of each block to the float network's outputs, "
+                 "so many iterations (default 0: not)")
+      ->check(CLI::NonNegativeNumber);
+  app.add_option("--keep-dense", s.keep_dense, "names of layers that are not pruned")
+      ->delimiter(',');
+  app.add_flag("--sparse-ends", s.ends, "prune the layers at the ends of the network too");
   app.add_option("--iterations", r.iterations, "of a block, of the algorithm")
       ->check(CLI::PositiveNumber);
   app.add_option("--seed", r.seed, "of the algorithm");
@@ -84,7 +100,14 @@ Status QuantizeFlags::Complete(const CLI::App& app, const char* platform_option)
     if (app.count("--keep-float") == 0)
       r.keep_float.assign(c.keep_float.begin(), c.keep_float.end());
     r.layer_bits = c.layer_bits;
+    deploy::SparsityRequest& s = r.sparsity;
+    take("--sparsity", s.pattern, c.sparsity, !c.sparsity.empty());
+    take("--sparsity-method", s.method, c.sparsity_method, !c.sparsity_method.empty());
+    take("--sparsity-iterations", s.iterations, c.sparsity_iterations, c.sparsity_iterations >= 0);
+    if (app.count("--keep-dense") == 0)
+      s.keep_dense.assign(c.keep_dense.begin(), c.keep_dense.end());
   }
+  if (platforms.empty() && deploy::StaysFloat(r)) platforms = deploy::HostPlatform();
   if (platforms.empty())
     return InvalidArgument("whose integers? give " + std::string(platform_option) +
                            ", or 'platform' in --config");

@@ -3,6 +3,7 @@
 
 #include "cli/cli.h"
 #include "cli/quantize_flags.h"
+#include "cli/quantize_sparsity.h"
 #include "cli/quantize_tables.h"
 #include "deploy/model_io.h"
 #include "deploy/quantize_job.h"
@@ -38,10 +39,12 @@ Result<Opened> OpenAll(const Options& o) {
   }
   SLIPWAY_ASSIGN_OR_RETURN(const deploy::ModelOptions model_options, o.read.Options());
   SLIPWAY_ASSIGN_OR_RETURN(opened.graph, deploy::LoadModel(o.model, model_options));
-  if (o.quantize.calib.empty())
+  if (o.quantize.calib.empty() && deploy::NeedsCalibration(o.quantize.request))
     return InvalidArgument("no calibration data; give --calib, or 'calibration' in --config");
   SLIPWAY_ASSIGN_OR_RETURN(data::DatasetOptions data, o.quantize.DataOptions());
-  SLIPWAY_ASSIGN_OR_RETURN(opened.calibration, data::Dataset::Open(o.quantize.calib, data));
+  if (!o.quantize.calib.empty()) {
+    SLIPWAY_ASSIGN_OR_RETURN(opened.calibration, data::Dataset::Open(o.quantize.calib, data));
+  }
   if (o.quantize.eval.empty()) return opened;
   data.need_labels = true;
   SLIPWAY_ASSIGN_OR_RETURN(opened.evaluation, data::Dataset::Open(o.quantize.eval, data));
@@ -75,8 +78,8 @@ Status Compare(const Options& o, const Opened& opened, const deploy::QuantizeOut
   progress.Done();
   const double drop = 100 * (before - after), most = o.quantize.request.max_drop;
   *text += "top1 " + Fixed(100 * before, 2) + " % float, " + Fixed(100 * after, 2) +
-           " % quantized, drop " + Fixed(drop, 2) + " points on " + std::to_string(samples) +
-           " samples\n";
+           (deploy::StaysFloat(o.quantize.request) ? " % pruned, drop " : " % quantized, drop ") +
+           Fixed(drop, 2) + " points on " + std::to_string(samples) + " samples\n";
   (*json)["float_top1"] = before;
   (*json)["top1"] = after;
   (*json)["drop_points"] = drop;
@@ -132,6 +135,10 @@ Status Diagnose(const Options& o, const Opened& opened, const deploy::QuantizeOu
 Status Execute(const Options& o, Context& context) {
   const deploy::QuantizeRequest& request = o.quantize.request;
   const bool weights_alone = deploy::IsWeightOnly(request.algorithm);
+  const bool stays_float = deploy::StaysFloat(request);
+  if (stays_float && (!o.report.empty() || o.sensitivity))
+    return InvalidArgument(
+        "--report and --sensitivity are for codes; leave them out with --bits none");
   if (weights_alone && (!o.report.empty() || o.sensitivity))
     return InvalidArgument(
         "--report and --sensitivity are for activations and weights as codes; leave them out with "
@@ -154,7 +161,7 @@ Status Execute(const Options& o, Context& context) {
   progress.Done();
   onnx::ExportOptions out;
   out.opset = o.opset;
-  out.own_quantization = !weights_alone;
+  out.own_quantization = !weights_alone && !stays_float;
   SLIPWAY_RETURN_IF_ERROR(onnx::ExportOnnx(outcome.quantized(), o.output, out));
 
   std::string text;
@@ -162,7 +169,10 @@ Status Execute(const Options& o, Context& context) {
   Status gate = outcome.gate;
   if (outcome.ladder) text += ShowRungs(*outcome.ladder, json);
   if (outcome.mixed) text += ShowMixed(*outcome.mixed, json);
-  if (weights_alone) {
+  if (outcome.sparse) text += ShowSparsity(*outcome.sparse, outcome.sparse_bits, platform, json);
+  if (stays_float) {
+    text += "wrote " + o.output + "\n";
+  } else if (weights_alone) {
     text += ShowWeightOnly(*outcome.weights, outcome.weight_only_bits, o.output, json);
   } else {
     const deploy::QuantizedModel& model = outcome.model;
@@ -175,7 +185,7 @@ Status Execute(const Options& o, Context& context) {
   }
   SLIPWAY_RETURN_IF_ERROR(
       Compare(o, opened, outcome, platform, pool, progress, &text, &json, &gate));
-  if (!weights_alone && (o.sensitivity || !o.report.empty() || !gate.ok()))
+  if (!weights_alone && !stays_float && (o.sensitivity || !o.report.empty() || !gate.ok()))
     SLIPWAY_RETURN_IF_ERROR(Diagnose(o, opened, outcome, platform.name, pool, &text, &json, &gate));
   context.Print(text, json);
   return gate;

@@ -17,6 +17,7 @@ struct Attempt {
   const char* observer = "mse";
   std::set<std::string> keep_float;             // beside the caller's
   std::map<std::string, LayerBits> layer_bits;  // beside the caller's
+  const SparseModel* sparse = nullptr;          // instead of the caller's graph
 };
 
 class Ladder {
@@ -28,6 +29,8 @@ class Ladder {
   Result<AutoQuantized> Climb();
 
  private:
+  Status ClimbDense();
+  Status TrySparse();
   // True when the gate is met.
   Result<bool> Try(const Attempt& attempt);
   // Treats more and more of the layers that suffer most: `treat` changes the attempt for the first
@@ -63,7 +66,12 @@ Result<bool> Ladder::Try(const Attempt& attempt) {
     quantize.work += "/" + std::to_string(out_.rungs.size()) + "-" + attempt.name;
   quantize.keep_float.insert(attempt.keep_float.begin(), attempt.keep_float.end());
   quantize.layer_bits.insert(attempt.layer_bits.begin(), attempt.layer_bits.end());
-  auto model = QuantizeModel(graph_, scheme, calibration_, quantize);
+  if (attempt.sparse) quantize.keep_zeros = true;
+  auto model = QuantizeModel(attempt.sparse ? *attempt.sparse->graph : graph_, scheme, calibration_,
+                             quantize);
+  if (model.ok() && attempt.sparse) {
+    if (Status kept = CheckSparsity(*model->quantized, *attempt.sparse); !kept.ok()) model = kept;
+  }
   if (model.ok()) {
     SLIPWAY_ASSIGN_OR_RETURN(rung.top1, options_.evaluate(*model->quantized));
     rung.drop_points = 100 * (options_.float_top1 - rung.top1);
@@ -84,6 +92,7 @@ Result<bool> Ladder::Try(const Attempt& attempt) {
   out_.rungs.push_back(rung);
   if (!model.ok()) return false;
   const bool met = rung.drop_points <= options_.max_drop + 1e-9;
+  if (attempt.sparse && !met) return false;
   if (!any_ || met || rung.top1 > out_.rungs[out_.chosen].top1) {
     out_.model = std::move(*model);
     out_.chosen = out_.rungs.size() - 1;
@@ -131,9 +140,7 @@ Result<bool> Ladder::Widen(const std::string& name, const std::string& how, bool
   }
 }
 
-Result<AutoQuantized> Ladder::Climb() {
-  out_.float_top1 = options_.float_top1;
-  out_.max_drop = options_.max_drop;
+Status Ladder::ClimbDense() {
   std::vector<Attempt> attempts = {
       {.name = "min-max", .what = "ranges as observed", .observer = "minmax"},
       {.name = "mse", .what = "ranges of the least squared error"},
@@ -146,7 +153,7 @@ Result<AutoQuantized> Ladder::Climb() {
   };
   for (const Attempt& attempt : attempts) {
     SLIPWAY_ASSIGN_OR_RETURN(const bool met, Try(attempt));
-    if (met) return std::move(out_);
+    if (met) return OkStatus();
   }
   if (!any_) return first_error_;
   constexpr int kWide = 8;
@@ -155,13 +162,46 @@ Result<AutoQuantized> Ladder::Climb() {
         const bool met, Widen("mixed", "8 bits", true, [](Attempt& a, const std::string& layer) {
           a.layer_bits[layer] = {kWide, kWide};
         }));
-    if (met) return std::move(out_);
+    if (met) return OkStatus();
   }
-  SLIPWAY_RETURN_IF_ERROR(
-      Widen("float layers", "float", false, [](Attempt& a, const std::string& layer) {
-        a.layer_bits.erase(layer);
-        a.keep_float.insert(layer);
-      }).status());
+  return Widen("float layers", "float", false,
+               [](Attempt& a, const std::string& layer) {
+                 a.layer_bits.erase(layer);
+                 a.keep_float.insert(layer);
+               })
+      .status();
+}
+
+Status Ladder::TrySparse() {
+  const auto begin = std::chrono::steady_clock::now();
+  SparsifyOptions sparsify = *options_.sparsity;
+  Attempt attempt = best_;
+  attempt.name = "sparse";
+  attempt.what = sparsify.pattern.ToString() + ", then " + best_.name;
+  if (options_.begin) options_.begin(attempt.name);
+  if (!sparsify.work.empty()) sparsify.work += "/sparsity";
+  auto sparse = SparsifyModel(graph_, &calibration_, sparsify);
+  const double seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  if (!sparse.ok()) {
+    out_.rungs.push_back({.name = attempt.name,
+                          .what = attempt.what,
+                          .status = sparse.status(),
+                          .seconds = seconds});
+    return OkStatus();
+  }
+  attempt.sparse = &*sparse;
+  SLIPWAY_ASSIGN_OR_RETURN(const bool met, Try(attempt));
+  out_.rungs.back().seconds += seconds;
+  if (met) out_.sparse = std::move(*sparse);
+  return OkStatus();
+}
+
+Result<AutoQuantized> Ladder::Climb() {
+  out_.float_top1 = options_.float_top1;
+  out_.max_drop = options_.max_drop;
+  SLIPWAY_RETURN_IF_ERROR(ClimbDense());
+  if (out_.met && options_.sparsity) SLIPWAY_RETURN_IF_ERROR(TrySparse());
   return std::move(out_);
 }
 
@@ -176,6 +216,10 @@ std::string WhyRung(const LadderOutcome& ladder, size_t rung) {
     return std::string(text);
   };
   const bool within = r.drop_points <= ladder.max_drop + 1e-9;
+  const bool sparse = ladder.rungs[ladder.chosen].name == "sparse";
+  if (sparse && rung == ladder.chosen)
+    return "kept: pruned, and within " + points(ladder.max_drop) + " points still";
+  if (sparse && within) return "within, and so is its pruned twin";
   if (rung == ladder.chosen) {
     return within ? "kept: the first within " + points(ladder.max_drop) + " points"
                   : "kept: the most accurate, though none is within " + points(ladder.max_drop) +

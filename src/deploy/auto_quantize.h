@@ -3,21 +3,23 @@
 // climbed until the accuracy is good enough.
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "deploy/quantize_model.h"
+#include "deploy/sparsify.h"
 
 namespace slipway::deploy {
 
 // One attempt and what it cost.
 struct Rung {
-  std::string name;        // min-max, mse, equalize, adaround, brecq, qdrop, mixed, float layers
-  std::string what;        // in words, with the layers that were treated apart
-  Status status;           // why it was skipped or failed; its figures are then absent
-  double top1 = 0;         // 0..1
-  double drop_points = 0;  // against the float model
-  double seconds = 0;      // quantization and evaluation
+  std::string name;  // min-max, mse, equalize, adaround, brecq, qdrop, mixed, float layers, sparse
+  std::string what;  // in words, with the layers that were treated apart
+  Status status;     // why it was skipped or failed; its figures are then absent
+  double top1 = 0;   // 0..1
+  double drop_points = 0;                  // against the float model
+  double seconds = 0;                      // quantization and evaluation
   int wider_layers = 0, float_layers = 0;  // that the rung itself treats apart
   double float_share = 0;                  // layers with weights that are float, of all of them
   int64_t size_bytes = 0;                  // of weights, biases and scales
@@ -43,17 +45,23 @@ struct AutoQuantizeOptions {
   // Milliseconds of one run; may be empty. Asked once for each structure.
   std::function<Result<double>(const ir::Graph& quantized)> latency;
   std::function<void(const std::string& rung)> begin;
+  // What is tried once the gate is met, for speed: the rung that met it again on the pruned model.
+  // It is kept where the gate holds still.
+  std::optional<SparsifyOptions> sparsity;
 };
 
 struct AutoQuantized : LadderOutcome {
-  QuantizedModel model;  // of the rung taken
+  QuantizedModel model;               // of the rung taken
+  std::optional<SparseModel> sparse;  // where that rung is the one chosen
 };
 
 // Climbs min-max, MSE ranges, equalisation with bias correction, AdaRound, BRECQ, QDrop, then
 // widens the layers that suffer most to 8 bits (where the platform's bits are fewer), then leaves
-// them in float. A rung that cannot be climbed (an operator without a derivative, no learning
-// library) is recorded with its reason and passed over; an error of `evaluate` ends it all. Errors
-// otherwise: those of QuantizeModel that no algorithm changes (no scheme, no data).
+// them in float. When the gate is met and `sparsity` is given, the same is done to the pruned model
+// and kept where it meets the gate too. A rung that cannot be climbed (an operator without a
+// derivative, no learning library) is recorded with its reason and passed over; an error of
+// `evaluate` ends it all. Errors otherwise: those of QuantizeModel that no algorithm changes (no
+// scheme, no data).
 Result<AutoQuantized> AutoQuantize(const ir::Graph& graph, const compiler::Scheme& scheme,
                                    const data::Dataset& calibration,
                                    const AutoQuantizeOptions& options);

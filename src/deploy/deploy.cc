@@ -62,7 +62,8 @@ class Road {
   Status RunPlatform(const Platform& platform, PlatformOutcome& out);
   // Whether the platform gets another graph than the float one.
   bool Quantizes(const Platform& platform) const {
-    return platform.has_scheme || IsWeightOnly(o_.quantize.algorithm);
+    return platform.has_scheme || IsWeightOnly(o_.quantize.algorithm) ||
+           o_.quantize.sparsity.given();
   }
   Status Quantize(const Platform& platform, PlatformOutcome& out,
                   std::shared_ptr<const ir::Graph>& graph);
@@ -235,8 +236,16 @@ Status Road::Quantize(const Platform& platform, PlatformOutcome& out,
 Status Road::QuantizeAnew(const Platform& platform, const std::string& work, PlatformOutcome& out,
                           const std::string& path) {
   QuantizeRequest request = o_.quantize;
+  if (!platform.has_scheme && !IsWeightOnly(request.algorithm)) {  // pruned only
+    request = {.bits = "none",
+               .samples = request.samples,
+               .batch = request.batch,
+               .seed = request.seed,
+               .loss = request.loss,
+               .sparsity = request.sparsity};
+  }
   const std::string& algorithm = request.algorithm;
-  if (!algorithm.empty() && !IsWeightOnly(algorithm)) {
+  if ((!algorithm.empty() && !IsWeightOnly(algorithm)) || request.sparsity.iterations > 0) {
     SLIPWAY_RETURN_IF_ERROR(MakeFolder(o_.folder + "/.stages"));
     request.work = work;
   }
@@ -254,13 +263,22 @@ Status Road::QuantizeAnew(const Platform& platform, const std::string& work, Pla
   SLIPWAY_ASSIGN_OR_RETURN(QuantizeOutcome made, RunQuantize(platform, request, inputs));
   onnx::ExportOptions to;
   to.opset = 21;
-  to.own_quantization = !made.weights;
+  to.own_quantization = !made.weights && made.model.quantized;
   SLIPWAY_RETURN_IF_ERROR(onnx::ExportOnnx(made.quantized(), path, to));
   out.choices = std::move(made.choices);
   out.ladder = std::move(made.ladder);
   out.mixed = std::move(made.mixed);
   out.notes = made.model.notes;
   if (!made.gate.ok()) out.notes.push_back(made.gate.message());
+  if (made.sparse) {
+    const quant::PruneReport& report = made.sparse->report;
+    out.notes.push_back(std::to_string(report.layers.size()) + " layers are pruned to " +
+                        made.sparse->pattern.ToString() + ": " + std::to_string(report.zeros()) +
+                        " of " + std::to_string(report.weights()) + " weights are zero");
+    const std::string warning = SparsityWarning(platform, made.sparse->pattern);
+    if (!warning.empty()) out.notes.push_back(warning);
+  }
+  if (!made.weights && !made.model.quantized) return OkStatus();
   if (made.weights) {
     out.notes.push_back(std::to_string(made.weights->layers.size()) + " layers with weights of " +
                         std::to_string(made.weight_only_bits) + " bits: " +

@@ -4,6 +4,7 @@
 
 #include "base/mapped_file.h"
 #include "deploy/mixed.h"
+#include "engine/compiler/sparsity_pattern.h"
 #include "engine/compiler/yaml_reader.h"
 
 namespace slipway::deploy {
@@ -13,7 +14,7 @@ using Reader = compiler::YamlReader;
 
 void ReadLayers(const YAML::Node& layers, Reader& r, QuantizeConfig& to) {
   if (!layers.IsMap()) {
-    r.Fail(layers, "key 'layers' must map names of nodes to float or a number of bits");
+    r.Fail(layers, "key 'layers' must map names of nodes to float, dense or a number of bits");
     return;
   }
   for (const auto& entry : layers) {
@@ -22,13 +23,16 @@ void ReadLayers(const YAML::Node& layers, Reader& r, QuantizeConfig& to) {
     const auto both = ParseLayerBits(value);
     if (value == "float") {
       to.keep_float.insert(name);
+    } else if (value == "dense") {
+      to.keep_dense.insert(name);
     } else if (bits >= 2 && bits <= 16) {
       to.layer_bits[name] = {bits, bits};
     } else if (both.ok()) {
       to.layer_bits[name] = *both;
     } else {
-      r.Fail(entry.second, "layer '" + name + "' is '" + value +
-                               "'; it may be float, a number of bits from 2 to 16, or as in W4A8");
+      r.Fail(entry.second,
+             "layer '" + name + "' is '" + value +
+                 "'; it may be float, dense, a number of bits from 2 to 16, or as in W4A8");
     }
   }
 }
@@ -56,6 +60,13 @@ Result<QuantizeConfig> ParseQuantizeConfig(const std::string& yaml, const std::s
     r.GetList("adjust", c.adjust);
     r.GetText("budget", c.budget);
     r.GetText("choices", c.choices);
+    r.GetText("sparsity", c.sparsity);
+    if (root["sparsity"]) {
+      if (const auto pattern = compiler::ParseSparsity(c.sparsity); !pattern.ok())
+        r.Fail(root["sparsity"], "key 'sparsity': " + pattern.status().message());
+    }
+    r.GetText("sparsity_method", c.sparsity_method, {"magnitude", "obs"});
+    Positive(root, r, "sparsity_iterations", 0, c.sparsity_iterations);
     Positive(root, r, "samples", 0, c.samples);
     Positive(root, r, "batch", 1, c.batch);
     Positive(root, r, "iterations", 1, c.iterations);

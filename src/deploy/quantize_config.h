@@ -20,9 +20,11 @@ struct QuantizeConfig {
   std::string algorithm;
   std::vector<std::string> adjust;
   std::string budget, choices;
-  int64_t samples = -1, batch = -1, iterations = -1, seed = -1;
+  std::string sparsity, sparsity_method;
+  int64_t samples = -1, batch = -1, iterations = -1, seed = -1, sparsity_iterations = -1;
   double max_drop = -1;
   std::set<std::string> keep_float;             // layers: {NAME: float}
+  std::set<std::string> keep_dense;             // layers: {NAME: dense}
   std::map<std::string, LayerBits> layer_bits;  // layers: {NAME: 8, OTHER: W4A8}
 };
 

@@ -19,6 +19,10 @@ layers:
   conv1: float
   fc: 8
   conv2: W4A8
+  conv3: dense
+sparsity: 2:4
+sparsity_method: magnitude
+sparsity_iterations: 0
 )";
 
 TEST(QuantizeConfig, ReadsEveryKey) {
@@ -38,6 +42,10 @@ TEST(QuantizeConfig, ReadsEveryKey) {
   EXPECT_EQ(c->layer_bits.at("fc").weights, 8);
   EXPECT_EQ(c->layer_bits.at("conv2").weights, 4);
   EXPECT_EQ(c->layer_bits.at("conv2").activations, 8);
+  EXPECT_EQ(c->keep_dense, std::set<std::string>{"conv3"});
+  EXPECT_EQ(c->sparsity, "2:4");
+  EXPECT_EQ(c->sparsity_method, "magnitude");
+  EXPECT_EQ(c->sparsity_iterations, 0);
 }
 
 TEST(QuantizeConfig, MistakesHaveTheirLine) {
@@ -51,6 +59,9 @@ TEST(QuantizeConfig, MistakesHaveTheirLine) {
       {"layers: [a]\n", "must map names"},
       {"observers: mse\n", "observers must be a mapping"},
       {"observers: {weight: mse}\n", "unknown key 'weight'"},
+      {"bits: W4A4\nsparsity: 5:4\n", "q.yaml:2: key 'sparsity': sparsity '5:4' leaves all"},
+      {"sparsity_method: best\n", "it may be magnitude, obs"},
+      {"sparsity_iterations: -1\n", "at least 0"},
       {"- a\n", "must be a mapping"},
       {"platform: [\n", "q.yaml:"},
   };

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <tuple>
 
+#include "base/folder.h"
 #include "deploy/evaluate.h"
 #include "deploy/model_io.h"
 #include "deploy/runner.h"
@@ -43,6 +44,7 @@ std::string Choices(const QuantizeRequest& r, const compiler::Scheme& scheme) {
       "activations by " + scheme.activations.observer + ", weights by " + scheme.weights.observer;
   if (!r.bits.empty()) text += ", " + r.bits;
   if (!r.algorithm.empty()) text += ", " + r.algorithm;
+  if (r.sparsity.given()) text += ", " + r.sparsity.pattern;
   if (!r.budget.empty()) text += ", " + r.budget;
   for (size_t i = 0; i < r.adjust.size(); ++i) text += (i == 0 ? ", " : " and ") + r.adjust[i];
   return text;
@@ -58,6 +60,8 @@ class Job {
   Result<QuantizeOutcome> Run();
 
  private:
+  Result<SparsifyOptions> HowToPrune(const std::string& pattern) const;
+  Status Sparsify();
   Status Prepare();
   Status WeightsAlone();
   Status Climb();
@@ -69,9 +73,51 @@ class Job {
   compiler::Platform platform_;  // its observers as the user wants them
   const QuantizeRequest& r_;
   const QuantizeInputs& in_;
+  const ir::Graph* graph_ = nullptr;  // the caller's, or pruned
+  std::string work_;
   QuantizeModelOptions options_;
   QuantizeOutcome out_;
 };
+
+Result<SparsifyOptions> Job::HowToPrune(const std::string& pattern) const {
+  SparsifyOptions options;
+  SLIPWAY_ASSIGN_OR_RETURN(options.pattern, compiler::ParseSparsity(pattern));
+  const SparsityRequest& s = r_.sparsity;
+  options.method =
+      s.method == "magnitude" ? quant::PruneMethod::kMagnitude : quant::PruneMethod::kObs;
+  options.ends = s.ends;
+  options.keep_dense.insert(s.keep_dense.begin(), s.keep_dense.end());
+  options.iterations = std::max<int64_t>(0, s.iterations);
+  options.fisher = r_.loss == "fisher";
+  if (r_.samples >= 0) options.prune_samples = options.samples = r_.samples;
+  options.batch = r_.batch;
+  options.seed = r_.seed;
+  options.pool = in_.pool;
+  options.pruning = [this](const std::string& layer, int64_t index, int64_t count) {
+    Report("pruning " + layer, index, count);
+  };
+  options.learning = [this, iterations = std::max<int64_t>(1, options.iterations)](
+                         const std::string& block, int64_t index, int64_t blocks,
+                         int64_t iteration) {
+    Report("training " + block + " (" + std::to_string(index + 1) + " of " +
+               std::to_string(blocks) + ")",
+           iteration, iterations);
+    return true;
+  };
+  return options;
+}
+
+Status Job::Sparsify() {
+  SLIPWAY_ASSIGN_OR_RETURN(SparsifyOptions options, HowToPrune(r_.sparsity.pattern));
+  if (!work_.empty()) {
+    SLIPWAY_RETURN_IF_ERROR(MakeFolder(work_));
+    options.work = work_ + "/sparsity";
+    work_ += "/quantization";
+  }
+  SLIPWAY_ASSIGN_OR_RETURN(out_.sparse, SparsifyModel(*in_.graph, in_.calibration, options));
+  graph_ = out_.sparse->graph.get();
+  return OkStatus();
+}
 
 Status Job::Prepare() {
   if (!platform_.has_scheme)
@@ -100,7 +146,9 @@ Status Job::Prepare() {
   options_.iterations = r_.iterations;
   options_.seed = r_.seed;
   options_.fisher = r_.loss == "fisher";
-  options_.work = r_.work;
+  options_.work = work_;
+  options_.keep_zeros = out_.sparse.has_value();
+  out_.sparse_bits = options_.weight_bits > 0 ? options_.weight_bits : scheme.weights.bits;
   options_.batch = r_.batch;
   options_.keep_float.insert(r_.keep_float.begin(), r_.keep_float.end());
   options_.layer_bits = r_.layer_bits;
@@ -127,7 +175,8 @@ Status Job::WeightsAlone() {
                            static_cast<size_t>(end) != r_.bits.size() || bits < 2 || bits > 8))
     return InvalidArgument("--algorithm " + r_.algorithm +
                            " quantizes weights alone: --bits W2 to W8, not '" + r_.bits + "'");
-  options.bits = bits;
+  options.bits = out_.sparse_bits = bits;
+  options.keep_zeros = out_.sparse.has_value();
   options.group = r_.group;
   options.act_order = r_.act_order;
   options.keep_float.insert(r_.keep_float.begin(), r_.keep_float.end());
@@ -136,12 +185,13 @@ Status Job::WeightsAlone() {
     return true;
   };
   SLIPWAY_ASSIGN_OR_RETURN(
-      out_.weights, QuantizeModelWeights(*in_.graph, *in_.calibration,
+      out_.weights, QuantizeModelWeights(*graph_, *in_.calibration,
                                          CalibrationSamples(r_, in_.calibration->size()), r_.batch,
                                          *in_.pool, std::move(options)));
   out_.weight_only_bits = bits;
   out_.choices = "weights alone by " + r_.algorithm + ", W" + std::to_string(bits) +
-                 ", groups of " + (r_.group > 0 ? std::to_string(r_.group) : "all") + " inputs";
+                 ", groups of " + (r_.group > 0 ? std::to_string(r_.group) : "all") + " inputs" +
+                 (r_.sparsity.given() ? ", " + r_.sparsity.pattern : "");
   return OkStatus();
 }
 
@@ -178,8 +228,15 @@ Status Job::Climb() {
       return result.measurement.stats.p50;
     };
   }
+  if (!out_.sparse && !platform_.sparsity.empty()) {
+    const std::string& best = platform_.sparsity[0];
+    SLIPWAY_ASSIGN_OR_RETURN(search.sparsity,
+                             HowToPrune(best.starts_with("block:") ? best + "@0.5" : best));
+    search.sparsity->work = work_;
+  }
   SLIPWAY_ASSIGN_OR_RETURN(auto found,
-                           AutoQuantize(*in_.graph, platform_.scheme, *in_.calibration, search));
+                           AutoQuantize(*graph_, platform_.scheme, *in_.calibration, search));
+  if (found.sparse) out_.sparse = std::move(found.sparse);
   if (!found.met)
     out_.gate =
         GateFailed("no rung keeps the drop under --max-drop " + Points(r_.max_drop) +
@@ -205,7 +262,7 @@ Status Job::Mix() {
   }
   mix.progress = in_.progress;
   SLIPWAY_ASSIGN_OR_RETURN(auto mixed,
-                           QuantizeMixed(*in_.graph, platform_.scheme, *in_.calibration, mix));
+                           QuantizeMixed(*graph_, platform_.scheme, *in_.calibration, mix));
   out_.model = std::move(mixed.model);
   out_.mixed = std::move(static_cast<MixedChoice&>(mixed));
   return OkStatus();
@@ -213,8 +270,18 @@ Status Job::Mix() {
 
 Result<QuantizeOutcome> Job::Run() {
   SLIPWAY_RETURN_IF_ERROR(CheckRequest(r_, in_.evaluation != nullptr));
+  if (NeedsCalibration(r_) && !in_.calibration)
+    return InvalidArgument("no calibration data; give --calib, or 'calibration' in --config");
+  graph_ = in_.graph;
+  work_ = r_.work;
+  if (r_.sparsity.given()) SLIPWAY_RETURN_IF_ERROR(Sparsify());
+  if (StaysFloat(r_)) {
+    out_.choices = "float, " + r_.sparsity.pattern;
+    return std::move(out_);
+  }
   if (IsWeightOnly(r_.algorithm)) {
     SLIPWAY_RETURN_IF_ERROR(WeightsAlone());
+    if (out_.sparse) SLIPWAY_RETURN_IF_ERROR(CheckSparsity(out_.quantized(), *out_.sparse));
     return std::move(out_);
   }
   SLIPWAY_RETURN_IF_ERROR(Prepare());
@@ -223,9 +290,10 @@ Result<QuantizeOutcome> Job::Run() {
   } else if (!r_.budget.empty()) {
     SLIPWAY_RETURN_IF_ERROR(Mix());
   } else {
-    SLIPWAY_ASSIGN_OR_RETURN(
-        out_.model, QuantizeModel(*in_.graph, platform_.scheme, *in_.calibration, options_));
+    SLIPWAY_ASSIGN_OR_RETURN(out_.model,
+                             QuantizeModel(*graph_, platform_.scheme, *in_.calibration, options_));
   }
+  if (out_.sparse) SLIPWAY_RETURN_IF_ERROR(CheckSparsity(out_.quantized(), *out_.sparse));
   return std::move(out_);
 }
 
@@ -240,6 +308,36 @@ const std::vector<std::string>& QuantizeAlgorithms() {
 bool IsWeightOnly(const std::string& algorithm) {
   return algorithm == "rtn" || algorithm == "awq" || algorithm == "gptq";
 }
+
+bool StaysFloat(const QuantizeRequest& request) { return request.bits == "none"; }
+
+bool NeedsCalibration(const QuantizeRequest& r) {
+  return !StaysFloat(r) || r.sparsity.method != "magnitude" || r.sparsity.iterations > 0;
+}
+
+namespace {
+Status CheckSparsityRequest(const QuantizeRequest& r) {
+  const SparsityRequest& s = r.sparsity;
+  if (s.given()) SLIPWAY_RETURN_IF_ERROR(compiler::ParseSparsity(s.pattern).status());
+  if (StaysFloat(r)) {
+    if (!s.given())
+      return InvalidArgument(
+          "--bits none makes no codes, so that nothing is left to do; give --sparsity too, or "
+          "bits");
+    if (!r.algorithm.empty() || !r.adjust.empty() || !r.budget.empty() || !r.layer_bits.empty() ||
+        !r.observer.empty() || !r.weight_observer.empty() || !r.keep_float.empty())
+      return InvalidArgument(
+          "with --bits none nothing is quantized: leave out --algorithm, --adjust, --budget, "
+          "--keep-float, observers and bits of layers");
+  }
+  if (!s.given() && r.algorithm != "auto" &&
+      (s.ends || s.iterations >= 0 || !s.keep_dense.empty() || !s.method.empty()))
+    return InvalidArgument(
+        "--sparsity-method, --sparsity-iterations, --keep-dense and --sparse-ends say how to "
+        "prune; give the pattern, as in --sparsity 2:4");
+  return OkStatus();
+}
+}  // namespace
 
 Status CheckRequest(const QuantizeRequest& r, bool has_evaluation) {
   const auto& known = QuantizeAlgorithms();
@@ -260,6 +358,7 @@ Status CheckRequest(const QuantizeRequest& r, bool has_evaluation) {
         "leave them out with --algorithm " +
         r.algorithm);
   SLIPWAY_RETURN_IF_ERROR(ParseAdjustments(r.adjust).status());
+  SLIPWAY_RETURN_IF_ERROR(CheckSparsityRequest(r));
   if (r.algorithm != "auto") return OkStatus();
   if (!has_evaluation || r.max_drop < 0)
     return InvalidArgument(
@@ -279,6 +378,12 @@ std::string RequestKey(const QuantizeRequest& r) {
                     std::to_string(r.group) + "|" + std::to_string(r.seed) + "|" +
                     std::to_string(r.act_order);
   if (r.algorithm == "auto") key += "|drop " + std::to_string(r.max_drop);
+  const SparsityRequest& s = r.sparsity;
+  if (s.given() || r.algorithm == "auto") {
+    key += "|sparsity " + s.pattern + " " + s.method + " " + std::to_string(s.iterations) +
+           (s.ends ? " ends" : "");
+    for (const std::string& name : s.keep_dense) key += "|dense " + name;
+  }
   for (const std::string& name : r.adjust) key += "|adjust " + name;
   for (const std::string& name : r.keep_float) key += "|float " + name;
   for (const auto& [name, bits] : r.layer_bits) key += "|" + LayerBitsName(bits) + " " + name;

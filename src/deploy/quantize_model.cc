@@ -9,9 +9,6 @@
 
 namespace slipway::deploy {
 
-namespace {
-
-// All samples, a whole number of batches, in a file without a name.
 Result<ir::Tensor> AllSamples(const data::Dataset& data, const Feed& feed, int64_t samples,
                               ThreadPool* pool, quant::WorkFolder& work) {
   const int64_t count = samples < feed.batch ? samples : samples / feed.batch * feed.batch;
@@ -31,6 +28,8 @@ Result<ir::Tensor> AllSamples(const data::Dataset& data, const Feed& feed, int64
   return *whole;
 }
 
+namespace {
+
 Status Learn(QuantizedModel& model, const data::Dataset& calibration, const Feed& feed,
              int64_t samples, const QuantizeModelOptions& options) {
   SLIPWAY_ASSIGN_OR_RETURN(quant::ReconstructionOptions learn,
@@ -44,6 +43,7 @@ Status Learn(QuantizedModel& model, const data::Dataset& calibration, const Feed
   if (options.pool) engine->SetThreads(options.pool->threads());
   learn.learn.batch = feed.batch;
   learn.learn.seed = options.seed;
+  learn.learn.keep_zeros = options.keep_zeros;
   if (options.iterations > 0) {
     quant::SetIterations(options.iterations, &learn);
   }

@@ -11,6 +11,7 @@
 #include "base/status.h"
 #include "data/dataset.h"
 #include "deploy/adjust_model.h"
+#include "deploy/model_io.h"
 #include "engine/compiler/platform.h"
 #include "model/ir/graph.h"
 #include "quant/reconstruct/reconstruct.h"
@@ -37,6 +38,8 @@ struct QuantizeModelOptions {
   // what the observers give.
   std::string method;
   int64_t iterations = 0;  // of a block; 0: the method's
+  // Weights that are exactly 0 keep the code of 0: the model is pruned.
+  bool keep_zeros = false;
   uint64_t seed = 1;
   bool fisher = false;  // the error of an element counts by what it costs the task
   // A method keeps there what it has done, and goes on from there when it was killed; empty: a
@@ -57,6 +60,10 @@ struct QuantizedModel {
   AdjustReport adjusted;
   std::vector<std::string> notes;  // what a user should know: layers that no calibration reaches
 };
+
+// The first `samples` of the data, a whole number of batches, in a file without a name.
+Result<ir::Tensor> AllSamples(const data::Dataset& data, const Feed& feed, int64_t samples,
+                              ThreadPool* pool, quant::WorkFolder& work);
 
 // A copy in the form that pairs are put into: fused, with activations (and residual additions,
 // where the scheme's outputs are codes) that integers cannot absorb apart.

@@ -8,6 +8,16 @@
 
 namespace slipway::deploy {
 
+std::function<Result<quant::GraphRunner>(const ir::Graph&)> PartRunner(ThreadPool& pool) {
+  return [&pool](const ir::Graph& part) -> Result<quant::GraphRunner> {
+    SLIPWAY_ASSIGN_OR_RETURN(Runner runner,
+                             Runner::ForGraph(std::shared_ptr<const ir::Graph>(part.Clone()),
+                                              HostPlatform(), {.threads = pool.threads()}));
+    auto shared = std::make_shared<Runner>(std::move(runner));
+    return quant::GraphRunner([shared](const auto& inputs) { return shared->Run(inputs); });
+  };
+}
+
 Result<WeightOnlyModel> QuantizeModelWeights(const ir::Graph& graph,
                                              const data::Dataset& calibration, int64_t samples,
                                              int64_t batch, ThreadPool& pool,
@@ -24,17 +34,10 @@ Result<WeightOnlyModel> QuantizeModelWeights(const ir::Graph& graph,
                              "' to keep in float; `slipway optimize --level onnx` shows the nodes");
   }
   options.pool = &pool;
-  const auto make = [&](const ir::Graph& part) -> Result<quant::GraphRunner> {
-    SLIPWAY_ASSIGN_OR_RETURN(Runner runner,
-                             Runner::ForGraph(std::shared_ptr<const ir::Graph>(part.Clone()),
-                                              HostPlatform(), {.threads = pool.threads()}));
-    auto shared = std::make_shared<Runner>(std::move(runner));
-    return quant::GraphRunner([shared](const auto& inputs) { return shared->Run(inputs); });
-  };
   const int64_t total = samples > 0 ? std::min(samples, calibration.size()) : calibration.size();
   SLIPWAY_ASSIGN_OR_RETURN(
       model.layers,
-      quant::QuantizeWeightsOnly(*model.quantized, make,
+      quant::QuantizeWeightsOnly(*model.quantized, PartRunner(pool),
                                  CalibrationBatches(calibration, feed, total, &pool), options));
   for (const quant::WeightOnlyLayer& l : model.layers) {
     const int64_t group = options.group > 0 ? std::min(options.group, l.inputs) : l.inputs,

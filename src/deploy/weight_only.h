@@ -1,6 +1,7 @@
 #pragma once
 // Weight-only quantization of a model, as one step of the road.
 
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -18,6 +19,9 @@ struct WeightOnlyModel {
   uint64_t weight_bytes = 0;     // of these layers, float32
   uint64_t quantized_bytes = 0;  // codes, scales and zero points as a package holds them
 };
+
+// Parts of a graph run compiled for this machine on the pool's threads.
+std::function<Result<quant::GraphRunner>(const ir::Graph&)> PartRunner(ThreadPool& pool);
 
 // `samples` of the data (0: all) in batches of `batch` where the model's is dynamic. The parts run
 // compiled for this machine on the pool's threads.

@@ -15,7 +15,8 @@ inline constexpr const char kCreateSymbol[] = "slipway_learn_create";
 inline std::string Abi() {
   std::string abi = "1 " SLIPWAY_VERSION " " __VERSION__;
   for (const size_t size : {sizeof(ir::Graph), sizeof(ir::Node), sizeof(ir::Value),
-                            sizeof(ir::Tensor), sizeof(ModuleOptions), sizeof(Status)})
+                            sizeof(ir::Tensor), sizeof(ModuleOptions), sizeof(ReconstructOptions),
+                            sizeof(ReconstructResult), sizeof(Status)})
     abi += " " + std::to_string(size);
   return abi;
 }

@@ -52,7 +52,8 @@ class Module {
 // outputs on the inputs that the quantized network gives it are brought to those of the float
 // network. Learned are, for weights, whether each is rounded up or down (AdaRound: Nagel et al.,
 // 2020; by blocks, BRECQ: Li et al., 2021), and for activations the scale (LSQ), perhaps with
-// random elements left as they are (QDrop: Wei et al., 2022).
+// random elements left as they are (QDrop: Wei et al., 2022). Float weights are trained themselves:
+// those that pruning has left.
 
 struct ReconstructOptions {
   int64_t iterations = 2000, batch = 32;
@@ -64,6 +65,13 @@ struct ReconstructOptions {
   // The probability that an element of an activation (and of a block input, where there are float
   // ones) is not quantized.
   double drop = 0;
+  // Roundings: weights that are exactly 0 stay 0, those of a pruned network.
+  bool keep_zeros = false;
+  // Names of float32 constants of the block that are trained by Adam; of those with two dimensions
+  // or more, elements that are exactly 0 stay 0. The rate is a share of a constant's root mean
+  // square and falls to 0 by a cosine.
+  std::vector<std::string> weights;
+  double weight_rate = 5e-3;
   uint64_t seed = 1;
 };
 
@@ -81,6 +89,8 @@ struct ReconstructResult {
   // By the name of the Quantize node: the chosen codes of its weights, of the type that it gives.
   std::vector<std::pair<std::string, ir::Tensor>> codes;
   std::vector<std::pair<std::string, float>> scales;  // of activations
+  // By the name of the constant; as given where training made the error no less.
+  std::vector<std::pair<std::string, ir::Tensor>> weights;
   // Squared error, summed over channels, mean over the rest, over all samples: rounded to the
   // nearest with the given scales, and as returned.
   double loss_before = 0, loss_after = 0;

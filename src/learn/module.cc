@@ -208,6 +208,20 @@ void TorchModule::Replace(const ir::Node* node, Hook hook) {
     hooks_.erase(node);
 }
 
+at::Tensor TorchModule::Constant(const ir::Value* value) const {
+  const auto slot = slots_.find(value);
+  for (const auto& [at, cell] : constants_) {
+    if (slot != slots_.end() && at == slot->second) return cell.array;
+  }
+  return {};
+}
+void TorchModule::SetConstant(const ir::Value* value, at::Tensor array) {
+  const auto slot = slots_.find(value);
+  for (auto& [at, cell] : constants_) {
+    if (slot != slots_.end() && at == slot->second) cell = {std::move(array), {}};
+  }
+}
+
 Result<std::vector<at::Tensor>> TorchModule::RunArrays(std::span<const at::Tensor> inputs) {
   if (inputs.size() != graph_->inputs().size())
     return InvalidArgument("the graph has " + std::to_string(graph_->inputs().size()) +

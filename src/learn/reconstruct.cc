@@ -80,6 +80,15 @@ Result<Pair> FindPair(const ir::Graph& block, const std::string& name) {
   return pair;
 }
 
+// Float weights that are trained.
+struct Trained {
+  const ir::Value* value = nullptr;
+  at::Tensor given, array;  // before, and now
+  at::Tensor open;          // 1 where it may change; undefined: everywhere
+  double rate = 0;          // of the first step
+  std::optional<Adam> adam;
+};
+
 class Reconstruction {
  public:
   Reconstruction(const ReconstructData& data, const ReconstructOptions& options)
@@ -88,12 +97,16 @@ class Reconstruction {
                  std::span<const std::string> scales);
   Status Learn(const std::function<bool(int64_t)>& progress);
   Result<double> Loss();  // over all samples, without soft rounding and drops
+  // Trained weights as they were given.
+  void GiveUp();
+  bool trains() const { return !trained_.empty(); }
   Status Collect(ReconstructResult* result) const;
 
  private:
   Status PrepareData();
   Status AddWeights(const ir::Graph& block, const std::string& name);
   Status AddActivation(const ir::Graph& block, const std::string& name);
+  Status AddTrained(const ir::Graph& block, const std::string& name);
   Result<at::Tensor> Error(std::span<const int64_t> picked, bool drop);
   void Update(int64_t iteration, std::span<const at::Tensor> gradients);
 
@@ -104,6 +117,7 @@ class Reconstruction {
   std::vector<at::Tensor> inputs_, float_inputs_, targets_, importance_;
   std::vector<Weights> weights_;
   std::vector<Activation> activations_;
+  std::vector<Trained> trained_;
   bool soft_ = false;  // weights between their neighbours
   double drop_ = 0;    // in this run
 };
@@ -128,6 +142,11 @@ Status Reconstruction::AddWeights(const ir::Graph& block, const std::string& nam
   w.zero = zero.expand_as(value).contiguous();
   r.lo = w.pair.params.range.lo - w.zero;
   r.hi = w.pair.params.range.hi - w.zero;
+  if (options_.keep_zeros) {
+    const at::Tensor zeros = value == 0;
+    r.lo = at::where(zeros, at::zeros_like(value), r.lo);
+    r.hi = at::where(zeros, at::zeros_like(value), r.hi);
+  }
   const at::Tensor v = value / r.scale;
   r.base = at::floor(v);
   r.alpha = InverseRectifiedSigmoid(v - r.base);
@@ -157,6 +176,30 @@ Status Reconstruction::AddActivation(const ir::Graph& block, const std::string& 
   a.adam.emplace(a.scale.detach());
   activations_.push_back(std::move(a));
   return OkStatus();
+}
+
+Status Reconstruction::AddTrained(const ir::Graph& block, const std::string& name) {
+  Trained t;
+  t.value = block.FindValue(name);
+  if (!t.value || !t.value->is_constant() || t.value->dtype() != DType::kFloat32)
+    return InvalidArgument("reconstruction: '" + name + "' is no float32 constant of the block");
+  t.given = module_->Constant(t.value);
+  if (!t.given.defined())
+    return InvalidArgument("reconstruction: nothing in the block reads '" + name + "'");
+  t.array = t.given.clone().contiguous().requires_grad_(true);
+  if (t.given.dim() >= 2) t.open = (t.given != 0).to(t.given.scalar_type());
+  t.rate = options_.weight_rate * std::sqrt(t.given.square().mean().item<double>());
+  if (!std::isfinite(t.rate))
+    return InvalidArgument("reconstruction: '" + name + "' is not finite");
+  t.adam.emplace(t.given);
+  module_->SetConstant(t.value, t.array);
+  trained_.push_back(std::move(t));
+  return OkStatus();
+}
+
+void Reconstruction::GiveUp() {
+  const at::NoGradGuard guard;
+  for (Trained& t : trained_) t.array.detach().copy_(t.given);
 }
 
 Status Reconstruction::PrepareData() {
@@ -195,6 +238,7 @@ Status Reconstruction::Prepare(const ir::Graph& block, std::span<const std::stri
   SLIPWAY_RETURN_IF_ERROR(PrepareData());
   for (const std::string& name : rounding) SLIPWAY_RETURN_IF_ERROR(AddWeights(block, name));
   for (const std::string& name : scales) SLIPWAY_RETURN_IF_ERROR(AddActivation(block, name));
+  for (const std::string& name : options_.weights) SLIPWAY_RETURN_IF_ERROR(AddTrained(block, name));
   // The Dequantize node of a pair makes both steps, of what was given to the Quantize node.
   const auto same = [](const at::Tensor& x) { return x; };
   for (Weights& w : weights_) {
@@ -285,12 +329,20 @@ void Reconstruction::Update(int64_t iteration, std::span<const at::Tensor> gradi
     a.adam->Update(scale, g, options_.scale_rate * 0.5 * (1 + std::cos(M_PI * at)));
     scale.clamp_min_(a.least);
   }
+  for (Trained& t : trained_) {
+    at::Tensor g = gradients[next++];
+    if (!g.defined()) continue;
+    if (t.open.defined()) g = g * t.open;
+    at::Tensor array = t.array.detach();
+    t.adam->Update(array, g, t.rate * 0.5 * (1 + std::cos(M_PI * at)));
+  }
 }
 
 Status Reconstruction::Learn(const std::function<bool(int64_t)>& progress) {
   std::vector<at::Tensor> learned;
   for (const Weights& w : weights_) learned.push_back(w.soft);
   for (const Activation& a : activations_) learned.push_back(a.scale);
+  for (const Trained& t : trained_) learned.push_back(t.array);
   if (learned.empty()) return OkStatus();
   std::vector<int64_t> order(static_cast<size_t>(data_.samples));
   for (size_t i = 0; i < order.size(); ++i) order[i] = static_cast<int64_t>(i);
@@ -332,6 +384,10 @@ Status Reconstruction::Collect(ReconstructResult* result) const {
   }
   for (const Activation& a : activations_)
     result->scales.emplace_back(a.pair.quantize->name(), a.scale.item<float>());
+  for (const Trained& t : trained_) {
+    SLIPWAY_ASSIGN_OR_RETURN(ir::Tensor host, ToHost(t.array.detach(), DType::kFloat32));
+    result->weights.emplace_back(t.value->name(), std::move(host));
+  }
   return OkStatus();
 }
 
@@ -351,6 +407,10 @@ Result<ReconstructResult> ReconstructBlock(const ir::Graph& block,
   SLIPWAY_RETURN_IF_ERROR(r.Learn(progress));
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   SLIPWAY_ASSIGN_OR_RETURN(result.loss_after, r.Loss());
+  if (r.trains() && !(result.loss_after < result.loss_before)) {
+    r.GiveUp();
+    SLIPWAY_ASSIGN_OR_RETURN(result.loss_after, r.Loss());
+  }
   SLIPWAY_RETURN_IF_ERROR(r.Collect(&result));
   return result;
 }

@@ -179,6 +179,64 @@ TEST(Reconstruct, ImportanceCounts) {
   EXPECT_EQ(free->loss_before, 0);
 }
 
+// Float weights of a pruned block: zeros stay, the error falls, and never rises.
+TEST(Reconstruct, TrainsWhatPruningLeft) {
+  Problem p = MakeProblem(2);
+  p.block = Block(false, 2, std::mt19937(5));
+  for (const char* name : {"w0", "w1"}) {
+    Tensor w = p.block->FindValue(name)->constant()->Aligned();
+    Tensor pruned = Tensor::Of<float>(
+        w.dims(), std::vector<float>(w.data<float>(), w.data<float>() + w.count()));
+    for (size_t i = 0; i < Floats(pruned).size(); i += 2) Floats(pruned)[i] = 0;
+    p.block->SetConstant(p.block->FindValue(name), pruned);
+  }
+  ReconstructOptions options{.iterations = 200, .batch = 16, .weights = {"w0", "w1"}};
+  auto result = TheEngine().Reconstruct(*p.block, {}, {}, p.data, options);
+  ASSERT_TRUE(result.ok()) << result.status().message();
+  EXPECT_LT(result->loss_after, 0.8 * result->loss_before);
+  ASSERT_EQ(result->weights.size(), 2u);
+  for (auto& [name, weights] : result->weights) {
+    const auto before = p.block->FindValue(name)->constant()->ToDoubles();
+    const auto after = weights.ToDoubles();
+    for (size_t i = 0; i < after.size(); ++i) ASSERT_EQ(before[i] == 0, after[i] == 0) << name;
+    p.block->SetConstant(p.block->FindValue(name), weights);
+  }
+  auto again = TheEngine().Reconstruct(*p.block, {}, {}, p.data, {});
+  ASSERT_TRUE(again.ok());
+  EXPECT_NEAR(again->loss_before, result->loss_after, 1e-4 * result->loss_after);
+  // A rate that ruins it: as given.
+  options.weight_rate = 50;
+  auto ruined = TheEngine().Reconstruct(*p.block, {}, {}, p.data, options);
+  ASSERT_TRUE(ruined.ok());
+  EXPECT_EQ(ruined->loss_after, ruined->loss_before);
+  EXPECT_EQ(ruined->weights[0].second.ToDoubles(),
+            p.block->FindValue("w0")->constant()->ToDoubles());
+  options.weights = {"x"};
+  EXPECT_NE(
+      TheEngine().Reconstruct(*p.block, {}, {}, p.data, options).status().message().find("'x'"),
+      std::string::npos);
+}
+
+TEST(Reconstruct, ZerosStayWhereThatIsAskedFor) {
+  Problem p = MakeProblem(2);
+  ir::Node* q = p.block->FindNode("wq0");
+  Tensor w = q->constant_input(0)->Aligned();
+  Tensor pruned =
+      Tensor::Of<float>(w.dims(), std::vector<float>(w.data<float>(), w.data<float>() + w.count()));
+  for (size_t i = 0; i < Floats(pruned).size(); i += 2) Floats(pruned)[i] = 0;
+  p.block->SetConstant(q->input(0), pruned);
+  for (const bool keep : {true, false}) {
+    ReconstructOptions options{
+        .iterations = 300, .batch = 16, .rounding_rate = 1e-2, .keep_zeros = keep};
+    auto result = TheEngine().Reconstruct(*p.block, kRounding, {}, p.data, options);
+    ASSERT_TRUE(result.ok()) << result.status().message();
+    const auto codes = result->codes[0].second.ToDoubles();
+    int moved = 0;
+    for (size_t i = 0; i < codes.size(); i += 2) moved += codes[i] != 0;
+    EXPECT_EQ(moved == 0, keep);
+  }
+}
+
 TEST(Reconstruct, ErrorsNameWhatIsWrong) {
   Problem p = MakeProblem(2);
   const auto error = [&](std::vector<std::string> rounding, std::vector<std::string> scales,

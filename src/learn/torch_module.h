@@ -48,6 +48,9 @@ class TorchModule : public Module {
   // What `node` computes of its first input, instead of what its operator does. Null: as before.
   using Hook = std::function<at::Tensor(const at::Tensor&)>;
   void Replace(const ir::Node* node, Hook hook);
+  // The array of a float constant, and another in its place; undefined: there is no such constant.
+  at::Tensor Constant(const ir::Value* value) const;
+  void SetConstant(const ir::Value* value, at::Tensor array);
   const at::TensorOptions& options() const { return options_; }
   const ir::Graph& graph() const { return *graph_; }
   DType TypeOf(const ir::Value* value) const {

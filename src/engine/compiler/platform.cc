@@ -9,6 +9,7 @@
 
 #include "base/mapped_file.h"
 #include "engine/compiler/observer_spec.h"
+#include "engine/compiler/sparsity_pattern.h"
 #include "engine/compiler/yaml_reader.h"
 
 namespace slipway::compiler {
@@ -131,6 +132,15 @@ Result<Platform> ParsePlatform(const std::string& yaml, const std::string& sourc
     r.Get("simulated", p.simulated, "true or false");
     r.GetText("export", p.export_format);
     r.GetText("planned", p.planned);
+    r.GetList("sparsity", p.sparsity);
+    for (size_t i = 0; i < p.sparsity.size(); ++i) {
+      const auto pattern = ParseSparsity(p.sparsity[i], true);
+      if (!pattern.ok())
+        r.Fail(root["sparsity"][i], "platform key 'sparsity': " + pattern.status().message());
+      else if (pattern->ToString() != p.sparsity[i] || pattern->ratio > 0)
+        r.Fail(root["sparsity"][i], "platform key 'sparsity': write '" + p.sparsity[i] + "' as " +
+                                        pattern->ToString().substr(0, p.sparsity[i].find('@')));
+    }
     YAML::Node machine = r.Child("machine");
     YAML::Node scheme = r.Child("scheme");
     for (const char* key : {"name", "backends", "openness"}) r.Require(key);

@@ -70,6 +70,9 @@ struct Platform {
   bool simulated = false;
   // How the vendor's tool gets the model: a format of `slipway export --platform`, or empty.
   std::string export_format;
+  // Patterns of zero weights that make it faster (sparsity_pattern.h), the best first; blocks without
+  // a ratio.
+  std::vector<std::string> sparsity;
   // Why it does not count as supported yet, or empty (docs/platforms.md).
   std::string planned;
   double float_gmacs = 50, int8_gmacs = 200, memory_gbps = 10,

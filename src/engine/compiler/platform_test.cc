@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "engine/compiler/sparsity_pattern.h"
+
 namespace slipway::compiler {
 namespace {
 
@@ -74,6 +76,10 @@ TEST(Platform, MistakesAreNamedWithTheirLine) {
       {"  operators", "  bias: {kind: power_of_two}\n  operators", "from 2 to 16"},
       {"  operators", "  end_bits: 17\n  operators", "'end_bits' must be from 1 to 16"},
       {"narrow: true", "sign: unsigned", "leaves no negative ones"},
+      {"scheme:", "sparsity: [2:4, 4:2]\nscheme:",
+       "chip.yaml:6: platform key 'sparsity': sparsity"},
+      {"scheme:", "sparsity: 2:4\nscheme:", "'sparsity' must be a list"},
+      {"scheme:", "sparsity: [block:8x4@0.5]\nscheme:", "write 'block:8x4@0.5' as block:8x4"},
   };
   for (const Case& c : cases) {
     std::string text = kGood;
@@ -82,6 +88,56 @@ TEST(Platform, MistakesAreNamedWithTheirLine) {
     ASSERT_FALSE(p.ok()) << c.to;
     EXPECT_EQ(p.status().code(), StatusCode::kInvalidArgument);
     EXPECT_NE(p.status().message().find(c.expected), std::string::npos) << p.status().message();
+  }
+}
+
+TEST(Platform, SparsityThatItGainsFrom) {
+  std::string text = kGood;
+  text.insert(text.find("scheme:"), "sparsity: [2:4, block:8x4]\n");
+  auto p = ParsePlatform(text, "chip.yaml");
+  ASSERT_TRUE(p.ok()) << p.status().ToString();
+  EXPECT_TRUE(Gains(p->sparsity, *ParseSparsity("2:4")));
+  EXPECT_TRUE(Gains(p->sparsity, *ParseSparsity("block:8x4@0.75")));
+  EXPECT_FALSE(Gains(p->sparsity, *ParseSparsity("1:4")));
+  EXPECT_FALSE(Gains(p->sparsity, *ParseSparsity("block:4x4@0.75")));
+  EXPECT_FALSE(Gains({}, *ParseSparsity("2:4")));
+}
+
+TEST(Sparsity, PatternsAndMistakes) {
+  for (const char* text : {"2:4", "1:2", "4:8", "255:256", "block:8x4@0.5", "block:1x16@0.75"}) {
+    auto p = ParseSparsity(text);
+    ASSERT_TRUE(p.ok()) << p.status().message();
+    EXPECT_EQ(p->ToString(), text);
+  }
+  EXPECT_EQ(ParseSparsity("block:8x4@0.5")->span(), 4);
+  for (const auto& [text, expected] :
+       std::vector<std::pair<const char*, const char*>>{{"", "is no pattern"},
+                                                        {"half", "is no pattern"},
+                                                        {"2", "is no pattern"},
+                                                        {"2:4:8", "is no pattern"},
+                                                        {"2:4 ", "is no pattern"},
+                                                        {"-1:4", "leaves no weights"},
+                                                        {"0:4", "leaves no weights"},
+                                                        {"5:4", "leaves all weights"},
+                                                        {"4:4", "leaves all weights"},
+                                                        {"1:1", "needs M from 2"},
+                                                        {"2:257", "needs M from 2"},
+                                                        {"2:99999999999", "is no pattern"},
+                                                        {"block:8x4", "needs a ratio"},
+                                                        {"block:8x4@", "has no such ratio"},
+                                                        {"block:8x4@half", "has no such ratio"},
+                                                        {"block:8x4@0", "between 0 and 1"},
+                                                        {"block:8x4@1", "between 0 and 1"},
+                                                        {"block:8x4@1.5", "between 0 and 1"},
+                                                        {"block:8x4@-0.5", "between 0 and 1"},
+                                                        {"block:8x4@nan", "between 0 and 1"},
+                                                        {"block:0x4@0.5", "R and C from 1"},
+                                                        {"block:8x400@0.5", "R and C from 1"},
+                                                        {"block:8@0.5", "is no pattern"}}) {
+    auto p = ParseSparsity(text);
+    ASSERT_FALSE(p.ok()) << text;
+    EXPECT_NE(p.status().message().find(expected), std::string::npos) << p.status().message();
+    EXPECT_NE(p.status().message().find("as in 2:4"), std::string::npos);
   }
 }
 

@@ -6,6 +6,7 @@
 #include "quant/exporters/exporter.h"
 #include "quant/exporters/integer_form.h"
 #include "quant/exporters/range_files.h"
+#include "quant/sparsity/prune.h"
 
 namespace slipway::quant {
 namespace {
@@ -116,6 +117,15 @@ Result<QuantBundle> MakeTensorRt(const QuantExporter& row, const QuantizedModel&
       std::to_string(all) + " weight tensors keep their codes then" +
       (same < all ? "; use the ONNX with pairs for the others.\n" : ".\n");
   const std::string& s = request.stem;
+  // trtexec's default is to ignore zeros.
+  const size_t sparse = SparseLayers(*model.real, {}).size();
+  const std::string sparsity = sparse > 0 ? " --sparsity=enable" : "";
+  if (sparse > 0)
+    bundle.notes +=
+        std::to_string(sparse) +
+        " layers have weights of which two of four along the input channels are zero: "
+        "trtexec.sh says\n--sparsity=enable, and TensorRT takes sparse tensor cores (Ampere "
+        "and later) where they are faster.\n";
   bundle.files.push_back(
       {"trtexec.sh",
        "#!/bin/sh\n"
@@ -124,14 +134,14 @@ Result<QuantBundle> MakeTensorRt(const QuantExporter& row, const QuantizedModel&
        "# 1. Explicit quantization, TensorRT 8 and later: the pairs say what runs in int8.\n"
        "#    TensorRT 10 prefers --stronglyTyped to --int8.\n"
        "trtexec --onnx='" +
-           s + ".onnx' --int8 --fp16 --saveEngine='" + s +
+           s + ".onnx' --int8 --fp16" + sparsity + " --saveEngine='" + s +
            "_qdq.engine'\n"
            "# 2. Implicit quantization, TensorRT 8 and 9 (gone in 10.13 and later): the float "
            "model and\n"
            "#    the ranges of its tensors; TensorRT chooses where int8 pays.\n"
            "trtexec --onnx='" +
-           s + "_float.onnx' --int8 --fp16 --calib='" + s + "_calibration.cache' --saveEngine='" +
-           s + "_calibrated.engine'\n",
+           s + "_float.onnx' --int8 --fp16" + sparsity + " --calib='" + s +
+           "_calibration.cache' --saveEngine='" + s + "_calibrated.engine'\n",
        nullptr});
   return bundle;
 }

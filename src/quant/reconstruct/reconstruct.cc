@@ -105,7 +105,11 @@ std::string OptionsText(const ReconstructionOptions& o) {
         static_cast<double>(l.iterations), static_cast<double>(l.batch), l.rounding_rate,
         l.scale_rate, l.regularisation, l.warm_up, l.beta_high, l.beta_low, l.drop})
     text += (text.empty() ? "" : " ") + std::to_string(v);
-  return text + " " + std::to_string(l.seed);
+  text += " " + std::to_string(l.seed);
+  // (Folders of runs without these stay good.)
+  if (l.keep_zeros) text += " zeros stay";
+  if (o.weights) text += " weights " + std::to_string(l.weight_rate);
+  return text;
 }
 
 class Network {
@@ -121,6 +125,8 @@ class Network {
   size_t size() const { return blocks_.size(); }
 
  private:
+  // The layer's weights are not the original's.
+  bool Differs(const std::string& layer) const;
   // `block` of the quantized network, to be learned: weights are float behind Quantize.
   // `learned`: it is to be learned, else run.
   Result<std::unique_ptr<Graph>> Soft(const Block& block, bool rounding, bool float_activations,
@@ -131,6 +137,8 @@ class Network {
   // What lies in neither later block's inputs: also its files.
   void Forget(Values& values, size_t done, bool floats);
   Status Apply(const learn::ReconstructResult& result);
+  // The float constants of a block that are trained: those that only one node reads.
+  std::vector<std::string> TrainedOf(const Block& block) const;
   void Report(size_t index, bool rounding, const learn::ReconstructResult& result,
               const BlockReport& times, std::vector<BlockReport>* reports) const;
   Status Save(size_t index, const learn::ReconstructResult& result, const BlockReport& times);
@@ -157,7 +165,16 @@ class Network {
   WorkFolder* work_folder_ = nullptr;
   std::unique_ptr<WorkFolder> temporary_;
   int pass_ = 0;
+  bool pruned_ = false;  // a layer of this block or of one before
 };
+
+bool Network::Differs(const std::string& layer) const {
+  const Tensor *a = original_->FindNode(layer)->constant_input(1),
+               *b = work_->FindNode(layer)->constant_input(1);
+  return a && b &&
+         (a->bytes().size() != b->bytes().size() ||
+          std::memcmp(a->bytes().data(), b->bytes().data(), a->bytes().size()) != 0);
+}
 
 Status Network::Start(const Graph& original, const std::vector<Tensor>& inputs) {
   if (inputs.size() != original.inputs().size() || inputs.empty())
@@ -293,8 +310,28 @@ void Network::Forget(Values& values, size_t done, bool floats) {
   std::erase_if(values, [&](const auto& entry) { return !wanted.contains(entry.first); });
 }
 
+std::vector<std::string> Network::TrainedOf(const Block& block) const {
+  std::vector<std::string> names;
+  for (const std::string& layer : block.layers) {
+    const Node* node = work_->FindNode(layer);
+    for (const size_t input : {1, 2}) {
+      const Tensor* t = node->constant_input(input);
+      if (t && t->dtype() == DType::kFloat32 && node->input(input)->OnlyUser() == node &&
+          quantized_.FindValue(node->input(input)->name()))
+        names.push_back(node->input(input)->name());
+    }
+  }
+  return names;
+}
+
 Status Network::Apply(const learn::ReconstructResult& result) {
   for (Graph* graph : {work_.get(), &quantized_}) {
+    for (const auto& [name, trained] : result.weights) {
+      Value* value = graph->FindValue(name);
+      if (!value || !value->is_constant())
+        return Internal("reconstruction: there is no constant " + name);
+      graph->SetConstant(value, trained);
+    }
     for (const auto& [name, chosen] : result.codes) {
       Node* dq = WeightsOf(*graph, name.substr(0, name.rfind('/')));
       if (!dq) return Internal("reconstruction: " + name + " has no codes");
@@ -318,11 +355,13 @@ void Network::Report(size_t index, bool rounding, const learn::ReconstructResult
                      const BlockReport& times, std::vector<BlockReport>* reports) const {
   BlockReport& report = (*reports)[index];
   report.block = blocks_[index];
-  if (rounding) {
+  if (rounding || options_.weights) {
     report.loss_before = result.loss_before;
     report.loss_after = result.loss_after;
-    report.rounding_seconds = times.learn_seconds;
-    report.rounding_iterations = times.iterations;
+    if (rounding) {
+      report.rounding_seconds = times.learn_seconds;
+      report.rounding_iterations = times.iterations;
+    }
   } else {
     report.scales_apart = true;
     report.scales_before = result.loss_before;
@@ -340,6 +379,10 @@ Status Network::Save(size_t index, const learn::ReconstructResult& result,
   for (const auto& [name, codes] : result.codes) w.Bytes(name), w.Tensor(codes);
   w.Number(result.scales.size());
   for (const auto& [name, scale] : result.scales) w.Bytes(name), w.Real(double{scale});
+  if (options_.weights) {
+    w.Number(result.weights.size());
+    for (const auto& [name, weights] : result.weights) w.Bytes(name), w.Tensor(weights);
+  }
   w.Real(result.loss_before), w.Real(result.loss_after);
   w.Real(times.seconds), w.Real(times.learn_seconds);
   w.Number(static_cast<uint64_t>(times.iterations));
@@ -367,6 +410,14 @@ std::optional<std::pair<learn::ReconstructResult, BlockReport>> Network::Saved(s
     const Node* q = work_->FindNode(name);
     fits &=
         q && q->IsSlipway("Quantize") && q->constant_input(1) && result.scales.back().second > 0;
+  }
+  for (uint64_t left = options_.weights ? r.Number() : 0; r.ok() && left > 0; --left) {
+    const std::string name(r.Bytes());
+    Tensor weights = r.Tensor();
+    const Value* value = work_->FindValue(name);
+    fits &= value && value->is_constant() && value->constant()->dims() == weights.dims() &&
+            value->dtype() == weights.dtype();
+    result.weights.emplace_back(name, std::move(weights));
   }
   result.loss_before = r.Real(), result.loss_after = r.Real();
   times.seconds = r.Real(), times.learn_seconds = r.Real();
@@ -408,6 +459,7 @@ Status Network::Pass(bool rounding, bool scales, bool float_activations, int64_t
   for (; first < blocks_.size(); ++first) {
     const auto saved = Saved(first);
     if (!saved) break;
+    for (const std::string& layer : blocks_[first].layers) pruned_ |= Differs(layer);
     SLIPWAY_RETURN_IF_ERROR(Apply(saved->first));
     Report(first, rounding, saved->first, saved->second, reports);
   }
@@ -450,7 +502,11 @@ Status Network::Pass(bool rounding, bool scales, bool float_activations, int64_t
     }
     learn::ReconstructOptions learn = options_.learn;
     learn.batch = batch_;
-    learn.iterations = rounded.empty() && stepped.empty() ? 0 : iterations;
+    if (options_.weights) {
+      for (const std::string& layer : block.layers) pruned_ |= Differs(layer);
+      if (pruned_) learn.weights = TrainedOf(block);
+    }
+    learn.iterations = rounded.empty() && stepped.empty() && learn.weights.empty() ? 0 : iterations;
     learn.seed += i;
     SLIPWAY_ASSIGN_OR_RETURN(
         const auto result,
@@ -545,6 +601,10 @@ Result<std::vector<BlockReport>> Reconstruct(const Graph& original, Graph& quant
   SLIPWAY_RETURN_IF_ERROR(network.Start(original, inputs));
   std::vector<BlockReport> reports(network.size());
   const int64_t iterations = options.learn.iterations;
+  if (options.weights) {
+    SLIPWAY_RETURN_IF_ERROR(network.Pass(false, false, false, iterations, &reports));
+    return reports;
+  }
   if (options.together) {
     SLIPWAY_RETURN_IF_ERROR(network.Pass(true, options.scales, false, iterations, &reports));
   } else {

@@ -22,6 +22,10 @@ struct ReconstructionOptions {
   // Rounding and scales together, else rounding with float activations and then the scales.
   bool together = true;
   bool scales = true;  // learn the scales of activations at all
+  // Instead: the float weights and biases of `quantized` are trained, which is `original` with some
+  // weights pruned; weights that are 0 stay 0. Blocks before the first pruned layer stay as they
+  // are.
+  bool weights = false;
   // Iterations for the scales where they are learned apart.
   int64_t scale_iterations = 500;
   // What an element's error counts: all the same, or half of it by the squared gradient of the

@@ -136,9 +136,16 @@ Result<GroupedCodes> Gptq(std::span<const float> weights, int bits, int64_t grou
                     options.damping, options.pool));
   // Blocks end with groups, so that a group's range is chosen when all before it is made up for.
   const int64_t block = c.group >= 128 ? c.group : 128 / c.group * c.group;
-  const auto grid_of = [&](const double* w, int64_t g) {
+  const auto held = [&](int64_t row, int64_t column) {
+    return options.keep_zeros && weights[static_cast<size_t>(row * k + column)] == 0;
+  };
+  const auto grid_of = [&](double* w, int64_t row, int64_t g) {
     const int64_t first = g * c.group, count = std::min(c.group, k - first);
-    return ChooseGrid(w, count, bits, products.data() + first * k + first, k, nullptr);
+    std::vector<double> kept(w, w + count);
+    for (int64_t i = 0; i < count; ++i) {
+      if (held(row, first + i)) kept[static_cast<size_t>(i)] = 0;
+    }
+    return ChooseGrid(kept.data(), count, bits, products.data() + first * k + first, k, nullptr);
   };
   constexpr int64_t kRows = 16;  // that share what is read of the factor
   For(options.pool, (n + kRows - 1) / kRows, 1, [&](int64_t first_task, int64_t last_task) {
@@ -152,7 +159,7 @@ Result<GroupedCodes> Gptq(std::span<const float> weights, int bits, int64_t grou
         std::copy_n(from, k, to);
         if (!options.act_order) continue;
         for (int64_t g = 0; g < c.groups(); ++g)
-          grids[static_cast<size_t>(r * c.groups() + g)] = grid_of(to + g * c.group, g);
+          grids[static_cast<size_t>(r * c.groups() + g)] = grid_of(to + g * c.group, row0 + r, g);
         for (int64_t i = 0; i < k; ++i) to[i] = double{from[order[static_cast<size_t>(i)]]};
       }
       for (int64_t begin = 0; begin < k; begin += block) {
@@ -162,8 +169,8 @@ Result<GroupedCodes> Gptq(std::span<const float> weights, int bits, int64_t grou
           for (int64_t i = begin; i < end; ++i) {
             const int64_t column = order[static_cast<size_t>(i)], g = column / c.group;
             Grid& grid = grids[static_cast<size_t>(r * c.groups() + g)];
-            if (!options.act_order && i % c.group == 0) grid = grid_of(row + i, g);
-            const int code = grid.Code(row[i]);
+            if (!options.act_order && i % c.group == 0) grid = grid_of(row + i, row0 + r, g);
+            const int code = grid.Code(held(row0 + r, column) ? 0 : row[i]);
             c.codes[static_cast<size_t>((row0 + r) * k + column)] = static_cast<uint8_t>(code);
             const double* u = factor.data() + i * k;
             const double error = (row[i] - grid.Value(code)) / u[i];

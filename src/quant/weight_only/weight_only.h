@@ -31,6 +31,8 @@ struct WeightOnlyOptions {
   // weights); a share of the mean diagonal that is added to the diagonal.
   bool act_order = false;
   double damping = 0.01;
+  // Weights that are exactly 0 stay 0 (a pruned network); only GPTQ would change them.
+  bool keep_zeros = false;
   std::set<std::string> keep_float;  // node names
   Parallel* pool = nullptr;
   // Told before each layer; false stops (Unavailable).

@@ -1,0 +1,379 @@
+#include "quant/sparsity/mask.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <numeric>
+
+#include "quant/weight_only/hessian.h"
+
+namespace slipway::quant {
+namespace {
+
+template <typename F>
+void For(Parallel* pool, int64_t count, int64_t grain, F&& body) {
+  if (pool)
+    pool->ParallelFor(count, grain, body);
+  else if (count > 0)
+    body(0, count);
+}
+size_t At(int64_t i) { return static_cast<size_t>(i); }
+
+double Dot(const double* a, const double* b, int64_t n) {
+  constexpr int kParts = 8;
+  double sums[kParts] = {};
+  int64_t i = 0;
+  for (; i + kParts <= n; i += kParts) {
+    for (int j = 0; j < kParts; ++j) sums[j] += a[i + j] * b[i + j];
+  }
+  double sum = 0;
+  for (; i < n; ++i) sum += a[i] * b[i];
+  for (const double s : sums) sum += s;
+  return sum;
+}
+
+// Blocks of the matrix: row strips by column pieces; pieces do not cross taps.
+struct Tiles {
+  int64_t rows, columns, per_tap, down, across;
+  Tiles(const WeightShape& s, const SparsityPattern& p)
+      : rows(std::max(1, p.rows)),
+        columns(std::max(1, p.columns)),
+        per_tap((s.channels + columns - 1) / columns),
+        down((s.rows + rows - 1) / rows),
+        across(per_tap * s.taps) {}
+  int64_t count() const { return down * across; }
+  // The columns [first, last) of piece c.
+  std::pair<int64_t, int64_t> Columns(const WeightShape& s, int64_t c) const {
+    const int64_t first = c / per_tap * s.channels + c % per_tap * columns;
+    return {first, std::min(first + columns, (c / per_tap + 1) * s.channels)};
+  }
+  std::pair<int64_t, int64_t> Rows(const WeightShape& s, int64_t r) const {
+    return {r * rows, std::min((r + 1) * rows, s.rows)};
+  }
+};
+
+int64_t WantedZeros(const WeightShape& shape, double ratio) {
+  return static_cast<int64_t>(
+      std::ceil(ratio * static_cast<double>(shape.rows * shape.columns()) - 1e-6));
+}
+
+// The mask without the blocks of the least scores [down, across] a weight, so many that the ratio
+// of weights is gone; one block stays.
+std::vector<uint8_t> DropBlocks(std::vector<double> scores, const WeightShape& shape,
+                                const Tiles& tiles, double ratio) {
+  std::vector<int64_t> order(scores.size()), sizes(scores.size());
+  std::iota(order.begin(), order.end(), 0);
+  for (size_t i = 0; i < scores.size(); ++i) {
+    const auto [row, row_end] = tiles.Rows(shape, static_cast<int64_t>(i) / tiles.across);
+    const auto [column, column_end] = tiles.Columns(shape, static_cast<int64_t>(i) % tiles.across);
+    sizes[i] = (row_end - row) * (column_end - column);
+    scores[i] /= static_cast<double>(sizes[i]);
+  }
+  // Of equals the last goes first.
+  std::sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
+    return scores[At(a)] != scores[At(b)] ? scores[At(a)] < scores[At(b)] : a > b;
+  });
+  std::vector<uint8_t> mask(At(shape.rows * shape.columns()), 1);
+  int64_t left = WantedZeros(shape, ratio);
+  for (size_t i = 0; i + 1 < order.size() && left > 0; ++i) {
+    const auto [row, row_end] = tiles.Rows(shape, order[i] / tiles.across);
+    const auto [column, column_end] = tiles.Columns(shape, order[i] % tiles.across);
+    for (int64_t r = row; r < row_end; ++r) {
+      for (int64_t c = column; c < column_end; ++c) mask[At(r * shape.columns() + c)] = 0;
+    }
+    left -= sizes[At(order[i])];
+  }
+  return mask;
+}
+
+// Marks all but the `keep` largest scores of [0, n) with 0.
+void KeepLargest(const double* scores, int64_t n, int64_t keep, uint8_t* mask) {
+  std::vector<int64_t> order(At(n));
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(),
+                   [&](int64_t a, int64_t b) { return scores[a] > scores[b]; });
+  for (int64_t i = 0; i < n; ++i) mask[order[At(i)]] = i < keep;
+}
+
+// The least-squares weights on a mask: A_SS x_S = (A w)_S by conjugate gradients (Hestenes and
+// Stiefel, 1952) with the diagonal as preconditioner, from `x` on, which is 0 off the mask.
+class Refiner {
+ public:
+  Refiner(std::span<const double> a, int64_t n, int64_t steps) : a_(a), n_(n), steps_(steps) {}
+
+  void Run(const double* w, const uint8_t* mask, double* x) {
+    const auto off = [&](int64_t i) { return mask[i] == 0; };
+    std::vector<double> r(At(n_), 0), p(At(n_), 0), q(At(n_), 0), d(At(n_));
+    double scale = 0, rho = 0;
+    for (int64_t i = 0; i < n_; ++i) d[At(i)] = w[i] - x[i];
+    for (int64_t i = 0; i < n_; ++i) {
+      if (off(i)) continue;
+      r[At(i)] = Dot(&a_[At(i * n_)], d.data(), n_);
+      const double diagonal = a_[At(i * n_ + i)];
+      p[At(i)] = r[At(i)] / diagonal;
+      rho += r[At(i)] * p[At(i)];
+      scale += diagonal * w[i] * w[i];
+    }
+    const double enough = 1e-12 * scale;
+    for (int64_t step = 0; step < steps_ && rho > enough; ++step) {
+      double pq = 0;
+      for (int64_t i = 0; i < n_; ++i) {
+        if (off(i)) continue;
+        q[At(i)] = Dot(&a_[At(i * n_)], p.data(), n_);
+        pq += p[At(i)] * q[At(i)];
+      }
+      if (!(pq > 0)) return;
+      const double alpha = rho / pq;
+      double next = 0;
+      for (int64_t i = 0; i < n_; ++i) {
+        if (off(i)) continue;
+        x[i] += alpha * p[At(i)];
+        r[At(i)] -= alpha * q[At(i)];
+        next += r[At(i)] * r[At(i)] / a_[At(i * n_ + i)];
+      }
+      const double beta = next / rho;
+      for (int64_t i = 0; i < n_; ++i) {
+        if (!off(i)) p[At(i)] = r[At(i)] / a_[At(i * n_ + i)] + beta * p[At(i)];
+      }
+      rho = next;
+    }
+  }
+
+  // (w - x)^T A (w - x), without dead inputs.
+  double Cost(const double* w, const double* x, std::span<const uint8_t> dead) const {
+    std::vector<double> d(At(n_));
+    for (int64_t i = 0; i < n_; ++i) d[At(i)] = dead[At(i)] ? 0 : w[i] - x[i];
+    double sum = 0;
+    for (int64_t i = 0; i < n_; ++i) {
+      if (d[At(i)] != 0) sum += d[At(i)] * Dot(&a_[At(i * n_)], d.data(), n_);
+    }
+    return sum;
+  }
+
+ private:
+  std::span<const double> a_;
+  int64_t n_, steps_;
+};
+
+// One row, column after column: what is dropped is made up for by the columns behind it. `choose`:
+// the mask is found on the way, group by group. `w` is used up.
+void Sweep(double* w, const WeightShape& shape, const SparsityPattern& pattern,
+           std::span<const double> factor, std::span<const uint8_t> dead, bool choose,
+           double* scores, uint8_t* mask, double* x) {
+  const int64_t k = shape.columns();
+  for (int64_t i = 0; i < k; ++i) {
+    if (choose && i % shape.channels % pattern.group == 0) {
+      const int64_t size = std::min<int64_t>(pattern.group, shape.channels - i % shape.channels);
+      for (int64_t j = 0; j < size; ++j) {
+        const double u = factor[At((i + j) * k + i + j)], v = w[i + j];
+        // What never has an input goes first, the smallest of it.
+        scores[j] = dead[At(i + j)] ? -1 / (1 + std::fabs(v)) : v * v / (u * u);
+      }
+      KeepLargest(scores, size, pattern.keep, mask + i);
+    }
+    x[i] = mask[i] ? w[i] : 0;
+    const double error = (w[i] - x[i]) / factor[At(i * k + i)];
+    if (error == 0) continue;
+    const double* u = factor.data() + i * k;
+    for (int64_t j = i + 1; j < k; ++j) w[j] -= error * u[j];
+  }
+}
+
+// What each block costs alone: the sum over its rows of w_B^T ([H^-1]_BB)^-1 w_B.
+std::vector<double> BlockCosts(std::span<const float> weights, const WeightShape& shape,
+                               const Tiles& tiles, std::span<const double> factor,
+                               std::span<const uint8_t> dead, Parallel* pool) {
+  const int64_t k = shape.columns();
+  std::vector<double> scores(At(tiles.count()));
+  For(pool, tiles.across, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t piece = begin; piece < end; ++piece) {
+      const auto [first, last] = tiles.Columns(shape, piece);
+      const int64_t n = last - first;
+      // [H^-1]_BB = U_B^T U_B, then its Cholesky factor.
+      std::vector<double> l(At(n * n), 0);
+      for (int64_t i = 0; i < last; ++i) {
+        const double* u = factor.data() + i * k + first;
+        for (int64_t a = std::max<int64_t>(0, i - first); a < n; ++a) {
+          for (int64_t b = std::max<int64_t>(0, i - first); b <= a; ++b)
+            l[At(a * n + b)] += u[a] * u[b];
+        }
+      }
+      for (int64_t a = 0; a < n; ++a) {
+        for (int64_t b = 0; b <= a; ++b) {
+          double v = l[At(a * n + b)];
+          for (int64_t i = 0; i < b; ++i) v -= l[At(a * n + i)] * l[At(b * n + i)];
+          l[At(a * n + b)] = a == b ? std::sqrt(std::max(v, 1e-300)) : v / l[At(b * n + b)];
+        }
+      }
+      std::vector<double> z(At(n));
+      for (int64_t strip = 0; strip < tiles.down; ++strip) {
+        const auto [row, row_end] = tiles.Rows(shape, strip);
+        double sum = 0;
+        for (int64_t r = row; r < row_end; ++r) {
+          for (int64_t a = 0; a < n; ++a) {
+            double v = dead[At(first + a)] ? 0 : double{weights[At(r * k + first + a)]};
+            for (int64_t b = 0; b < a; ++b) v -= l[At(a * n + b)] * z[At(b)];
+            z[At(a)] = v / l[At(a * n + a)];
+            sum += z[At(a)] * z[At(a)];
+          }
+        }
+        scores[At(strip * tiles.across + piece)] = sum;
+      }
+    }
+  });
+  return scores;
+}
+
+}  // namespace
+
+std::vector<uint8_t> MagnitudeMask(std::span<const float> weights, const WeightShape& shape,
+                                   const SparsityPattern& pattern) {
+  const int64_t k = shape.columns();
+  if (pattern.block) {
+    const Tiles tiles(shape, pattern);
+    std::vector<double> scores(At(tiles.count()), 0);
+    for (int64_t piece = 0; piece < tiles.across; ++piece) {
+      const auto [first, last] = tiles.Columns(shape, piece);
+      for (int64_t r = 0; r < shape.rows; ++r) {
+        double& score = scores[At(r / tiles.rows * tiles.across + piece)];
+        for (int64_t c = first; c < last; ++c)
+          score += double{weights[At(r * k + c)]} * double{weights[At(r * k + c)]};
+      }
+    }
+    return DropBlocks(scores, shape, tiles, pattern.ratio);
+  }
+  std::vector<uint8_t> mask(At(shape.rows * k), 1);
+  std::vector<double> scores(At(pattern.group));
+  for (int64_t r = 0; r < shape.rows; ++r) {
+    for (int64_t tap = 0; tap < shape.taps; ++tap) {
+      for (int64_t c = 0; c < shape.channels; c += pattern.group) {
+        const int64_t n = std::min<int64_t>(pattern.group, shape.channels - c),
+                      at = r * k + tap * shape.channels + c;
+        for (int64_t i = 0; i < n; ++i) scores[At(i)] = std::fabs(double{weights[At(at + i)]});
+        KeepLargest(scores.data(), n, pattern.keep, mask.data() + at);
+      }
+    }
+  }
+  return mask;
+}
+
+Result<Pruned> PruneByInputs(std::span<const float> weights, const WeightShape& shape,
+                             const SparsityPattern& pattern, const InputStatistics& inputs,
+                             double damping, Parallel* pool) {
+  const int64_t k = shape.columns(), n = shape.rows;
+  if (inputs.width() != k || static_cast<int64_t>(weights.size()) != n * k)
+    return Internal("pruning: weights and inputs do not fit");
+  SLIPWAY_ASSIGN_OR_RETURN(const std::vector<double> factor,
+                           InverseFactor(inputs.products(), k, damping, pool));
+  const Tiles tiles(shape, pattern);
+  // As InverseFactor damps it.
+  std::vector<double> a(inputs.products().begin(), inputs.products().end());
+  std::vector<uint8_t> dead(At(k), 0);
+  double mean = 0;
+  for (int64_t i = 0; i < k; ++i) mean += a[At(i * k + i)] / static_cast<double>(k);
+  if (!(mean > 0)) mean = 1;
+  for (int64_t i = 0; i < k; ++i) {
+    dead[At(i)] = a[At(i * k + i)] == 0;
+    a[At(i * k + i)] += damping * mean + (dead[At(i)] ? mean : 0);
+  }
+  // Steps of the refinement: at most some 10^11 operations a layer.
+  const auto steps = static_cast<int64_t>(
+      std::clamp(1e11 / (static_cast<double>(k) * static_cast<double>(k) * static_cast<double>(n)),
+                 8.0, 200.0));
+  const std::vector<uint8_t> magnitude = MagnitudeMask(weights, shape, pattern);
+  std::vector<uint8_t> costs;
+  if (pattern.block)
+    costs = DropBlocks(BlockCosts(weights, shape, tiles, factor, dead, pool), shape, tiles,
+                       pattern.ratio);
+  // Of both masks; rows of blocks then belong together.
+  std::vector<double> lost(At(2 * n)), found(At(2 * n * k));
+  std::vector<uint8_t> masks(At(2 * n * k));
+  For(pool, n, 1, [&](int64_t begin, int64_t end) {
+    std::vector<double> given(At(k)), w(At(k)), scores(At(pattern.span()));
+    Refiner refine(a, k, steps);
+    for (int64_t r = begin; r < end; ++r) {
+      for (int64_t i = 0; i < k; ++i) given[At(i)] = w[At(i)] = double{weights[At(r * k + i)]};
+      for (int64_t way = 0; way < 2; ++way) {
+        uint8_t* mask = masks.data() + (way * n + r) * k;
+        double* x = found.data() + (way * n + r) * k;
+        const std::vector<uint8_t>& fixed = way == 0 ? costs : magnitude;
+        if (!fixed.empty()) std::copy_n(fixed.begin() + r * k, k, mask);
+        if (way == 0)
+          Sweep(w.data(), shape, pattern, factor, dead, fixed.empty(), scores.data(), mask, x);
+        else
+          for (int64_t i = 0; i < k; ++i) x[i] = mask[i] ? given[At(i)] : 0;
+        refine.Run(given.data(), mask, x);
+        lost[At(way * n + r)] = refine.Cost(given.data(), x, dead);
+      }
+    }
+  });
+  // What loses less: of each strip of rows whose mask is its own.
+  const int64_t strip = pattern.block ? n : 1;
+  Pruned out;
+  out.mask.resize(At(n * k));
+  out.weights.resize(At(n * k));
+  for (int64_t first = 0; first < n; first += strip) {
+    double sums[2] = {0, 0};
+    for (int64_t way = 0; way < 2; ++way) {
+      for (int64_t r = first; r < first + strip; ++r) sums[way] += lost[At(way * n + r)];
+    }
+    const int64_t from = ((sums[1] < sums[0] ? n : 0) + first) * k;
+    for (int64_t i = 0; i < strip * k; ++i) {
+      out.mask[At(first * k + i)] = masks[At(from + i)];
+      out.weights[At(first * k + i)] = static_cast<float>(found[At(from + i)]);
+    }
+  }
+  return out;
+}
+
+bool Satisfies(std::span<const uint8_t> zero, const WeightShape& shape,
+               const SparsityPattern& pattern) {
+  const int64_t k = shape.columns();
+  if (pattern.block) {
+    const Tiles tiles(shape, pattern);
+    int64_t gone = 0, full = 0;
+    for (int64_t strip = 0; strip < tiles.down; ++strip) {
+      const auto [row, row_end] = tiles.Rows(shape, strip);
+      for (int64_t piece = 0; piece < tiles.across; ++piece) {
+        const auto [first, last] = tiles.Columns(shape, piece);
+        bool all = true;
+        for (int64_t r = row; r < row_end && all; ++r) {
+          for (int64_t c = first; c < last && all; ++c) all = zero[At(r * k + c)] != 0;
+        }
+        if (all)
+          gone += (row_end - row) * (last - first);
+        else
+          ++full;
+      }
+    }
+    return full <= 1 || gone >= WantedZeros(shape, pattern.ratio);
+  }
+  for (int64_t r = 0; r < shape.rows; ++r) {
+    for (int64_t tap = 0; tap < shape.taps; ++tap) {
+      for (int64_t c = 0; c < shape.channels; c += pattern.group) {
+        const int64_t size = std::min<int64_t>(pattern.group, shape.channels - c);
+        int64_t kept = 0;
+        for (int64_t i = 0; i < size; ++i)
+          kept += zero[At(r * k + tap * shape.channels + c + i)] == 0;
+        if (kept > pattern.keep) return false;
+      }
+    }
+  }
+  return true;
+}
+
+int64_t StoredWeights(const WeightShape& shape, const SparsityPattern& pattern) {
+  const int64_t a_tap = pattern.block
+                            ? shape.channels
+                            : (shape.channels + pattern.group - 1) / pattern.group * pattern.keep;
+  const int64_t all = shape.rows * shape.taps * a_tap;
+  return pattern.block ? all - WantedZeros(shape, pattern.ratio) : all;
+}
+
+int64_t IndexBits(const WeightShape& shape, const SparsityPattern& pattern) {
+  if (pattern.block) return Tiles(shape, pattern).count();
+  const auto bits = std::bit_width(static_cast<unsigned>(pattern.group - 1));
+  return StoredWeights(shape, pattern) * static_cast<int64_t>(bits);
+}
+
+}  // namespace slipway::quant
