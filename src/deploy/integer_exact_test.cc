@@ -143,15 +143,15 @@ TEST(IntegerExact, EveryPlatformsSchemeIsSimulatedExactly) {
   ASSERT_TRUE(graph.ok()) << graph.status().ToString();
   int tried = 0;
   for (const compiler::Platform& p : *platforms) {
-    // Logarithms and 16 bits have no integer form here.
-    if (!p.has_scheme || p.scheme.weight_only || p.scheme.activations.bits > 8 ||
+    // Logarithms have no integer form here.
+    if (!p.has_scheme || p.scheme.weight_only ||
         p.scheme.weights.kind == compiler::ScaleKind::kLogarithmic)
       continue;
     SCOPED_TRACE(p.name);
     ExpectSameBits(**graph, {2, 3, 12, 12}, false, p.name, {"reference", "x86"});
     ++tried;
   }
-  EXPECT_GE(tried, 24);
+  EXPECT_GE(tried, 26);
 }
 
 TEST(IntegerExact, RealModels) {

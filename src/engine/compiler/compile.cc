@@ -233,7 +233,7 @@ Result<std::vector<passes::PassReport>> Prepare(
   passes::PassOptions pass_options;
   pass_options.disabled = options.disabled_passes;
   pass_options.supported = supported;
-  pass_options.wide_weights = platform.simulated;
+  pass_options.wide_codes = platform.simulated;
   pass_options.level =
       platform.precision == "int8" || (platform.precision == "bfloat16" && platform.has_scheme)
           ? passes::Level::kInteger

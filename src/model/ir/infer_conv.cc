@@ -196,9 +196,9 @@ Status InferConvDepthwise(InferContext& c) {
 }
 
 Status InferQConv(InferContext& c) {
-  SLIPWAY_ASSIGN_OR_RETURN(const DType to, QuantizedOutput(c));
-  SLIPWAY_RETURN_IF_ERROR(CheckCodes(c, 0, "x_zero_point"));
-  SLIPWAY_RETURN_IF_ERROR(CheckCodes(c, 4, "z_zero_point"));
+  SLIPWAY_ASSIGN_OR_RETURN(const DType to, QuantizedOutput(c, true));
+  SLIPWAY_RETURN_IF_ERROR(CheckCodes(c, 0, "x_zero_point", true));
+  SLIPWAY_RETURN_IF_ERROR(CheckCodes(c, 4, "z_zero_point", true));
   if (c.input(1).dtype != DType::kInt16)
     SLIPWAY_RETURN_IF_ERROR(RequireDtype(c, 1, DType::kInt8, "the weight"));
   SLIPWAY_RETURN_IF_ERROR(RequireDtype(c, 2, DType::kFloat32, "multiplier"));
@@ -292,14 +292,14 @@ Status InferGlobalPool(InferContext& c) {
 }
 
 Status InferQAveragePool(InferContext& c) {
-  SLIPWAY_ASSIGN_OR_RETURN(const DType to, QuantizedOutput(c));
+  SLIPWAY_ASSIGN_OR_RETURN(const DType to, QuantizedOutput(c, true));
   const bool global = c.attributes().Int("global", 0) != 0;
   if (c.input(0).dtype == DType::kFloat32) {
     const float scale = c.attributes().Float("x_scale", 0);
     if (!global || !(scale > 0) || std::isinf(scale))
       return Bad("a float32 input needs global = 1 and a positive x_scale, which is ", scale);
   } else {
-    SLIPWAY_RETURN_IF_ERROR(CheckCodes(c, 0, "x_zero_point"));
+    SLIPWAY_RETURN_IF_ERROR(CheckCodes(c, 0, "x_zero_point", true));
   }
   if (global) {
     SLIPWAY_RETURN_IF_ERROR(RequireMinRank(c, 0, 2, "the input"));

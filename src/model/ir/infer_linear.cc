@@ -114,9 +114,9 @@ Status InferLinear(InferContext& c) {
 }
 
 Status InferQLinear(InferContext& c) {
-  SLIPWAY_ASSIGN_OR_RETURN(const DType to, QuantizedOutput(c));
-  SLIPWAY_RETURN_IF_ERROR(CheckCodes(c, 0, "x_zero_point"));
-  SLIPWAY_RETURN_IF_ERROR(CheckCodes(c, 4, "z_zero_point"));
+  SLIPWAY_ASSIGN_OR_RETURN(const DType to, QuantizedOutput(c, true));
+  SLIPWAY_RETURN_IF_ERROR(CheckCodes(c, 0, "x_zero_point", true));
+  SLIPWAY_RETURN_IF_ERROR(CheckCodes(c, 4, "z_zero_point", true));
   if (c.input(1).dtype != DType::kInt16)
     SLIPWAY_RETURN_IF_ERROR(RequireDtype(c, 1, DType::kInt8, "the weight"));
   SLIPWAY_RETURN_IF_ERROR(RequireDtype(c, 2, DType::kFloat32, "multiplier"));
@@ -151,9 +151,8 @@ Status InferQAttention(InferContext& c) {
     known &= s != nullptr;
     if (!s) continue;
     if (s->size() < 2 || s->size() > kMaxRank) return Bad("operand ", i, " ", *s, " is no matrix");
-    SLIPWAY_ASSIGN_OR_RETURN(const auto order,
-                             ops::ReadPermutation(c.attributes().Ints(perms[i]),
-                                                  static_cast<int>(s->size())));
+    SLIPWAY_ASSIGN_OR_RETURN(const auto order, ops::ReadPermutation(c.attributes().Ints(perms[i]),
+                                                                    static_cast<int>(s->size())));
     for (size_t d = 0; d < s->size(); ++d) x[i].push_back((*s)[static_cast<size_t>(order[d])]);
   }
   for (size_t i : {3, 4}) SLIPWAY_RETURN_IF_ERROR(RequireDtype(c, i, DType::kFloat32, "a mask"));
@@ -177,9 +176,8 @@ Status InferQAttention(InferContext& c) {
     if (s) SLIPWAY_RETURN_IF_ERROR(BroadcastsTo(*s, y, i == 3 ? "the bias" : "the mask"));
   }
   y.back() = x[2][column];
-  SLIPWAY_ASSIGN_OR_RETURN(
-      const auto order,
-      ops::ReadPermutation(c.attributes().Ints("y_perm"), static_cast<int>(rank)));
+  SLIPWAY_ASSIGN_OR_RETURN(const auto order, ops::ReadPermutation(c.attributes().Ints("y_perm"),
+                                                                  static_cast<int>(rank)));
   SymShape out;
   for (size_t d = 0; d < rank; ++d) out.push_back(y[static_cast<size_t>(order[d])]);
   c.set_output(0, to, std::move(out));
@@ -308,8 +306,7 @@ Status InferAttention(InferContext& c) {
       const Dim want[] = {batch, kv_heads, known ? past : s[2], i == 4 ? k_size : v_size};
       for (size_t d = 0; d < 4; ++d) {
         SLIPWAY_RETURN_IF_ERROR(
-            Unify(c, s[d], want[d], i == 4 ? "shape of past_key" : "shape of past_value")
-                .status());
+            Unify(c, s[d], want[d], i == 4 ? "shape of past_key" : "shape of past_value").status());
       }
       past = s[2];
       known = true;

@@ -100,9 +100,11 @@ bool SeemsNegative(const Dim& d);
 Status CheckActivation(const InferContext& c, const char* key = "activation",
                        const char* params_key = "activation_params");
 // The `to`, `q_min` and `q_max` attributes of the integer operators; returns the output type.
-Result<DType> QuantizedOutput(const InferContext& c);
-// The zero point attribute `name` lies in the range of input i's type, which is uint8 or int8.
-Status CheckCodes(const InferContext& c, size_t i, std::string_view zero_point);
+// `wide`: it may be uint16 or int16.
+Result<DType> QuantizedOutput(const InferContext& c, bool wide = false);
+// The zero point attribute `name` lies in the range of input i's type, which is uint8 or int8, or
+// with `wide` uint16 or int16.
+Status CheckCodes(const InferContext& c, size_t i, std::string_view zero_point, bool wide = false);
 
 // --- windows (convolution and pooling) ---
 struct Window {

@@ -80,32 +80,47 @@ Status WithTypes(const OpContext& c, int64_t channels, Body&& body) {
   return done ? OkStatus() : NoKernel(x.dtype);
 }
 
+struct CodeLimits {
+  int64_t lo, hi;
+};
+Result<CodeLimits> LimitsOf(DType codes, bool wide) {
+  if (codes == DType::kInt8) return CodeLimits{-128, 127};
+  if (codes == DType::kUInt8) return CodeLimits{0, 255};
+  if (wide && codes == DType::kInt16) return CodeLimits{-32768, 32767};
+  if (wide && codes == DType::kUInt16) return CodeLimits{0, 65535};
+  return Unsupported(std::string("codes must be int8 or uint8, not ") + DTypeName(codes));
+}
+
+// Some operand has codes of 16 bits.
+bool IsWide(const OpContext& c) {
+  return IsWideCode(c.inputs[0].dtype) || IsWideCode(c.outputs[0].dtype) ||
+         (c.Has(4) && IsWideCode(c.inputs[4].dtype));
+}
+
 }  // namespace
 
-Result<int32_t> ReadZeroPoint(const Attributes& attributes, std::string_view name, DType codes) {
+Result<int32_t> ReadZeroPoint(const Attributes& attributes, std::string_view name, DType codes,
+                              bool wide) {
   const int64_t z = attributes.Int(name, 0);
-  const bool is_signed = codes == DType::kInt8;
-  if (codes != DType::kInt8 && codes != DType::kUInt8) {
-    return Unsupported(std::string("codes must be int8 or uint8, not ") + DTypeName(codes));
-  }
-  if (z < (is_signed ? -128 : 0) || z > (is_signed ? 127 : 255)) {
+  SLIPWAY_ASSIGN_OR_RETURN(const CodeLimits limits, LimitsOf(codes, wide));
+  if (z < limits.lo || z > limits.hi) {
     return InvalidArgument(std::string(name) + " = " + std::to_string(z) + " is no " +
                            DTypeName(codes) + " code");
   }
   return static_cast<int32_t>(z);
 }
 
-Result<Requantizer> MakeRequantizer(const Attributes& attributes, DType y) {
+Result<Requantizer> MakeRequantizer(const Attributes& attributes, DType y, bool wide) {
   Requantizer r;
   const int64_t to = attributes.Int("to", 3);
   if (to != static_cast<int64_t>(y)) {
     return InvalidArgument("to = " + std::to_string(to) + " but the output is " + DTypeName(y));
   }
   if (y == DType::kFloat32) return r;
-  SLIPWAY_ASSIGN_OR_RETURN(r.zero_point, ReadZeroPoint(attributes, "y_zero_point", y));
-  const int64_t lowest = y == DType::kInt8 ? -128 : 0, highest = y == DType::kInt8 ? 127 : 255;
+  SLIPWAY_ASSIGN_OR_RETURN(r.zero_point, ReadZeroPoint(attributes, "y_zero_point", y, wide));
+  SLIPWAY_ASSIGN_OR_RETURN(const CodeLimits limits, LimitsOf(y, wide));
   const int64_t lo = attributes.Int("q_min", -128), hi = attributes.Int("q_max", 127);
-  if (lo < lowest || hi > highest || lo > hi) {
+  if (lo < limits.lo || hi > limits.hi || lo > hi) {
     return InvalidArgument("q_min " + std::to_string(lo) + " and q_max " + std::to_string(hi) +
                            " do not fit " + DTypeName(y));
   }
@@ -131,6 +146,7 @@ Result<InputRounding> ReadInputRounding(const Attributes& attributes) {
 }
 
 Status SlipwayQConv(const OpContext& c) {
+  if (IsWide(c)) return WideQConv(c);
   const TensorView &x = c.inputs[0], &w = c.inputs[1], &y = c.outputs[0];
   if (y.count() == 0) return OkStatus();
   SLIPWAY_ASSIGN_OR_RETURN(
@@ -168,6 +184,7 @@ Status SlipwayQConv(const OpContext& c) {
 }
 
 Status SlipwayQLinear(const OpContext& c) {
+  if (IsWide(c)) return WideQLinear(c);
   const TensorView &x = c.inputs[0], &w = c.inputs[1], &y = c.outputs[0];
   if (y.count() == 0) return OkStatus();
   const int64_t k = x.dims.back(), n = y.dims.back(), m = y.count() / n;
@@ -188,8 +205,7 @@ Status SlipwayQLinear(const OpContext& c) {
         [&](int64_t, int64_t j, int nn, int64_t k0, int kn, int16_t* to) {
           for (int r = 0; r < kn; ++r) {
             for (int col = 0; col < nn; ++col) {
-              to[r * kTile + col] =
-                  weight(trans ? (j + col) * k + k0 + r : (k0 + r) * n + j + col);
+              to[r * kTile + col] = weight(trans ? (j + col) * k + k0 + r : (k0 + r) * n + j + col);
             }
           }
         },

@@ -10,6 +10,7 @@
 #include "base/dtype.h"
 #include "base/status.h"
 #include "model/ops/attributes.h"
+#include "model/ops/kernel.h"
 #include "model/ops/quantize.h"
 
 namespace slipway::ops {
@@ -29,10 +30,10 @@ struct Requantizer {
 };
 
 // From `to`, `y_zero_point`, `q_min`, `q_max`. InvalidArgument: they do not fit the output's
-// element type y.
-Result<Requantizer> MakeRequantizer(const Attributes& attributes, DType y);
-// How a float32 input is rounded to codes on the way: clamp(round_half_even(v / scale) + zero_point,
-// lo, hi).
+// element type y. Unsupported: y is not float32 and no code of 8 bits (`wide`: of 8 or 16).
+Result<Requantizer> MakeRequantizer(const Attributes& attributes, DType y, bool wide = false);
+// How a float32 input is rounded to codes on the way: clamp(round_half_even(v / scale) +
+// zero_point, lo, hi).
 struct InputRounding {
   float scale = 0;
   Requantizer to;
@@ -54,7 +55,14 @@ struct NormRounding {
 };
 // InvalidArgument: attributes that do not fit each other or the output's element type y.
 Result<NormRounding> ReadNormRounding(const Attributes& attributes, DType y);
-// The zero point attribute `name`, which must be a code of the type (int8 or uint8).
-Result<int32_t> ReadZeroPoint(const Attributes& attributes, std::string_view name, DType codes);
+// The zero point attribute `name`, which must be a code of the type (int8 or uint8; `wide`: int16
+// or uint16 too).
+Result<int32_t> ReadZeroPoint(const Attributes& attributes, std::string_view name, DType codes,
+                              bool wide = false);
+
+inline bool IsWideCode(DType t) { return t == DType::kInt16 || t == DType::kUInt16; }
+// QConv and QLinear where X, Y or the residual has codes of 16 bits. Sums are exact below 2^53.
+Status WideQConv(const OpContext& c);
+Status WideQLinear(const OpContext& c);
 
 }  // namespace slipway::ops

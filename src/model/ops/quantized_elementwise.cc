@@ -39,6 +39,7 @@ Status Binary(const OpContext& c, F f) {
 template <typename X, typename Y>
 void AveragePool(const OpContext& c, const Window& w, int32_t zero, float multiplier,
                  bool include_pad, const Requantizer& to) {
+  using Sum = std::conditional_t<sizeof(X) == 1, uint32_t, uint64_t>;
   const TensorView &x = c.inputs[0], &y = c.outputs[0];
   const int64_t plane = w.InCount(), out_plane = w.OutCount();
   For(c, x.dims[0] * x.dims[1], 1, [&](int64_t begin, int64_t end) {
@@ -62,21 +63,21 @@ void AveragePool(const OpContext& c, const Window& w, int32_t zero, float multip
           taps *= hi[d] - lo[d];
           padded *= below(w.in[d] + w.pad_end[d]);
         }
-        uint32_t sum = 0;
+        Sum sum = 0;
         for (int64_t i = lo[0]; i < hi[0]; ++i) {
           for (int64_t j = lo[1]; j < hi[1]; ++j) {
             const X* row =
                 px +
                 ((start[0] + i * w.dilation[0]) * w.in[1] + start[1] + j * w.dilation[1]) * w.in[2];
             for (int64_t k = lo[2]; k < hi[2]; ++k) {
-              sum += static_cast<uint32_t>(static_cast<int32_t>(row[start[2] + k * w.dilation[2]]) -
-                                           zero);
+              sum +=
+                  static_cast<Sum>(static_cast<int32_t>(row[start[2] + k * w.dilation[2]]) - zero);
             }
           }
         }
         const int64_t count = include_pad ? padded : taps;
         const float v = count == 0 ? 0.0f
-                                   : static_cast<float>(static_cast<int32_t>(sum)) *
+                                   : static_cast<float>(static_cast<std::make_signed_t<Sum>>(sum)) *
                                          (multiplier / static_cast<float>(count));
         y.as<Y>()[p * out_plane + o] = to.Convert<Y>(v);
       }
@@ -140,9 +141,10 @@ Status SlipwayMulQuantize(const OpContext& c) {
 Status SlipwayQAveragePool(const OpContext& c) {
   const TensorView &x = c.inputs[0], &y = c.outputs[0];
   const Attributes& a = *c.attributes;
-  SLIPWAY_ASSIGN_OR_RETURN(const Requantizer to, MakeRequantizer(a, y.dtype));
+  const bool wide = IsWideCode(x.dtype);
+  SLIPWAY_ASSIGN_OR_RETURN(const Requantizer to, MakeRequantizer(a, y.dtype, wide));
   if (x.dtype == DType::kFloat32) return RoundedMeans(c, to);
-  SLIPWAY_ASSIGN_OR_RETURN(const int32_t zero, ReadZeroPoint(a, "x_zero_point", x.dtype));
+  SLIPWAY_ASSIGN_OR_RETURN(const int32_t zero, ReadZeroPoint(a, "x_zero_point", x.dtype, wide));
   if (y.count() == 0) return OkStatus();
   Window w;
   if (a.Int("global", 0) != 0) {
@@ -159,6 +161,13 @@ Status SlipwayQAveragePool(const OpContext& c) {
     done = Dispatch<uint8_t, int8_t, float>(
         y.dtype, [&]<typename Y>() { AveragePool<X, Y>(c, w, zero, multiplier, include_pad, to); });
   });
+  if (wide) {
+    Dispatch<uint16_t, int16_t>(x.dtype, [&]<typename X>() {
+      done = Dispatch<uint16_t, int16_t, float>(y.dtype, [&]<typename Y>() {
+        AveragePool<X, Y>(c, w, zero, multiplier, include_pad, to);
+      });
+    });
+  }
   return done ? OkStatus() : NoKernel(x.dtype);
 }
 
@@ -240,9 +249,10 @@ Status SlipwayQLookup(const OpContext& c) {
   }
   if (table.dims.rank() < 1 || table.dims.rank() > 2 || table.dims.back() != 256 ||
       table.count() != channels * 256 || table.dtype != y.dtype) {
-    return InvalidArgument("table must have 256 elements of the output's type, for all or for each "
-                           "channel, has " +
-                           table.dims.ToString() + " of " + DTypeName(table.dtype));
+    return InvalidArgument(
+        "table must have 256 elements of the output's type, for all or for each "
+        "channel, has " +
+        table.dims.ToString() + " of " + DTypeName(table.dtype));
   }
   auto run = [&]<typename T>() {
     const uint8_t* codes = x.as<const uint8_t>();

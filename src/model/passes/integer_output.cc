@@ -26,7 +26,7 @@ bool Clamp(const Activation& activation, Output& out) {
   return true;
 }
 
-Output FindOutput(const Node* node, const Activation& own, bool any) {
+Output FindOutput(const Node* node, const Activation& own, bool any, int max_bits) {
   Output out;
   Node* user = node->output()->OnlyUser();
   Activation activation = own;
@@ -38,7 +38,8 @@ Output FindOutput(const Node* node, const Activation& own, bool any) {
       user = user->output()->OnlyUser();
     }
   }
-  auto params = user && user->IsSlipway("Quantize") ? PerTensorParams(user) : std::nullopt;
+  auto params =
+      user && user->IsSlipway("Quantize") ? PerTensorParams(user, max_bits) : std::nullopt;
   any &= !activation.none() && activation.name != "Relu" && activation.name != "Clip";
   if (any) out.activation = activation;
   if (!params) {

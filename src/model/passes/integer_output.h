@@ -26,7 +26,7 @@ struct Output {
 bool Clamp(const Activation& activation, Output& out);
 // `own`: the activation that the node itself applies. When no Quantize can be reached the result is
 // float, without activation; with `any` an activation that is no clamp is taken all the same.
-Output FindOutput(const Node* node, const Activation& own, bool any = false);
+Output FindOutput(const Node* node, const Activation& own, bool any = false, int max_bits = 8);
 // The attributes of an integer operator: to, y_zero_point, q_min, q_max, and the activation.
 void Write(const Output& out, ir::Attributes& attributes);
 // The node and those that its output takes along.

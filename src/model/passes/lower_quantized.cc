@@ -51,7 +51,8 @@ std::optional<Weighted> ReadWeighted(Node* node) {
   return w;
 }
 
-// Sum over the weights of |w| * the largest |x|, plus |bias|, must fit int32 for every channel.
+// Sum over the weights of |w| * the largest |x|, plus |bias|, must fit the sums of every channel:
+// int32, or double's 53 bits where x has codes of 16 bits.
 bool AccumulatorFits(const QWeights& weights, const Weighted& w, const QParams& x,
                      const std::vector<int64_t>& bias, int64_t channels) {
   int64_t largest = std::max(std::abs(x.q_min - x.zero), std::abs(x.q_max - x.zero));
@@ -60,14 +61,17 @@ bool AccumulatorFits(const QWeights& weights, const Weighted& w, const QParams& 
   const auto code = [&](int64_t i) {
     return wide ? int64_t{weights.codes.data<int16_t>()[i]} : weights.codes.data<int8_t>()[i];
   };
-  int64_t inner = weights.codes.count() / channels;
+  const int64_t inner = weights.codes.count() / channels,
+                most = x.codes == DType::kInt16 || x.codes == DType::kUInt16
+                           ? int64_t{1} << 53
+                           : std::numeric_limits<int32_t>::max();
   for (int64_t i = 0; i < weights.codes.count(); ++i) {
     int64_t c = w.channel_axis == 0 ? i / inner : i % channels;
     sums[static_cast<size_t>(c)] += std::abs(code(i)) * largest;
   }
   for (size_t c = 0; c < sums.size(); ++c) {
     int64_t total = sums[c] + (bias.empty() ? 0 : std::abs(bias[c]));
-    if (total > std::numeric_limits<int32_t>::max()) return false;
+    if (total > most) return false;
   }
   return true;
 }
@@ -89,11 +93,12 @@ std::optional<std::vector<int64_t>> IntegerBias(const Value* value, const QParam
   return codes;
 }
 
-bool LowerWeighted(Graph& graph, Node* node, bool wide_weights) {
+bool LowerWeighted(Graph& graph, Node* node, bool wide) {
   auto w = ReadWeighted(node);
   if (!w) return false;
-  Dequantized x = DequantizedValue(node->input(0));
-  auto weights = x ? WeightsOf(node->input(1), w->channel_axis, wide_weights) : std::nullopt;
+  const int bits = wide ? 16 : 8;
+  Dequantized x = DequantizedValue(node->input(0), bits);
+  auto weights = x ? WeightsOf(node->input(1), w->channel_axis, wide) : std::nullopt;
   if (!weights) return false;
   int64_t channels = weights->codes.dims()[static_cast<size_t>(w->channel_axis)];
   std::vector<int64_t> bias;
@@ -104,9 +109,9 @@ bool LowerWeighted(Graph& graph, Node* node, bool wide_weights) {
   }
   if (!AccumulatorFits(*weights, *w, x.params, bias, channels)) return false;
 
-  Dequantized z = DequantizedValue(w->residual);
+  Dequantized z = DequantizedValue(w->residual, bits);
   bool float_residual = w->residual && !z;
-  Output out = float_residual ? Output{} : FindOutput(node, w->activation, true);
+  Output out = float_residual ? Output{} : FindOutput(node, w->activation, true, bits);
   std::vector<float> multiplier;
   for (float s : weights->scales)
     multiplier.push_back(Ratio(static_cast<double>(x.params.scale) * s, out.scale()));
@@ -200,12 +205,14 @@ bool LowerBinary(Graph& graph, Node* node) {
   return true;
 }
 
-bool LowerPool(Graph& graph, Node* node) {
+bool LowerPool(Graph& graph, Node* node, bool wide) {
   bool global = node->Is("GlobalAveragePool");
   if (!global && !node->Is("AveragePool")) return false;
-  Dequantized x = DequantizedValue(node->input(0));
+  const int bits = wide ? 16 : 8;
+  Dequantized x = DequantizedValue(node->input(0), bits);
   if (!x) return false;
-  Output out = FindOutput(node, {});
+  Output out = FindOutput(node, {}, false, bits);
+  if (out.params && DTypeBits(out.params->codes) != DTypeBits(x.params.codes)) return false;
   ir::Attributes attributes;
   if (global) {
     attributes.Set("global", int64_t{1});
@@ -265,8 +272,9 @@ bool LowerRescale(Graph& graph, Node* node) {
 Result<int> LowerQuantized(ir::Graph& graph, const PassOptions& options) {
   int changes = VisitNodes(graph, [&](Node* node) {
     if (node->inputs().empty() || !node->output()) return false;
-    return LowerWeighted(graph, node, options.wide_weights) || LowerBinary(graph, node) ||
-           LowerPool(graph, node) || LowerResize(graph, node) || LowerRescale(graph, node);
+    return LowerWeighted(graph, node, options.wide_codes) || LowerBinary(graph, node) ||
+           LowerPool(graph, node, options.wide_codes) || LowerResize(graph, node) ||
+           LowerRescale(graph, node);
   });
   if (changes) graph.RemoveUnused();
   return changes;

@@ -80,12 +80,35 @@ TEST(LowerQuantized, WeightsAroundAZeroPoint) {
   auto with = [&](const char* zero, bool wide = false) {
     std::string text = head;
     text.replace(text.find("ZERO"), 4, zero);
-    return Ops(*Lower(G(text), {.level = Level::kInteger, .wide_weights = wide}));
+    return Ops(*Lower(G(text), {.level = Level::kInteger, .wide_codes = wide}));
   };
   EXPECT_EQ(with("131"), "Quantize QLinear");
   // 200 - 60 is no int8: the product stays in float, unless int16 is asked for.
   EXPECT_EQ(with("60").find("QLinear"), std::string::npos);
   EXPECT_EQ(with("60", true), "Quantize QLinear");
+}
+
+TEST(LowerQuantized, CodesOfSixteenBits) {
+  const std::string text = G(R"(
+      input %x: float32[2, 4, 6, 6])" +
+                             std::string(kConstants) + R"(
+      const %ts: float32[] = fill(0.0001)
+      const %tz: uint16[] = fill(30000)
+      const %one: int8[4, 4, 1, 1] = [1, -2, 3, 4, 5, 6, 7, 8, -9, 10, 11, 12, 13, -14, 15, 16]
+      %qx = slipway.Quantize(%x, %ts, %tz) {signed = 0, bits = 16}
+      %dx = slipway.Dequantize(%qx, %ts, %tz) {signed = 0, bits = 16}
+      %d1 = slipway.Dequantize(%one, %ws) {axis = 0}
+      %c = Conv(%dx, %d1, %b)
+      %r = Relu(%c)
+      %qr = slipway.Quantize(%r, %ts, %tz) {signed = 0, bits = 16}
+      %dr = slipway.Dequantize(%qr, %ts, %tz) {signed = 0, bits = 16}
+      %g = GlobalAveragePool(%dr)
+      %q = slipway.Quantize(%g, %ts, %tz) {signed = 0, bits = 16}
+      output %q
+  )");
+  EXPECT_EQ(Ops(*Lower(text, {.level = Level::kInteger, .wide_codes = true}, 1)),
+            "Quantize QConv QAveragePool");
+  EXPECT_EQ(Ops(*Lower(text, {.level = Level::kInteger}, 1)).find("QConv"), std::string::npos);
 }
 
 TEST(LowerQuantized, ConvChainInPyTorchForm) {

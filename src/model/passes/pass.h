@@ -42,9 +42,9 @@ struct PassOptions {
   // that re-associate (batch normalisation into weights, recovered LayerNormalization and the like)
   // are always on: switch them off by name.
   bool allow_rounding = false;
-  // Products of weights that lie around a zero point in 9 bits become integer too. Only the plain
-  // loops compute them: for exactness, not for speed.
-  bool wide_weights = false;
+  // Products of weights that lie around a zero point in 9 bits, and products and means of codes of
+  // 16 bits, become integer too. Only the plain loops compute them: for exactness, not for speed.
+  bool wide_codes = false;
   // Whether the graph's backends take a node as it is. Passes that take apart what no backend has
   // (lower-conv-transpose) leave it then; passes of the level kPlatform make only what they take.
   // Empty: nobody is known to take anything.

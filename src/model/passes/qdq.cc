@@ -34,8 +34,8 @@ int32_t QParams::CodeOf(double value) const {
   return static_cast<int32_t>(std::clamp<double>(code, q_min, q_max));
 }
 
-std::optional<QParams> PerTensorParams(const Node* node) {
-  auto q = Affine(node, 8);
+std::optional<QParams> PerTensorParams(const Node* node, int max_bits) {
+  auto q = Affine(node, max_bits);
   if (!q || (node->IsSlipway("Quantize") && q->rounding != ops::QuantRounding::kHalfEven))
     return std::nullopt;
   auto scale = FloatsOf(node->input(1));
@@ -44,7 +44,8 @@ std::optional<QParams> PerTensorParams(const Node* node) {
   p.scale = (*scale)[0];
   p.q_min = q->range.lo;
   p.q_max = q->range.hi;
-  p.codes = q->is_signed ? DType::kInt8 : DType::kUInt8;
+  p.codes = q->bits > 8 ? (q->is_signed ? DType::kInt16 : DType::kUInt16)
+                        : (q->is_signed ? DType::kInt8 : DType::kUInt8);
   if (node->input(2)) {
     auto zero = ScalarOf(node->input(2));
     if (!zero) return std::nullopt;
@@ -53,9 +54,9 @@ std::optional<QParams> PerTensorParams(const Node* node) {
   return p;
 }
 
-Dequantized DequantizedValue(const Value* value) {
+Dequantized DequantizedValue(const Value* value, int max_bits) {
   Node* node = SlipwayProducerOf(value, "Dequantize");
-  auto params = PerTensorParams(node);
+  auto params = PerTensorParams(node, max_bits);
   if (!params || node->input(0)->dtype() != params->codes) return {};
   return {node->input(0), *params};
 }

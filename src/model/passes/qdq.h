@@ -9,7 +9,8 @@
 
 namespace slipway::passes {
 
-// Per-tensor affine codes of at most 8 bits: real = scale * (code - zero), code in [q_min, q_max].
+// Per-tensor affine codes of at most 8 bits (or as many as asked for): real = scale * (code -
+// zero), code in [q_min, q_max].
 struct QParams {
   float scale = 1;
   int32_t zero = 0;
@@ -22,9 +23,9 @@ struct QParams {
 };
 
 // Of a Quantize or Dequantize node with constant parameters; nullopt when it is no such node or not
-// of that kind (per channel, blocked, logarithmic, wider than 8 bits, or a Quantize that does not
+// of that kind (per channel, blocked, logarithmic, wider than max_bits, or a Quantize that does not
 // round half to even).
-std::optional<QParams> PerTensorParams(const Node* node);
+std::optional<QParams> PerTensorParams(const Node* node, int max_bits = 8);
 
 // `value` made by a Dequantize of the above kind: its codes and their meaning.
 struct Dequantized {
@@ -32,7 +33,7 @@ struct Dequantized {
   QParams params;
   explicit operator bool() const { return codes != nullptr; }
 };
-Dequantized DequantizedValue(const Value* value);
+Dequantized DequantizedValue(const Value* value, int max_bits = 8);
 
 // Constant weights of at most 8 bits behind a Dequantize; codes around a zero point are moved to
 // lie around 0, where they then fit int8 or `wide` allows int16.

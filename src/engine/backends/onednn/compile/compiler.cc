@@ -247,6 +247,9 @@ Status OnednnCompiler::Static(const ir::Node& node, const Target& target) const 
       return Unsupported(std::string(DTypeName(t)) + " input");
   }
   if (integer && node.input(1)->dtype() != DType::kInt8) return Unsupported("weights of 16 bits");
+  for (const ir::Value* v : {node.input(0), node.input(4), node.output()}) {
+    if (integer && v && DTypeBits(v->dtype()) == 16) return Unsupported("codes of 16 bits");
+  }
   switch (row->family) {
     case Family::kConv:
     case Family::kQConv: {

@@ -58,6 +58,9 @@ struct Plan {
 std::optional<Plan> PlanOf(const ir::Node& node) {
   const bool conv = node.IsSlipway("QConv");
   const ir::Tensor* w = node.constant_input(1);
+  for (const ir::Value* v : {node.input(0), node.input(4), node.output()}) {
+    if (v && DTypeBits(v->dtype()) == 16) return std::nullopt;
+  }
   if ((!conv && !node.IsSlipway("QLinear")) || !w || w->dtype() != DType::kInt8 ||
       w->count() == 0 || !node.constant_input(2) || (node.input(3) && !node.constant_input(3)))
     return std::nullopt;
