@@ -58,14 +58,12 @@ bool SchemeQuantizes(const Node& node, const Scheme& scheme,
   return !IsTransparent(node);
 }
 
-// A function of an integer layer's sums alone: it is computed on them before they are rounded, as
-// its input may reach much further than its output (LeakyRelu).
-bool FollowsProducts(const Node& node, const Scheme& scheme,
-                     const std::set<std::string>& keep_float) {
+// A function of a layer's sums alone: it is computed on them before they are rounded, as its input
+// may reach much further than its output (LeakyRelu).
+bool FollowsProducts(const Node& node) {
   const Value* x = node.input(0);
   const Node* maker = x->producer();
-  return IsUnaryFunction(node) && maker && x->OnlyUser() == &node && HasWeights(*maker) &&
-         SchemeQuantizes(*maker, scheme, keep_float);
+  return IsUnaryFunction(node) && maker && x->OnlyUser() == &node && HasWeights(*maker);
 }
 
 // Inputs that are activations, not weights or biases.
@@ -123,7 +121,7 @@ Placement::Placement(const Graph& graph, const Scheme& scheme,
       }
     } else if (!keep_float.count(node.name()) && (IsTransparent(node) || IsUnaryFunction(node)) &&
                Any(node.outputs())) {
-      if (!FollowsProducts(node, scheme, keep_float)) coded_.insert(node.input(0));
+      if (!FollowsProducts(node)) coded_.insert(node.input(0));
     }
   }
   for (const auto& node : graph.nodes()) {

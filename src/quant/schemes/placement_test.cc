@@ -152,6 +152,14 @@ TEST(Schemes, FunctionsOfALayersSumsAreNotRoundedBefore) {
                   .ok());
   EXPECT_EQ(q.graph->FindNode("c1")->output()->OnlyUser()->op(), "LeakyRelu");
   EXPECT_LT(Difference(q), 0.02);
+  // Nor those of a float layer: a budget chooses layers by what was observed of all of them.
+  auto split = q.original->Clone();
+  SplitActivations(*split);
+  const auto all = ValuesToObserve(*split, TestScheme(), {});
+  for (const char* kept : {"c1", "c2"}) {
+    for (const std::string& name : ValuesToObserve(*split, TestScheme(), {.keep_float = {kept}}))
+      EXPECT_TRUE(all.contains(name)) << name << " without " << kept;
+  }
   // It is one integer step all the same.
   ASSERT_TRUE(passes::RunPasses(*q.graph, {.level = passes::Level::kInteger}).ok());
   for (const auto& n : q.graph->nodes()) EXPECT_NE(n->op(), "LeakyRelu");
