@@ -59,11 +59,12 @@ Action SetupExport(CLI::App& app) {
                                "): `slipway compile` makes its package; --to writes other formats");
       }
       const auto* exporter = quant::FindQuantExporter(platform.export_format);
-      if (!exporter) {
+      const auto* format = deploy::FindExportFormat(platform.export_format);
+      if (!exporter && !format) {
         return InvalidArgument(platform.source + ": 'export: " + platform.export_format +
                                "' is no format; `slipway export --help` lists them");
       }
-      o->to = exporter->name;
+      o->to = exporter ? exporter->name : format->name;
     }
     SLIPWAY_ASSIGN_OR_RETURN(const deploy::ModelOptions model, o->read.Options());
     SLIPWAY_ASSIGN_OR_RETURN(auto graph, deploy::LoadModel(o->model, model));

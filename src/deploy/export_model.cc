@@ -4,6 +4,7 @@
 
 #include "base/folder.h"
 #include "base/mapped_file.h"
+#include "deploy/export_c.h"
 #include "deploy/export_ncnn.h"
 #include "model/frontends/caffe/export.h"
 #include "model/frontends/onnx/export.h"
@@ -58,6 +59,10 @@ Result<Files> WriteNcnnHalf(const ir::Graph& graph, const ExportRequest& request
   return ExportNcnnModel(graph, request.output + "/" + request.stem, true);
 }
 
+Result<Files> WriteC(const ir::Graph& graph, const ExportRequest& request) {
+  return ExportC(graph, request.output, request.stem);
+}
+
 // One row a format. A folder's files are called request.stem.
 constexpr ExportFormat kFormats[] = {
     {"onnx", "ONNX of the opset in --opset; a .txt file gets the readable form", false, true,
@@ -66,6 +71,8 @@ constexpr ExportFormat kFormats[] = {
     {"caffe", "prototxt and caffemodel", true, false, WriteCaffe},
     {"ncnn", "ncnn's .param and .bin", true, false, WriteNcnn},
     {"ncnn-fp16", "the same with float16 weights", true, false, WriteNcnnHalf},
+    {"c", "one C99 file and its header, for any chip with a C compiler (docs/csource.md)", true,
+     false, WriteC},
 };
 
 }  // namespace

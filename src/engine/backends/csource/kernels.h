@@ -1,0 +1,15 @@
+#pragma once
+// The C99 functions that a generated file may need, as text.
+
+#include <set>
+#include <string>
+#include <string_view>
+
+namespace slipway::backends::csource {
+
+// The text of the named pieces and of all that they need, each once, in an order that compiles.
+// Names: see kernels.cc; "binary:NAME:EXPRESSION" (of a and b) and "unary:NAME:EXPRESSION" (of x)
+// make functions sw_NAME for an elementwise operator.
+std::string KernelText(const std::set<std::string>& names);
+
+}  // namespace slipway::backends::csource

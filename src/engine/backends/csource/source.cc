@@ -1,0 +1,366 @@
+#include "engine/backends/csource/source.h"
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <utility>
+
+#include "engine/backends/csource/kernels.h"
+#include "engine/backends/csource/writer.h"
+#include "model/ops/broadcast.h"
+#include "model/ops/window.h"
+
+namespace slipway::backends::csource {
+namespace {
+
+using format::PackageData;
+using format::PackageTensor;
+using format::TensorKind;
+
+const Row* FindRow(std::string_view domain, std::string_view op) {
+  for (const auto rows : {IntegerRows(), FloatRows(), MovementRows()}) {
+    for (const Row& row : rows) {
+      if (domain == row.domain && op == row.op) return &row;
+    }
+  }
+  return nullptr;
+}
+
+std::string Identifier(const std::string& text, const char* fallback) {
+  std::string out;
+  for (const char c : text)
+    out += std::isalnum(static_cast<unsigned char>(c)) ? static_cast<char>(c) : '_';
+  if (out.empty()) out = fallback;
+  if (std::isdigit(static_cast<unsigned char>(out[0]))) out = "m" + out;
+  static const std::set<std::string> kWords = {
+      "auto",    "break",  "case",     "char",   "const",    "continue", "default",
+      "do",      "double", "else",     "enum",   "extern",   "float",    "for",
+      "goto",    "if",     "inline",   "int",    "long",     "main",     "register",
+      "return",  "short",  "signed",   "sizeof", "static",   "struct",   "switch",
+      "typedef", "union",  "unsigned", "void",   "volatile", "while",    "restrict"};
+  return kWords.contains(out) ? out + "_" : out;
+}
+
+std::string Upper(std::string text) {
+  for (char& c : text) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  return text;
+}
+
+const char* CType(DType t) {
+  switch (t) {
+    case DType::kFloat32:
+      return "float";
+    case DType::kInt8:
+      return "int8_t";
+    case DType::kUInt8:
+      return "uint8_t";
+    default:
+      return nullptr;
+  }
+}
+
+}  // namespace
+
+std::string Number(int64_t v) { return v == INT32_MIN ? "INT32_MIN" : std::to_string(v); }
+
+std::string Number(float v) {
+  if (std::isnan(v)) return "NAN";
+  if (std::isinf(v)) return v > 0 ? "INFINITY" : "-INFINITY";
+  char text[40];
+  std::snprintf(text, sizeof(text), "%af", static_cast<double>(v));
+  return text;
+}
+
+Dims SourceWriter::Shape(const PackageTensor& t) const {
+  Dims dims;
+  for (const Dim& d : t.shape) dims.push_back(d.value());
+  return dims;
+}
+
+std::string SourceWriter::Pointer(const PackageTensor& t, const std::string& type) {
+  if (t.kind == TensorKind::kConstant) {
+    const bool is_signed = t.dtype == DType::kInt8;
+    if (t.dtype == DType::kFloat32)
+      return FloatArray({reinterpret_cast<const float*>(t.data.data()), t.data.size() / 4});
+    return "(" + type + ")" + ByteArray(t.data, is_signed);
+  }
+  // The storage it lies in: a parameter, or a place in the arena.
+  const PackageTensor* root = &t;
+  uint64_t offset = 0;
+  while (root->alias >= 0) {
+    if (root->part > 0) offset += static_cast<uint64_t>(root->part);
+    root = &package_.tensors[static_cast<size_t>(root->alias)];
+  }
+  const auto index = [&](const PackageTensor* x) {
+    return static_cast<int>(x - package_.tensors.data());
+  };
+  // An output that shares an arena tensor's storage owns the memory.
+  for (const PackageTensor* x : {&t, root}) {
+    const auto found = parameters_.find(index(x));
+    if (found != parameters_.end()) return "(" + type + ")" + found->second;
+  }
+  for (const auto& [at, name] : parameters_) {
+    const PackageTensor* x = &package_.tensors[static_cast<size_t>(at)];
+    while (x->alias >= 0) x = &package_.tensors[static_cast<size_t>(x->alias)];
+    if (x == root) return "(" + type + ")" + name;
+  }
+  return "(" + type + ")(sw_arena.bytes + " + std::to_string(root->offset + offset) + ")";
+}
+
+std::vector<int64_t> SourceWriter::Ints(size_t i) const {
+  std::vector<int64_t> out;
+  if (!Has(i) || In(i).kind != TensorKind::kConstant) return out;
+  const PackageTensor& t = In(i);
+  const auto read = [&]<typename T>() {
+    for (size_t k = 0; k + sizeof(T) <= t.data.size(); k += sizeof(T)) {
+      T v;
+      std::memcpy(&v, t.data.data() + k, sizeof(T));
+      out.push_back(static_cast<int64_t>(v));
+    }
+  };
+  if (t.dtype == DType::kInt64) read.operator()<int64_t>();
+  if (t.dtype == DType::kInt32) read.operator()<int32_t>();
+  if (t.dtype == DType::kInt8) read.operator()<int8_t>();
+  if (t.dtype == DType::kUInt8) read.operator()<uint8_t>();
+  return out;
+}
+
+std::vector<float> SourceWriter::Floats(size_t i) const {
+  std::vector<float> out;
+  if (!Has(i) || In(i).kind != TensorKind::kConstant || In(i).dtype != DType::kFloat32) return out;
+  out.resize(In(i).data.size() / 4);
+  if (!out.empty()) std::memcpy(out.data(), In(i).data.data(), out.size() * 4);
+  return out;
+}
+
+std::string SourceWriter::Name(const std::string& type, const std::string& body) {
+  const auto [at, fresh] = named_.emplace(type + body, "sw_c" + std::to_string(named_.size()));
+  if (fresh) constants_ += "static const " + type + " " + at->second + body + ";\n";
+  return at->second;
+}
+
+std::string SourceWriter::Array(const std::string& type, const std::string& values, int64_t count,
+                                int bytes) {
+  const size_t before = named_.size();
+  std::string name = Name(type, "[" + std::to_string(count) + "] = " + values);
+  if (named_.size() > before) constant_bytes_ += static_cast<uint64_t>(count * bytes);
+  return name;
+}
+
+std::string SourceWriter::FloatArray(std::span<const float> v) {
+  std::string text = "{";
+  for (size_t i = 0; i < v.size(); ++i)
+    text += (i == 0 ? "" : i % 8 ? ", " : ",\n  ") + Number(v[i]);
+  // (Name puts the count behind the name: the dedupe key has it too.)
+  const size_t before = named_.size();
+  const std::string key = "float", body = "[" + std::to_string(v.size()) + "] = " + text + "}";
+  const auto [at, fresh] = named_.emplace(key + body, "sw_c" + std::to_string(before));
+  if (fresh) {
+    constants_ += "static const float " + at->second + body + ";\n";
+    constant_bytes_ += v.size() * 4;
+  }
+  return at->second;
+}
+
+std::string SourceWriter::Int32Array(std::span<const int64_t> v) {
+  return Array("int32_t", List(v), static_cast<int64_t>(v.size()), 4);
+}
+
+std::string SourceWriter::ByteArray(std::span<const uint8_t> v, bool is_signed) {
+  std::string text = "{";
+  for (size_t i = 0; i < v.size(); ++i) {
+    text += i == 0 ? "" : i % 24 ? "," : ",\n  ";
+    text += std::to_string(is_signed ? static_cast<int8_t>(v[i]) : static_cast<int>(v[i]));
+  }
+  return Array(is_signed ? "int8_t" : "uint8_t", text + "}", static_cast<int64_t>(v.size()), 1);
+}
+
+std::string SourceWriter::Struct(const std::string& type, const std::string& fields) {
+  return "&" + Name(type, " = {" + fields + "}");
+}
+
+void SourceWriter::Call(const std::string& name, const std::vector<std::string>& arguments) {
+  calls_ += "  " + name + "(";
+  for (size_t i = 0; i < arguments.size(); ++i) calls_ += (i ? ", " : "") + arguments[i];
+  calls_ += ");";
+  // Names come from outside: nothing that could end the comment.
+  std::string text = step->name;
+  for (char& c : text)
+    c = std::isalnum(static_cast<unsigned char>(c)) || std::strchr("._-:/ ", c) ? c : '_';
+  for (size_t at = 0; (at = text.find("*/", at)) != std::string::npos;) text[at] = '_';
+  for (size_t at = 0; (at = text.find("/*", at)) != std::string::npos;) text[at] = '_';
+  calls_ += " /* " + text + " */\n";
+}
+
+int64_t Axis(int64_t axis, int rank) { return axis < 0 ? axis + rank : axis; }
+
+Result<std::string> WindowFields(SourceWriter& w, std::span<const int64_t> kernel, int64_t outputs,
+                                 int64_t groups, std::string* pad_end) {
+  const Dims x = w.Shape(w.In(0)), y = w.Shape(w.Out());
+  SLIPWAY_ASSIGN_OR_RETURN(ops::Window win, ops::ResolveWindow(w.op.attributes, x, y, kernel));
+  if (win.IsPointwise()) {
+    win.in[2] = win.out[2] = win.InCount();
+    win.in[0] = win.in[1] = win.out[0] = win.out[1] = 1;
+  }
+  if (pad_end) *pad_end = List(std::span(win.pad_end));
+  return Number(x[0]) + ", " + Number(x[1]) + ", " + Number(outputs) + ", " + Number(groups) +
+         ", " + List(std::span(win.in)) + ", " + List(std::span(win.out)) + ", " +
+         List(std::span(win.kernel)) + ", " + List(std::span(win.stride)) + ", " +
+         List(std::span(win.dilation)) + ", " + List(std::span(win.pad_begin));
+}
+
+std::string NdFields(std::span<const int64_t> dims, std::span<const int64_t> a,
+                     std::span<const int64_t> b) {
+  int64_t count = 1;
+  for (const int64_t d : dims) count *= d;
+  std::string text = Number(static_cast<int64_t>(dims.size())) + ", " + Number(count);
+  for (const auto list : {dims, a, b}) {
+    std::array<int64_t, 8> eight{};
+    std::copy(list.begin(), list.end(), eight.begin());
+    text += ", " + List(eight);
+  }
+  return text;
+}
+
+std::string BroadcastFields(const Dims& out, const Dims& a, const Dims& b) {
+  const Dims* const inputs[2] = {&a, &b};
+  const auto plan = ops::BroadcastPlan<2>::Make(out, inputs);
+  // Entry 0 of the plan is the innermost, the last here.
+  std::vector<int64_t> lists[3];
+  for (int d = plan.rank - 1; d >= 0; --d) {
+    lists[0].push_back(plan.dims[d]);
+    lists[1].push_back(plan.strides[0][d]);
+    lists[2].push_back(plan.strides[1][d]);
+  }
+  return NdFields(lists[0], lists[1], lists[2]);
+}
+
+Status CanWrite(const ir::Node& node) {
+  if (!FindRow(node.domain(), node.op()))
+    return Unsupported("C source has no form for " + node.FullOp());
+  for (const auto* list : {&node.inputs(), &node.outputs()}) {
+    for (size_t i = 0; i < list->size(); ++i) {
+      const ir::Value* v = (*list)[i];
+      if (!v) continue;
+      if (!v->type().known() || v->type().is_container())
+        return Unsupported("value '" + v->name() + "' has no known shape");
+      for (const Dim& d : *v->type().shape) {
+        if (!d.known())
+          return Unsupported("value '" + v->name() +
+                             "' has an extent that is not static; fix it with --shape or --batch");
+      }
+      if (!v->is_constant() && !CType(v->dtype()))
+        return Unsupported("value '" + v->name() + "' has the type " + DTypeName(v->dtype()) +
+                           "; C source holds float32, int8 and uint8");
+    }
+  }
+  return OkStatus();
+}
+
+Result<Source> GenerateSource(const PackageData& package, const SourceOptions& options) {
+  if (!package.static_plan || !package.programs.empty())
+    return Unsupported(
+        "C source needs static extents and no control flow; fix dynamic inputs with --shape or "
+        "--batch");
+  Source out;
+  out.name = Identifier(options.name.empty() ? package.name : options.name, "model");
+  const std::string upper = Upper(out.name);
+  for (const PackageTensor& t : package.tensors) {
+    uint64_t bytes = t.data.size();
+    if (!t.is_container() && t.kind != TensorKind::kConstant) {
+      if (!CType(t.dtype))
+        return Unsupported("tensor '" + t.name + "' has the type " + DTypeName(t.dtype) +
+                           "; C source holds float32, int8 and uint8");
+      bytes = 1;
+      for (const Dim& d : t.shape) {
+        const auto extent = static_cast<uint64_t>(std::max<int64_t>(d.known() ? d.value() : 0, 0));
+        bytes = std::min<uint64_t>(bytes * std::min<uint64_t>(extent, INT32_MAX), INT32_MAX);
+      }
+    }
+    if (bytes > INT32_MAX / 8)
+      return Unsupported("tensor '" + t.name + "' is too large for C source (" +
+                         std::to_string(bytes) + " elements)");
+  }
+
+  SourceWriter w(package);
+  std::string parameters, arguments, extents, buffers, transfers;
+  std::set<std::string> taken;
+  const auto declare = [&](const std::vector<int>& tensors, bool input) {
+    for (const int at : tensors) {
+      const PackageTensor& t = package.tensors[static_cast<size_t>(at)];
+      std::string name = Identifier(t.name, input ? "input" : "output");
+      // What the function's body says must not mean a parameter.
+      if (name.starts_with("sw_") || name.ends_with("_t") || name == "memcpy" ||
+          name == Upper(name))
+        name += "_";
+      while (!taken.insert(Upper(name)).second) name += "_";
+      w.SetParameter(at, name);
+      arguments += (arguments.empty() ? "" : ", ") + name;
+      const Dims dims = w.Shape(t);
+      const std::string macro = Upper(name);
+      parameters += (parameters.empty() ? "" : ", ") + std::string(input ? "const " : "") +
+                    CType(t.dtype) + "* " + name;
+      extents += "/* " + std::string(input ? "input " : "output ") + name + ": " + CType(t.dtype) +
+                 " " + dims.ToString() + " */\n#define " + upper + "_" + macro + "_COUNT " +
+                 Number(dims.count()) + "\n";
+      buffers += "  static " + std::string(CType(t.dtype)) + " " + name + "[" +
+                 Number(std::max<int64_t>(1, dims.count())) + "];\n";
+      transfers += std::string(input ? "  if (fread(" : "  if (fwrite(") + name + ", sizeof(" +
+                   CType(t.dtype) + "), " + Number(dims.count()) +
+                   (input ? ", stdin) != " : ", stdout) != ") + Number(dims.count()) +
+                   ") return 1;\n";
+    }
+  };
+  declare(package.inputs, true);
+  const std::string reads = std::exchange(transfers, "");
+  declare(package.outputs, false);
+
+  for (const format::PackageStep& step : package.steps) {
+    w.step = &step;
+    auto op = format::DecodeOp(step.blob);
+    if (!op.ok()) return op.status().With("step '" + step.name + "'");
+    w.op = std::move(*op);
+    const Row* row = FindRow(w.op.domain, w.op.op);
+    const Status written =
+        row ? row->write(w)
+            : Unsupported("C source has no form for " + w.op.domain + "." + w.op.op);
+    if (!written.ok()) return written.With("step '" + step.name + "'");
+    if (w.constant_bytes() > options.max_constant_bytes)
+      return Unsupported("the model has more than " +
+                         std::to_string(options.max_constant_bytes >> 20) +
+                         " MiB of weights, too much for a C file; compile a package instead");
+  }
+
+  out.constant_bytes = w.constant_bytes();
+  const uint64_t columns = static_cast<uint64_t>(w.depth()) * 5 * sizeof(int16_t);
+  out.arena_bytes = package.arena_size + columns;
+  out.header = "/* Generated by Slipway: " + out.name + ". " + std::to_string(out.constant_bytes) +
+               " bytes of constants, " + std::to_string(out.arena_bytes) +
+               " bytes of working memory. */\n#ifndef " + upper + "_H\n#define " + upper +
+               "_H\n\n#include <stdint.h>\n\n#ifdef __cplusplus\nextern \"C\" {\n#endif\n\n" +
+               extents + "#define " + upper + "_ARENA_BYTES " + std::to_string(out.arena_bytes) +
+               "\n\n/* One run. The arrays must not overlap; one call at a time, as the working "
+               "memory is static. */\nvoid " +
+               out.name + "_run(" + parameters + ");\n\n#ifdef __cplusplus\n}\n#endif\n\n#endif\n";
+  out.source =
+      "/* Generated by Slipway. C99 without extensions; compile with -std=c99 (or "
+      "-ffp-contract=off) for the same bits on\n"
+      "   every machine, never with -ffast-math. With -D" +
+      upper +
+      "_MAIN it is a program that reads the inputs from stdin\n"
+      "   and writes the outputs to stdout, raw. */\n#include \"" +
+      out.name + ".h\"\n\n#include <float.h>\n#include <math.h>\n#include <string.h>\n\n" +
+      "static union {\n  double align;\n  uint8_t bytes[" +
+      std::to_string(std::max<uint64_t>(1, package.arena_size)) + "];\n} sw_arena;\n" +
+      (w.depth() > 0 ? "#define SW_DEPTH " + std::to_string(w.depth()) + "\n" : "") +
+      KernelText(w.pieces()) + "\n" + w.constants() + "\nvoid " + out.name + "_run(" + parameters +
+      ") {\n  (void)sw_arena.bytes;\n" + w.calls() + "}\n\n#ifdef " + upper +
+      "_MAIN\n#include <stdio.h>\nint main(void) {\n" + buffers + reads + "  " + out.name +
+      "_run(" + arguments + ");\n" + transfers + "  return 0;\n}\n#endif\n";
+  return out;
+}
+
+}  // namespace slipway::backends::csource

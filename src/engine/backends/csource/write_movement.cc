@@ -1,0 +1,178 @@
+// Calls of the operators that move elements, of any type: all are one strided copy.
+
+#include <algorithm>
+
+#include "engine/backends/csource/writer.h"
+
+namespace slipway::backends::csource {
+namespace {
+
+std::string Size(const SourceWriter& w) { return Number(int64_t{DTypeBits(w.Out().dtype) / 8}); }
+
+std::vector<int64_t> Strides(const Dims& d) {
+  std::vector<int64_t> out;
+  for (int i = 0; i < d.rank(); ++i) out.push_back(d.count(i + 1, d.rank()));
+  return out;
+}
+
+// to, from: the first elements.
+void Copy(SourceWriter& w, std::span<const int64_t> dims, std::span<const int64_t> to_strides,
+          std::span<const int64_t> from_strides, int64_t to, int64_t from, const std::string& input,
+          const std::string& output) {
+  w.Need("copy");
+  w.Call("sw_copy", {w.Struct("sw_nd", NdFields(dims, to_strides, from_strides)), Size(w),
+                     Number(to), Number(from), input, output});
+}
+
+Status Whole(SourceWriter& w) {
+  const std::string x = w.Input(0, "void"), y = w.Output("void");
+  if (x.substr(x.find(')')) == y.substr(y.find(')'))) return OkStatus();  // the same memory
+  const int64_t bytes = w.Shape(w.Out()).count() * (DTypeBits(w.Out().dtype) / 8);
+  w.Call("memcpy", {y, x, Number(bytes)});
+  return OkStatus();
+}
+
+Status Transpose(SourceWriter& w) {
+  const Dims x = w.Shape(w.In(0)), y = w.Shape(w.Out());
+  const auto perm = w.op.attributes.Ints("perm");
+  const auto from = Strides(x);
+  std::vector<int64_t> strides;
+  for (int i = 0; i < x.rank(); ++i) {
+    const int64_t axis = perm.empty() ? x.rank() - 1 - i : perm[static_cast<size_t>(i)];
+    strides.push_back(from[static_cast<size_t>(axis)]);
+  }
+  Copy(w, y, Strides(y), strides, 0, 0, w.Input(0, "void"), w.Output("void"));
+  return OkStatus();
+}
+
+Status Concat(SourceWriter& w) {
+  const Dims y = w.Shape(w.Out());
+  const auto axis = static_cast<size_t>(Axis(w.op.attributes.Int("axis", 0), y.rank()));
+  const auto to = Strides(y);
+  int64_t at = 0;
+  for (size_t i = 0; i < w.step->inputs.size(); ++i) {
+    const Dims x = w.Shape(w.In(i));
+    if (x.count() > 0)
+      Copy(w, x, to, Strides(x), at * to[axis], 0, w.Input(i, "void"), w.Output("void"));
+    at += x[axis];
+  }
+  return OkStatus();
+}
+
+Status Split(SourceWriter& w) {
+  const Dims x = w.Shape(w.In(0));
+  const auto axis = static_cast<size_t>(Axis(w.op.attributes.Int("axis", 0), x.rank()));
+  const auto from = Strides(x);
+  int64_t at = 0;
+  for (size_t i = 0; i < w.step->outputs.size(); ++i) {
+    if (w.step->outputs[i] < 0) return Unsupported("a Split with an output that is left out");
+    const Dims y = w.Shape(w.Out(i));
+    Copy(w, y, Strides(y), from, 0, at * from[axis], w.Input(0, "void"),
+         w.Pointer(w.Out(i), "void*"));
+    at += y[axis];
+  }
+  return OkStatus();
+}
+
+Status Slice(SourceWriter& w) {
+  const Dims x = w.Shape(w.In(0)), y = w.Shape(w.Out());
+  const auto starts = w.Ints(1);
+  auto axes = w.Ints(3), steps = w.Ints(4);
+  if (starts.empty() || (w.Has(3) && axes.empty()) || (w.Has(4) && steps.empty()))
+    return Unsupported("a Slice whose parameters are no constants");
+  if (axes.empty()) {
+    for (size_t i = 0; i < starts.size(); ++i) axes.push_back(static_cast<int64_t>(i));
+  }
+  steps.resize(starts.size(), 1);
+  auto strides = Strides(x);
+  int64_t from = 0;
+  for (size_t i = 0; i < starts.size(); ++i) {
+    const auto axis = static_cast<size_t>(Axis(axes[i], x.rank()));
+    const int64_t extent = x[axis], start = starts[i] < 0 ? starts[i] + extent : starts[i];
+    from +=
+        std::clamp<int64_t>(start, 0, std::max<int64_t>(0, steps[i] < 0 ? extent - 1 : extent)) *
+        strides[axis];
+    strides[axis] *= steps[i];
+  }
+  Copy(w, y, Strides(y), strides, 0, from, w.Input(0, "void"), w.Output("void"));
+  return OkStatus();
+}
+
+Status Pad(SourceWriter& w) {
+  if (w.op.attributes.String("mode", "constant") != "constant")
+    return Unsupported("a Pad that is not constant");
+  const Dims x = w.Shape(w.In(0)), y = w.Shape(w.Out());
+  const auto pads = w.Ints(1);
+  auto axes = w.Ints(3);
+  if (axes.empty()) {
+    for (int i = 0; i < x.rank(); ++i) axes.push_back(i);
+  }
+  if (pads.size() != 2 * axes.size()) return Unsupported("a Pad whose extents are no constants");
+  const auto to = Strides(y), own = Strides(x);
+  int64_t first = 0, from = 0;
+  std::vector<int64_t> dims(x.begin(), x.end());
+  for (size_t i = 0; i < axes.size(); ++i) {
+    const auto axis = static_cast<size_t>(Axis(axes[i], x.rank()));
+    const int64_t begin = pads[i], end = pads[i + axes.size()];
+    first += std::max<int64_t>(0, begin) * to[axis];
+    from += std::max<int64_t>(0, -begin) * own[axis];
+    dims[axis] += std::min<int64_t>(0, begin) + std::min<int64_t>(0, end);
+  }
+  const DType t = w.Out().dtype;
+  std::string value;
+  if (w.Has(2)) {
+    value = w.Input(2, "void");
+  } else {
+    value = t == DType::kFloat32 ? w.FloatArray(std::vector<float>{0})
+                                 : w.ByteArray(std::vector<uint8_t>{0}, t == DType::kInt8);
+  }
+  w.Need("fill");
+  w.Call("sw_fill", {Number(y.count()), Size(w), value, w.Output("void")});
+  Copy(w, dims, to, own, first, from, w.Input(0, "void"), w.Output("void"));
+  return OkStatus();
+}
+
+Status Expand(SourceWriter& w) {
+  const Dims x = w.Shape(w.In(0)), y = w.Shape(w.Out());
+  std::vector<int64_t> strides(y.size(), 0);
+  const auto own = Strides(x);
+  for (int i = 0; i < x.rank(); ++i) {
+    if (x[static_cast<size_t>(i)] != 1)
+      strides[y.size() - x.size() + static_cast<size_t>(i)] = own[static_cast<size_t>(i)];
+  }
+  Copy(w, y, Strides(y), strides, 0, 0, w.Input(0, "void"), w.Output("void"));
+  return OkStatus();
+}
+
+// Constant indices: a copy for each.
+Status Gather(SourceWriter& w) {
+  const Dims x = w.Shape(w.In(0));
+  const auto indices = w.Ints(1);
+  const auto axis = static_cast<size_t>(Axis(w.op.attributes.Int("axis", 0), x.rank()));
+  if (indices.empty() || indices.size() > 256)
+    return Unsupported("a Gather whose indices are no constants, or more than 256");
+  const int64_t outer = x.count(0, static_cast<int>(axis)),
+                inner = x.count(static_cast<int>(axis) + 1, x.rank());
+  const auto count = static_cast<int64_t>(indices.size());
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t given = indices[static_cast<size_t>(i)], at = given < 0 ? given + x[axis] : given;
+    if (at < 0 || at >= x[axis]) return InvalidArgument("an index outside of the input");
+    const int64_t dims[] = {outer, inner}, to[] = {count * inner, 1}, from[] = {x[axis] * inner, 1};
+    Copy(w, dims, to, from, i * inner, at * inner, w.Input(0, "void"), w.Output("void"));
+  }
+  return OkStatus();
+}
+
+constexpr Row kRows[] = {
+    {"", "Reshape", Whole},       {"", "Flatten", Whole},  {"", "Squeeze", Whole},
+    {"", "Unsqueeze", Whole},     {"", "Identity", Whole}, {"", "Dropout", Whole},
+    {"", "Transpose", Transpose}, {"", "Concat", Concat},  {"", "Split", Split},
+    {"", "Slice", Slice},         {"", "Pad", Pad},        {"", "Expand", Expand},
+    {"", "Gather", Gather},
+};
+
+}  // namespace
+
+std::span<const Row> MovementRows() { return kRows; }
+
+}  // namespace slipway::backends::csource

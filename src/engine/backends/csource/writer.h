@@ -1,0 +1,117 @@
+#pragma once
+// What the functions that write one operator's call share.
+
+#include <algorithm>
+#include <cstdint>
+#include <map>
+#include <set>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/dims.h"
+#include "base/status.h"
+#include "engine/format/op_desc.h"
+#include "engine/format/package.h"
+
+namespace slipway::backends::csource {
+
+// An integer as C has it.
+std::string Number(int64_t v);
+// A float as C has it: hexadecimal, so that nothing is lost; INFINITY and NAN.
+std::string Number(float v);
+template <typename T>
+std::string List(const T& values) {
+  std::string text = "{";
+  for (const auto& v : values) text += (text.size() > 1 ? ", " : "") + Number(v);
+  return text + "}";
+}
+
+class SourceWriter {
+ public:
+  explicit SourceWriter(const format::PackageData& package) : package_(package) {}
+
+  // The step being written.
+  const format::PackageStep* step = nullptr;
+  format::OpDesc op;
+
+  bool Has(size_t i) const { return i < step->inputs.size() && step->inputs[i] >= 0; }
+  const format::PackageTensor& In(size_t i) const {
+    return package_.tensors[static_cast<size_t>(step->inputs[i])];
+  }
+  const format::PackageTensor& Out(size_t i = 0) const {
+    return package_.tensors[static_cast<size_t>(step->outputs[i])];
+  }
+  Dims Shape(const format::PackageTensor& t) const;
+  // An expression of the pointer type `type` ("const uint8_t*").
+  std::string Pointer(const format::PackageTensor& t, const std::string& type);
+  std::string Input(size_t i, const std::string& type) {
+    return Pointer(In(i), "const " + type + "*");
+  }
+  std::string InputOrNull(size_t i, const std::string& type) {
+    return Has(i) ? Input(i, type) : "0";
+  }
+  std::string Output(const std::string& type) { return Pointer(Out(), type + "*"); }
+  // Constant values; empty when the input is none or of another type.
+  std::vector<int64_t> Ints(size_t i) const;
+  std::vector<float> Floats(size_t i) const;
+
+  // A constant array of the type with the values as text; equal ones are stored once. Returns its
+  // name. bytes: of each value.
+  std::string Array(const std::string& type, const std::string& values, int64_t count, int bytes);
+  std::string FloatArray(std::span<const float> v);
+  std::string Int32Array(std::span<const int64_t> v);
+  std::string ByteArray(std::span<const uint8_t> v, bool is_signed);
+  // A constant of a struct type. Returns "&name".
+  std::string Struct(const std::string& type, const std::string& fields);
+  // An integer sum of so many inputs.
+  void NeedDepth(int64_t depth) { depth_ = std::max(depth_, depth); }
+  int64_t depth() const { return depth_; }
+  void Need(const std::string& piece) { pieces_.insert(piece); }
+  // "  name(arguments);"
+  void Call(const std::string& name, const std::vector<std::string>& arguments);
+  // Names for inputs and outputs of the package, by tensor index.
+  void SetParameter(int tensor, std::string name) { parameters_[tensor] = std::move(name); }
+
+  const std::set<std::string>& pieces() const { return pieces_; }
+  const std::string& constants() const { return constants_; }
+  const std::string& calls() const { return calls_; }
+  uint64_t constant_bytes() const { return constant_bytes_; }
+
+ private:
+  std::string Name(const std::string& type, const std::string& body);
+
+  const format::PackageData& package_;
+  std::map<int, std::string> parameters_;
+  std::map<std::string, std::string> named_;  // type and values -> name
+  std::set<std::string> pieces_;
+  std::string constants_, calls_;
+  uint64_t constant_bytes_ = 0;
+  int64_t depth_ = 0;
+};
+
+using WriteStep = Status (*)(SourceWriter& w);
+struct Row {
+  const char *domain, *op;
+  WriteStep write;
+};
+// The operators that have a form: write_integer.cc, write_float.cc, write_movement.cc.
+std::span<const Row> IntegerRows();
+std::span<const Row> FloatRows();
+std::span<const Row> MovementRows();
+
+// A window as the initialiser of sw_window; InvalidArgument as ops::ResolveWindow. A pointwise one
+// is one long row. `kernel`: of the weights.
+Result<std::string> WindowFields(SourceWriter& w, std::span<const int64_t> kernel, int64_t outputs,
+                                 int64_t groups, std::string* pad_end = nullptr);
+// Strides of two operands that broadcast to `out`, as sw_nd.
+std::string BroadcastFields(const Dims& out, const Dims& a, const Dims& b);
+std::string NdFields(std::span<const int64_t> dims, std::span<const int64_t> a,
+                     std::span<const int64_t> b);
+// Pooling over the whole spatial extent.
+std::string GlobalWindow(const Dims& x);
+// Where the matrices of a and b begin for every matrix of y: pairs.
+void MatrixOffsets(const Dims& a, const Dims& b, const Dims& y, std::vector<int64_t>* offsets);
+int64_t Axis(int64_t axis, int rank);
+
+}  // namespace slipway::backends::csource
