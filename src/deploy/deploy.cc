@@ -464,7 +464,7 @@ Status Road::RunPlatform(const Platform& platform, PlatformOutcome& out) {
   std::shared_ptr<const ir::Graph> graph = graph_;
   if (Quantizes(platform)) SLIPWAY_RETURN_IF_ERROR(Quantize(platform, out, graph));
   // What the vendor's tool cannot hold is told at the end: the rest says what was lost with it.
-  const Status exported = Export(platform, *graph, out);
+  const Status exported = StaysFloat(o_.quantize) ? OkStatus() : Export(platform, *graph, out);
   Report(platform.name, "compiling");
   compiler::CompileOptions compile;
   compile.threads = o_.threads;

@@ -97,6 +97,25 @@ layers:
         self.assertEqual(r["sparsity"]["pattern"], "1:2")
         self.assertEqual([rung["name"] for rung in r["rungs"]], ["min-max"])
 
+    def test_deploy(self):
+        """Platforms with integers get both, the others a pruned float model, as `quantize` gives them."""
+        options = ["--calib", self.data, "--sparsity", "2:4", "--keep-dense", "conv5"]
+        r = self.slipway("deploy", self.model, "--platforms", "tensorrt-int8,reference", *options, "--eval", self.data, "--no-record",
+                         "-o", self.path("out"), "--json").json
+        notes = "\n".join(r["notes"])
+        for name, bits in (("tensorrt-int8", []), ("reference", ["--bits", "none"])):
+            self.slipway("quantize", self.model, "--platform", name, *options, *bits, "-o", self.path("q.onnx"))
+            with open(self.path("q.onnx"), "rb") as a, open(self.path("out", name + ".qdq.onnx"), "rb") as b:
+                self.assertEqual(a.read(), b.read(), name)
+            self.assertIn(name + ": 2 layers are pruned to 2:4", notes)
+        self.assertIn("'reference' is no faster with 2:4", notes)
+        self.assertNotIn("'tensorrt-int8' is no faster", notes)
+        with open(self.path("out", "tensorrt-int8", "trtexec.sh"), encoding="utf-8") as file:
+            self.assertIn("--sparsity=enable", file.read())
+        r = self.slipway("deploy", self.model, "--platforms", "tensorrt-int8", *options, "--bits", "none", "--no-record", "-o", self.path("float"),
+                         "--json").json
+        self.assertEqual(r["platforms"][0]["exported"], [])
+
     def test_weights_alone(self):
         for method in ("rtn", "gptq"):
             r = self.slipway("quantize", self.model, "--sparsity", "2:4", "--sparse-ends", "--platform", "tensorrt-int8", "--calib", self.data,

@@ -179,49 +179,157 @@ void Sweep(double* w, const WeightShape& shape, const SparsityPattern& pattern,
   }
 }
 
-// What each block costs alone: the sum over its rows of w_B^T ([H^-1]_BB)^-1 w_B.
-std::vector<double> BlockCosts(std::span<const float> weights, const WeightShape& shape,
-                               const Tiles& tiles, std::span<const double> factor,
-                               std::span<const uint8_t> dead, Parallel* pool) {
-  const int64_t k = shape.columns();
-  std::vector<double> scores(At(tiles.count()));
-  For(pool, tiles.across, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t piece = begin; piece < end; ++piece) {
-      const auto [first, last] = tiles.Columns(shape, piece);
-      const int64_t n = last - first;
-      // [H^-1]_BB = U_B^T U_B, then its Cholesky factor.
-      std::vector<double> l(At(n * n), 0);
-      for (int64_t i = 0; i < last; ++i) {
-        const double* u = factor.data() + i * k + first;
-        for (int64_t a = std::max<int64_t>(0, i - first); a < n; ++a) {
-          for (int64_t b = std::max<int64_t>(0, i - first); b <= a; ++b)
-            l[At(a * n + b)] += u[a] * u[b];
-        }
-      }
-      for (int64_t a = 0; a < n; ++a) {
-        for (int64_t b = 0; b <= a; ++b) {
-          double v = l[At(a * n + b)];
-          for (int64_t i = 0; i < b; ++i) v -= l[At(a * n + i)] * l[At(b * n + i)];
-          l[At(a * n + b)] = a == b ? std::sqrt(std::max(v, 1e-300)) : v / l[At(b * n + b)];
-        }
-      }
-      std::vector<double> z(At(n));
-      for (int64_t strip = 0; strip < tiles.down; ++strip) {
-        const auto [row, row_end] = tiles.Rows(shape, strip);
-        double sum = 0;
-        for (int64_t r = row; r < row_end; ++r) {
-          for (int64_t a = 0; a < n; ++a) {
-            double v = dead[At(first + a)] ? 0 : double{weights[At(r * k + first + a)]};
-            for (int64_t b = 0; b < a; ++b) v -= l[At(a * n + b)] * z[At(b)];
-            z[At(a)] = v / l[At(a * n + a)];
-            sum += z[At(a)] * z[At(a)];
-          }
-        }
-        scores[At(strip * tiles.across + piece)] = sum;
+// The Cholesky factor of a small symmetric matrix, in place in its lower half.
+void FactorSmall(std::vector<double>& l, int64_t n) {
+  for (int64_t a = 0; a < n; ++a) {
+    for (int64_t b = 0; b <= a; ++b) {
+      double v = l[At(a * n + b)];
+      for (int64_t i = 0; i < b; ++i) v -= l[At(a * n + i)] * l[At(b * n + i)];
+      l[At(a * n + b)] = a == b ? std::sqrt(std::max(v, 1e-300)) : v / l[At(b * n + b)];
+    }
+  }
+}
+// z = L^-1 w, and |z|^2.
+double SolveSmall(const std::vector<double>& l, int64_t n, const double* w, double* z) {
+  double sum = 0;
+  for (int64_t a = 0; a < n; ++a) {
+    double v = w[a];
+    for (int64_t b = 0; b < a; ++b) v -= l[At(a * n + b)] * z[b];
+    z[a] = v / l[At(a * n + a)];
+    sum += z[a] * z[a];
+  }
+  return sum;
+}
+
+// H^-1 = U^T U.
+std::vector<double> InverseOf(std::span<const double> factor, int64_t k, Parallel* pool) {
+  std::vector<double> inverse(At(k * k), 0);
+  For(pool, k, 8, [&](int64_t begin, int64_t end) {
+    for (int64_t a = begin; a < end; ++a) {
+      double* to = inverse.data() + a * k;
+      for (int64_t i = 0; i <= a; ++i) {
+        const double* u = factor.data() + i * k;
+        for (int64_t b = i; b < k; ++b) to[b] += u[a] * u[b];
       }
     }
   });
-  return scores;
+  return inverse;
+}
+
+// One strip of rows loses block after block, always the one whose loss then costs least for each
+// of its weights, the others making up for it: pieces in that order, and what each costs.
+using Trace = std::vector<std::pair<int64_t, double>>;
+Trace Eliminate(std::span<const float> weights, const WeightShape& shape, const Tiles& tiles,
+                std::vector<double> inverse, std::span<const uint8_t> dead, int64_t strip,
+                bool once) {
+  const int64_t k = shape.columns();
+  const auto [row, row_end] = tiles.Rows(shape, strip);
+  const int64_t rows = row_end - row;
+  std::vector<double> w(At(rows * k)), l, z(At(tiles.columns)), y;
+  for (int64_t i = 0; i < rows * k; ++i)
+    w[At(i)] = dead[At(i % k)] ? 0 : double{weights[At(row * k + i)]};
+  const auto factor = [&](int64_t first, int64_t n) {
+    l.resize(At(n * n));
+    for (int64_t a = 0; a < n; ++a) {
+      for (int64_t b = 0; b <= a; ++b) l[At(a * n + b)] = inverse[At((first + a) * k + first + b)];
+    }
+    FactorSmall(l, n);
+  };
+  const auto cost = [&](int64_t first, int64_t n) {
+    factor(first, n);
+    double sum = 0;
+    for (int64_t r = 0; r < rows; ++r) sum += SolveSmall(l, n, &w[At(r * k + first)], z.data());
+    return sum / static_cast<double>(n * rows);
+  };
+  Trace trace;
+  std::vector<uint8_t> gone(At(tiles.across), 0);
+  for (int64_t turn = 0; turn < tiles.across; ++turn) {
+    int64_t best = -1;
+    double least = 0;
+    for (int64_t piece = 0; piece < tiles.across; ++piece) {
+      if (gone[At(piece)]) continue;
+      const auto [first, last] = tiles.Columns(shape, piece);
+      const double c = cost(first, last - first);
+      if (once) trace.emplace_back(piece, c);
+      if (best < 0 || c <= least) least = c, best = piece;  // of equals the last goes first
+    }
+    if (once) {
+      std::sort(trace.begin(), trace.end(), [](const auto& a, const auto& b) {
+        return a.second != b.second ? a.second < b.second : a.first > b.first;
+      });
+      return trace;
+    }
+    trace.emplace_back(best, least);
+    gone[At(best)] = 1;
+    const auto [first, last] = tiles.Columns(shape, best);
+    const int64_t n = last - first;
+    factor(first, n);
+    // y = L^-1 [H^-1]_B: then H^-1 -= y^T y, and w -= (L^-1 w_B)^T y.
+    y.resize(At(n * k));
+    for (int64_t a = 0; a < n; ++a) {
+      double* to = &y[At(a * k)];
+      std::copy_n(&inverse[At((first + a) * k)], k, to);
+      for (int64_t b = 0; b < a; ++b) {
+        const double f = l[At(a * n + b)];
+        for (int64_t j = 0; j < k; ++j) to[j] -= f * y[At(b * k + j)];
+      }
+      for (int64_t j = 0; j < k; ++j) to[j] /= l[At(a * n + a)];
+    }
+    for (int64_t r = 0; r < rows; ++r) {
+      SolveSmall(l, n, &w[At(r * k + first)], z.data());
+      for (int64_t a = 0; a < n; ++a) {
+        for (int64_t j = 0; j < k; ++j) w[At(r * k + j)] -= z[At(a)] * y[At(a * k + j)];
+      }
+    }
+    for (int64_t piece = 0; piece < tiles.across; ++piece) {
+      if (gone[At(piece)]) continue;
+      const auto [begin, end] = tiles.Columns(shape, piece);
+      for (int64_t i = begin; i < end; ++i) {
+        for (int64_t a = 0; a < n; ++a) {
+          const double f = y[At(a * k + i)];
+          double* to = &inverse[At(i * k)];
+          const double* from = &y[At(a * k)];
+          for (int64_t j = 0; j < k; ++j) to[j] -= f * from[j];
+        }
+      }
+    }
+  }
+  return trace;
+}
+
+// Which blocks stay: strips give their next block in turn, the one that costs least first (as
+// optimal brain compression merges rows: Frantar and Alistarh, 2022).
+std::vector<uint8_t> DropByElimination(std::span<const float> weights, const WeightShape& shape,
+                                       const Tiles& tiles, std::span<const double> factor,
+                                       std::span<const uint8_t> dead, double ratio,
+                                       Parallel* pool) {
+  const int64_t k = shape.columns();
+  const std::vector<double> inverse = InverseOf(factor, k, pool);
+  // Large layers take what each block costs alone.
+  const bool once = static_cast<double>(tiles.down) * std::pow(static_cast<double>(k), 3) > 3e11;
+  std::vector<Trace> traces(At(tiles.down));
+  For(pool, tiles.down, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t strip = begin; strip < end; ++strip)
+      traces[At(strip)] = Eliminate(weights, shape, tiles, inverse, dead, strip, once);
+  });
+  std::vector<uint8_t> mask(At(shape.rows * k), 1);
+  std::vector<size_t> next(traces.size(), 0);
+  int64_t left = WantedZeros(shape, ratio);
+  for (int64_t blocks = 0; blocks + 1 < tiles.count() && left > 0; ++blocks) {
+    size_t best = traces.size();
+    for (size_t s = 0; s < traces.size(); ++s) {
+      if (next[s] < traces[s].size() &&
+          (best == traces.size() || traces[s][next[s]].second <= traces[best][next[best]].second))
+        best = s;
+    }
+    const auto [row, row_end] = tiles.Rows(shape, static_cast<int64_t>(best));
+    const auto [first, last] = tiles.Columns(shape, traces[best][next[best]++].first);
+    for (int64_t r = row; r < row_end; ++r) {
+      for (int64_t c = first; c < last; ++c) mask[At(r * k + c)] = 0;
+    }
+    left -= (row_end - row) * (last - first);
+  }
+  return mask;
 }
 
 }  // namespace
@@ -283,8 +391,7 @@ Result<Pruned> PruneByInputs(std::span<const float> weights, const WeightShape& 
   const std::vector<uint8_t> magnitude = MagnitudeMask(weights, shape, pattern);
   std::vector<uint8_t> costs;
   if (pattern.block)
-    costs = DropBlocks(BlockCosts(weights, shape, tiles, factor, dead, pool), shape, tiles,
-                       pattern.ratio);
+    costs = DropByElimination(weights, shape, tiles, factor, dead, pattern.ratio, pool);
   // Of both masks; rows of blocks then belong together.
   std::vector<double> lost(At(2 * n)), found(At(2 * n * k));
   std::vector<uint8_t> masks(At(2 * n * k));

@@ -33,8 +33,9 @@ struct Pruned {
 };
 // By what the layer's outputs lose on its inputs, those that remain making up for those that go:
 // N:M group by group along the columns as SparseGPT (Frantar and Alistarh, 2023) does, by
-// w^2 / [H^-1]_jj of the columns not yet passed; blocks by the exact cost w_B^T ([H^-1]_BB)^-1 w_B
-// of each alone, a weight (the optimal brain surgeon: Hassibi and Stork, 1993). The remaining
+// w^2 / [H^-1]_jj of the columns not yet passed; blocks one by one, each time the one of the least
+// w_B^T ([H^-1]_BB)^-1 w_B a weight, then made up for in w and taken out of H^-1 (the optimal brain
+// surgeon: Hassibi and Stork, 1993), or in large layers all by their first cost. The remaining
 // weights are then the least-squares solution on their mask (to a relative residual of 1e-6, or
 // fewer steps where a layer is large), H damped by `damping` times its mean diagonal. Inputs that
 // are always 0 cost nothing. Unavailable: H is not positive definite even so. Does not depend on
