@@ -428,7 +428,7 @@ Status Execute(const Options& o, Context& context) {
   if (o.platform != "interpreter") {
     SLIPWAY_ASSIGN_OR_RETURN(auto platform, deploy::GetPlatform(o.platform));
     if (platform.device != "local") {  // emulated: is all there that running needs?
-      SLIPWAY_ASSIGN_OR_RETURN(auto device, device::MakeDevice(platform.device));
+      SLIPWAY_ASSIGN_OR_RETURN(auto device, device::MakeDevice(platform.device, platform.arch));
       SLIPWAY_RETURN_IF_ERROR(device->Check());
       SLIPWAY_RETURN_IF_ERROR(deploy::DeviceRunner(device->arch()).status());
     } else if (platform.arch != "any" && platform.arch != ThisCpu().arch) {

@@ -46,7 +46,13 @@ Result<std::string> RecordMeasurement(perfdb::Store& store, const ir::Graph& gra
   key.batch = batch;
   key.threads = threads;
   key.emulated = result.emulated;
-  if (result.emulated) key.hardware = platform.device;
+  const bool here = platform.device == "local";
+  if (!here) {  // of that device we know the name, and of this machine nothing matters
+    key.hardware = platform.device;
+    if (!result.emulated)
+      key.hardware_id = key.cpu_model = key.cpu_features = key.affinity = key.clock_policy =
+          key.power_mode = "";
+  }
   auto hash = [&](bool shapes) {
     char text[17];
     std::snprintf(text, sizeof(text), "%016llx",
@@ -64,7 +70,7 @@ Result<std::string> RecordMeasurement(perfdb::Store& store, const ir::Graph& gra
   for (const auto& n : result.nodes) {
     if (n.calls == 0) continue;  // of a branch that was not taken
     row.kernels.push_back({n.name, n.op, n.backend, n.kernel, n.signature, n.ms, n.macs});
-    if (!n.signature.empty() && !result.emulated) kernels.push_back(row.kernels.back());
+    if (!n.signature.empty() && here) kernels.push_back(row.kernels.back());
   }
   SLIPWAY_RETURN_IF_ERROR(store.InsertKernels(perfdb::KernelKey(facts, threads), kernels));
   SLIPWAY_ASSIGN_OR_RETURN(bool added, store.InsertMeasurement(structure, key, row));

@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
+#include "base/cpu.h"
 #include "base/mapped_file.h"
 #include "data/npy.h"
 #include "device/device.h"
@@ -55,13 +57,56 @@ std::string OutputFile(const std::string& folder, std::string name) {
   return folder + "/" + name + ".npy";
 }
 
+// Puts what lies in the scratch folder on the device: in arguments that end with a path there
+// ("name=PATH"), the path becomes the device's. Folders are for outputs: pairs (device, local).
+Status PushArguments(device::Device& device, const std::string& scratch,
+                     std::vector<std::string>& arguments,
+                     std::vector<std::pair<std::string, std::string>>& folders) {
+  for (std::string& argument : arguments) {
+    const size_t at = argument.find(scratch + "/");
+    if (at == std::string::npos) continue;
+    const std::string local = argument.substr(at);
+    std::error_code ignored;
+    std::string there;
+    if (fs::is_directory(local, ignored)) {
+      SLIPWAY_ASSIGN_OR_RETURN(there, device.MakeFolder());
+      folders.emplace_back(there, local);
+    } else {
+      SLIPWAY_ASSIGN_OR_RETURN(there, device.Push(local));
+    }
+    argument = argument.substr(0, at) + there;
+  }
+  return OkStatus();
+}
+
+Status PullFolder(device::Device& device, const std::string& there, const std::string& local) {
+  SLIPWAY_ASSIGN_OR_RETURN(const auto listed, device.Run({"ls", there}, {.timeout_seconds = 60}));
+  if (!listed.ok()) return Unavailable("outputs on " + device.name() + ": " + listed.Describe());
+  std::istringstream lines(listed.out);
+  for (std::string file; std::getline(lines, file);) {
+    if (!file.empty() && file.back() == '\r') file.pop_back();
+    if (file.empty() || file[0] == '.' || file.find('/') != std::string::npos) continue;
+    SLIPWAY_RETURN_IF_ERROR(device.Pull(there + "/" + file, local + "/" + file));
+  }
+  return OkStatus();
+}
+
+// `scratch`: the folder of this call's inputs and outputs, which arguments name.
 Result<device::ProcessResult> RunPackage(const compiler::Platform& platform,
                                          std::vector<std::string> arguments,
+                                         const std::string& scratch,
                                          const std::string& package_path, double timeout_seconds) {
-  SLIPWAY_ASSIGN_OR_RETURN(auto device, device::MakeDevice(platform.device));
+  SLIPWAY_ASSIGN_OR_RETURN(auto device, device::MakeDevice(platform.device, platform.arch));
   SLIPWAY_RETURN_IF_ERROR(device->Check());
   SLIPWAY_ASSIGN_OR_RETURN(std::string runner, DeviceRunner(device->arch()));
-  std::vector<std::string> argv = {runner, fs::absolute(package_path).string()};
+  std::string package = fs::absolute(package_path).string();
+  std::vector<std::pair<std::string, std::string>> folders;
+  if (!device->shares_files()) {
+    SLIPWAY_ASSIGN_OR_RETURN(runner, device->Push(runner));
+    SLIPWAY_ASSIGN_OR_RETURN(package, device->Push(package));
+    SLIPWAY_RETURN_IF_ERROR(PushArguments(*device, scratch, arguments, folders));
+  }
+  std::vector<std::string> argv = {runner, package};
   argv.insert(argv.end(), arguments.begin(), arguments.end());
   SLIPWAY_ASSIGN_OR_RETURN(auto result, device->Run(argv, {.timeout_seconds = timeout_seconds}));
   if (!result.ok()) {
@@ -69,6 +114,8 @@ Result<device::ProcessResult> RunPackage(const compiler::Platform& platform,
     const bool refused = result.err.find("slipway-run: unsupported: ") != std::string::npos;
     return refused ? Unsupported(what) : Unavailable(what);
   }
+  for (const auto& [there, local] : folders)
+    SLIPWAY_RETURN_IF_ERROR(PullFolder(*device, there, local));
   return result;
 }
 
@@ -88,6 +135,7 @@ Result<std::string> DeviceRunner(const std::string& arch) {
     if (up == up.parent_path()) break;
   }
   places.push_back(folder / ".." / "lib" / "slipway" / ("slipway-run-" + arch));
+  if (arch == ThisCpu().arch) places.push_back(folder / "slipway-run");
   for (const fs::path& p : places) {
     std::error_code error;
     if (fs::is_regular_file(p, error)) return p.string();
@@ -114,8 +162,8 @@ Result<BenchResult> BenchOnDevice(const std::string& package_path,
                     "2", "--bench", std::to_string(kRuns)});
   if (options.profile) arguments.push_back("--profile");
   if (options.progress) options.progress(0);
-  SLIPWAY_ASSIGN_OR_RETURN(auto process,
-                           RunPackage(platform, std::move(arguments), package_path, 600));
+  SLIPWAY_ASSIGN_OR_RETURN(
+      auto process, RunPackage(platform, std::move(arguments), scratch.path(), package_path, 600));
   BenchResult result;
   result.emulated = platform.emulated;
   try {
@@ -151,7 +199,7 @@ Result<ir::Tensor> RunRowsOnDevice(const std::string& package_path,
                            RunPackage(platform,
                                       {"--input", input_name + "=" + InputFile(scratch.path(), 0),
                                        "--batched", "--output-dir", out},
-                                      package_path, timeout_seconds));
+                                      scratch.path(), package_path, timeout_seconds));
   SLIPWAY_ASSIGN_OR_RETURN(auto package, format::ReadPackage(package_path));
   if (package.outputs.empty()) return InvalidArgument("the package has no output");
   const std::string& name = package.tensors[static_cast<size_t>(package.outputs[0])].name;
@@ -230,9 +278,8 @@ Result<std::vector<ir::Tensor>> RunOnDevice(const std::vector<uint8_t>& package,
                              ", which is not what the package takes");
     }
     if (tensor.is_container()) {
-      SLIPWAY_RETURN_IF_ERROR(
-          AddContainer(tensor.name, inputs[i],
-                       scratch.path() + "/input_" + std::to_string(i), arguments));
+      SLIPWAY_RETURN_IF_ERROR(AddContainer(
+          tensor.name, inputs[i], scratch.path() + "/input_" + std::to_string(i), arguments));
       continue;
     }
     // Raw bytes: NumPy has no name for some types.
@@ -245,8 +292,8 @@ Result<std::vector<ir::Tensor>> RunOnDevice(const std::vector<uint8_t>& package,
                                    [](const Dim& d) { return d.known(); });
     if (!known) arguments.insert(arguments.end(), {"--shape", tensor.name + "=" + dims});
   }
-  SLIPWAY_ASSIGN_OR_RETURN(auto process,
-                           RunPackage(platform, std::move(arguments), path, timeout_seconds));
+  SLIPWAY_ASSIGN_OR_RETURN(auto process, RunPackage(platform, std::move(arguments), scratch.path(),
+                                                    path, timeout_seconds));
   std::vector<ir::Tensor> outputs;
   for (auto index : program.outputs) {
     const auto& tensor = program.tensors[static_cast<size_t>(index)];

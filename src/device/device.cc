@@ -3,6 +3,7 @@
 #include <filesystem>
 
 #include "base/cpu.h"
+#include "device/command_device.h"
 
 namespace slipway::device {
 namespace {
@@ -93,17 +94,21 @@ std::unique_ptr<Device> MakeQemuUserDevice(const std::string& arch, const std::s
   return std::make_unique<QemuUserDevice>(arch, cpu);
 }
 
-Result<std::unique_ptr<Device>> MakeDevice(const std::string& name) {
+Result<std::unique_ptr<Device>> MakeDevice(const std::string& name, const std::string& arch) {
   if (name == "local") return MakeLocalDevice();
+  if (IsCommandDevice(name)) {
+    SLIPWAY_ASSIGN_OR_RETURN(DeviceCommands commands, ParseDeviceCommands(name, arch));
+    return MakeCommandDevice(std::move(commands));
+  }
   const size_t colon = name.find(':');
   const std::string kind = name.substr(0, colon);
   const std::string cpu = colon == std::string::npos ? "" : name.substr(colon + 1);
-  for (const char* arch : {"aarch64", "riscv64"}) {
-    if (kind == std::string("qemu-") + arch) return MakeQemuUserDevice(arch, cpu);
+  for (const char* emulated : {"aarch64", "riscv64"}) {
+    if (kind == std::string("qemu-") + emulated) return MakeQemuUserDevice(emulated, cpu);
   }
-  return InvalidArgument(
-      "device '" + name +
-      "' is not known; there are local, qemu-aarch64[:CPU] and qemu-riscv64[:CPU]");
+  return InvalidArgument("device '" + name +
+                         "' is not known; there are local, qemu-aarch64[:CPU], qemu-riscv64[:CPU], "
+                         "ssh:[USER@]HOST[:PORT], adb[:SERIAL] and command:FILE.yaml");
 }
 
 }  // namespace slipway::device

@@ -10,6 +10,7 @@
 #include <fstream>
 #include <thread>
 
+#include "base/cpu.h"
 #include "device/host_facts.h"
 #include "device/measure.h"
 
@@ -258,6 +259,93 @@ TEST_F(Devices, LocalRunsAndCopies) {
   EXPECT_TRUE(fs::exists(path_ + "/b"));
   EXPECT_FALSE((*device)->Push(path_ + "/no").ok());
   EXPECT_NE(MakeDevice("toaster").status().message().find("qemu-aarch64"), std::string::npos);
+}
+
+// A board whose commands are this machine's shell and cp.
+class Commands : public Devices {
+ protected:
+  std::string File(const std::string& text) {
+    std::ofstream(path_ + "/device.yaml") << text;
+    return "command:" + path_ + "/device.yaml";
+  }
+  std::string Board() {
+    return File(
+        "run: sh -c {command}\npush: cp {local} {remote}\npull: cp {remote} {local}\n"
+        "folder: " +
+        path_ + "/board\nname: board7\n");
+  }
+};
+
+TEST_F(Commands, RunPushAndPull) {
+  {
+    auto device = MakeDevice(Board());
+    ASSERT_TRUE(device.ok()) << device.status().ToString();
+    ASSERT_TRUE((*device)->Check().ok()) << (*device)->Check().ToString();
+    EXPECT_EQ((*device)->name(), "board7");
+    EXPECT_EQ((*device)->arch(), ThisCpu().arch);
+    EXPECT_FALSE((*device)->shares_files());
+    std::ofstream(path_ + "/a b;c") << "text";
+    const auto there = (*device)->Push(path_ + "/a b;c");
+    ASSERT_TRUE(there.ok()) << there.status().ToString();
+    EXPECT_TRUE(there->starts_with(path_ + "/board/slipway-")) << *there;
+    // Arguments and variables reach the program as they are.
+    const auto run = (*device)->Run({"printf", "%s|", "a b", "$HOME", "it's", "`x`;"},
+                                    {.environment = {{"A", "b c"}}});
+    ASSERT_TRUE(run.ok());
+    EXPECT_EQ(run->out, "a b|$HOME|it's|`x`;|");
+    EXPECT_EQ((*device)->Run({"sh", "-c", "echo $A"}, {.environment = {{"A", "b  c"}}})->out,
+              "b c\n");
+    const auto folder = (*device)->MakeFolder();
+    ASSERT_TRUE(folder.ok());
+    ASSERT_TRUE((*device)->Run({"cp", *there, *folder + "/x"})->ok());
+    ASSERT_TRUE((*device)->Pull(*folder + "/x", path_ + "/back").ok());
+    EXPECT_EQ((*device)->Run({"sh", "-c", "exit 7"})->exit_code, 7);
+    EXPECT_FALSE((*device)->Pull(*folder + "/none", path_ + "/none").ok());
+    EXPECT_TRUE((*device)->Run({"sleep", "30"}, {.timeout_seconds = 0.2})->timed_out);
+  }
+  EXPECT_TRUE(fs::exists(path_ + "/back"));
+  EXPECT_TRUE(fs::is_empty(path_ + "/board"));  // nothing stays behind
+}
+
+TEST_F(Commands, AnotherArchitectureIsRefused) {
+  const std::string other = ThisCpu().arch == "riscv64" ? "aarch64" : "riscv64";
+  const Status status = (*MakeDevice(Board(), other))->Check();
+  EXPECT_NE(status.message().find("the platform is for " + other), std::string::npos)
+      << status.ToString();
+}
+
+TEST_F(Commands, WrongDescriptionsAreNamedWithTheirLine) {
+  const auto error = [&](const std::string& device) {
+    return MakeDevice(device).status().message();
+  };
+  for (const auto& [text, says] : std::vector<std::pair<std::string, std::string>>{
+           {"run: sh {command}\npush: cp {local}\npull: cp {remote} {local}\n",
+            ":2: 'push' has no {remote}"},
+           {"run: sh {command}\npush: cp {local} {remote}\n", "'pull' is missing"},
+           {"run: sh {command}\npsh: x\n", ":2: unknown key 'psh'"},
+           {"run: \"sh '{command}\"\npush: cp {local} {remote}\npull: cp {remote} {local}\n",
+            "a quote is not closed"},
+           {"run: [a]\n", ":1: 'run' must be text"},
+           {"run: sh {command}\npush: cp {local} {remote}\npull: cp {remote} {local}\nfolder: "
+            "tmp\n",
+            ":4: 'folder'"},
+           {"- a\n", "has the keys"},
+           {"run: {\n", "device.yaml"}}) {
+    EXPECT_NE(error(File(text)).find(says), std::string::npos) << text << error(File(text));
+  }
+  EXPECT_NE(error("command:/nowhere.yaml").find("cannot be read"), std::string::npos);
+  for (const char* bad :
+       {"ssh:", "ssh:-oProxyCommand=x", "ssh:host:", "ssh:host:2x", "ssh:a b", "adb:-x", "adb:a;b"})
+    EXPECT_FALSE(MakeDevice(bad).ok()) << bad;
+  for (const char* good : {"ssh:board", "ssh:root@10.0.0.2:2222", "adb", "adb:emulator-5554"})
+    EXPECT_TRUE(MakeDevice(good).ok()) << good << MakeDevice(good).status().ToString();
+}
+
+TEST_F(Commands, AProgramThatIsNotInstalledIsNamed) {
+  const std::string device =
+      File("run: no-such-tool {command}\npush: cp {local} {remote}\npull: cp {remote} {local}\n");
+  EXPECT_NE((*MakeDevice(device))->Check().message().find("no-such-tool: not installed"),
+            std::string::npos);
 }
 
 TEST_F(Devices, QemuRunsAnAarch64Program) {

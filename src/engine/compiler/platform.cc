@@ -127,7 +127,19 @@ Result<Platform> ParsePlatform(const std::string& yaml, const std::string& sourc
     r.GetList("backends", p.backends);
     r.GetList("fallback", p.fallback);
     r.GetText("precision", p.precision, {"float32", "bfloat16", "int8"});
-    r.GetText("device", p.device, {"local", "qemu-aarch64"});
+    r.GetText("device", p.device);
+    const bool command = p.device.starts_with("command:");
+    if (p.device != "local" && !p.device.starts_with("qemu-aarch64") &&
+        !p.device.starts_with("qemu-riscv64") && !p.device.starts_with("ssh:") &&
+        p.device != "adb" && !p.device.starts_with("adb:") && !command)
+      r.Fail(root["device"], "platform key 'device' is '" + p.device +
+                                 "'; it may be local, qemu-aarch64[:CPU], qemu-riscv64[:CPU], "
+                                 "ssh:[USER@]HOST[:PORT], adb[:SERIAL] or command:FILE.yaml");
+    if (command) {  // beside the platform's own file
+      const std::filesystem::path file = p.device.substr(8);
+      if (file.is_relative())
+        p.device = "command:" + (std::filesystem::path(source).parent_path() / file).string();
+    }
     r.Get("emulated", p.emulated, "true or false");
     r.Get("simulated", p.simulated, "true or false");
     r.GetText("export", p.export_format);
