@@ -11,6 +11,9 @@
 #if SLIPWAY_HAS_X86
 #include "engine/backends/x86/run/backend.h"
 #endif
+#if SLIPWAY_HAS_ARM
+#include "engine/backends/arm/run/backend.h"
+#endif
 #if SLIPWAY_HAS_ONEDNN
 #include "engine/backends/onednn/run/backend.h"
 #endif
@@ -26,6 +29,9 @@ Status RegisterBuiltinBackends(Registry& registry) {
 #endif
 #if SLIPWAY_HAS_X86
   SLIPWAY_RETURN_IF_ERROR(registry.Add(backends::X86Backend()));
+#endif
+#if SLIPWAY_HAS_ARM
+  SLIPWAY_RETURN_IF_ERROR(registry.Add(backends::ArmBackend()));
 #endif
 #if SLIPWAY_HAS_ONEDNN
   SLIPWAY_RETURN_IF_ERROR(registry.Add(backends::OnednnBackend()));

@@ -5,6 +5,9 @@
 #if SLIPWAY_HAS_X86
 #include "engine/backends/x86/compile/compiler.h"
 #endif
+#if SLIPWAY_HAS_ARM
+#include "engine/backends/arm/compile/compiler.h"
+#endif
 #if SLIPWAY_HAS_ONEDNN
 #include "engine/backends/onednn/compile/compiler.h"
 #endif
@@ -15,6 +18,9 @@ std::vector<std::unique_ptr<CompileBackend>> MakeCompilers() {
   std::vector<std::unique_ptr<CompileBackend>> out;
 #if SLIPWAY_HAS_X86
   out.push_back(MakeX86Compiler());
+#endif
+#if SLIPWAY_HAS_ARM
+  out.push_back(MakeArmCompiler());
 #endif
 #if SLIPWAY_HAS_ONEDNN
   out.push_back(MakeOnednnCompiler());

@@ -19,13 +19,23 @@ bool AttentionShape::Valid() const {
 }
 
 AttentionFunction GetAttention(Isa isa) {
+#if defined(__x86_64__)
   return isa == Isa::kBaseline ? baseline::kAttention
          : isa == Isa::kAvx2   ? avx2::kAttention
                                : avx512::kAttention;
+#else
+  (void)isa;
+  return baseline::kAttention;
+#endif
 }
 
 AttentionFunction GetAttentionBf16(Isa isa) {
+#if defined(__x86_64__)
   return isa == Isa::kAvx512Bf16 ? avx512bf16::kAttention : nullptr;
+#else
+  (void)isa;
+  return nullptr;
+#endif
 }
 
 }  // namespace slipway::kernels

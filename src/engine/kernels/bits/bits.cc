@@ -81,6 +81,7 @@ std::vector<uint8_t> PackBits(const BitsWeights& s, const int8_t* codes) {
 }
 
 const BitsKernels& GetBits(Isa isa) {
+#if defined(__x86_64__)
   switch (isa) {
     case Isa::kAvx512Vnni:
     case Isa::kAvx512Bf16:
@@ -88,10 +89,14 @@ const BitsKernels& GetBits(Isa isa) {
       return HasFeature(CpuFeature::kAvx512Vpopcntdq) ? avx512popcnt::kBits : avx2::kBits;
     case Isa::kAvx2:
       return avx2::kBits;
-    case Isa::kBaseline:
+    default:
       break;
   }
   return baseline::kBits;
+#else
+  (void)isa;
+  return baseline::kBits;
+#endif
 }
 
 }  // namespace slipway::kernels

@@ -305,11 +305,21 @@ void PackConv(const ConvShape& s, const ConvTraits& traits, const void* weights,
 }
 
 const ConvKernels& GetConv(Isa isa) {
+#if defined(__x86_64__)
   return isa == Isa::kBaseline ? baseline::kConv : isa == Isa::kAvx2 ? avx2::kConv : avx512::kConv;
+#else
+  (void)isa;
+  return baseline::kConv;
+#endif
 }
 
 const ConvKernels* GetConvBf16(Isa isa) {
+#if defined(__x86_64__)
   return isa == Isa::kAvx512Bf16 ? &avx512bf16::kConv : nullptr;
+#else
+  (void)isa;
+  return nullptr;
+#endif
 }
 
 }  // namespace slipway::kernels

@@ -16,12 +16,22 @@ bool DepthwiseShape::Valid() const {
 }
 
 const DepthwiseKernels& GetDepthwise(Isa isa, int64_t block) {
+#if defined(__x86_64__)
   if (isa >= Isa::kAvx512 && block != 8) return avx512::kDepthwise;
   return isa >= Isa::kAvx2 ? avx2::kDepthwise : baseline::kDepthwise;
+#else
+  (void)isa;
+  return (void)block, baseline::kDepthwise;
+#endif
 }
 
 const DepthwiseKernels* GetDepthwiseBf16(Isa isa, int64_t block) {
+#if defined(__x86_64__)
   return isa == Isa::kAvx512Bf16 && block != 8 ? &avx512bf16::kDepthwise : nullptr;
+#else
+  (void)isa;
+  return (void)block, nullptr;
+#endif
 }
 
 int64_t DepthwiseUnits(const DepthwiseShape& s, const DepthwiseParams& p) {

@@ -1,14 +1,21 @@
 // The source of the float32 depthwise convolution; x86_*.cc include it with SLIPWAY_ISA set to the
 // namespace of their instruction set.
 
-#include <immintrin.h>
-
 #include <cstdint>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#else
+#include "engine/kernels/simd/sse_on_neon.h"
+#endif
 
 #include "engine/kernels/depthwise/depthwise.h"
 
 namespace slipway::kernels::SLIPWAY_ISA {
 namespace {
+
+#if !defined(__x86_64__)
+using namespace sse;  // NOLINT: names of x86
+#endif
 
 #if defined(__AVX512F__)
 constexpr int kLanes = 16;
@@ -25,6 +32,8 @@ using F = __m128;
 #endif
 #if defined(__AVX512F__)
 #define SLIPWAY_REGISTER "v"
+#elif defined(__aarch64__)
+#define SLIPWAY_REGISTER "w"
 #else
 #define SLIPWAY_REGISTER "x"
 #endif
@@ -34,7 +43,9 @@ constexpr int kOutputs = 7;
 inline F Load(const float* p) { return SLIPWAY_MM(loadu_ps)(p); }
 inline void Store(float* p, F v) { SLIPWAY_MM(storeu_ps)(p, v); }
 inline F Fma(F a, F b, F c) {
-#if defined(__FMA__)
+#if defined(__aarch64__)
+  return (F)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+#elif defined(__FMA__)
   return SLIPWAY_MM(fmadd_ps)(a, b, c);
 #else
   return _mm_add_ps(_mm_mul_ps(a, b), c);
@@ -187,7 +198,7 @@ void Outputs(const DepthwiseShape& shape, const Row& row, const Tail& tail) {
 using OutputsFunction = void (*)(const DepthwiseShape&, const Row&, const Tail&);
 template <bool kTail>
 OutputsFunction ChooseOutputs([[maybe_unused]] const DepthwiseShape& s) {
-#if defined(__AVX2__)  // the baseline stays small
+#if defined(__AVX2__) || defined(__aarch64__)  // the baseline of x86 stays small
   if (s.dilation_w == 1) {
     if (s.kernel_w == 3 && s.stride_w == 1) return Outputs<3, 1, kTail>;
     if (s.kernel_w == 3 && s.stride_w == 2) return Outputs<3, 2, kTail>;

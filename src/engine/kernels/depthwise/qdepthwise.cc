@@ -7,10 +7,15 @@
 namespace slipway::kernels {
 
 const QDepthwiseKernels& GetQDepthwise(Isa isa) {
+#if defined(__x86_64__)
   // AVX-512 without VNNI gains little over AVX2 here.
   return isa == Isa::kAvx512Vnni ? avx512vnni::kQDepthwise
          : isa >= Isa::kAvx2     ? avx2::kQDepthwise
                                  : baseline::kQDepthwise;
+#else
+  (void)isa;
+  return baseline::kQDepthwise;
+#endif
 }
 
 namespace {

@@ -1,7 +1,11 @@
 // The source of the 8-bit depthwise convolution; qx86_*.cc include it with SLIPWAY_ISA set to the
 // namespace of their instruction set.
 
+#if defined(__x86_64__)
 #include <immintrin.h>
+#else
+#include "engine/kernels/simd/sse_on_neon.h"
+#endif
 
 #include <cstdint>
 
@@ -9,6 +13,10 @@
 
 namespace slipway::kernels::SLIPWAY_ISA {
 namespace {
+
+#if !defined(__x86_64__)
+using namespace sse;  // NOLINT: names of x86
+#endif
 
 #if defined(__AVX512VNNI__)
 #include "engine/kernels/simd/rectifier512.h"

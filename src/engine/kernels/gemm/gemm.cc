@@ -54,11 +54,21 @@ GemmPlan PlanGemm(const GemmKernels& kernels, int64_t m, int64_t k, int64_t n, i
 }
 
 const GemmKernels& GetGemm(Isa isa) {
+#if defined(__x86_64__)
   return isa == Isa::kBaseline ? baseline::kGemm : isa == Isa::kAvx2 ? avx2::kGemm : avx512::kGemm;
+#else
+  (void)isa;
+  return baseline::kGemm;
+#endif
 }
 
 const GemmKernels* GetGemmBf16(Isa isa) {
+#if defined(__x86_64__)
   return isa == Isa::kAvx512Bf16 ? &avx512bf16::kGemm : nullptr;
+#else
+  (void)isa;
+  return nullptr;
+#endif
 }
 
 }  // namespace slipway::kernels

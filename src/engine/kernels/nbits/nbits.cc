@@ -78,7 +78,12 @@ std::vector<uint8_t> PackNBits(const NBitsShape& shape, const uint8_t* codes, bo
 }
 
 const NBitsKernels& GetNBits(Isa isa) {
+#if defined(__x86_64__)
   return isa == Isa::kAvx512 ? avx512::kNBits : isa == Isa::kAvx2 ? avx2::kNBits : baseline::kNBits;
+#else
+  (void)isa;
+  return baseline::kNBits;
+#endif
 }
 
 }  // namespace slipway::kernels

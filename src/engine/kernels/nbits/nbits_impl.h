@@ -90,7 +90,7 @@ inline void Part(const NBitsShape& s, const NBitsCall& c, const Decoder<kBits>& 
     const int64_t end = at + s.group < s.k ? at + s.group : s.k;
     for (; at + kCount <= end; at += kCount, words += kNBitsPanel * 4) {
       if constexpr (kRows == 1) __builtin_prefetch(words + kAhead);
-#if defined(__AVX2__)  // the baseline stays small
+#if defined(__AVX2__) || defined(__aarch64__)  // the baseline of x86 stays small
 #pragma GCC unroll 32
 #endif
       for (int i = 0; i < kCount; ++i) {

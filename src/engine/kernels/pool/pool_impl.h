@@ -1,7 +1,11 @@
 // The source of the pooling kernels; x86_*.cc include it with SLIPWAY_ISA set to the namespace of
 // their instruction set.
 
+#if defined(__x86_64__)
 #include <immintrin.h>
+#else
+#include "engine/kernels/simd/sse_on_neon.h"
+#endif
 
 #include <cstdint>
 
@@ -9,6 +13,10 @@
 
 namespace slipway::kernels::SLIPWAY_ISA {
 namespace {
+
+#if !defined(__x86_64__)
+using namespace sse;  // NOLINT: names of x86
+#endif
 
 #include "engine/kernels/simd/vector.h"
 

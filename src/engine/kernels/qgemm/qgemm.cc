@@ -6,6 +6,7 @@
 namespace slipway::kernels {
 
 const QGemmKernels& GetQGemm(Isa isa) {
+#if defined(__x86_64__)
   switch (isa) {
     case Isa::kAvx512Vnni:
       return avx512vnni::kQGemm;
@@ -14,10 +15,14 @@ const QGemmKernels& GetQGemm(Isa isa) {
       return avx512::kQGemm;
     case Isa::kAvx2:
       return avx2::kQGemm;
-    case Isa::kBaseline:
+    default:
       break;
   }
   return baseline::kQGemm;
+#else
+  (void)isa;
+  return baseline::kQGemm;
+#endif
 }
 
 void QGemmPack(const int8_t* w, int64_t k, int64_t n, int64_t k_stride, int64_t n_stride,

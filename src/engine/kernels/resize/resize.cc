@@ -36,8 +36,13 @@ void ResizeColumnTable::MakeLine(Isa isa) {
 }
 
 const ResizeKernels& GetResize(Isa isa) {
+#if defined(__x86_64__)
   if (isa >= Isa::kAvx512) return avx512::kResize;
   return isa == Isa::kAvx2 ? avx2::kResize : baseline::kResize;
+#else
+  (void)isa;
+  return baseline::kResize;
+#endif
 }
 
 }  // namespace slipway::kernels

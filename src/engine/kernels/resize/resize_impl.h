@@ -1,14 +1,21 @@
 // The source of the resizing kernels; x86_*.cc include it with SLIPWAY_ISA set to the namespace of
 // their instruction set.
 
-#include <immintrin.h>
-
 #include <cstdint>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#else
+#include "engine/kernels/simd/sse_on_neon.h"
+#endif
 
 #include "engine/kernels/resize/resize.h"
 
 namespace slipway::kernels::SLIPWAY_ISA {
 namespace {
+
+#if !defined(__x86_64__)
+using namespace sse;  // NOLINT: names of x86
+#endif
 
 #include "engine/kernels/simd/vector.h"
 

@@ -14,7 +14,7 @@
 #endif
 #endif
 
-#if defined(__FMA__)
+#if defined(__FMA__) || defined(__aarch64__)
 inline float MulAdd(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 #else
 inline float MulAdd(float a, float b, float c) { return a * b + c; }

@@ -1,6 +1,6 @@
 // Vectors of float of the widest registers that the instruction set has (kLanes of them), with the
 // compiler's own operators. Included inside the namespace of an instruction set, after
-// <immintrin.h> where there is AVX2 (no include guard, no includes).
+// <immintrin.h> where there is AVX2 (<arm_neon.h> on ARM) (no include guard, no includes).
 
 #if defined(__AVX512F__)
 constexpr int kLanes = 16;
@@ -31,6 +31,10 @@ inline V Fma(V a, V b, V c) {
 #if defined(__AVX512F__)
   return reinterpret_cast<V>(_mm512_fmadd_ps(
       reinterpret_cast<__m512>(a), reinterpret_cast<__m512>(b), reinterpret_cast<__m512>(c)));
+#elif defined(__aarch64__)
+  return reinterpret_cast<V>(vfmaq_f32(reinterpret_cast<float32x4_t>(c),
+                                       reinterpret_cast<float32x4_t>(a),
+                                       reinterpret_cast<float32x4_t>(b)));
 #elif defined(__FMA__)
   return reinterpret_cast<V>(_mm256_fmadd_ps(
       reinterpret_cast<__m256>(a), reinterpret_cast<__m256>(b), reinterpret_cast<__m256>(c)));

@@ -32,9 +32,14 @@ bool WinogradShape::Valid() const {
 }
 
 const WinogradKernels& GetWinograd(Isa isa) {
+#if defined(__x86_64__)
   return isa == Isa::kAvx512 ? avx512::kWinograd
          : isa == Isa::kAvx2 ? avx2::kWinograd
                              : baseline::kWinograd;
+#else
+  (void)isa;
+  return baseline::kWinograd;
+#endif
 }
 
 }  // namespace slipway::kernels

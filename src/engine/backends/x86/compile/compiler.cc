@@ -255,7 +255,9 @@ struct Choice {
 
 class X86Compiler final : public OpBackend {
  public:
-  std::string name() const override { return "x86"; }
+  X86Compiler(std::string name, std::string arch)
+      : name_(std::move(name)), arch_(std::move(arch)) {}
+  std::string name() const override { return name_; }
   std::string version() const override { return "1"; }
   Level level() const override { return Level::kCode; }
 
@@ -265,7 +267,8 @@ class X86Compiler final : public OpBackend {
         !FindRow(node))
       return Unsupported("no " + node.FullOp());
     if (node.Is("Dropout") && node.input(2)) return Unsupported("Dropout with a training mode");
-    if (target.arch != "x86_64" || target.arch != ThisCpu().arch)
+    if (target.arch != arch_) return Unsupported("not for " + target.arch);
+    if (arch_ == "x86_64" && arch_ != ThisCpu().arch)
       return Unsupported("the x86 backend compiles on and for x86-64 only");
     for (const auto* list : {&node.inputs(), &node.outputs()}) {
       for (const ir::Value* v : *list) {
@@ -291,12 +294,14 @@ class X86Compiler final : public OpBackend {
     if (node.IsSlipway("LinearNBits")) return x86::CompileNBits(node, candidate);
     if (x86::IsBits(candidate)) return x86::CompileBits(node, candidate);
     SLIPWAY_ASSIGN_OR_RETURN(StepSpec step, OpBackend::CompileNode(node, candidate, target));
-    if (target.prepack != Prepack::kNone)
+    if (target.prepack != Prepack::kNone && arch_ == ThisCpu().arch)
       SLIPWAY_RETURN_IF_ERROR(x86::PackWeights(node, candidate, target, step));
     return step;
   }
 
  private:
+  std::string name_, arch_;
+
   static std::vector<Candidate> WithoutBits(const ir::Node& node, const Target& target) {
     if (x86::IsConv(node) && !x86::IsDepthwise(node)) {
       auto candidates = x86::ConvCandidates(node, target);
@@ -510,6 +515,9 @@ class X86Compiler final : public OpBackend {
 
 }  // namespace
 
-std::unique_ptr<CompileBackend> MakeX86Compiler() { return std::make_unique<X86Compiler>(); }
+std::unique_ptr<CompileBackend> MakeX86Compiler() { return MakeNativeCompiler("x86", "x86_64"); }
+std::unique_ptr<CompileBackend> MakeNativeCompiler(std::string name, std::string arch) {
+  return std::make_unique<X86Compiler>(std::move(name), std::move(arch));
+}
 
 }  // namespace slipway::backends

@@ -7,6 +7,12 @@
 
 namespace slipway::backends {
 namespace x86 {
+
+#if defined(__aarch64__)
+static constexpr char kArchName[] = "arm";
+#else
+static constexpr char kArchName[] = "x86";
+#endif
 namespace {
 
 struct Row {
@@ -156,7 +162,7 @@ Result<Program> Decode(const slipway_step& step) {
   const BuildFunction build = FindBuild(op);
   if (!build)
     return Unsupported("no operator " + op.domain + (op.domain.empty() ? "" : ".") + op.op +
-                       " in the x86 backend");
+                       " in the backend of this CPU");
   Program p;
   p.op = std::move(op);
   p.build = build;
@@ -164,7 +170,7 @@ Result<Program> Decode(const slipway_step& step) {
 }
 
 Status Named(const Status& s, const slipway_step* step) {
-  return s.ok() ? s : s.With(std::string("x86, step '") + (step->name ? step->name : "") + "'");
+  return s.ok() ? s : s.With(std::string(kArchName) + ", step '" + (step->name ? step->name : "") + "'");
 }
 
 int Load(void*, const slipway_step* step, void** program, slipway_error* error) {
@@ -238,27 +244,31 @@ Result<PackedWeightsPtr> Pack(const slipway_step& step, kernels::Isa isa) {
   return builder.made();
 }
 
-}  // namespace x86
-
-const slipway_backend* X86Backend() {
+slipway_backend NativeBackend(const char* name) {
   static const std::string* version =
       new std::string(std::string("1 ") + kernels::IsaName(kernels::BestIsa()));
-  static const slipway_backend backend = {
+  return {
       .struct_size = sizeof(slipway_backend),
       .abi_version = SLIPWAY_BACKEND_ABI_VERSION,
-      .name = "x86",
+      .name = name,
       .version = version->c_str(),
       .context = nullptr,
       .num_memory_kinds = 0,
       .memory_kinds = nullptr,
-      .load = x86::Load,
-      .unload = x86::Unload,
-      .prepare = x86::Prepare,
-      .release = x86::Release,
-      .run = x86::Run,
+      .load = Load,
+      .unload = Unload,
+      .prepare = Prepare,
+      .release = Release,
+      .run = Run,
       .sync = nullptr,
       .output_dims = nullptr,
   };
+}
+
+}  // namespace x86
+
+const slipway_backend* X86Backend() {
+  static const slipway_backend backend = x86::NativeBackend("x86");
   return &backend;
 }
 

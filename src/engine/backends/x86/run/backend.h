@@ -14,6 +14,10 @@ namespace slipway::backends {
 const slipway_backend* X86Backend();
 
 namespace x86 {
+// The same functions under another name: sources of this folder are compiled for other processors
+// too.
+slipway_backend NativeBackend(const char* name);
+
 // How the kernels of convolutions that the run side knows end.
 inline constexpr char kWinograd4x4[] = "-winograd4x4";
 inline constexpr char kWinograd2x2[] = "-winograd2x2";

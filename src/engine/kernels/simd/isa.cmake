@@ -1,3 +1,12 @@
+# Whether kernels are built for this processor; without them only the reference backend is there.
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
+  set(SLIPWAY_KERNEL_ARCH x86)
+elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64|ARM64)$")
+  set(SLIPWAY_KERNEL_ARCH arm)
+else()
+  set(SLIPWAY_KERNEL_ARCH)
+endif()
+
 # Compiles the sources of a kernel family for the instruction set in their name. Everything these files define lies in a namespace of that name, and
 # they include nothing whose inline functions other files may share. Further arguments are compiler flags that come last.
 function(slipway_isa_sources target)
@@ -5,10 +14,21 @@ function(slipway_isa_sources target)
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
     list(APPEND common -Wno-maybe-uninitialized -Wno-uninitialized)  # GCC 12's own AVX-512 header (gcc.gnu.org/PR105593)
   endif()
-  file(GLOB sources RELATIVE ${CMAKE_CURRENT_SOURCE_DIR} *x86_*.cc)
+  file(GLOB sources RELATIVE ${CMAKE_CURRENT_SOURCE_DIR} *${SLIPWAY_KERNEL_ARCH}_*.cc)
+  file(GLOB all ${CMAKE_CURRENT_SOURCE_DIR}/*x86_*.cc ${CMAKE_CURRENT_SOURCE_DIR}/*arm_*.cc)
+  set_source_files_properties(${all} PROPERTIES HEADER_FILE_ONLY ON)
   foreach(source ${sources})
+    set_source_files_properties(${source} PROPERTIES HEADER_FILE_ONLY OFF)
     set(flags ${common})
-    if(source MATCHES "baseline")
+    if(SLIPWAY_KERNEL_ARCH STREQUAL "arm")
+      # Without cores that reorder instructions it is the compiler that must.
+      list(APPEND flags -mtune=cortex-a55)
+      if(source MATCHES "dotprod")
+        list(APPEND flags -march=armv8.2-a+dotprod)
+      elseif(source MATCHES "i8mm")
+        list(APPEND flags -march=armv8.2-a+dotprod+i8mm)
+      endif()
+    elseif(source MATCHES "baseline")
       list(APPEND flags -O2)  # few CPUs run it, all packages of the runtime carry it: half the size
     elseif(source MATCHES "avx2")
       list(APPEND flags -mavx2 -mfma -mf16c -mtune=haswell)
