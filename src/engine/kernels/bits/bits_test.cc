@@ -19,9 +19,11 @@ struct Table {
 };
 std::vector<Table> Tables() {
   std::vector<Table> out = {{"baseline", &baseline::kBits}};
+#if defined(__x86_64__)
   if (HasFeature(CpuFeature::kAvx2)) out.push_back({"avx2", &avx2::kBits});
   if (HasFeature(CpuFeature::kAvx512Vpopcntdq) && HasFeature(CpuFeature::kAvx512))
     out.push_back({"avx512popcnt", &avx512popcnt::kBits});
+#endif
   return out;
 }
 

@@ -25,13 +25,25 @@ struct Piece {
   int64_t k;          // codes, a multiple of 8 (dotprod: 16)
   int32_t* sums;      // of the first row, 16 columns; added to
   int64_t row;        // sums from one row to the next
-  int64_t together;   // steps of 8 codes whose products may be summed in narrow lanes
+  // Products that a lane of 16 bits, and one of 8, can sum; steps of 4 of them (both baseline).
+  int products, byte_products;
+  int64_t together;
 };
 
+// How far the weights of code k lie from the first, of 8 columns (of 16 with SDOT).
+inline int64_t PiecePlace(int64_t k) {
+#if defined(__ARM_FEATURE_DOTPROD) && !defined(__ARM_FEATURE_MATMUL_INT8)
+  return 16 * k;
+#else
+  return 8 * k;
+#endif
+}
 inline int8x16_t LoadW(const int8_t* p) { return vld1q_s8(p); }
 inline void AddTo(int32_t* to, int32x4_t v) { vst1q_s32(to, vaddq_s32(vld1q_s32(to), v)); }
 // Keeps the compiler from pointers of its own for each row, which it would let loads increment.
 #define SLIPWAY_OPAQUE(v) asm("" : "+r"(v))
+
+#include "engine/kernels/qgemm/arm_loops.h"
 
 #if defined(__ARM_FEATURE_MATMUL_INT8)
 
@@ -124,6 +136,15 @@ __attribute__((noinline)) void Products(const Piece& p) {
   }
 }
 
+__attribute__((noinline)) void TallProducts(const Piece& p) {
+  int32_t out[4 * 16];
+  LoopDot(p.x, p.w, p.k, out);
+  for (int m = 0; m < 4; ++m) {
+    for (int j = 0; j < 16; j += 4)
+      AddTo(p.sums + m * p.row + j, vld1q_s32(out + 16 * m + j));
+  }
+}
+
 constexpr bool kInPlace = true;
 inline void RunPiece(Piece p, int rows) {
   for (int m = 0; m < rows;) {
@@ -131,7 +152,7 @@ inline void RunPiece(Piece p, int rows) {
     Piece q = p;
     for (int i = 0; i < now; ++i) q.x[i] = p.x[m + i];
     q.sums += m * p.row;
-    now == 4 ? Products<4>(q) : now == 2 ? Products<2>(q) : Products<1>(q);
+    now == 4 ? TallProducts(q) : now == 2 ? Products<2>(q) : Products<1>(q);
     m += now;
   }
 }
@@ -302,18 +323,171 @@ __attribute__((noinline)) void ByteProducts(const Piece& p) {
   }
 }
 
+// 4 rows, by the loops of arm_loops.h.
+template <Form kForm>
+__attribute__((noinline)) void TallProducts(const Piece& p) {
+  for (int h = 0; h < 2; ++h) {
+    const int8_t *w = p.w + h * p.half, *x[4] = {p.x[0], p.x[1], p.x[2], p.x[3]};
+    int32_t out[4 * 8];
+    if constexpr (kForm == Form::kTwo) {
+      LoopTwo(x, w, p.k, out);
+    } else {
+      std::memset(out, 0, sizeof out);
+      for (int64_t at = 0; at < p.k; at += 8 * p.together) {
+        const int64_t now = p.k - at < 8 * p.together ? p.k - at : 8 * p.together;
+        LoopMany(x, w + 8 * at, now, out);
+        for (const int8_t*& row : x) row += now;
+      }
+    }
+    for (int m = 0; m < 4; ++m) {
+      for (int i = 0; i < 8; i += 4)
+        AddTo(p.sums + m * p.row + 8 * h + i, vld1q_s32(out + 8 * m + i));
+    }
+  }
+}
+
+template <int kBody>
+__attribute__((noinline)) void TallByteProducts(const Piece& p) {
+  // A lane of 16 bits takes 127 pairs of sums of at most 128 each.
+  const int64_t group = 16 * (p.together / 2);  // 0: no more than 8 codes at a time
+  const int64_t most = kBody == 2 ? 8 * 63 : (group > 0 ? group : 8) * 126;
+  for (int64_t at = 0; at < p.k; at += most) {
+    const int64_t now = p.k - at < most ? p.k - at : most;
+    const int8_t *w = p.w + 8 * at, *x[4];
+    for (int m = 0; m < 4; ++m) x[m] = p.x[m] + at;
+    int16_t out[2 * 4 * 8];
+    if constexpr (kBody == 2) {
+      LoopBytes2(x, w, w + p.half, now, out);
+    } else if (group == 0) {
+      LoopBytes4(x, w, w + p.half, now, out);
+    } else {
+      LoopBytesMany(x, w, w + p.half, now, group, out);
+    }
+    for (int h = 0; h < 2; ++h) {
+      for (int m = 0; m < 4; ++m) {
+        const int16x8_t v = vld1q_s16(out + h * 32 + m * 8);
+        int32_t* to = p.sums + m * p.row + 8 * h;
+        vst1q_s32(to, vaddw_s16(vld1q_s32(to), vget_low_s16(v)));
+        vst1q_s32(to + 4, vaddw_high_s16(vld1q_s32(to + 4), v));
+      }
+    }
+  }
+}
+
 constexpr bool kInPlace = true;
 
 using PieceFunction = void (*)(const Piece&);
 template <Form kForm>
-constexpr PieceFunction kProducts[3] = {Products<kForm, 1>, Products<kForm, 2>,
-                                        Products<kForm, 4>};
-constexpr PieceFunction kByteProducts[2][4] = {
-    {ByteProducts<2, 1>, ByteProducts<2, 2>, ByteProducts<2, 4>, ByteProducts<2, 8>},
-    {ByteProducts<4, 1>, ByteProducts<4, 2>, ByteProducts<4, 4>, ByteProducts<4, 8>}};
+constexpr PieceFunction kProducts[3] = {
+    Products<kForm, 1>, Products<kForm, 2>,
+    kForm == Form::kOne ? Products<kForm, 4> : TallProducts<kForm>};
+constexpr PieceFunction kByteProducts[2][3] = {
+    {ByteProducts<2, 1>, ByteProducts<2, 2>, TallByteProducts<2>},
+    {ByteProducts<4, 1>, ByteProducts<4, 2>, TallByteProducts<4>}};
 inline void RunPiece(Piece p, int rows) {
-  // From the ranges to the form: how many products are safe in a lane.
-  return;
+  const PieceFunction* functions = p.products >= 8   ? kProducts<Form::kMany>
+                                   : p.products >= 2 ? kProducts<Form::kTwo>
+                                                     : kProducts<Form::kOne>;
+  p.together = p.products / 4;
+  if (p.byte_products >= 2) {
+    functions = kByteProducts[p.byte_products >= 4];
+    p.together = p.byte_products / 4;
+  }
+  for (int m = 0; m < rows;) {
+    int now = 4, i = 2;
+    while (now > rows - m) now /= 2, --i;
+    Piece q = p;
+    for (int r = 0; r < now; ++r) q.x[r] = p.x[m + r];
+    q.sums += m * p.row;
+    functions[i](q);
+    m += now;
+  }
 }
 
 #endif
+
+// Where the codes of a row lie in the panel.
+inline int8_t* PanelPlace(int8_t* panel, int row, int64_t k) {
+#if defined(__ARM_FEATURE_MATMUL_INT8)
+  return panel + k * kMaxRows + row * 8;  // k: a multiple of 8
+#else
+  return panel + row * kChunk + k;
+#endif
+}
+
+// Codes [at, at + n) of the runs one behind the other, each of `run` bytes (a multiple of 4), with
+// zeros behind the last.
+inline void FillRow(int8_t* panel, int row, const uint8_t* x, const int64_t* runs, int64_t count,
+                    int64_t run, uint8_t flip, int64_t at, int64_t n) {
+  const uint8x16_t flips = vdupq_n_u8(flip);
+  int64_t r = at / run, in = at % run;
+  for (int64_t k = 0; k < n;) {
+    int64_t left = n - k;
+    if (r == count) {
+      for (; k < n; k += 4) std::memset(PanelPlace(panel, row, k & ~7) + (k & 7), 0, 4);
+      return;
+    }
+    left = left < run - in ? left : run - in;
+    const uint8_t* from = x + runs[r] + in;
+    ++r, in = 0;
+    for (; left >= 16 && k % 8 == 0; left -= 16, k += 16, from += 16) {
+      const uint8x16_t v = veorq_u8(vld1q_u8(from), flips);
+      vst1_u8(reinterpret_cast<uint8_t*>(PanelPlace(panel, row, k)), vget_low_u8(v));
+      vst1_u8(reinterpret_cast<uint8_t*>(PanelPlace(panel, row, k + 8)), vget_high_u8(v));
+    }
+    for (; left > 0; left -= 4, k += 4, from += 4) {
+      uint32_t four;
+      std::memcpy(&four, from, 4);
+      four ^= 0x01010101u * flip;
+      std::memcpy(PanelPlace(panel, row, k & ~7) + (k & 7), &four, 4);
+    }
+  }
+}
+
+void RunTile(const Tile& t, int rows) {
+  const QGemmCall& c = *t.call;
+  const int64_t* runs = RunsOf(c);
+  const int64_t count = CountOf(c), run = 4 * t.steps, depth = (count * run + 15) / 16 * 16;
+  const QGemmBounds safe = SafeProducts(c.x_low, c.x_high, c.w_low, c.w_high);
+  Piece p;
+  p.half = 8 * depth;
+  p.row = t.blocks * kQGemmBlock;
+  p.products = safe.halves;
+  p.byte_products = safe.bytes;
+  std::memset(t.sums, 0, static_cast<size_t>((rows + 1) / 2 * 2 * p.row) * 4);
+  if (kInPlace && !c.flip && run % 16 == 0 && (count == 1 || run >= 64)) {
+    for (int v = 0; v < t.blocks; ++v) {
+      p.sums = t.sums + v * kQGemmBlock;
+      p.k = run;
+      for (int64_t r = 0; r < count; ++r) {
+        for (int m = 0; m < rows; ++m)
+          p.x[m] = reinterpret_cast<const int8_t*>(t.x[m] + runs[r] + t.group_x[v]);
+        p.w = t.w + v * t.block + PiecePlace(r * run);
+        RunPiece(p, rows);
+      }
+    }
+    return;
+  }
+  alignas(16) int8_t panel[kMaxRows * kChunk];
+  for (int64_t at = 0; at < depth; at += kChunk) {
+    p.k = depth - at < kChunk ? depth - at : kChunk;
+    for (int m = 0; m < kMaxRows; ++m) p.x[m] = PanelPlace(panel, m, 0);
+    for (int v = 0; v < t.blocks; ++v) {
+      if (v == 0 || t.group_x[v] != t.group_x[v - 1]) {
+        for (int m = 0; m < rows; ++m)
+          FillRow(panel, m, t.x[m] + t.group_x[v], runs, count, run, c.flip ? 0x80 : 0, at, p.k);
+      }
+      p.sums = t.sums + v * kQGemmBlock;
+      p.w = t.w + v * t.block + PiecePlace(at);
+      RunPiece(p, rows);
+    }
+  }
+}
+
+using TileFunction = void (*)(const Tile&);
+template <int kRows>
+void RunRows(const Tile& t) {
+  RunTile(t, kRows);
+}
+constexpr TileFunction kOneTile[kMaxRows] = {RunRows<1>, RunRows<2>, RunRows<3>, RunRows<4>,
+                                             RunRows<5>, RunRows<6>, RunRows<7>, RunRows<8>};

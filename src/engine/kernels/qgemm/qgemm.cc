@@ -20,13 +20,27 @@ const QGemmKernels& GetQGemm(Isa isa) {
   }
   return baseline::kQGemm;
 #else
-  (void)isa;
-  return baseline::kQGemm;
+  if (isa == Isa::kArmI8mm) return i8mm::kQGemm;
+  return isa == Isa::kArmDotprod ? dotprod::kQGemm : baseline::kQGemm;
 #endif
 }
 
 void QGemmPack(const int8_t* w, int64_t k, int64_t n, int64_t k_stride, int64_t n_stride,
                int8_t* packed, int32_t* sums) {
+#if defined(__aarch64__)
+  const Isa isa = BestIntegerIsa();
+  const int64_t depth = (k + kQGemmPackedDepth - 1) / kQGemmPackedDepth * kQGemmPackedDepth;
+  std::memset(packed, 0, static_cast<size_t>(QGemmPackedBytes(k, n)));
+  for (int64_t j = 0; j < n; ++j) {
+    int32_t sum = 0;
+    for (int64_t i = 0; i < k; ++i) {
+      const int8_t v = w[i * k_stride + j * n_stride];
+      packed[QGemmPlace(isa, depth, i, j)] = v;
+      sum += v;
+    }
+    if (sums) sums[j] = sum;
+  }
+#else
   const int64_t steps = (k + 3) / 4;
   if (sums) std::fill_n(sums, n, 0);
   if (k % 4 != 0 || n % kQGemmBlock != 0)
@@ -42,6 +56,7 @@ void QGemmPack(const int8_t* w, int64_t k, int64_t n, int64_t k_stride, int64_t 
     }
     if (sums) sums[j] = sum;
   }
+#endif
 }
 
 }  // namespace slipway::kernels

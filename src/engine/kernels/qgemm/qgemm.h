@@ -24,12 +24,50 @@
 
 namespace slipway::kernels {
 
-// Columns that lie together, and the alignment of k.
+// Columns that lie together, and the alignment of runs.
 inline constexpr int kQGemmBlock = 16, kQGemmDepth = 4;
+// Kernels multiply unsigned codes on x86, signed ones on ARM: what QGemmCall::flip adds to codes of
+// the other kind, and the alignment of all k of a column in packed weights.
+#if defined(__aarch64__)
+inline constexpr int kQGemmPackedDepth = 16;
+inline constexpr bool kQGemmRanges = true;  // few bits multiply faster: see QGemmCall::x_low
+constexpr int32_t QGemmShift(bool is_signed) { return is_signed ? 0 : -128; }
+#else
+inline constexpr int kQGemmPackedDepth = 4;
+inline constexpr bool kQGemmRanges = false;
+constexpr int32_t QGemmShift(bool is_signed) { return is_signed ? 128 : 0; }
+#endif
 
-// Bytes of packed weights, [ceil(n / 16)][ceil(k / 4)][16][4], filled up with zeros.
+// How many products of codes and weights of these ranges (moved by QGemmShift) a lane of 16 bits
+// and one of 8 can sum, whatever they are.
+struct QGemmBounds {
+  int halves, bytes;
+};
+constexpr QGemmBounds SafeProducts(int x_low, int x_high, int w_low, int w_high) {
+  const int all[4] = {x_low * w_low, x_low * w_high, x_high * w_low, x_high * w_high};
+  int low = -1, high = 1;
+  for (int v : all) low = v < low ? v : low, high = v > high ? v : high;
+  const auto least = [](int a, int b) { return a < b ? a : b; };
+  return {least(32768 / -low, 32767 / high), least(128 / -low, 127 / high)};
+}
+static_assert(SafeProducts(-128, 127, -127, 127).halves == 2);  // 8 bits, weights symmetric
+static_assert(SafeProducts(-128, 127, -8, 7).halves == 31);     // W4A8
+static_assert(SafeProducts(0, 7, -4, 3).bytes == 4);            // W3A3
+static_assert(SafeProducts(0, 3, -2, 1).bytes == 21);           // W2A2
+
+// Bytes of packed weights: [ceil(n / 16)][ceil(k / 4)][16][4], on ARM as QGemmPlace has them,
+// filled up with zeros.
 constexpr int64_t QGemmPackedBytes(int64_t k, int64_t n) {
-  return (k + 3) / 4 * 4 * ((n + 15) / 16 * 16);
+  return (k + kQGemmPackedDepth - 1) / kQGemmPackedDepth * kQGemmPackedDepth *
+         ((n + 15) / 16 * 16);
+}
+// Where the weight of code k and column n lies on ARM; depth: of all k, a multiple of 16.
+constexpr int64_t QGemmPlace(Isa isa, int64_t depth, int64_t k, int64_t n) {
+  const int64_t j = n % 16, block = n / 16 * depth * 16;
+  if (isa == Isa::kArmDotprod) return block + k / 4 * 64 + j * 4 + k % 4;
+  const int64_t half = block + j / 8 * depth * 8;
+  if (isa == Isa::kArmI8mm) return half + k / 8 * 64 + j % 8 * 8 + k % 8;
+  return half + k / 2 * 16 + j % 8 * 2 + k % 2;
 }
 // Packs w[k, n] at w + k * k_stride + n * n_stride. sums: [n] or null, the sum of every column.
 void QGemmPack(const int8_t* w, int64_t k, int64_t n, int64_t k_stride, int64_t n_stride,
@@ -41,8 +79,8 @@ struct QGemmCall {
   // there is one at 0. A run up to k rounded up to 4 is readable (whatever it holds meets zero
   // weights). So a convolution whose image lies channels last, with its padding around it, needs
   // no copy of its windows: positions of an output row are a line, rows of the window are runs.
-  // flip: 128 is added to every byte of x before it is taken as unsigned, which makes unsigned
-  // codes of signed ones; the caller takes 128 * sums off the bias.
+  // flip: QGemmShift is added to every byte of x, which makes unsigned codes of signed ones (on ARM
+  // signed of unsigned ones); the caller takes that times the sums of columns off the bias.
   const uint8_t* x = nullptr;
   int64_t x_stride = 0, line = 0, line_stride = 0, rows = 0, k = 0, num_runs = 1;
   const int64_t* runs = nullptr;
@@ -53,6 +91,9 @@ struct QGemmCall {
   int64_t groups = 1, x_group = 0;
   const int8_t* weights = nullptr;
   int64_t columns = 0;
+  // Codes (after flip) and weights lie within these; read on ARM without SDOT, where fewer bits
+  // multiply faster.
+  int32_t x_low = -128, x_high = 127, w_low = -128, w_high = 127;
   const int32_t* bias = nullptr;      // [blocks of all groups][16]
   const float* multiplier = nullptr;  // [blocks of all groups][16]
   // Only these blocks: how threads share a call of few rows.
@@ -91,6 +132,12 @@ struct QGemmKernels {
 const QGemmKernels& GetQGemm(Isa isa);
 
 namespace baseline {
+extern const QGemmKernels kQGemm;
+}
+namespace dotprod {
+extern const QGemmKernels kQGemm;
+}
+namespace i8mm {
 extern const QGemmKernels kQGemm;
 }
 namespace avx2 {

@@ -429,6 +429,10 @@ constexpr TileFunction kOneTile[kMaxRows] = {RunTile<1>, RunTile<2>, RunTile<3>,
 constexpr TileFunction kOneTile[kMaxRows] = {RunTile<1>, RunTile<2>};
 #endif
 
+#elif defined(__aarch64__)
+
+#include "engine/kernels/qgemm/arm_tile.h"
+
 #else
 
 constexpr bool kBiasInSums = false;
@@ -652,7 +656,7 @@ void RunCall(const QGemmCall& c) {
   t.epilogue = &epilogue;
 #endif
   t.steps = (c.k + 3) / 4;
-  t.block = CountOf(c) * t.steps * 64;
+  t.block = QGemmPackedBytes(CountOf(c) * t.steps * 4, kQGemmBlock);
   const int64_t own = (c.columns + kQGemmBlock - 1) / kQGemmBlock;  // blocks of a group
   const int64_t end = c.end_block < own * c.groups ? c.end_block : own * c.groups;
   const int64_t line = c.line > 0 ? c.line : c.rows;

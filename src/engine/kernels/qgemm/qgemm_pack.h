@@ -1,6 +1,55 @@
 // Packing of the right side of a product of two activations, and sums of rows. Part of
 // qgemm_impl.h, inside of its namespace.
 
+#if defined(__aarch64__)
+
+#if defined(__ARM_FEATURE_MATMUL_INT8)
+constexpr Isa kLevel = Isa::kArmI8mm;
+#elif defined(__ARM_FEATURE_DOTPROD)
+constexpr Isa kLevel = Isa::kArmDotprod;
+#else
+constexpr Isa kLevel = Isa::kBaseline;
+#endif
+
+// The code of k and column n is b[k * k_stride + n * n_stride]. 16 by 16 at a time.
+inline void PackCodes(const uint8_t* b, int64_t k_stride, int64_t n_stride, int64_t k, int64_t n,
+                      bool flip, int8_t* packed, int32_t* sums) {
+  const uint8_t mask = flip ? 0x80 : 0;
+  const int64_t depth = (k + 15) / 16 * 16;
+  for (int64_t j = 0; j < n; j += kQGemmBlock, packed += depth * kQGemmBlock) {
+    const int64_t columns = n - j < kQGemmBlock ? n - j : kQGemmBlock;
+    for (int c = 0; c < kQGemmBlock; ++c) sums[j + c] = 0;
+    for (int64_t i = 0; i < depth; i += 16) {
+      alignas(16) int8_t part[256] = {};
+      const int64_t codes = k - i < 16 ? k - i : 16;
+      for (int64_t t = 0; t < codes; ++t) {
+        const uint8_t* from = b + (i + t) * k_stride + j * n_stride;
+        for (int64_t c = 0; c < columns; ++c) {
+          const auto v = static_cast<int8_t>(from[c * n_stride] ^ mask);
+          part[QGemmPlace(kLevel, 16, t, c)] = v;
+          sums[j + c] += v;
+        }
+      }
+      if (kLevel == Isa::kArmDotprod) {
+        std::memcpy(packed + i * 16, part, 256);
+      } else {
+        std::memcpy(packed + i * 8, part, 128);
+        std::memcpy(packed + depth * 8 + i * 8, part + 128, 128);
+      }
+    }
+  }
+}
+void Pack(const uint8_t* b, int64_t row_stride, int64_t k, int64_t n, bool flip, int8_t* packed,
+          int32_t* sums) {
+  PackCodes(b, row_stride, 1, k, n, flip, packed, sums);
+}
+void PackRows(const uint8_t* b, int64_t stride, int64_t k, int64_t n, bool flip, int8_t* packed,
+              int32_t* sums) {
+  PackCodes(b, 1, stride, k, n, flip, packed, sums);
+}
+
+#else
+
 void Pack(const uint8_t* b, int64_t row_stride, int64_t k, int64_t n, bool flip, int8_t* packed,
           int32_t* sums) {
   const uint8_t mask = flip ? 0x80 : 0;
@@ -116,6 +165,8 @@ void PackRows(const uint8_t* b, int64_t stride, int64_t k, int64_t n, bool flip,
 #endif
   }
 }
+
+#endif
 
 template <typename X>
 void RowSums(const void* vx, int64_t stride, int64_t rows, int64_t k, int32_t* sums) {

@@ -17,6 +17,9 @@ namespace slipway::kernels {
 namespace {
 
 std::vector<Isa> Isas() {
+#if defined(__aarch64__)
+  return {BestIntegerIsa()};  // for which weights are packed; SLIPWAY_CPU_FEATURES narrows it
+#endif
   std::vector<Isa> all;
   for (int i = 0; i <= static_cast<int>(BestIntegerIsa()); ++i) all.push_back(static_cast<Isa>(i));
   return all;
@@ -35,6 +38,13 @@ struct Problem {
   bool x_signed, row_add, residual, z_signed, activation;
   CodeType y;
   int64_t line = 0, runs = 1, groups = 1;  // k: of a run
+  int x_bits = 8, w_bits = 8;
+  bool extreme = false;  // codes and weights of the least and greatest values only
+
+  int x_low() const { return x_signed ? -(1 << (x_bits - 1)) : 0; }
+  int x_high() const { return x_low() + (1 << x_bits) - 1; }
+  int w_low() const { return -(1 << (w_bits - 1)); }
+  int w_high() const { return w_low() + (1 << w_bits) - 1; }
 };
 
 void CheckOne(const QGemmKernels& kernels, const Problem& p, std::mt19937& random) {
@@ -58,14 +68,26 @@ void CheckOne(const QGemmKernels& kernels, const Problem& p, std::mt19937& rando
   std::vector<int32_t> given(groups * columns), bias(groups * static_cast<size_t>(own)),
       sums(columns), row_add(rows);
   std::vector<float> multiplier(bias.size());
-  fill(x), fill(z), fill(w);
+  const auto draw = [&](auto& v, int low, int high) {
+    for (auto& value : v) {
+      const auto at = static_cast<int>(random() % static_cast<unsigned>(high - low + 1));
+      value = static_cast<std::decay_t<decltype(value)>>(!p.extreme           ? low + at
+                                                         : random() % 16 == 0 ? high
+                                                                              : low);
+    }
+  };
+  draw(x, p.x_low(), p.x_high());
+  draw(w, p.w_low(), p.w_high());
+  fill(z);
   for (size_t i = 0; i < w.size(); ++i) {
     if (i % deep % (deep / count) >= k) w[i] = 0;  // what fills a run up
   }
   const float scale = p.activation ? 1e-5f : 2e-4f / std::sqrt(static_cast<float>(k * count)) * 50;
   for (int32_t& v : given) v = static_cast<int32_t>(random() % 40001) - 20000;
   for (int32_t& v : row_add) v = static_cast<int32_t>(random() % 40001) - 20000;
-  const int32_t x_zero = p.x_signed ? -3 : 7;
+  const int32_t x_zero = p.x_bits < 4 ? 0 : p.x_signed ? -3 : 7;
+  int32_t shift = QGemmShift(p.x_signed);
+  if (shift < 0 && p.x_high() <= 127) shift = 0;
   const int64_t bytes = QGemmPackedBytes(static_cast<int64_t>(deep), p.columns);
   AlignedBuffer packed(static_cast<size_t>(bytes * p.groups));
   for (size_t g = 0; g < groups; ++g) {
@@ -75,13 +97,15 @@ void CheckOne(const QGemmKernels& kernels, const Problem& p, std::mt19937& rando
               sums.data());
     for (size_t j = 0; j < columns; ++j) {
       const size_t at = g * static_cast<size_t>(own) + j;
-      bias[at] = given[g * columns + j] - (x_zero + (p.x_signed ? 128 : 0)) * sums[j];
+      bias[at] = given[g * columns + j] - (x_zero + shift) * sums[j];
       multiplier[at] = scale * (1 + static_cast<float>(j % 7));
     }
   }
 
   QGemmCall c;
-  c.x = x.data(), c.x_stride = p.x_stride, c.rows = p.rows, c.k = p.k, c.flip = p.x_signed;
+  c.x = x.data(), c.x_stride = p.x_stride, c.rows = p.rows, c.k = p.k, c.flip = shift != 0;
+  c.x_low = p.x_low() + shift, c.x_high = p.x_high() + shift;
+  c.w_low = p.w_low(), c.w_high = p.w_high();
   c.line = p.line, c.line_stride = line_stride;
   if (p.runs > 1) c.runs = runs.data(), c.num_runs = p.runs;
   c.groups = p.groups, c.x_group = p.k;
@@ -207,6 +231,36 @@ TEST_P(QGemm, RandomProblems) {
   }
 }
 
+// Every width of codes with every width of weights, also where lanes are as full as they may be.
+TEST_P(QGemm, EveryWidth) {
+  const unsigned seed = std::random_device{}();
+  std::mt19937 random(seed);
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  for (int x_bits = 1; x_bits <= 8; ++x_bits) {
+    for (int w_bits = 1; w_bits <= 8; ++w_bits) {
+      for (int i = 0; i < 4; ++i) {
+        const int64_t columns = 1 + random() % 70, k = i == 3 ? 2080 : 1 + random() % 200;
+        Problem p{static_cast<int64_t>(1 + random() % 20),
+                  columns,
+                  k,
+                  static_cast<int64_t>(k + random() % 5),
+                  columns,
+                  i % 2 == 0,
+                  false,
+                  false,
+                  false,
+                  false,
+                  CodeType::kF32};
+        p.x_bits = x_bits, p.w_bits = w_bits, p.extreme = i >= 2;
+        if (i == 1) p.runs = 3, p.k = k % 5 * 16 + 16, p.x_stride = p.k;
+        SCOPED_TRACE("w" + std::to_string(w_bits) + "a" + std::to_string(x_bits));
+        CheckOne(GetQGemm(GetParam()), p, random);
+        if (HasFatalFailure()) return;
+      }
+    }
+  }
+}
+
 // Sums wrap and do not saturate, whatever the codes.
 TEST_P(QGemm, ExtremeCodes) {
   const int64_t k = 4096;
@@ -216,11 +270,13 @@ TEST_P(QGemm, ExtremeCodes) {
   int32_t sum = 0;
   QGemmPack(w.data(), k, 1, 1, 1, reinterpret_cast<int8_t*>(packed.data()), &sum);
   EXPECT_EQ(sum, -128 * k);
-  const std::vector<int32_t> bias(16, 0);
+  std::vector<int32_t> bias(16, 0);
+  bias[0] = -QGemmShift(false) * sum;
   const std::vector<float> multiplier(16, 1);
   float y = 0;
   QGemmCall c;
   c.x = x.data(), c.x_stride = k, c.rows = 1, c.k = k, c.columns = 1;
+  c.flip = QGemmShift(false) != 0;
   c.weights = reinterpret_cast<int8_t*>(packed.data());
   c.bias = bias.data(), c.multiplier = multiplier.data();
   c.y = &y, c.y_type = CodeType::kF32, c.y_stride = 1;

@@ -13,14 +13,8 @@ namespace {
 
 constexpr char kPrefix[] = "bits:";
 
-// The codes that a value may hold: from `low` to `high`, with `step` 2 only every other one.
-struct Codes {
-  int low = 0, high = 0, step = 1;
-  int levels() const { return (high - low) / step + 1; }
-};
-
 // What the node that makes the codes says of them.
-std::optional<Codes> CodesOf(const ir::Value* v, int depth = 0) {
+std::optional<Codes> CodesFrom(const ir::Value* v, int depth = 0) {
   const ir::Node* node = v->producer();
   if (!node || depth > 32) return std::nullopt;
   if (node->IsSlipway("Quantize")) {
@@ -45,7 +39,7 @@ std::optional<Codes> CodesOf(const ir::Value* v, int depth = 0) {
   }
   for (const char* op : {"MaxPool", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze",
                          "Identity", "Slice"}) {
-    if (node->Is(op) && node->output(0) == v) return CodesOf(node->input(0), depth + 1);
+    if (node->Is(op) && node->output(0) == v) return CodesFrom(node->input(0), depth + 1);
   }
   return std::nullopt;
 }
@@ -105,6 +99,8 @@ std::optional<Plan> PlanOf(const ir::Node& node) {
 }
 
 }  // namespace
+
+std::optional<Codes> CodesOf(const ir::Value* v) { return CodesFrom(v); }
 
 bool IsBits(const Candidate& candidate) { return candidate.kernel.rfind(kPrefix, 0) == 0; }
 

@@ -35,12 +35,12 @@ struct Product {
       : depth(depth),
         columns(columns),
         wide(RoundUp(columns, int64_t{kQGemmBlock})),
-        a_point(static_cast<uint32_t>(a_zero + (a_signed ? 128 : 0))),
+        a_point(static_cast<uint32_t>(a_zero + kernels::QGemmShift(a_signed))),
         b_point(static_cast<uint32_t>(b_zero - (b_unsigned ? 128 : 0))),
         a_signed(a_signed),
         b_unsigned(b_unsigned) {
     call.k = depth;
-    call.flip = a_signed;
+    call.flip = kernels::QGemmShift(a_signed) != 0;
     call.columns = columns;
   }
   // Takes its place in a slot that is `at` bytes long so far.
@@ -85,7 +85,8 @@ struct Product {
     now.y = y;
     if (b_point != 0) {
       kernel.row_sums[a_signed ? 1 : 0](x, x_stride, rows, depth, row_add);
-      const uint32_t shift = a_signed ? 128 * static_cast<uint32_t>(depth) : 0;
+      const uint32_t shift =
+          static_cast<uint32_t>(kernels::QGemmShift(a_signed)) * static_cast<uint32_t>(depth);
       for (int64_t i = 0; i < rows; ++i)
         row_add[i] = static_cast<int32_t>(-b_point * (static_cast<uint32_t>(row_add[i]) + shift));
       now.row_add = row_add;

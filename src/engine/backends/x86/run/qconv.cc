@@ -193,7 +193,7 @@ Status BuildQConv(Builder& b) {
   const int64_t num_runs = whole_lines ? win.kernel[0] * win.kernel[1] : taps;
   SLIPWAY_ASSIGN_OR_RETURN(
       p.packed, PackQWeights(b, whole_lines ? "qgemm:16x4-lines" : "qgemm:16x4-points", groups, n,
-                             w[1] * taps, num_runs * depth, order, x_zero));
+                             w[1] * taps, num_runs * depth, order, x_zero, p));
   const int64_t blocks = CeilDiv(n, int64_t{kQGemmBlock}) * groups;
   const int threads = b.threads();
   SLIPWAY_ASSIGN_OR_RETURN(const Units units,

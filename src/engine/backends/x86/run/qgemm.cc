@@ -56,7 +56,7 @@ Status BuildQLinear(Builder& b) {
     return places;
   };
   SLIPWAY_ASSIGN_OR_RETURN(p.packed,
-                           PackQWeights(b, "qgemm:16x4", 1, n, trans ? k : 1, k, order, x_zero));
+                           PackQWeights(b, "qgemm:16x4", 1, n, trans ? k : 1, k, order, x_zero, p));
   const int64_t depth = RoundUp(k, int64_t{kernels::kQGemmDepth});
   const bool direct = depth == k;
   const int threads = b.threads();

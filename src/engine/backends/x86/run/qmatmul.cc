@@ -75,11 +75,11 @@ Status BuildQMatMul(Builder& b) {
   if (b.out_dims().count() == 0) return OkStatus();
   if (s.k == 0) return Unsupported("a product of nothing");
   const float multiplier = attributes.Float("multiplier", 1);
-  // The kernel multiplies unsigned codes of A with signed ones of B:
+  // The kernel multiplies unsigned codes of A (on ARM signed ones) with signed ones of B:
   // sum of (a - a_zero) * (b - b_zero) = sum of a' * b' - a_point * sum of b' - b_point * sum of a'
   //   + k * a_point * b_point.
   const bool a_signed = b.in_type(0) == DType::kInt8, b_unsigned = b.in_type(1) == DType::kUInt8;
-  const uint32_t a_point = static_cast<uint32_t>(a_zero + (a_signed ? 128 : 0)),
+  const uint32_t a_point = static_cast<uint32_t>(a_zero + kernels::QGemmShift(a_signed)),
                  b_point = static_cast<uint32_t>(b_zero - (b_unsigned ? 128 : 0));
   const int threads = b.threads();
   const int64_t blocks = CeilDiv(s.n, int64_t{kernels::kQGemmBlock});
@@ -90,15 +90,16 @@ Status BuildQMatMul(Builder& b) {
   const int64_t depth = RoundUp(s.k, int64_t{kernels::kQGemmDepth}),
                 wide = CeilDiv(blocks, parts) * kernels::kQGemmBlock;
   // A slot: packed columns, their sums, bias and multipliers, sums of rows, the last row.
-  const int64_t sums_at = RoundUp(depth * wide, int64_t{64}), bias_at = sums_at + wide * 4,
-                multiplier_at = bias_at + wide * 4, rows_at = multiplier_at + wide * 4,
+  const int64_t sums_at = RoundUp(kernels::QGemmPackedBytes(s.k, wide), int64_t{64}),
+                bias_at = sums_at + wide * 4, multiplier_at = bias_at + wide * 4,
+                rows_at = multiplier_at + wide * 4,
                 row_at = rows_at + (b_point != 0 ? RoundUp(s.m * 4, int64_t{64}) : 0),
                 stride = RoundUp(row_at + depth, int64_t{64});
   b.Workspace(static_cast<uint64_t>(slots * stride));
   kernels::QGemmCall call;
   call.x_stride = s.k;
   call.k = s.k;
-  call.flip = a_signed;
+  call.flip = kernels::QGemmShift(a_signed) != 0;
   call.y_type = b.out_type() == DType::kFloat32 ? kernels::CodeType::kF32
                 : b.out_type() == DType::kInt8  ? kernels::CodeType::kS8
                                                 : kernels::CodeType::kU8;
@@ -136,7 +137,8 @@ Status BuildQMatMul(Builder& b) {
           now.columns = end - first;
           if (b_point != 0) {
             kernel->row_sums[a_signed ? 1 : 0](x, s.k, s.m, s.k, row_add);
-            const uint32_t shift = a_signed ? 128 * static_cast<uint32_t>(s.k) : 0;
+            const uint32_t shift =
+                static_cast<uint32_t>(kernels::QGemmShift(a_signed)) * static_cast<uint32_t>(s.k);
             for (int64_t i = 0; i < s.m; ++i)
               row_add[i] =
                   static_cast<int32_t>(-b_point * (static_cast<uint32_t>(row_add[i]) + shift));

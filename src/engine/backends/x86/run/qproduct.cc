@@ -40,7 +40,26 @@ Result<QProduct> ReadQProduct(Builder& b, int64_t channels) {
   SLIPWAY_ASSIGN_OR_RETURN(const ops::Requantizer to, ops::MakeRequantizer(a, b.out_type()));
   p.call.to = {to.zero_point, to.lo, to.hi};
   p.call.y_type = TypeOf(b.out_type());
-  p.call.flip = b.in_type() == DType::kInt8;
+  // Codes of few bits are signed ones as they are.
+  const bool is_signed = b.in_type() == DType::kInt8;
+  p.call.x_low = static_cast<int32_t>(a.Int("x_low", is_signed ? -128 : 0));
+  p.call.x_high = static_cast<int32_t>(a.Int("x_high", is_signed ? 127 : 255));
+  if (p.call.x_low > p.call.x_high || p.call.x_low < -128 || p.call.x_high > 255)
+    return InvalidArgument("codes from " + std::to_string(p.call.x_low) + " to " +
+                           std::to_string(p.call.x_high));
+  SLIPWAY_ASSIGN_OR_RETURN(const int32_t x_zero,
+                           ops::ReadZeroPoint(a, "x_zero_point", b.in_type()));
+  p.call.x_low = std::min(p.call.x_low, x_zero);  // what fills the padding
+  p.call.x_high = std::max(p.call.x_high, x_zero);
+  p.shift = kernels::QGemmShift(is_signed);
+  if (p.shift < 0 && p.call.x_high <= 127) p.shift = 0;
+  p.call.flip = p.shift != 0;
+  p.call.x_low += p.shift;
+  p.call.x_high += p.shift;
+  if (const auto* w = static_cast<const int8_t*>(b.ConstantData(1)); w && kernels::kQGemmRanges) {
+    const auto [low, high] = std::minmax_element(w, w + b.in_dims(1).count());
+    if (low != high) p.call.w_low = *low, p.call.w_high = *high;
+  }
   if (b.Has(4)) {
     if (!IsCode(b.in_type(4))) return Unsupported("a residual that is not 8 bit");
     SLIPWAY_RETURN_IF_ERROR(b.NeedLikeOutput(4));
@@ -68,11 +87,12 @@ Result<QProduct> ReadQProduct(Builder& b, int64_t channels) {
 
 Result<QWeights> PackQWeights(Builder& b, const std::string& form, int64_t groups, int64_t columns,
                               int64_t column_stride, int64_t depth,
-                              const std::function<std::vector<int64_t>()>& order, int32_t x_zero) {
+                              const std::function<std::vector<int64_t>()>& order, int32_t x_zero,
+                              const QProduct& product) {
   QWeights p;
   const int64_t own = CeilDiv(columns, int64_t{kQGemmBlock});
   const auto group_bytes =
-      CheckedMul(RoundUp(depth, int64_t{kernels::kQGemmDepth}), own * kQGemmBlock);
+      CheckedMul(RoundUp(depth, int64_t{kernels::kQGemmPackedDepth}), own * kQGemmBlock);
   const auto bytes = group_bytes ? CheckedMul(*group_bytes, groups) : std::nullopt;
   if (!bytes || *bytes > INT64_MAX / 2) return ResourceExhausted("too many weights");
   p.blocks = own * groups;
@@ -87,8 +107,7 @@ Result<QWeights> PackQWeights(Builder& b, const std::string& form, int64_t group
     const auto* m = static_cast<const float*>(b.ConstantData(2));
     const auto* given = static_cast<const int32_t*>(b.ConstantData(3));
     const bool one = b.in_dims(2).count() == 1;
-    // Signed codes are taken as unsigned ones 128 higher.
-    const uint32_t zero = static_cast<uint32_t>(x_zero + (b.in_type() == DType::kInt8 ? 128 : 0));
+    const uint32_t zero = static_cast<uint32_t>(x_zero + product.shift);
     const std::vector<int64_t> places = order();
     std::vector<int8_t> ordered(static_cast<size_t>(depth * columns));
     std::vector<int32_t> sums(static_cast<size_t>(columns));

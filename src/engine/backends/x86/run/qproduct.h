@@ -33,9 +33,11 @@ struct QProduct {
   QWeights packed;
   kernels::QGemmCall call;  // pointers of a run left out
   bool residual = false;
+  int32_t shift = 0;  // what the kernel adds to the input's codes
 };
 
 // Reads multiplier, bias, residual, activation and output of the node; `channels` columns in all.
+// Attributes x_low and x_high: what the input's codes lie within, if less than its type allows.
 Result<QProduct> ReadQProduct(Builder& b, int64_t channels);
 
 // Packs the node's constant weights: that of column n of a group and code k < depth of a row lies
@@ -44,6 +46,7 @@ Result<QProduct> ReadQProduct(Builder& b, int64_t channels);
 // when the package does not hold them packed. Bias and multipliers go with them.
 Result<QWeights> PackQWeights(Builder& b, const std::string& form, int64_t groups, int64_t columns,
                               int64_t column_stride, int64_t depth,
-                              const std::function<std::vector<int64_t>()>& order, int32_t x_zero);
+                              const std::function<std::vector<int64_t>()>& order, int32_t x_zero,
+                              const QProduct& product);
 
 }  // namespace slipway::backends::x86
