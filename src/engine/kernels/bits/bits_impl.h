@@ -97,6 +97,22 @@ inline uint64_t PlaneOf(const uint8_t* x, int64_t n, uint8_t low, int bit) {
   const __m512i v =
       _mm512_sub_epi8(_mm512_maskz_loadu_epi8(live, x), _mm512_set1_epi8(static_cast<char>(low)));
   return _mm512_mask_test_epi8_mask(live, v, _mm512_set1_epi8(static_cast<char>(1 << bit)));
+#elif defined(__aarch64__)
+  // Bytes that have the bit, as a bit of each: sums of neighbours put eight into a byte.
+  static const uint8_t kBits[16] = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128};
+  const uint8x16_t weight = vld1q_u8(kBits), lows = vdupq_n_u8(low),
+                   mask = vdupq_n_u8(static_cast<uint8_t>(1 << bit));
+  alignas(16) uint8_t part[64] = {};
+  if (n < 64) {
+    for (int64_t c = 0; c < n; ++c) part[c] = x[c];
+    for (int64_t c = n; c < 64; ++c) part[c] = low;  // no bits
+    x = part;
+  }
+  uint8x16_t v[4];
+  for (int i = 0; i < 4; ++i)
+    v[i] = vandq_u8(vtstq_u8(vsubq_u8(vld1q_u8(x + 16 * i), lows), mask), weight);
+  const uint8x16_t a = vpaddq_u8(vpaddq_u8(v[0], v[1]), vpaddq_u8(v[2], v[3]));
+  return vgetq_lane_u64(vreinterpretq_u64_u8(vpaddq_u8(a, a)), 0);
 #else
   uint64_t word = 0;
   for (int64_t c = 0; c < (n < 64 ? n : 64); ++c)
@@ -213,7 +229,74 @@ struct Group {
   // Of the panels in work: the bias, and the accumulator as offset + base * terms + factor * count
   // where all taps lie in the image.
   int32_t bias[kBitsPanel * 4], offset[kBitsPanel * 4], factor[kBitsPanel * 4];
+#if defined(__aarch64__)
+  // Where the words of a pixel's window lie from its first, in the order of the weights; num_places
+  // is 0 where they are too many.
+  int64_t num_places;
+  int32_t places[1024];
+#endif
 };
+
+#if defined(__aarch64__)
+
+void FindPlaces(Group& g) {
+  const BitsConv& c = g.conv;
+  const int64_t words = c.weights.words(), pixel = c.pixel_words();
+  g.num_places = 0;
+  const int64_t most = (c.kernel_height - 1) * c.dilation_height * c.width * pixel +
+                       (c.kernel_width - 1) * c.dilation_width * pixel + words;
+  if (c.weights.taps > 1024 || words > 1024 || c.weights.taps * words > 1024 || most > INT32_MAX)
+    return;
+  for (int64_t ky = 0; ky < c.kernel_height; ++ky) {
+    for (int64_t kx = 0; kx < c.kernel_width; ++kx) {
+      for (int64_t k = 0; k < words; ++k)
+        g.places[g.num_places++] = static_cast<int32_t>(
+            (ky * c.dilation_height * c.width + kx * c.dilation_width) * pixel + k);
+    }
+  }
+}
+
+// Adds 2^shift * |p & q| of PB pixels for one plane of both sides. Counts of single bytes are summed
+// for as many words as a byte can hold.
+template <int PB>
+__attribute__((noinline)) void DotPlanes(const Group& g, const uint64_t* const* in,
+                                         const uint64_t* w, int64_t w_step, int shift,
+                                         int32_t (*out)[kBitsPanel]) {
+  for (int64_t e = 0; e < g.num_places;) {
+    const int64_t end = e + 31 < g.num_places ? e + 31 : g.num_places;
+    uint8x16_t acc[PB][4];
+#pragma GCC unroll 4
+    for (int p = 0; p < PB; ++p) {
+#pragma GCC unroll 4
+      for (int o = 0; o < 4; ++o) acc[p][o] = vdupq_n_u8(0);
+    }
+    do {
+      const int64_t at = g.places[e];
+      uint8x16_t q[4];
+#pragma GCC unroll 4
+      for (int o = 0; o < 4; ++o) q[o] = vreinterpretq_u8_u64(vld1q_u64(w + 2 * o));
+#pragma GCC unroll 4
+      for (int p = 0; p < PB; ++p) {
+        const uint8x16_t x = vreinterpretq_u8_u64(vld1q_dup_u64(in[p] + at));
+#pragma GCC unroll 4
+        for (int o = 0; o < 4; ++o)
+          acc[p][o] = vaddq_u8(acc[p][o], vcntq_u8(vandq_u8(x, q[o])));
+      }
+      w += w_step;
+    } while (++e < end);
+#pragma GCC unroll 4
+    for (int p = 0; p < PB; ++p) {
+      const uint16x8_t a = vpaddq_u16(vpaddlq_u8(acc[p][0]), vpaddlq_u8(acc[p][1])),
+                       b = vpaddq_u16(vpaddlq_u8(acc[p][2]), vpaddlq_u8(acc[p][3])),
+                       all = vshlq_u16(vpaddq_u16(a, b), vdupq_n_s16(static_cast<short>(shift)));
+      const int16x8_t v = vreinterpretq_s16_u16(all);
+      vst1q_s32(out[p], vaddw_s16(vld1q_s32(out[p]), vget_low_s16(v)));
+      vst1q_s32(out[p] + 4, vaddw_high_s16(vld1q_s32(out[p] + 4), v));
+    }
+  }
+}
+
+#endif
 
 // |p & q| of PB pixels and OB panels. The words of a pixel start at in[p].
 template <int AP, int WP, int PB, int OB>
@@ -376,7 +459,20 @@ inline void Block(Group& g, int64_t panel, Position& at) {
   }
   int32_t dot[PB][kBitsPanel * OB];
   const int64_t panel_words = c.weights.panel_words();
-  Dot<AP, WP, PB, OB>(c, in, g.weights + panel * panel_words, panel_words, dot);
+#if defined(__aarch64__)
+  static_assert(OB == 1);
+  if (g.num_places > 0) {
+    __builtin_memset(dot, 0, sizeof dot);
+    for (int i = 0; i < AP; ++i) {
+      const uint64_t* plane[PB];
+      for (int p = 0; p < PB; ++p) plane[p] = in[p] + i * c.weights.words();
+      for (int j = 0; j < WP; ++j)
+        DotPlanes<PB>(g, plane, g.weights + panel * panel_words + j * kBitsPanel, WP * kBitsPanel,
+                      i + j, dot);
+    }
+  } else
+#endif
+    Dot<AP, WP, PB, OB>(c, in, g.weights + panel * panel_words, panel_words, dot);
   for (int p = 0; p < PB; ++p) Complete<OB>(g, panel, positions[p].y, positions[p].x, dot[p]);
 }
 
@@ -384,6 +480,9 @@ inline void Block(Group& g, int64_t panel, Position& at) {
 constexpr bool kManyRegisters = true, kFewRegisters = false;
 #elif defined(__AVX2__)
 constexpr bool kManyRegisters = false, kFewRegisters = true;
+#elif defined(__aarch64__)
+constexpr bool kManyRegisters = false, kFewRegisters = false;
+#define SLIPWAY_BITS_PIXELS 4
 #else
 constexpr bool kManyRegisters = false, kFewRegisters = false;
 #endif
@@ -404,7 +503,11 @@ void Panels(Group& g, int64_t panel, int64_t pixel, int64_t end) {
     g.factor[i] = static_cast<int32_t>(step * static_cast<uint32_t>(g.conv.a_step()));
   }
   // As many accumulators as there are registers for.
+#if defined(SLIPWAY_BITS_PIXELS)
+  constexpr int kPixels = SLIPWAY_BITS_PIXELS;
+#else
   constexpr int kPixels = kManyRegisters ? (AP + WP == 2 ? 4 : 2) : kFewRegisters ? 2 : 1;
+#endif
   Position at{pixel / g.conv.out_width, pixel % g.conv.out_width};
   for (; pixel + kPixels <= end; pixel += kPixels) Block<AP, WP, kPixels, OB>(g, panel, at);
   if constexpr (kPixels > 1) {
@@ -432,7 +535,16 @@ void Convolve(const BitsConv& conv, const uint64_t* planes, const uint32_t* wind
             y,
             {},
             {},
-            {}};
+            {}
+#if defined(__aarch64__)
+            ,
+            0,
+            {}
+#endif
+    };
+#if defined(__aarch64__)
+    FindPlaces(g);
+#endif
     int64_t panel = 0;
     for (; panel + kPanels <= w.panels(); panel += kPanels)
       Panels<AP, WP, kPanels>(g, panel, pixel, end);

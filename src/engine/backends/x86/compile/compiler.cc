@@ -10,6 +10,7 @@
 #include "engine/backends/x86/compile/nbits.h"
 #include "engine/backends/x86/compile/pack.h"
 #include "engine/backends/x86/run/backend.h"
+#include "engine/kernels/qgemm/qgemm.h"
 #include "engine/kernels/thin/thin.h"
 
 namespace slipway::backends {
@@ -223,6 +224,21 @@ bool SameType(const ir::Value* a, const ir::Value* b) {
   return a && b && a->type().known() && a->type() == b->type();
 }
 
+// Products of few bits beside those of 8: cycles by llvm-mca on a Cortex-A55 (docs/arm.md). With
+// SDOT all widths are the same.
+double NeonFigure(const ir::Node& node, const Target& target) {
+  if (target.features & static_cast<uint64_t>(CpuFeature::kArmDotprod)) return 1;
+  const auto codes = x86::CodesOf(node.input(0));
+  if (!codes || codes->levels() > 128) return 1;
+  const ir::Tensor& w = *node.constant_input(1);
+  if (w.count() == 0) return 1;
+  const auto [low, high] = std::minmax_element(w.data<int8_t>(), w.data<int8_t>() + w.count());
+  const auto safe = kernels::SafeProducts(codes->low, codes->high, *low, *high);
+  if (safe.bytes >= 8) return 2.6;
+  if (safe.bytes >= 4) return 2.2;
+  return safe.bytes >= 2 ? 1.9 : safe.halves >= 8 ? 1.4 : 1;
+}
+
 // The share of the best rate that a product of codes reaches: the lanes that are filled, 16 outputs
 // of a group by 4 inputs, and what the rounding of a tile costs beside its products (calibrate,
 // Zen 4).
@@ -244,7 +260,11 @@ double ProductFigure(const ir::Node& node, const Target& target) {
   double figure = 0.97 * filled(n, 16) * filled(run, 4) * depth;
   if (groups > 1) figure *= 0.95;  // every block loads codes of its own
   if (n <= 16 && groups == 1) figure *= 0.97;
-  if ((target.features & static_cast<uint64_t>(CpuFeature::kAvx512Vnni)) == 0) figure *= 0.3;
+  if (target.arch == "aarch64") {
+    figure *= NeonFigure(node, target);
+  } else if ((target.features & static_cast<uint64_t>(CpuFeature::kAvx512Vnni)) == 0) {
+    figure *= 0.3;
+  }
   return std::max(figure, 1e-3);
 }
 
