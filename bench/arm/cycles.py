@@ -1,0 +1,202 @@
+#!/usr/bin/python3
+"""Cycles of the inner loops of ARM's integer products, by llvm-mca on the code that the build made (nothing is run).
+
+The loops are found in the objects of build/runtime-aarch64: in each function below the innermost loop with the most multiplications.
+llvm-mca says how many cycles a turn takes when turns follow each other (all loads hit the first-level cache) and what the busiest
+port allows at best (Block RThroughput). A multiply-accumulate counts once; a population count of 16 bytes is 128 of one bit.
+
+  bench/arm/cycles.py              the table of docs/arm.md
+  bench/arm/cycles.py --check      exit 1 when a loop takes 5 % more cycles than bench/arm/expected.json says
+  bench/arm/cycles.py --update     writes that file
+  bench/arm/cycles.py --layers A53 cycles of each layer of ResNet-18 at each width, by the table
+"""
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
+EXPECTED = os.path.join(ROOT, "bench", "arm", "expected.json")
+KERNELS = "src/engine/kernels/{0}/CMakeFiles/slipway_kernels_{0}.dir/arm_{1}.cc.o"
+# Name, object, function, cores (llvm's names); the widths that run it, weights and activations.
+CORES = {"A53": "cortex-a53", "A55": "cortex-a55", "A72": "cortex-a72", "N1": "neoverse-n1"}
+DOT = ("A55", "N1")
+LOOPS = [
+    ("two", ("qgemm", "baseline"), r"\d+LoopTwo", tuple(CORES), "8/8", "SMULL, SMLAL, SADALP: two products in a lane of 16 bits"),
+    ("many", ("qgemm", "baseline"), r"\d+LoopMany", tuple(CORES), "4/8, 4/4", "SMLAL: 28 to 272 products in a lane of 16 bits"),
+    ("bytes2", ("qgemm", "baseline"), r"\d+LoopBytes2", tuple(CORES), "3/4", "MUL, MLA, SADALP: two products in a lane of 8 bits"),
+    ("bytes4", ("qgemm", "baseline"), r"\d+LoopBytes4", tuple(CORES), "3/3, 2/4", "the same, four"),
+    ("bytes", ("qgemm", "baseline"), r"\d+LoopBytesMany", tuple(CORES), "2/2", "the same, 16"),
+    ("bits", ("bits", "baseline"), r"DotPlanesILi4E", tuple(CORES), "1/1", "AND, CNT, ADD; times the planes of both sides"),
+    ("sdot", ("qgemm", "dotprod"), r"\d+LoopDot", DOT, "any", "SDOT: four products in a lane of 32 bits"),
+    ("smmla", ("qgemm", "i8mm"), r"ProductsILi4E", ("N1",), "any", "SMMLA, on N1's model only to compare: it has none"),
+]
+MULTIPLY = {"smull": 8, "smull2": 8, "smlal": 8, "smlal2": 8, "sdot": 16, "smmla": 32}
+BRANCH = re.compile(r"(b\.\w+|cbn?z|tbn?z)\s")
+
+
+def macs(body):
+    """Multiply-accumulates in a list of instructions."""
+    count = 0
+    for text in body:
+        op, _, rest = text.partition(" ")
+        if op in MULTIPLY:
+            count += MULTIPLY[op]
+        elif op in ("mul", "mla") and ".16b" in rest:
+            count += 16
+        elif op == "cnt" and ".16b" in rest:
+            count += 128
+    return count
+
+
+def loops(listing):
+    """(function, instructions) of every loop without a jump inside, from the text of objdump."""
+    name, code = None, []
+    for line in listing.splitlines():
+        found = re.match(r"^[0-9a-f]+ <(.*)>:", line)
+        if found:
+            name, code = found.group(1), []
+            continue
+        found = re.match(r"^\s+([0-9a-f]+):\s+(.*)$", line)
+        if not found:
+            continue
+        at, text = int(found.group(1), 16), found.group(2).split("//")[0].strip().replace("\t", " ")
+        code.append((at, text))
+        jump = re.match(r"(?:b\.\w+|cbn?z|tbn?z)\s+(?:\w+, )?(?:#\d+, )?([0-9a-f]+) <", text)
+        if not jump or int(jump.group(1), 16) >= at:
+            continue
+        body = [t for a, t in code if a >= int(jump.group(1), 16)]
+        if any(BRANCH.match(t) for t in body[:-1]):
+            continue
+        body[-1] = re.sub(r"\s[0-9a-f]+ <.*", " .Lagain", body[-1])
+        yield name, body
+
+
+def analyse(mca, body, core):
+    """(cycles of a turn, cycles that the busiest port takes)."""
+    turns = 400
+    done = subprocess.run([mca, "-mtriple=aarch64", f"-mcpu={core}", "-mattr=+dotprod,+i8mm", f"-iterations={turns}"], input="\n".join(body) + "\n",
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
+    cycles = re.search(r"Total Cycles:\s+(\d+)", done.stdout)
+    limit = re.search(r"Block RThroughput:\s+([\d.]+)", done.stdout)
+    if done.returncode != 0 or not cycles or not limit:
+        sys.exit(f"cycles: {mca} -mcpu={core} failed: {done.stderr.strip()[:400]}")
+    return int(cycles.group(1)) / turns, float(limit.group(1))
+
+
+def measure(build, mca):
+    """{loop: {"macs": n, core: [cycles, limit]}}"""
+    result, listings = {}, {}
+    for name, (family, level), function, cores, _, _ in LOOPS:
+        path = os.path.join(build, KERNELS.format(family, level))
+        if path not in listings:
+            listings[path] = subprocess.run(["aarch64-linux-gnu-objdump", "-d", "--no-show-raw-insn", path], stdout=subprocess.PIPE, text=True,
+                                            check=True).stdout
+        bodies = [body for owner, body in loops(listings[path]) if re.search(function, owner) and macs(body) > 0]
+        if not bodies:
+            sys.exit(f"cycles: no loop of products in {function} of {path}; the source has changed, change LOOPS in {__file__}")
+        body = max(bodies, key=macs)
+        result[name] = {"macs": macs(body)}
+        for core in cores:
+            result[name][core] = list(analyse(mca, body, CORES[core]))
+    return result
+
+
+def table(result):
+    print("| loop | weights/activations | " + " | ".join(CORES) + " | instructions |")
+    print("|---" * (len(CORES) + 3) + "|")
+    for name, _, _, _, widths, what in LOOPS:
+        row = []
+        for core in CORES:
+            if core not in result[name]:
+                row.append("–")
+                continue
+            cycles, limit = result[name][core]
+            times = result["two"][core][0] / result["two"]["macs"] / (cycles / result[name]["macs"])
+            row.append(f"{cycles / result[name]['macs']:.4f} ({limit / result[name]['macs']:.4f}) {times:.2f}×")
+        print(f"| `{name}` | {widths} | " + " | ".join(row) + f" | {what} |")
+
+
+# Convolutions of ResNet-18 at 224: name, output positions, inputs of a sum, outputs, how often.
+RESNET18 = [("conv1", 112 * 112, 147, 64, 1), ("layer1 3x3", 56 * 56, 576, 64, 4), ("layer2.0 3x3 /2", 28 * 28, 576, 128, 1),
+            ("layer2 1x1 /2", 28 * 28, 64, 128, 1), ("layer2 3x3", 28 * 28, 1152, 128, 3), ("layer3.0 3x3 /2", 14 * 14, 1152, 256, 1),
+            ("layer3 1x1 /2", 14 * 14, 128, 256, 1), ("layer3 3x3", 14 * 14, 2304, 256, 3), ("layer4.0 3x3 /2", 7 * 7, 2304, 512, 1),
+            ("layer4 1x1 /2", 7 * 7, 256, 512, 1), ("layer4 3x3", 7 * 7, 4608, 512, 3), ("fc", 1, 512, 1000, 1)]
+WIDTHS = [("8/8", "two"), ("4/4", "many"), ("3/3", "bytes4"), ("2/2", "bytes"), ("1/1", "bits")]
+
+
+def layers(result, core):
+    def up(value, to):
+        return (value + to - 1) // to * to
+
+    columns = [(w, loop) for w, loop in WIDTHS] + ([("8/8 SDOT", "sdot")] if core in result["sdot"] else [])
+    print(f"Millions of cycles on {core}, products alone (of tiles as they are filled up):\n")
+    print("| layer | MMAC | " + " | ".join(w for w, _ in columns) + " |")
+    print("|---" * (len(columns) + 2) + "|")
+    total = [0.0] * (len(columns) + 1)
+    for name, rows, depth, outputs, times in RESNET18:
+        real = rows * depth * outputs * times / 1e6
+        cells = []
+        for i, (_, loop) in enumerate(columns):
+            if loop == "bits":
+                taps = 9 if "3x3" in name else 49 if name == "conv1" else 1
+                filled = up(rows, 4) * taps * up(depth // taps, 64) * up(outputs, 8)
+            else:
+                filled = up(rows, 4) * up(depth, 16) * up(outputs, 16)
+            cycles = filled * times / 1e6 * result[loop][core][0] / result[loop]["macs"]
+            cells.append(f"{cycles:.1f}")
+            total[i + 1] += cycles
+        total[0] += real
+        print(f"| {name}{f' ×{times}' if times > 1 else ''} | {real:.1f} | " + " | ".join(cells) + " |")
+    print("| all | " + " | ".join(f"{t:.1f}" for t in total) + " |")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--build", default=os.path.join(ROOT, "build", "runtime-aarch64"))
+    parser.add_argument("--check", action="store_true")
+    parser.add_argument("--update", action="store_true")
+    parser.add_argument("--layers", choices=list(CORES))
+    options = parser.parse_args()
+    mca = shutil.which("llvm-mca-19")
+    for have, what in ((mca, "llvm-mca-19 is not installed; scripts/setup dev"),
+                       (shutil.which("aarch64-linux-gnu-objdump"), "no aarch64-linux-gnu-objdump; scripts/setup core"),
+                       (os.path.exists(os.path.join(options.build, KERNELS.format("qgemm", "baseline"))),
+                        f"{options.build} has no kernels; scripts/build runtime-aarch64")):
+        if not have:
+            print(f"skipped: {what}")
+            sys.exit(77)
+    result = measure(options.build, mca)
+    if options.update:
+        with open(EXPECTED, "w", encoding="utf-8") as file:
+            json.dump(result, file, indent=1)
+            file.write("\n")
+        return
+    if options.layers:
+        layers(result, options.layers)
+        return
+    if not options.check:
+        table(result)
+        return
+    with open(EXPECTED, encoding="utf-8") as file:
+        expected = json.load(file)
+    worse = 0
+    for name in sorted(set(expected) | set(result)):
+        if name not in expected or name not in result:
+            sys.exit(f"cycles: loop '{name}' is only in {'the code' if name in result else EXPECTED}; run bench/arm/cycles.py --update")
+        for core in result[name]:
+            if core == "macs":
+                continue
+            now, before = (r[name][core][0] / r[name]["macs"] for r in (result, expected))
+            if now > before * 1.05:
+                print(f"cycles: {name} on {core} takes {now:.4f} cycles a product, {before:.4f} expected")
+                worse += 1
+    print(f"{sum(len(r) - 1 for r in result.values())} figures, {worse} worse than expected")
+    sys.exit(1 if worse else 0)
+
+
+if __name__ == "__main__":
+    main()
