@@ -36,14 +36,14 @@ class Arm(Case):
             self.write(f"platforms/loops-{name}.yaml", text)
         self.environment["SLIPWAY_PLATFORMS"] = self.path("platforms")
 
-    def exact(self, model, name, tolerance=0.0):
+    def exact(self, model, name, tolerance=0.0, data=("cifar10", "train.npz"), shape=(2, 3, 32, 32)):
         source = os.path.join(DATA, "models", model + ".onnx")
         quantized = self.path(f"{model}-{name}.onnx")
-        self.slipway("quantize", source, "--platform", f"arm64-{name}", "--calib", os.path.join(DATA, "cifar10", "train.npz"),
+        self.slipway("quantize", source, "--platform", f"arm64-{name}", "--calib", os.path.join(DATA, *data),
                      "--samples", "16", "-o", quantized)
         graph = self.slipway("inspect", source, "--json").json["inputs"][0]
-        shape = [2, 3, 32, 32]
-        npy.save(self.path("x.npy"), [((i * 7919) % 2003) / 500 - 2 for i in range(2 * 3 * 32 * 32)], shape)
+        count = shape[0] * shape[1] * shape[2] * shape[3]
+        npy.save(self.path("x.npy"), [((i * 7919) % 2003) / 500 - 2 for i in range(count)], list(shape))
         given = ["--input", f"{graph['name']}={self.path('x.npy')}"]
         want = self.run_model(quantized, *given, "--platform", f"loops-{name}", label="want")
         compiled = self.slipway("compile", quantized, "--platform", f"arm64-{name}", "-o", self.path("m.slip"))
@@ -72,6 +72,11 @@ class Arm(Case):
         for name in ("int8", "w4a8", "w2a2"):
             with self.subTest(platform=name):
                 self.exact("mobilenetv2_small_cifar10", name)
+
+    def test_imagenet(self):
+        for name in ("int8", "w4a4"):
+            with self.subTest(platform=name):
+                self.exact("mobilenet_v1_025_imagenet", name, data=("imagenet_sample",), shape=(1, 3, 224, 224))
 
     def test_vit(self):
         # Softmax and normalisation are float functions between the integers: a rounding may tip.
