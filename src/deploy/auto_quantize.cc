@@ -30,7 +30,8 @@ class Ladder {
 
  private:
   Status ClimbDense();
-  Status TrySparse();
+  // `iterations` of training, whose name is then "sparse trained". True where it is kept.
+  Result<bool> TrySparse(const Attempt& dense, int64_t iterations);
   // True when the gate is met.
   Result<bool> Try(const Attempt& attempt);
   // Treats more and more of the layers that suffer most: `treat` changes the attempt for the first
@@ -172,12 +173,14 @@ Status Ladder::ClimbDense() {
       .status();
 }
 
-Status Ladder::TrySparse() {
+Result<bool> Ladder::TrySparse(const Attempt& dense, int64_t iterations) {
   const auto begin = std::chrono::steady_clock::now();
   SparsifyOptions sparsify = *options_.sparsity;
-  Attempt attempt = best_;
-  attempt.name = "sparse";
-  attempt.what = sparsify.pattern.ToString() + ", then " + best_.name;
+  sparsify.iterations = iterations;
+  Attempt attempt = dense;
+  attempt.name = iterations > 0 ? "sparse trained" : "sparse";
+  attempt.what = sparsify.pattern.ToString() +
+                 (iterations > 0 ? " with trained blocks, then " : ", then ") + dense.name;
   if (options_.begin) options_.begin(attempt.name);
   if (!sparsify.work.empty()) sparsify.work += "/sparsity";
   auto sparse = SparsifyModel(graph_, &calibration_, sparsify);
@@ -188,20 +191,25 @@ Status Ladder::TrySparse() {
                           .what = attempt.what,
                           .status = sparse.status(),
                           .seconds = seconds});
-    return OkStatus();
+    return false;
   }
   attempt.sparse = &*sparse;
   SLIPWAY_ASSIGN_OR_RETURN(const bool met, Try(attempt));
   out_.rungs.back().seconds += seconds;
   if (met) out_.sparse = std::move(*sparse);
-  return OkStatus();
+  return met;
 }
 
 Result<AutoQuantized> Ladder::Climb() {
   out_.float_top1 = options_.float_top1;
   out_.max_drop = options_.max_drop;
   SLIPWAY_RETURN_IF_ERROR(ClimbDense());
-  if (out_.met && options_.sparsity) SLIPWAY_RETURN_IF_ERROR(TrySparse());
+  if (out_.met && options_.sparsity) {
+    const Attempt dense = best_;
+    SLIPWAY_ASSIGN_OR_RETURN(const bool kept, TrySparse(dense, options_.sparsity->iterations));
+    if (!kept && options_.sparsity_training > 0)
+      SLIPWAY_RETURN_IF_ERROR(TrySparse(dense, options_.sparsity_training).status());
+  }
   return std::move(out_);
 }
 
@@ -216,7 +224,7 @@ std::string WhyRung(const LadderOutcome& ladder, size_t rung) {
     return std::string(text);
   };
   const bool within = r.drop_points <= ladder.max_drop + 1e-9;
-  const bool sparse = ladder.rungs[ladder.chosen].name == "sparse";
+  const bool sparse = ladder.rungs[ladder.chosen].name.starts_with("sparse");
   if (sparse && rung == ladder.chosen)
     return "kept: pruned, and within " + points(ladder.max_drop) + " points still";
   if (sparse && within) return "within, and so is its pruned twin";

@@ -14,12 +14,13 @@ namespace slipway::deploy {
 
 // One attempt and what it cost.
 struct Rung {
-  std::string name;  // min-max, mse, equalize, adaround, brecq, qdrop, mixed, float layers, sparse
-  std::string what;  // in words, with the layers that were treated apart
-  Status status;     // why it was skipped or failed; its figures are then absent
-  double top1 = 0;   // 0..1
-  double drop_points = 0;                  // against the float model
-  double seconds = 0;                      // quantization and evaluation
+  std::string name;        // min-max, mse, equalize, adaround, brecq, qdrop, mixed, float layers,
+                           // sparse, sparse trained
+  std::string what;        // in words, with the layers that were treated apart
+  Status status;           // why it was skipped or failed; its figures are then absent
+  double top1 = 0;         // 0..1
+  double drop_points = 0;  // against the float model
+  double seconds = 0;      // quantization and evaluation
   int wider_layers = 0, float_layers = 0;  // that the rung itself treats apart
   double float_share = 0;                  // layers with weights that are float, of all of them
   int64_t size_bytes = 0;                  // of weights, biases and scales
@@ -46,8 +47,10 @@ struct AutoQuantizeOptions {
   std::function<Result<double>(const ir::Graph& quantized)> latency;
   std::function<void(const std::string& rung)> begin;
   // What is tried once the gate is met, for speed: the rung that met it again on the pruned model.
-  // It is kept where the gate holds still.
+  // It is kept where the gate holds still; where it does not, it is tried once more with
+  // `sparsity_training` iterations that train what pruning left (0: not).
   std::optional<SparsifyOptions> sparsity;
+  int64_t sparsity_training = 0;
 };
 
 struct AutoQuantized : LadderOutcome {

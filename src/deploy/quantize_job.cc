@@ -233,6 +233,7 @@ Status Job::Climb() {
     SLIPWAY_ASSIGN_OR_RETURN(search.sparsity,
                              HowToPrune(best.starts_with("block:") ? best + "@0.5" : best));
     search.sparsity->work = work_;
+    if (r_.sparsity.iterations < 0) search.sparsity_training = 500;
   }
   SLIPWAY_ASSIGN_OR_RETURN(auto found,
                            AutoQuantize(*graph_, platform_.scheme, *in_.calibration, search));

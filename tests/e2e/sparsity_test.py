@@ -88,9 +88,13 @@ layers:
         r = self.slipway("quantize", self.model, "--config", self.path("q.yaml"), "--sparsity-method", "magnitude", "--max-drop",
                          str(best + 0.1), "-o", self.path("q.onnx"), "--json").json
         self.assertTrue(r["met"], r["rungs"])
-        self.assertEqual(r["rungs"][-1]["name"], "sparse")
+        names = [rung["name"] for rung in r["rungs"]]
+        self.assertEqual(names[1], "sparse")
+        # Pruning alone loses too much; then it is trained.
+        self.assertEqual(names[2:], [] if r["rungs"][1]["chosen"] else ["sparse trained"])
         kept = r["rungs"][-1]["chosen"]
-        self.assertEqual(kept, r["rungs"][-1]["drop_points"] <= best + 0.1)
+        if "drop_points" in r["rungs"][-1]:  # built with libtorch
+            self.assertEqual(kept, r["rungs"][-1]["drop_points"] <= best + 0.1)
         self.assertEqual("sparsity" in r, kept)
         # Asked for, it comes first and the ladder climbs from there.
         r = self.slipway("quantize", self.model, "--config", self.path("q.yaml"), "--sparsity", "1:2", "-o", self.path("q.onnx"), "--json").json
