@@ -64,6 +64,7 @@ struct Candidate {
 // One step of the program, described by the backend that will run it.
 struct StepSpec {
   const ir::Node* node = nullptr;  // for the name and the sources
+  std::vector<const ir::Node*> others;  // of a network-level step: the nodes that it stands for too
   std::string kernel;
   std::vector<uint8_t> blob;
   std::vector<const ir::Value*> inputs;  // null = absent; constants included

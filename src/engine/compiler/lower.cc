@@ -314,7 +314,12 @@ Status Lowering::EmitStep(PlannedStep& planned) {
   if ((spec.node->IsSlipway("QConv") || spec.node->IsSlipway("QLinear")) &&
       spec.node->attributes.String("activation", "none") != "none")
     step.needs = std::max(step.needs, 4u);
-  const Dim macs = ir::NodeMacs(*spec.node);
+  Dim macs = ir::NodeMacs(*spec.node);
+  for (const ir::Node* other : spec.others) {
+    macs = macs + ir::NodeMacs(*other);
+    step.sources.insert(step.sources.end(), other->sources.begin(), other->sources.end());
+  }
+  if (!spec.others.empty()) step.op = "part";
   step.macs = macs.known() ? macs.value() : 0;
   if (!macs.known() && !macs.overflowed() && macs.ToString().size() <= 4096) step.macs_of = macs;
   for (size_t i = 0; i < spec.inputs.size(); ++i) {

@@ -11,6 +11,9 @@
 #if SLIPWAY_HAS_ONEDNN
 #include "engine/backends/onednn/compile/compiler.h"
 #endif
+#if SLIPWAY_HAS_OPENCV
+#include "engine/backends/opencv/compile/compiler.h"
+#endif
 
 namespace slipway::backends {
 
@@ -24,6 +27,9 @@ std::vector<std::unique_ptr<CompileBackend>> MakeCompilers() {
 #endif
 #if SLIPWAY_HAS_ONEDNN
   out.push_back(MakeOnednnCompiler());
+#endif
+#if SLIPWAY_HAS_OPENCV
+  out.push_back(MakeOpencvCompiler());
 #endif
   out.push_back(MakeReferenceCompiler());
   out.push_back(MakeNullCompiler());

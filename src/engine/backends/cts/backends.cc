@@ -8,6 +8,10 @@
 #include "engine/backends/onednn/compile/compiler.h"
 #include "engine/backends/onednn/run/backend.h"
 #endif
+#if SLIPWAY_HAS_OPENCV
+#include "engine/backends/opencv/compile/compiler.h"
+#include "engine/backends/opencv/run/backend.h"
+#endif
 #if SLIPWAY_HAS_X86
 #include "engine/backends/x86/compile/compiler.h"
 #include "engine/backends/x86/run/backend.h"
@@ -25,6 +29,13 @@ std::vector<Backend> Backends() {
          .compiler = MakeOnednnCompiler,
          .run = OnednnBackend(),
          .exact_integers = false},
+#endif
+#if SLIPWAY_HAS_OPENCV
+        // OpenCV's reader gets what our compile side wrote, which a hash holds together.
+        {.name = "opencv",
+         .compiler = MakeOpencvCompiler,
+         .run = OpencvBackend(),
+         .checks_shapes = false},
 #endif
 #if SLIPWAY_HAS_X86
         {.name = "x86", .compiler = MakeX86Compiler, .run = X86Backend()},

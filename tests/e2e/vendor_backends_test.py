@@ -1,0 +1,92 @@
+#!/usr/bin/python3
+"""Backends behind a vendor's library: whole models agree with the interpreter at several batches, results do not depend on threads, and a machine
+without the library says so when a package is loaded."""
+import os
+import unittest
+
+from harness import BINARY, ROOT, RUNNER, Case, main
+import npy
+import onnx_writer as ox
+
+DATA = os.path.join(ROOT, "..", "shared", "data", "models")
+# Name, share of the multiplications that the backend itself runs at least.
+MODELS = [("resnet20_cifar10.onnx", 0.99), ("mobilenetv2_small_cifar10.onnx", 0.99), ("mobilenet_v1_025_imagenet.onnx", 0.99),
+          ("ultraface/version-RFB-320_simplified.onnx", 0.99), ("vit_small_cifar10.onnx", 0.0)]
+BACKENDS = {"opencv": "OpenCV", "xnnpack": "XNNPACK"}
+
+
+def built(backend):
+    return os.path.exists(os.path.join(os.path.dirname(os.path.abspath(BINARY)), f"libslipway_{backend}.so"))
+
+
+class VendorBackends(Case):
+    def backends(self):
+        found = [b for b in BACKENDS if built(b)]
+        if not found:
+            self.skipTest("built without OpenCV's dnn and XNNPACK; scripts/setup backends")
+        return found
+
+    def test_small_network(self):
+        model = self.write("m.onnx", ox.tiny_cnn(seed=3))
+        for backend in self.backends():
+            platform, package = "x86-" + backend, self.path(backend + ".slip")
+            r = self.slipway("compile", model, "--platform", platform, "-o", package, "--json").json
+            self.assertGreaterEqual(r["own_mac_share"], 0.99, r)
+            self.slipway("verify", package, "--against", model)
+            values = [0.01 * ((i * 37) % 400) - 2 for i in range(5 * 64)]
+            npy.save(self.path("x.npy"), values, [5, 1, 8, 8])
+            want = self.run_model(model, "--input", "x=" + self.path("x.npy"), "--platform", "interpreter", label="want")
+            got = self.run_model(package, "--input", "x=" + self.path("x.npy"), label="one")
+            self.agree(got, want, 1e-5, backend)
+            self.assertEqual(self.run_model(model, "--input", "x=" + self.path("x.npy"), "--platform", platform, label="again"), got)
+            for threads in ("1", "2"):  # same sums, whoever makes them
+                self.slipway("bench", package, "--threads", threads, "--no-record", "--json")
+            # The runtime's own command has it too.
+            ran = self.call(RUNNER, package, "--shape", "x=2,1,8,8")
+            self.assertEqual(ran.code, 0, str(ran))
+
+    def test_a_machine_without_it_says_so(self):
+        model = self.write("m.onnx", ox.tiny_cnn(seed=3))
+        for backend in self.backends():
+            package = self.path(backend + ".slip")
+            self.slipway("compile", model, "--platform", "x86-" + backend, "-o", package)
+            os.makedirs(self.path("empty"), exist_ok=True)
+            self.environment["SLIPWAY_BACKENDS"] = self.path("empty")
+            r = self.slipway("run", package, "--random", code=None)
+            self.assertNotEqual(r.code, 0)
+            for word in (f"the backend '{backend}' is not on this machine", f"libslipway_{backend}.so", "SLIPWAY_BACKENDS"):
+                self.assertIn(word, r.err)
+            # A library that cannot be loaded is named with the reason.
+            self.write(f"empty/libslipway_{backend}.so", b"no library")
+            r = self.slipway("run", package, "--random", code=None)
+            self.assertIn(f"the backend '{backend}' cannot be loaded", r.err)
+            del self.environment["SLIPWAY_BACKENDS"]
+
+    def test_a_damaged_package_is_refused(self):
+        model = self.write("m.onnx", ox.tiny_cnn(seed=3))
+        for backend in self.backends():
+            package = self.path(backend + ".slip")
+            self.slipway("compile", model, "--platform", "x86-" + backend, "-o", package)
+            with open(package, "rb") as file:
+                data = bytearray(file.read())
+            mark = {"opencv": b"SLIPCV", "xnnpack": b"SLIPXN"}[backend]
+            at = data.index(mark)
+            data[at + 300] ^= 0x10
+            r = self.slipway("run", self.write("bad.slip", bytes(data)), "--random", code=None)
+            self.assertNotEqual(r.code, 0)
+            self.assertIn("damaged", r.err)
+
+    def test_real_models(self):
+        if not os.path.isdir(DATA):
+            self.skipTest("no ../shared/data")
+        for backend in self.backends():
+            for name, share in MODELS:
+                with self.subTest(backend=backend, model=name):
+                    model, package = os.path.join(DATA, name), self.path("m.slip")
+                    r = self.slipway("compile", model, "--platform", "x86-" + backend, "-o", package, "--json").json
+                    self.assertGreaterEqual(r["own_mac_share"], share, r)
+                    self.slipway("verify", package, "--against", model)
+
+
+if __name__ == "__main__":
+    main()
