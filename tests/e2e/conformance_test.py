@@ -81,7 +81,7 @@ class Onnx(Case):
         if not os.path.isdir(CASES):
             self.skipTest("libonnx-testdata is not installed; scripts/setup dev")
         made = self.path("page.md")
-        self.call(os.path.join(ROOT, "scripts", "conformance"), "--platforms", "x86-onednn", "-o", made)
+        self.call(os.path.join(ROOT, "scripts", "conformance"), "--platforms", "x86-onednn", "-o", made, timeout=900)
         with open(made, encoding="utf-8") as new, open(os.path.join(ROOT, "docs", "conformance.md"), encoding="utf-8") as kept:
             rows, claimed = ([line.split(" | ") for line in file if line.startswith("| `x86-onednn`")] for file in (new, kept))
         self.assertEqual([r[1] for r in rows], ["this", "AVX2", "SSE4.1"])
