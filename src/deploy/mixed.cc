@@ -41,6 +41,18 @@ class Mixer {
   Status MeasureTimes();
   Result<BenchResult> Profile(const ir::Graph& graph);
   Result<MixedOutcome> Choose(const ir::Graph& graph, const std::vector<BudgetChoice>& front);
+  // A choice for each layer, and what the network so made took (0: not measured).
+  struct Measured {
+    std::vector<size_t> picks;
+    double loss = 0, cost = 0, ms = 0;
+  };
+  // The networks with one precision, as MeasureTimes measured them.
+  std::vector<Measured> Uniform() const;
+  std::map<std::string, LayerBits> Named(const std::vector<size_t>& picks) const;
+  bool AllFloat(const std::vector<size_t>& picks) const {
+    return std::all_of(picks.begin(), picks.end(),
+                       [&](size_t c) { return IsFloat(options_.choices[c]); });
+  }
   void Report(const std::string& stage, int64_t done, int64_t total) const {
     if (options_.progress) options_.progress(stage, done, total);
   }
@@ -56,6 +68,7 @@ class Mixer {
   std::vector<std::vector<ir::Tensor>> inputs_;
   std::vector<LayerOptions> layers_;
   double rest_ = 0;
+  std::vector<double> uniform_ms_;  // of each choice; empty: not a budget of latency
 };
 
 Status Mixer::Open(const ir::Graph& graph) {
@@ -234,6 +247,7 @@ Status Mixer::MeasureTimes() {
       layers += l.options[c].cost;
     }
     rest_ = std::min(rest_, result.measurement.stats.p50 - layers);
+    uniform_ms_.push_back(result.measurement.stats.p50);
   }
   return OkStatus();
 }
@@ -245,6 +259,22 @@ Result<MixedOutcome> Mixer::Run(const ir::Graph& graph) {
   SLIPWAY_RETURN_IF_ERROR(latency ? MeasureTimes() : StaticCosts());
   SLIPWAY_ASSIGN_OR_RETURN(const auto front, compiler::ConvexFront(layers_));
   return Choose(graph, front);
+}
+
+std::vector<Mixer::Measured> Mixer::Uniform() const {
+  std::vector<Measured> all;
+  for (size_t c = 0; c < uniform_ms_.size(); ++c) {
+    Measured m{std::vector<size_t>(layers_.size(), c), 0, uniform_ms_[c], uniform_ms_[c]};
+    for (const LayerOptions& l : layers_) m.loss += l.options[c].loss;
+    all.push_back(std::move(m));
+  }
+  return all;
+}
+
+std::map<std::string, LayerBits> Mixer::Named(const std::vector<size_t>& picks) const {
+  std::map<std::string, LayerBits> out;
+  for (size_t l = 0; l < layers_.size(); ++l) out[layers_[l].node] = options_.choices[picks[l]];
+  return out;
 }
 
 Result<MixedOutcome> Mixer::Choose(const ir::Graph& graph, const std::vector<BudgetChoice>& front) {
@@ -260,29 +290,48 @@ Result<MixedOutcome> Mixer::Choose(const ir::Graph& graph, const std::vector<Bud
   }
   out.limit = options_.budget.budget.limit * (options_.budget.share ? dearest : 1);
   const bool latency = options_.budget.budget.kind == BudgetKind::kLatency;
+  std::vector<Measured> tried = Uniform();
   double allowed = out.limit - rest_;
   constexpr int kRounds = 4;
-  for (int round = 0;; ++round) {
+  for (int round = 0; round < (latency ? kRounds : 1); ++round) {
     auto choice = compiler::ChooseUnderBudget(layers_, allowed);
     if (!choice.ok()) {
-      if (round > 0) break;  // the last choice stands, with what it measured
+      if (round > 0 || std::any_of(tried.begin(), tried.end(),
+                                   [&](const Measured& m) { return m.ms <= out.limit; }))
+        break;
       return InvalidArgument(
           choice.status().message() +
           (latency ? " ms beside " + std::to_string(rest_) + " ms of other nodes" : ""));
     }
-    out.picks = choice->picks;
-    out.loss = choice->loss;
-    out.cost = choice->cost + rest_;
+    tried.push_back({choice->picks, choice->loss, choice->cost + rest_, 0});
     if (!latency) break;
-    std::map<std::string, LayerBits> picked;
-    for (size_t l = 0; l < layers_.size(); ++l)
-      picked[layers_[l].node] = options_.choices[choice->picks[l]];
-    SLIPWAY_ASSIGN_OR_RETURN(const auto variant, Variant(picked, true));
+    Measured& mixed = tried.back();
+    SLIPWAY_ASSIGN_OR_RETURN(const auto variant,
+                             Variant(Named(mixed.picks), !AllFloat(mixed.picks)));
     SLIPWAY_ASSIGN_OR_RETURN(const BenchResult result, Profile(*variant));
-    out.measured = result.measurement.stats.p50;
+    mixed.ms = result.measurement.stats.p50;
     // Conversions between precisions are in no layer's time.
-    if (out.measured <= out.limit * 1.01 || round + 1 == kRounds) break;
-    allowed -= std::max(out.measured - out.limit, 0.005 * out.limit);
+    if (mixed.ms <= out.limit * 1.01) break;
+    allowed -= std::max(mixed.ms - out.limit, 0.005 * out.limit);
+  }
+  // What loses least within the limit; beyond it, what is fastest. Without times only one was
+  // tried.
+  const auto better = [&](const Measured& a, const Measured& b) {
+    const bool a_in = a.ms <= out.limit * 1.01, b_in = b.ms <= out.limit * 1.01;
+    if (latency && a_in != b_in) return a_in;
+    return a_in ? a.loss < b.loss : a.ms < b.ms;
+  };
+  const Measured& best = *std::min_element(tried.begin(), tried.end(), better);
+  out.picks = best.picks;
+  out.loss = best.loss;
+  out.cost = best.cost;
+  out.measured = best.ms;
+  if (AllFloat(out.picks)) {
+    out.model.original = original_->Clone();
+    out.model.quantized = original_->Clone();
+    out.model.notes.push_back("within this budget every layer stays float");
+    out.layers = std::move(layers_);
+    return out;
   }
   QuantizeModelOptions quantize = options_.quantize;
   for (size_t l = 0; l < layers_.size(); ++l) {

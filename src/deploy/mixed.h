@@ -61,7 +61,9 @@ struct MixedOutcome : MixedChoice {
 // The loss of a layer at a precision is the squared error of the network's outputs over their power
 // when that layer alone has it and the others are float. For a latency, every choice is measured as
 // a uniform network, node by node; the network chosen is measured as a whole, and chosen anew with
-// what is left when it misses the limit. InvalidArgument: a limit that no choice meets (with the
+// what is left when it misses the limit; a uniform network that loses less within it, or is faster
+// when nothing keeps it, is chosen instead. When all layers stay float the model is the float one.
+// InvalidArgument: a limit that no choice meets (with the
 // cheapest cost), a choice with more bits than the scheme.
 Result<MixedOutcome> QuantizeMixed(const ir::Graph& graph, const compiler::Scheme& scheme,
                                    const data::Dataset& calibration, const MixedOptions& options);

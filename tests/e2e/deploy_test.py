@@ -86,6 +86,13 @@ class Deploy(LabelledNet):
         timed = self.slipway(*common, "--budget", "latency=1s").json["mixed"]
         self.assertGreater(timed["measured"], 0)
         self.assertLess(timed["measured"], 1000)
+        # With time for it everything stays float: no codes are written, and the file runs as it did.
+        self.assertTrue(all(layer["precision"] == "float" for layer in timed["layers"]), timed)
+        with open(out, "rb") as file:
+            self.assertNotIn(b"QuantizeLinear", file.read())
+        self.agree(self.run_model(out, "--input", "x=" + self.path("x.npy"), "--platform", "interpreter"),
+                   self.run_model(self.model, "--input", "x=" + self.path("x.npy"), "--platform", "interpreter", label="want"))
+        self.assertIn("cheapest choice costs", self.slipway(*common, "--budget", "latency=0.001us", code=2).err)
         for budget, says in (("size=1B", "cheapest choice costs"), ("speed=3", "latency=2.5ms"), ("size=3furlongs", "size=1.2MB")):
             self.assertIn(says, self.slipway(*common, "--budget", budget, code=2).err)
         self.assertIn("give a budget", self.slipway(*common, "--choices", "W8A8,float", code=2).err)
