@@ -8,7 +8,7 @@
 
 namespace slipway::deploy {
 
-std::function<Result<quant::GraphRunner>(const ir::Graph&)> PartRunner(ThreadPool& pool) {
+quant::MakeGraphRunner PartRunner(ThreadPool& pool) {
   return [&pool](const ir::Graph& part) -> Result<quant::GraphRunner> {
     SLIPWAY_ASSIGN_OR_RETURN(Runner runner,
                              Runner::ForGraph(std::shared_ptr<const ir::Graph>(part.Clone()),

@@ -21,7 +21,7 @@ struct WeightOnlyModel {
 };
 
 // Parts of a graph run compiled for this machine on the pool's threads.
-std::function<Result<quant::GraphRunner>(const ir::Graph&)> PartRunner(ThreadPool& pool);
+quant::MakeGraphRunner PartRunner(ThreadPool& pool);
 
 // `samples` of the data (0: all) in batches of `batch` where the model's is dynamic. The parts run
 // compiled for this machine on the pool's threads.

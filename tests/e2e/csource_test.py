@@ -159,6 +159,17 @@ class CSource(Case):
         x = net.op("CumSum", "x", net.ints([1]))
         self.fails("export", self.write("a.onnx", net.finish(x, [1, 4], [1, 4])), "--to", "c", "-o", self.path("c"), says=["CumSum", "cumsum1"])
         net = ox.Net(3)
+        deep = [1, 2, 1, 2, 1, 2, 1, 2, 2]
+        x = net.op("Transpose", "x", perm=[8, 7, 6, 5, 4, 3, 2, 1, 0])
+        self.fails("export", self.write("d.onnx", net.finish(x, deep, deep[::-1])), "--to", "c", "-o", self.path("c"), says=["9 dimensions"])
+        net = ox.Net(3)
+        self.fails("export", self.write("e.onnx", net.finish(net.op("Relu", "x"), [0, 4], [0, 4])), "--to", "c", "-o", self.path("c"),
+                   says=["no elements"])
+        net = ox.Net(3)
+        x = net.op("MatMul", "x", net.op("Relu", "x"))
+        self.fails("export", self.write("f.onnx", net.finish(x, [4], [])), "--to", "c", "-o", self.path("c"),
+                   says=["step 'matmul2'", "MatMul", "change the model"])
+        net = ox.Net(3)
         self.fails("export", self.write("b.onnx", net.finish(net.op("Relu", "x"), ["N", "L"], ["N", "L"])), "--to", "c", "-o", self.path("c"),
                    says=["'L'", "--shape"])
 

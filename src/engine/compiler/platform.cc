@@ -110,6 +110,21 @@ std::string Canonical(const std::string& name) {
   return name.size() > 5 && name.ends_with("-auto") ? name.substr(0, name.size() - 5) : name;
 }
 
+// device/device.h makes devices of these names; a file of commands lies beside the platform's own.
+void ReadDevice(Reader& r, const YAML::Node& at, const std::string& source, Platform& p) {
+  const std::string kind = p.device.substr(0, p.device.find(':'));
+  if (kind != "local" && kind != "qemu-aarch64" && kind != "qemu-riscv64" && kind != "ssh" &&
+      kind != "adb" && kind != "command")
+    r.Fail(at, "platform key 'device' is '" + p.device +
+                   "'; it may be local, qemu-aarch64[:CPU], qemu-riscv64[:CPU], "
+                   "ssh:[USER@]HOST[:PORT], adb[:SERIAL] or command:FILE.yaml");
+  if (kind.starts_with("qemu-")) p.emulated = true;  // whatever the file says
+  if (kind != "command" || p.device == kind) return;
+  const fs::path file = p.device.substr(kind.size() + 1);
+  if (file.is_relative())
+    p.device = "command:" + (fs::path(source).parent_path() / file).string();
+}
+
 }  // namespace
 
 Result<Platform> ParsePlatform(const std::string& yaml, const std::string& source) {
@@ -128,19 +143,8 @@ Result<Platform> ParsePlatform(const std::string& yaml, const std::string& sourc
     r.GetList("fallback", p.fallback);
     r.GetText("precision", p.precision, {"float32", "bfloat16", "int8"});
     r.GetText("device", p.device);
-    const bool command = p.device.starts_with("command:");
-    if (p.device != "local" && !p.device.starts_with("qemu-aarch64") &&
-        !p.device.starts_with("qemu-riscv64") && !p.device.starts_with("ssh:") &&
-        p.device != "adb" && !p.device.starts_with("adb:") && !command)
-      r.Fail(root["device"], "platform key 'device' is '" + p.device +
-                                 "'; it may be local, qemu-aarch64[:CPU], qemu-riscv64[:CPU], "
-                                 "ssh:[USER@]HOST[:PORT], adb[:SERIAL] or command:FILE.yaml");
-    if (command) {  // beside the platform's own file
-      const std::filesystem::path file = p.device.substr(8);
-      if (file.is_relative())
-        p.device = "command:" + (std::filesystem::path(source).parent_path() / file).string();
-    }
     r.Get("emulated", p.emulated, "true or false");
+    ReadDevice(r, root["device"], source, p);
     r.Get("simulated", p.simulated, "true or false");
     r.GetText("export", p.export_format);
     r.GetText("planned", p.planned);

@@ -80,6 +80,7 @@ TEST(Platform, MistakesAreNamedWithTheirLine) {
        "chip.yaml:6: platform key 'sparsity': sparsity"},
       {"scheme:", "sparsity: 2:4\nscheme:", "'sparsity' must be a list"},
       {"scheme:", "sparsity: [block:8x4@0.5]\nscheme:", "write 'block:8x4@0.5' as block:8x4"},
+      {"scheme:", "device: toaster\nscheme:", "chip.yaml:6: platform key 'device' is 'toaster'"},
   };
   for (const Case& c : cases) {
     std::string text = kGood;
@@ -89,6 +90,20 @@ TEST(Platform, MistakesAreNamedWithTheirLine) {
     EXPECT_EQ(p.status().code(), StatusCode::kInvalidArgument);
     EXPECT_NE(p.status().message().find(c.expected), std::string::npos) << p.status().message();
   }
+}
+
+TEST(Platform, Devices) {
+  const auto with = [](const std::string& lines) {
+    std::string text = kGood;
+    text.insert(text.find("scheme:"), lines);
+    auto p = ParsePlatform(text, "boards/chip.yaml");
+    EXPECT_TRUE(p.ok()) << p.status().ToString();
+    return *p;
+  };
+  EXPECT_TRUE(with("device: qemu-riscv64\nemulated: false\n").emulated);  // its times are no times
+  EXPECT_FALSE(with("device: ssh:board\n").emulated);
+  EXPECT_EQ(with("device: command:own.yaml\n").device, "command:boards/own.yaml");
+  EXPECT_EQ(with("device: command:/etc/own.yaml\n").device, "command:/etc/own.yaml");
 }
 
 TEST(Platform, SparsityThatItGainsFrom) {

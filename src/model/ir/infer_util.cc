@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/hash.h"
+#include "model/ops/quantized.h"
 
 namespace slipway::ir {
 
@@ -258,35 +259,19 @@ Status CheckActivation(const InferContext& c, const char* key, const char* param
   return Bad("unknown activation '", name, "'");
 }
 
-namespace {
-
-bool IsCodeType(DType t, bool wide) {
-  return t == DType::kInt8 || t == DType::kUInt8 ||
-         (wide && (t == DType::kInt16 || t == DType::kUInt16));
-}
-// The least and the largest number of a type of codes.
-std::pair<int64_t, int64_t> CodeLimits(DType t) {
-  const int bits = DTypeBits(t);
-  const bool is_signed = t == DType::kInt8 || t == DType::kInt16;
-  const int64_t count = int64_t{1} << bits;
-  return is_signed ? std::pair{-count / 2, count / 2 - 1} : std::pair{int64_t{0}, count - 1};
-}
-
-}  // namespace
-
 Result<DType> QuantizedOutput(const InferContext& c, bool wide) {
   const int64_t to = c.attributes().Int("to", 3);
   if (to == static_cast<int64_t>(DType::kFloat32)) return DType::kFloat32;
   const auto codes = {DType::kUInt8, DType::kInt8, DType::kUInt16, DType::kInt16};
   const auto found = std::find_if(codes.begin(), codes.end(), [&](DType t) {
-    return static_cast<int64_t>(t) == to && IsCodeType(t, wide);
+    return static_cast<int64_t>(t) == to && ops::LimitsOf(t, wide);
   });
   if (found == codes.end()) {
     return Bad("to = ", to, " must be float32 (1), ",
                wide ? "uint8 (2), int8 (3), uint16 (4) or int16 (5)" : "uint8 (2) or int8 (3)");
   }
   const DType t = *found;
-  const auto [lo, hi] = CodeLimits(t);
+  const auto [lo, hi] = *ops::LimitsOf(t, wide);
   const int64_t q_min = c.attributes().Int("q_min", -128), q_max = c.attributes().Int("q_max", 127);
   const int64_t zero = c.attributes().Int("y_zero_point", 0);
   if (q_min < lo || q_max > hi || q_min > q_max) {
@@ -301,12 +286,12 @@ Status CheckCodes(const InferContext& c, size_t i, std::string_view zero_point, 
   if (!c.has_input(i)) return OkStatus();
   const DType t = c.input(i).dtype;
   if (t == DType::kUndefined) return OkStatus();
-  if (!IsCodeType(t, wide))
+  const auto limits = ops::LimitsOf(t, wide);
+  if (!limits)
     return Bad("input ", i, " has type ", t, " but must be uint8 or int8",
                wide ? ", uint16 or int16" : "");
   const int64_t zero = c.attributes().Int(zero_point, 0);
-  const auto [lo, hi] = CodeLimits(t);
-  if (zero < lo || zero > hi) {
+  if (zero < limits->lo || zero > limits->hi) {
     return Bad(zero_point, " = ", zero, " is not in the range of ", t);
   }
   return OkStatus();

@@ -35,10 +35,9 @@ struct Finish {
   }
 };
 
-// Checks operands and calls body(x type, finish) with the concrete types.
-template <typename Body>
-Status WithTypes(const OpContext& c, int64_t channels, Body&& body) {
-  const TensorView &x = c.inputs[0], &w = c.inputs[1], &m = c.inputs[2], &y = c.outputs[0];
+// W, multiplier, bias and residual of a product with so many outputs.
+Status CheckOperands(const OpContext& c, int64_t channels) {
+  const TensorView &w = c.inputs[1], &m = c.inputs[2], &y = c.outputs[0];
   if (w.dtype != DType::kInt8 && w.dtype != DType::kInt16)
     return InvalidArgument(std::string("W must be int8 or int16, not ") + DTypeName(w.dtype));
   if (m.dtype != DType::kFloat32 || (m.count() != 1 && m.count() != channels)) {
@@ -50,6 +49,13 @@ Status WithTypes(const OpContext& c, int64_t channels, Body&& body) {
   }
   if (c.Has(4) && c.inputs[4].count() != y.count())
     return InvalidArgument("the residual must have Y's extent");
+  return OkStatus();
+}
+
+// Calls body(x type, finish) with the concrete types.
+template <typename Body>
+Status WithTypes(const OpContext& c, Body&& body) {
+  const TensorView &x = c.inputs[0], &m = c.inputs[2], &y = c.outputs[0];
   SLIPWAY_ASSIGN_OR_RETURN(const Requantizer to, MakeRequantizer(*c.attributes, y.dtype));
   SLIPWAY_ASSIGN_OR_RETURN(const int32_t x_zero,
                            ReadZeroPoint(*c.attributes, "x_zero_point", x.dtype));
@@ -80,17 +86,6 @@ Status WithTypes(const OpContext& c, int64_t channels, Body&& body) {
   return done ? OkStatus() : NoKernel(x.dtype);
 }
 
-struct CodeLimits {
-  int64_t lo, hi;
-};
-Result<CodeLimits> LimitsOf(DType codes, bool wide) {
-  if (codes == DType::kInt8) return CodeLimits{-128, 127};
-  if (codes == DType::kUInt8) return CodeLimits{0, 255};
-  if (wide && codes == DType::kInt16) return CodeLimits{-32768, 32767};
-  if (wide && codes == DType::kUInt16) return CodeLimits{0, 65535};
-  return Unsupported(std::string("codes must be int8 or uint8, not ") + DTypeName(codes));
-}
-
 // Some operand has codes of 16 bits.
 bool IsWide(const OpContext& c) {
   return IsWideCode(c.inputs[0].dtype) || IsWideCode(c.outputs[0].dtype) ||
@@ -99,11 +94,23 @@ bool IsWide(const OpContext& c) {
 
 }  // namespace
 
+std::optional<CodeLimits> LimitsOf(DType codes, bool wide) {
+  if (codes == DType::kInt8) return CodeLimits{-128, 127};
+  if (codes == DType::kUInt8) return CodeLimits{0, 255};
+  if (wide && codes == DType::kInt16) return CodeLimits{-32768, 32767};
+  if (wide && codes == DType::kUInt16) return CodeLimits{0, 65535};
+  return std::nullopt;
+}
+
 Result<int32_t> ReadZeroPoint(const Attributes& attributes, std::string_view name, DType codes,
                               bool wide) {
   const int64_t z = attributes.Int(name, 0);
-  SLIPWAY_ASSIGN_OR_RETURN(const CodeLimits limits, LimitsOf(codes, wide));
-  if (z < limits.lo || z > limits.hi) {
+  const auto limits = LimitsOf(codes, wide);
+  if (!limits) {
+    return Unsupported(std::string("codes must be int8 or uint8") +
+                       (wide ? ", int16 or uint16" : "") + ", not " + DTypeName(codes));
+  }
+  if (z < limits->lo || z > limits->hi) {
     return InvalidArgument(std::string(name) + " = " + std::to_string(z) + " is no " +
                            DTypeName(codes) + " code");
   }
@@ -118,7 +125,7 @@ Result<Requantizer> MakeRequantizer(const Attributes& attributes, DType y, bool 
   }
   if (y == DType::kFloat32) return r;
   SLIPWAY_ASSIGN_OR_RETURN(r.zero_point, ReadZeroPoint(attributes, "y_zero_point", y, wide));
-  SLIPWAY_ASSIGN_OR_RETURN(const CodeLimits limits, LimitsOf(y, wide));
+  const CodeLimits limits = *LimitsOf(y, wide);
   const int64_t lo = attributes.Int("q_min", -128), hi = attributes.Int("q_max", 127);
   if (lo < limits.lo || hi > limits.hi || lo > hi) {
     return InvalidArgument("q_min " + std::to_string(lo) + " and q_max " + std::to_string(hi) +
@@ -146,7 +153,6 @@ Result<InputRounding> ReadInputRounding(const Attributes& attributes) {
 }
 
 Status SlipwayQConv(const OpContext& c) {
-  if (IsWide(c)) return WideQConv(c);
   const TensorView &x = c.inputs[0], &w = c.inputs[1], &y = c.outputs[0];
   if (y.count() == 0) return OkStatus();
   SLIPWAY_ASSIGN_OR_RETURN(
@@ -157,11 +163,13 @@ Status SlipwayQConv(const OpContext& c) {
     return InvalidArgument("group " + std::to_string(group) + " does not fit X " +
                            x.dims.ToString() + " and W " + w.dims.ToString());
   }
+  SLIPWAY_RETURN_IF_ERROR(CheckOperands(c, w.dims[0]));
+  if (IsWide(c)) return WideQConv(c, win);
   const int64_t cin = w.dims[1], cout = w.dims[0] / group, in_plane = win.InCount(),
                 plane = win.OutCount();
   const int64_t depth = cin * win.KernelCount();
   const bool wide = w.dtype == DType::kInt16;
-  return WithTypes(c, w.dims[0], [&](auto* px, int16_t zero, const auto& finish) {
+  return WithTypes(c, [&](auto* px, int16_t zero, const auto& finish) {
     TiledGemm<uint32_t, int16_t>(
         c, x.dims[0] * group, cout, plane, depth,
         [&](int64_t batch, int64_t i, int64_t k, int n, int16_t* to) {
@@ -184,7 +192,6 @@ Status SlipwayQConv(const OpContext& c) {
 }
 
 Status SlipwayQLinear(const OpContext& c) {
-  if (IsWide(c)) return WideQLinear(c);
   const TensorView &x = c.inputs[0], &w = c.inputs[1], &y = c.outputs[0];
   if (y.count() == 0) return OkStatus();
   const int64_t k = x.dims.back(), n = y.dims.back(), m = y.count() / n;
@@ -193,10 +200,12 @@ Status SlipwayQLinear(const OpContext& c) {
     return InvalidArgument("W " + w.dims.ToString() + " does not fit X " + x.dims.ToString() +
                            " and Y " + y.dims.ToString());
   }
+  SLIPWAY_RETURN_IF_ERROR(CheckOperands(c, n));
+  if (IsWide(c)) return WideQLinear(c);
   const auto weight = [&, narrow = w.dtype == DType::kInt8](int64_t i) {
     return narrow ? w.as<const int8_t>()[i] : w.as<const int16_t>()[i];
   };
-  return WithTypes(c, n, [&](auto* px, int16_t zero, const auto& finish) {
+  return WithTypes(c, [&](auto* px, int16_t zero, const auto& finish) {
     TiledGemm<uint32_t, int16_t>(
         c, 1, m, n, k,
         [&](int64_t, int64_t i, int64_t k0, int kn, int16_t* to) {

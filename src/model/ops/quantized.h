@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <optional>
 #include <string_view>
 #include <type_traits>
 
@@ -12,6 +13,7 @@
 #include "model/ops/attributes.h"
 #include "model/ops/kernel.h"
 #include "model/ops/quantize.h"
+#include "model/ops/window.h"
 
 namespace slipway::ops {
 
@@ -61,8 +63,15 @@ Result<int32_t> ReadZeroPoint(const Attributes& attributes, std::string_view nam
                               bool wide = false);
 
 inline bool IsWideCode(DType t) { return t == DType::kInt16 || t == DType::kUInt16; }
-// QConv and QLinear where X, Y or the residual has codes of 16 bits. Sums are exact below 2^53.
-Status WideQConv(const OpContext& c);
+// The least and the largest number of a type of codes: 8 bits, `wide`: or 16. nullopt: no such
+// type.
+struct CodeLimits {
+  int64_t lo, hi;
+};
+std::optional<CodeLimits> LimitsOf(DType codes, bool wide = false);
+// QConv and QLinear where X, Y or the residual has codes of 16 bits, once their operands and
+// extents are checked. Sums are exact below 2^53.
+Status WideQConv(const OpContext& c, const Window& window);
 Status WideQLinear(const OpContext& c);
 
 }  // namespace slipway::ops

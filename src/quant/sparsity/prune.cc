@@ -8,7 +8,7 @@
 
 #include "model/interp/interpreter.h"
 #include "quant/adjust/layer.h"
-#include "quant/reconstruct/blocks.h"
+#include "quant/reconstruct/block_walk.h"
 #include "quant/schemes/placement.h"
 #include "quant/schemes/quantize.h"
 #include "quant/weight_only/hessian.h"
@@ -178,25 +178,20 @@ struct Seen {
 
 class Pruner {
  public:
-  Pruner(Graph& graph, const std::function<Result<GraphRunner>(const Graph&)>& make,
-         const PruneOptions& options)
-      : graph_(graph), make_(make), options_(options) {}
+  Pruner(Graph& graph, const MakeGraphRunner& make, const PruneOptions& options)
+      : graph_(graph), walk_(graph, make), options_(options) {}
   Result<PruneReport> Run(const BatchSource* data);
 
  private:
-  using Batch = std::map<std::string, Tensor>;
   Status Choose();
   Status OfBlock(const Block& block);
-  Status Evaluate(const Block& block, const std::vector<std::string>& names,
-                  const std::function<Status(Batch& batch, const std::vector<Tensor>&)>& see);
   Result<Seen> Observe(const Block& block, const Layer& layer);
   Status OfLayer(const Layer& layer, const Seen* seen);
 
   Graph& graph_;
-  const std::function<Result<GraphRunner>(const Graph&)>& make_;
+  BlockWalk walk_;
   const PruneOptions& options_;
   std::map<const Node*, Layer> layers_;
-  std::vector<Batch> batches_;
   PruneReport report_;
 };
 
@@ -241,20 +236,6 @@ Status Pruner::Choose() {
   return OkStatus();
 }
 
-Status Pruner::Evaluate(
-    const Block& block, const std::vector<std::string>& names,
-    const std::function<Status(Batch& batch, const std::vector<Tensor>&)>& see) {
-  SLIPWAY_ASSIGN_OR_RETURN(const auto part, Extract(graph_, block.inputs, names));
-  SLIPWAY_ASSIGN_OR_RETURN(const GraphRunner run, make_(*part));
-  for (Batch& batch : batches_) {
-    std::vector<Tensor> in;
-    for (const std::string& name : block.inputs) in.push_back(batch.at(name));
-    SLIPWAY_ASSIGN_OR_RETURN(const auto out, run(in));
-    SLIPWAY_RETURN_IF_ERROR(see(batch, out));
-  }
-  return OkStatus();
-}
-
 Result<Seen> Pruner::Observe(const Block& block, const Layer& layer) {
   const Matrices& m = layer.at;
   const int64_t columns = m.shape.columns(), pieces = (columns + kMostColumns - 1) / kMostColumns;
@@ -269,8 +250,8 @@ Result<Seen> Pruner::Observe(const Block& block, const Layer& layer) {
       seen.pieces.emplace_back(std::min(seen.width, columns - c));
   }
   const auto per_group = static_cast<int64_t>(seen.pieces.size()) / m.groups;
-  const int64_t most =
-      std::max<int64_t>(1, kMostRows / static_cast<int64_t>(batches_.size()));  // rows a batch
+  const int64_t most = std::max<int64_t>(
+      1, kMostRows / static_cast<int64_t>(walk_.batches().size()));  // rows a batch
   const auto add_rows = [&](const float* rows, int64_t count, int64_t group) -> Status {
     std::vector<float> part;
     for (int64_t p = 0; p < per_group; ++p) {
@@ -316,11 +297,11 @@ Result<Seen> Pruner::Observe(const Block& block, const Layer& layer) {
   };
   const std::string& name = layer.node->input(0)->name();
   if (std::find(block.inputs.begin(), block.inputs.end(), name) != block.inputs.end()) {
-    for (const Batch& batch : batches_) SLIPWAY_RETURN_IF_ERROR(add(batch.at(name)));
+    for (const auto& batch : walk_.batches()) SLIPWAY_RETURN_IF_ERROR(add(batch.at(name)));
     return seen;
   }
   SLIPWAY_RETURN_IF_ERROR(
-      Evaluate(block, {name}, [&](Batch&, const std::vector<Tensor>& out) { return add(out[0]); }));
+      walk_.Evaluate(block, {name}, [&](const std::vector<Tensor>& out) { return add(out[0]); }));
   return seen;
 }
 
@@ -404,51 +385,27 @@ Status Pruner::OfBlock(const Block& block) {
     SLIPWAY_ASSIGN_OR_RETURN(const Seen seen, Observe(block, layer->second));
     SLIPWAY_RETURN_IF_ERROR(OfLayer(layer->second, &seen));
   }
-  return Evaluate(block, block.outputs, [&](Batch& batch, const std::vector<Tensor>& out) {
-    for (size_t i = 0; i < out.size(); ++i) batch[block.outputs[i]] = out[i];
-    return OkStatus();
-  });
+  return OkStatus();
 }
 
 Result<PruneReport> Pruner::Run(const BatchSource* data) {
   if (!(options_.damping > 0)) return InvalidArgument("the damping must be positive");
   SLIPWAY_RETURN_IF_ERROR(Choose());
-  for (int64_t i = 0; data; ++i) {
-    SLIPWAY_ASSIGN_OR_RETURN(const auto inputs, (*data)(i));
-    if (inputs.empty()) break;
-    if (inputs.size() != graph_.inputs().size())
-      return InvalidArgument("the data has " + std::to_string(inputs.size()) +
-                             " inputs, the model " + std::to_string(graph_.inputs().size()));
-    Batch batch;
-    for (size_t j = 0; j < inputs.size(); ++j) batch[graph_.inputs()[j]->name()] = inputs[j];
-    batches_.push_back(std::move(batch));
-  }
-  if (batches_.empty()) {
+  if (data) SLIPWAY_RETURN_IF_ERROR(walk_.Read(*data));
+  if (walk_.batches().empty()) {
     if (options_.method != PruneMethod::kMagnitude)
       return InvalidArgument(
           "there are no calibration samples, which pruning by the layers' outputs needs; give "
-          "some, "
-          "or prune by magnitude");
+          "some, or prune by magnitude");
     for (const Node* node : graph_.NodeList()) {
       if (const auto layer = layers_.find(node); layer != layers_.end())
         SLIPWAY_RETURN_IF_ERROR(OfLayer(layer->second, nullptr));
     }
     return std::move(report_);
   }
-  const std::vector<Block> blocks = FindBlocks(graph_);
-  for (size_t i = 0; i < blocks.size(); ++i) {
-    if (report_.layers.size() == layers_.size()) break;
-    SLIPWAY_RETURN_IF_ERROR(OfBlock(blocks[i]).With("block " + blocks[i].name));
-    std::set<std::string> wanted;
-    for (size_t j = i + 1; j < blocks.size(); ++j)
-      wanted.insert(blocks[j].inputs.begin(), blocks[j].inputs.end());
-    for (Batch& batch : batches_)
-      std::erase_if(batch, [&](const auto& entry) { return !wanted.contains(entry.first); });
-  }
-  std::map<std::string, size_t> place;
-  for (const auto& node : graph_.nodes()) place[node->name()] = place.size();
-  std::sort(report_.layers.begin(), report_.layers.end(),
-            [&](const auto& a, const auto& b) { return place[a.name] < place[b.name]; });
+  SLIPWAY_RETURN_IF_ERROR(walk_.ForEach([&](const Block& block) { return OfBlock(block); },
+                                        [&] { return report_.layers.size() == layers_.size(); }));
+  SortAsNodes(graph_, report_.layers);
   graph_.RemoveUnused();
   return std::move(report_);
 }
@@ -516,9 +473,8 @@ int64_t PruneReport::zeros() const {
   return sum;
 }
 
-Result<PruneReport> Prune(Graph& graph,
-                          const std::function<Result<GraphRunner>(const Graph&)>& make,
-                          const BatchSource* data, const PruneOptions& options) {
+Result<PruneReport> Prune(Graph& graph, const MakeGraphRunner& make, const BatchSource* data,
+                          const PruneOptions& options) {
   return Pruner(graph, make, options).Run(data);
 }
 

@@ -11,8 +11,8 @@
 #include "engine/compiler/sparsity_pattern.h"
 #include "model/ir/graph.h"
 #include "quant/calibrate/calibrate.h"
+#include "quant/reconstruct/block_walk.h"
 #include "quant/sparsity/mask.h"
-#include "quant/weight_only/weight_only.h"
 
 namespace slipway::quant {
 
@@ -58,9 +58,8 @@ struct PruneReport {
 // runs parts of it on this machine. `data`: null: none, which only magnitudes can do without.
 // InvalidArgument: options, no such layer, no data, no layer that fits, weights or values that are
 // not finite (named). Deterministic, whatever the pool.
-Result<PruneReport> Prune(ir::Graph& graph,
-                          const std::function<Result<GraphRunner>(const ir::Graph&)>& make,
-                          const BatchSource* data, const PruneOptions& options);
+Result<PruneReport> Prune(ir::Graph& graph, const MakeGraphRunner& make, const BatchSource* data,
+                          const PruneOptions& options);
 
 // Whether the weights of each layer that `graph` has (floats, or codes behind a Dequantize) are as
 // the pattern wants them. Names those of `layers` that are not; a layer that is no longer there by

@@ -16,6 +16,7 @@
 #include "model/passes/pass.h"
 #include "quant/reconstruct/reconstruct.h"
 #include "quant/schemes/quantize.h"
+#include "quant/weight_only/weight_only.h"
 
 namespace slipway::quant {
 namespace {

@@ -5,7 +5,7 @@
 #include <map>
 #include <set>
 
-#include "quant/reconstruct/blocks.h"
+#include "quant/reconstruct/block_walk.h"
 #include "quant/schemes/quantize.h"
 #include "quant/weight_only/hessian.h"
 
@@ -162,22 +162,17 @@ bool Fold(Graph& graph, Value* value, const std::vector<double>& by,
 
 class Quantizer {
  public:
-  Quantizer(Graph& graph, const std::function<Result<GraphRunner>(const Graph&)>& make,
-            const WeightOnlyOptions& options)
-      : graph_(graph), make_(make), options_(options) {}
+  Quantizer(Graph& graph, const MakeGraphRunner& make, const WeightOnlyOptions& options)
+      : graph_(graph), walk_(graph, make), options_(options) {}
   Result<std::vector<WeightOnlyLayer>> Run(const BatchSource& data);
 
  private:
-  using Batch = std::map<std::string, Tensor>;
   // Layers with the same input, next to each other.
   struct Wave {
     Value* input;
     std::vector<Layer> layers;
   };
   Status OfBlock(const Block& block);
-  // What the graph as it is gives `names` of the block's inputs; told batch by batch.
-  Status Evaluate(const Block& block, const std::vector<std::string>& names,
-                  const std::function<Status(Batch& batch, const std::vector<Tensor>&)>& see);
   Result<std::map<const Value*, InputStatistics>> Observe(const Block& block,
                                                           std::span<const Wave> waves);
   Status OfWave(const Block& block, const Wave& wave, const InputStatistics& inputs);
@@ -185,27 +180,12 @@ class Quantizer {
                                const std::vector<double>& factors);
 
   Graph& graph_;
-  const std::function<Result<GraphRunner>(const Graph&)>& make_;
+  BlockWalk walk_;
   const WeightOnlyOptions& options_;
   QuantizeOptions ends_;
-  std::vector<Batch> batches_;
   std::vector<WeightOnlyLayer> reports_;
   size_t count_ = 0;
 };
-
-Status Quantizer::Evaluate(
-    const Block& block, const std::vector<std::string>& names,
-    const std::function<Status(Batch& batch, const std::vector<Tensor>&)>& see) {
-  SLIPWAY_ASSIGN_OR_RETURN(const auto part, Extract(graph_, block.inputs, names));
-  SLIPWAY_ASSIGN_OR_RETURN(const GraphRunner run, make_(*part));
-  for (Batch& batch : batches_) {
-    std::vector<Tensor> in;
-    for (const std::string& name : block.inputs) in.push_back(batch.at(name));
-    SLIPWAY_ASSIGN_OR_RETURN(const auto out, run(in));
-    SLIPWAY_RETURN_IF_ERROR(see(batch, out));
-  }
-  return OkStatus();
-}
 
 Result<std::map<const Value*, InputStatistics>> Quantizer::Observe(const Block& block,
                                                                    std::span<const Wave> waves) {
@@ -224,7 +204,7 @@ Result<std::map<const Value*, InputStatistics>> Quantizer::Observe(const Block& 
     if (!statistics.try_emplace(wave.input, wave.layers[0].k).second) continue;
     if (std::find(block.inputs.begin(), block.inputs.end(), wave.input->name()) !=
         block.inputs.end()) {
-      for (const Batch& batch : batches_)
+      for (const auto& batch : walk_.batches())
         SLIPWAY_RETURN_IF_ERROR(add(wave.input, batch.at(wave.input->name())));
     } else {
       made.push_back(wave.input);
@@ -233,7 +213,7 @@ Result<std::map<const Value*, InputStatistics>> Quantizer::Observe(const Block& 
   }
   if (!names.empty()) {
     SLIPWAY_RETURN_IF_ERROR(
-        Evaluate(block, names, [&](Batch&, const std::vector<Tensor>& out) -> Status {
+        walk_.Evaluate(block, names, [&](const std::vector<Tensor>& out) -> Status {
           for (size_t i = 0; i < out.size(); ++i) SLIPWAY_RETURN_IF_ERROR(add(made[i], out[i]));
           return OkStatus();
         }));
@@ -359,10 +339,7 @@ Status Quantizer::OfBlock(const Block& block) {
       SLIPWAY_RETURN_IF_ERROR(OfWave(block, these[i], statistics.at(these[i].input)));
   }
   graph_.RemoveUnused();
-  return Evaluate(block, block.outputs, [&](Batch& batch, const std::vector<Tensor>& out) {
-    for (size_t i = 0; i < out.size(); ++i) batch[block.outputs[i]] = out[i];
-    return OkStatus();
-  });
+  return OkStatus();
 }
 
 Result<std::vector<WeightOnlyLayer>> Quantizer::Run(const BatchSource& data) {
@@ -378,39 +355,18 @@ Result<std::vector<WeightOnlyLayer>> Quantizer::Run(const BatchSource& data) {
   if (count_ == 0)
     return InvalidArgument(
         "the model has no product with constant weights (MatMul, Gemm) to quantize");
-  for (int64_t i = 0;; ++i) {
-    SLIPWAY_ASSIGN_OR_RETURN(const auto inputs, data(i));
-    if (inputs.empty()) break;
-    if (inputs.size() != graph_.inputs().size())
-      return InvalidArgument("the data has " + std::to_string(inputs.size()) +
-                             " inputs, the model " + std::to_string(graph_.inputs().size()));
-    Batch batch;
-    for (size_t j = 0; j < inputs.size(); ++j) batch[graph_.inputs()[j]->name()] = inputs[j];
-    batches_.push_back(std::move(batch));
-  }
-  if (batches_.empty()) return InvalidArgument("there are no calibration samples");
-  const std::vector<Block> blocks = FindBlocks(graph_);
-  for (size_t i = 0; i < blocks.size(); ++i) {
-    SLIPWAY_RETURN_IF_ERROR(OfBlock(blocks[i]).With("block " + blocks[i].name));
-    std::set<std::string> wanted;
-    for (size_t j = i + 1; j < blocks.size(); ++j)
-      wanted.insert(blocks[j].inputs.begin(), blocks[j].inputs.end());
-    for (Batch& batch : batches_)
-      std::erase_if(batch, [&](const auto& entry) { return !wanted.contains(entry.first); });
-  }
-  // As the graph has them.
-  std::map<std::string, size_t> place;
-  for (const auto& node : graph_.nodes()) place[node->name()] = place.size();
-  std::sort(reports_.begin(), reports_.end(),
-            [&](const auto& a, const auto& b) { return place[a.name] < place[b.name]; });
+  SLIPWAY_RETURN_IF_ERROR(walk_.Read(data));
+  if (walk_.batches().empty()) return InvalidArgument("there are no calibration samples");
+  SLIPWAY_RETURN_IF_ERROR(walk_.ForEach([&](const Block& block) { return OfBlock(block); }));
+  SortAsNodes(graph_, reports_);
   return std::move(reports_);
 }
 
 }  // namespace
 
-Result<std::vector<WeightOnlyLayer>> QuantizeWeightsOnly(
-    Graph& graph, const std::function<Result<GraphRunner>(const Graph&)>& make,
-    const BatchSource& data, const WeightOnlyOptions& options) {
+Result<std::vector<WeightOnlyLayer>> QuantizeWeightsOnly(Graph& graph, const MakeGraphRunner& make,
+                                                         const BatchSource& data,
+                                                         const WeightOnlyOptions& options) {
   return Quantizer(graph, make, options).Run(data);
 }
 

@@ -13,6 +13,7 @@
 #include "base/status.h"
 #include "model/ir/graph.h"
 #include "quant/calibrate/calibrate.h"
+#include "quant/reconstruct/block_walk.h"
 
 namespace slipway::quant {
 
@@ -50,16 +51,13 @@ struct WeightOnlyLayer {
   std::string scaled;
 };
 
-// Runs a graph: one tensor for each output.
-using GraphRunner =
-    std::function<Result<std::vector<ir::Tensor>>(const std::vector<ir::Tensor>& inputs)>;
-
 // Changes `graph` (not yet fused) in place; its weights are then behind a Dequantize with `group`.
 // `make` is called for parts of the graph. InvalidArgument: options, no data, no such layer, or
 // values that are not finite (named). Deterministic, whatever the pool.
-Result<std::vector<WeightOnlyLayer>> QuantizeWeightsOnly(
-    ir::Graph& graph, const std::function<Result<GraphRunner>(const ir::Graph&)>& make,
-    const BatchSource& data, const WeightOnlyOptions& options);
+Result<std::vector<WeightOnlyLayer>> QuantizeWeightsOnly(ir::Graph& graph,
+                                                         const MakeGraphRunner& make,
+                                                         const BatchSource& data,
+                                                         const WeightOnlyOptions& options);
 
 // ---- of one layer ----
 

@@ -3,7 +3,7 @@
 
 #include "engine/backends/csource/kernels.h"
 
-#include <array>
+#include <initializer_list>
 
 namespace slipway::backends::csource {
 namespace {
@@ -65,7 +65,26 @@ static void sw_range(const sw_window* w, int d, int32_t k, int32_t* lo, int32_t*
   if (*hi > w->out[d]) *hi = w->out[d];
 }
 )"},
-    {"finish", "requant activate", R"(
+    {"apply", "activate", R"(
+static void sw_apply(int32_t count, int kind, float a, float b, const float* x, float* y) {
+  int32_t i;
+  for (i = 0; i < count; ++i) y[i] = sw_activate(kind, x[i], a, b);
+}
+)"},
+    {"store", "requant", R"(
+/* Where results go: floats, or codes. */
+typedef struct {
+  int32_t to_float, zero, lo, hi;
+} sw_target;
+static void sw_store(const sw_target* t, int32_t at, float v, void* y) {
+  if (t->to_float) {
+    ((float*)y)[at] = v;
+  } else {
+    ((uint8_t*)y)[at] = (uint8_t)sw_requant(v, t->zero, t->lo, t->hi);
+  }
+}
+)"},
+    {"finish", "store activate", R"(
 /* From an integer sum to an element of the output. flip: 128 where codes are signed, whose zero points here are 128 more. */
 typedef struct {
   const int32_t* bias;
@@ -74,7 +93,7 @@ typedef struct {
   float z_multiplier;
   int activation;
   float a, b, y_multiplier;
-  int32_t to_float, zero, lo, hi;
+  sw_target to;
 } sw_rounding;
 static void sw_finish(const sw_rounding* r, int32_t channel, int32_t at, uint32_t sum, const uint8_t* z, void* y) {
   float v;
@@ -82,11 +101,7 @@ static void sw_finish(const sw_rounding* r, int32_t channel, int32_t at, uint32_
   v = (float)(int32_t)sum * r->multiplier[r->per_channel ? channel : 0];
   if (z) v = fmaf((float)((int32_t)(z[at] ^ r->z_flip) - r->z_zero), r->z_multiplier, v);
   if (r->activation) v = sw_activate(r->activation, v, r->a, r->b) * r->y_multiplier;
-  if (r->to_float) {
-    ((float*)y)[at] = v;
-  } else {
-    ((uint8_t*)y)[at] = (uint8_t)sw_requant(v, r->zero, r->lo, r->hi);
-  }
+  sw_store(&r->to, at, v, y);
 }
 )"},
     {"bits4", "", R"(
@@ -99,22 +114,22 @@ static int32_t sw_bits2(const uint8_t* w, int32_t i) {
   return (w[i >> 2] >> ((i & 3) << 1)) & 3;
 }
 )"},
-    // @N: suffix of the name, @T: element type, @W: the weight at i. low: what codes of fewer bits
-    // than 8 count from, for each output.
-    {"qconv", "range finish", R"(
-static void sw_qconv@N(const sw_window* w, const sw_rounding* r, const uint8_t* x, const @T* weights, const int8_t* low, const uint8_t* z, void* y) {
+    // Convolution by rows of 64 outputs. @N: the name, @P: further parameters, @X: type of inputs,
+    // @S: of sums, @V and @W: of the weight at i, @1 and @2: a product with stride 1 or any, @E:
+    // what becomes of sums[j].
+    {"rows", "range", R"(
+static void sw_@N(const sw_window* w, @P) {
   const int32_t cin = w->channels / w->groups, cout = w->outputs / w->groups;
   const int32_t plane = w->in[0] * w->in[1] * w->in[2];
   int32_t at = 0, n, m, od, oh, ow0;
-  (void)low;
   for (n = 0; n < w->batch; ++n) {
     for (m = 0; m < w->outputs; ++m) {
-      const uint8_t* first = x + (n * w->channels + m / cout * cin) * plane;
+      const @X* first = x + (n * w->channels + m / cout * cin) * plane;
       for (od = 0; od < w->out[0]; ++od) {
         for (oh = 0; oh < w->out[1]; ++oh) {
           for (ow0 = 0; ow0 < w->out[2]; ow0 += 64) {
             const int32_t count = w->out[2] - ow0 < 64 ? w->out[2] - ow0 : 64;
-            uint32_t sums[64];
+            @S sums[64];
             int32_t i = m * cin * w->kernel[0] * w->kernel[1] * w->kernel[2], c, kd, kh, kw, j;
             for (j = 0; j < count; ++j) sums[j] = 0;
             for (c = 0; c < cin; ++c) {
@@ -127,26 +142,25 @@ static void sw_qconv@N(const sw_window* w, const sw_rounding* r, const uint8_t* 
                     continue;
                   }
                   for (kw = 0; kw < w->kernel[2]; ++kw, ++i) {
-                    const int32_t weight = @W;
-                    const uint8_t* line = first + c * plane + (id * w->in[1] + ih) * w->in[2];
+                    const @V weight = @W;
+                    const @X* line = first + c * plane + (id * w->in[1] + ih) * w->in[2];
                     const int32_t shift = kw * w->dilation[2] - w->pad[2], s = w->stride[2];
                     int32_t lo, hi;
-                    if (weight == 0) continue;
                     sw_range(w, 2, kw, &lo, &hi);
                     lo = lo < ow0 ? ow0 : lo;
                     hi = hi > ow0 + count ? ow0 + count : hi;
                     if (s == 1) {
-                      for (j = lo; j < hi; ++j)
-                        sums[j - ow0] += (uint32_t)(weight * ((int32_t)(line[j + shift] ^ r->x_flip) - r->x_zero));
+                      for (j = lo; j < hi; ++j) sums[j - ow0] += @1;
                     } else {
-                      for (j = lo; j < hi; ++j)
-                        sums[j - ow0] += (uint32_t)(weight * ((int32_t)(line[j * s + shift] ^ r->x_flip) - r->x_zero));
+                      for (j = lo; j < hi; ++j) sums[j - ow0] += @2;
                     }
                   }
                 }
               }
             }
-            for (j = 0; j < count; ++j) sw_finish(r, m, at + j, sums[j], z, y);
+            for (j = 0; j < count; ++j) {
+              @E
+            }
             at += count;
           }
         }
@@ -175,6 +189,8 @@ static void sw_sums(int32_t depth, int32_t* sums) {
   sums[3] = s3;
 }
 )"},
+    // @N: suffix of the name, @T: element type, @W: the weight at i. low: what codes of fewer bits
+    // than 8 count from, for each output.
     {"qdense", "window finish columns", R"(
 static void sw_qdense@N(const sw_window* w, const sw_rounding* r, const uint8_t* x, const @T* weights, const int8_t* low, const uint8_t* z, void* y) {
   const int32_t cin = w->channels / w->groups, cout = w->outputs / w->groups;
@@ -251,62 +267,6 @@ static void sw_qmatmul(int32_t batch, const int32_t* offsets, int32_t rows, int3
           sum += (uint32_t)(u * v);
         }
         sw_finish(r, 0, (t * rows + m) * columns + n, sum, 0, y);
-      }
-    }
-  }
-}
-)"},
-    {"conv", "range activate", R"(
-static void sw_conv(const sw_window* w, int activation, float a, float b, const float* x, const float* weights, const float* bias,
-                    const float* z, float* y) {
-  const int32_t cin = w->channels / w->groups, cout = w->outputs / w->groups;
-  const int32_t plane = w->in[0] * w->in[1] * w->in[2];
-  int32_t at = 0, n, m, od, oh, ow0;
-  for (n = 0; n < w->batch; ++n) {
-    for (m = 0; m < w->outputs; ++m) {
-      const float* first = x + (n * w->channels + m / cout * cin) * plane;
-      for (od = 0; od < w->out[0]; ++od) {
-        for (oh = 0; oh < w->out[1]; ++oh) {
-          for (ow0 = 0; ow0 < w->out[2]; ow0 += 64) {
-            const int32_t count = w->out[2] - ow0 < 64 ? w->out[2] - ow0 : 64;
-            float sums[64];
-            int32_t i = m * cin * w->kernel[0] * w->kernel[1] * w->kernel[2], c, kd, kh, kw, j;
-            for (j = 0; j < count; ++j) sums[j] = 0.0f;
-            for (c = 0; c < cin; ++c) {
-              for (kd = 0; kd < w->kernel[0]; ++kd) {
-                const int32_t id = od * w->stride[0] + kd * w->dilation[0] - w->pad[0];
-                for (kh = 0; kh < w->kernel[1]; ++kh) {
-                  const int32_t ih = oh * w->stride[1] + kh * w->dilation[1] - w->pad[1];
-                  if (id < 0 || id >= w->in[0] || ih < 0 || ih >= w->in[1]) {
-                    i += w->kernel[2];
-                    continue;
-                  }
-                  for (kw = 0; kw < w->kernel[2]; ++kw, ++i) {
-                    const float weight = weights[i];
-                    const float* line = first + c * plane + (id * w->in[1] + ih) * w->in[2];
-                    const int32_t shift = kw * w->dilation[2] - w->pad[2], s = w->stride[2];
-                    int32_t lo, hi;
-                    sw_range(w, 2, kw, &lo, &hi);
-                    lo = lo < ow0 ? ow0 : lo;
-                    hi = hi > ow0 + count ? ow0 + count : hi;
-                    if (s == 1) {
-                      for (j = lo; j < hi; ++j) sums[j - ow0] += weight * line[j + shift];
-                    } else {
-                      for (j = lo; j < hi; ++j) sums[j - ow0] += weight * line[j * s + shift];
-                    }
-                  }
-                }
-              }
-            }
-            for (j = 0; j < count; ++j) {
-              float v = sums[j];
-              if (bias) v += bias[m];
-              if (z) v += z[at + j];
-              y[at + j] = sw_activate(activation, v, a, b);
-            }
-            at += count;
-          }
-        }
       }
     }
   }
@@ -396,38 +356,26 @@ static void sw_copy(const sw_nd* n, int32_t size, int32_t to, int32_t from, cons
   }
 }
 )"},
-    {"qadd", "nd requant", R"(
+    {"qadd", "nd store", R"(
 typedef struct {
   int32_t product, a_flip, a_zero, b_flip, b_zero;
   float a, b;
-  int32_t to_float, zero, lo, hi;
+  sw_target to;
 } sw_pair;
 static void sw_qbinary(const sw_nd* n, const sw_pair* p, const uint8_t* a, const uint8_t* b, void* y) {
   int32_t index[8] = {0, 0, 0, 0, 0, 0, 0, 0}, ia = 0, ib = 0, i;
   for (i = 0; i < n->count; ++i) {
     const int32_t u = (int32_t)(a[ia] ^ p->a_flip) - p->a_zero, w = (int32_t)(b[ib] ^ p->b_flip) - p->b_zero;
     const float v = p->product ? (float)(u * w) * p->a : fmaf((float)u, p->a, (float)w * p->b);
-    if (p->to_float) {
-      ((float*)y)[i] = v;
-    } else {
-      ((uint8_t*)y)[i] = (uint8_t)sw_requant(v, p->zero, p->lo, p->hi);
-    }
+    sw_store(&p->to, i, v, y);
     sw_next(n, index, &ia, &ib);
   }
 }
 )"},
-    {"qrescale", "requant", R"(
-static void sw_qrescale(int32_t count, int32_t flip, int32_t x_zero, float multiplier, int32_t to_float, int32_t zero, int32_t lo, int32_t hi,
-                        const uint8_t* x, void* y) {
+    {"qrescale", "store", R"(
+static void sw_qrescale(int32_t count, int32_t flip, int32_t zero, float multiplier, const sw_target* to, const uint8_t* x, void* y) {
   int32_t i;
-  for (i = 0; i < count; ++i) {
-    const float v = (float)((int32_t)(x[i] ^ flip) - x_zero) * multiplier;
-    if (to_float) {
-      ((float*)y)[i] = v;
-    } else {
-      ((uint8_t*)y)[i] = (uint8_t)sw_requant(v, zero, lo, hi);
-    }
-  }
+  for (i = 0; i < count; ++i) sw_store(to, i, (float)((int32_t)(x[i] ^ flip) - zero) * multiplier, y);
 }
 )"},
     {"qlookup", "", R"(
@@ -439,120 +387,48 @@ static void sw_qlookup(int32_t count, int32_t channels, int32_t inner, int32_t s
   }
 }
 )"},
-    {"qaffine", "requant", R"(
+    {"qaffine", "store", R"(
 /* One piece of several that are joined along the channels. */
 static void sw_qaffine(int32_t outer, int32_t own, int32_t channels, int32_t first, int32_t inner, int32_t flip, const float* multiplier,
-                       int32_t step_m, const float* offset, int32_t step_o, int32_t to_float, int32_t zero, int32_t lo, int32_t hi, const uint8_t* x, void* y) {
+                       int32_t step_m, const float* offset, int32_t step_o, const sw_target* to, const uint8_t* x, void* y) {
   int32_t o, c, i;
   for (o = 0; o < outer; ++o) {
     for (c = 0; c < own; ++c) {
       const int32_t channel = first + c;
       for (i = 0; i < inner; ++i) {
-        const int32_t at = (o * channels + channel) * inner + i;
         const int32_t code = (int32_t)(x[(o * own + c) * inner + i] ^ flip) - flip;
-        const float v = fmaf((float)code, multiplier[channel * step_m], offset[channel * step_o]);
-        if (to_float) {
-          ((float*)y)[at] = v;
-        } else {
-          ((uint8_t*)y)[at] = (uint8_t)sw_requant(v, zero, lo, hi);
-        }
+        sw_store(to, (o * channels + channel) * inner + i, fmaf((float)code, multiplier[channel * step_m], offset[channel * step_o]), y);
       }
     }
   }
 }
 )"},
-    {"qaverage", "window requant", R"(
-static void sw_qaverage(const sw_window* w, int32_t include_pad, const int32_t* pad_end, int32_t flip, int32_t x_zero, float multiplier, int32_t to_float,
-                        int32_t zero, int32_t lo, int32_t hi, const uint8_t* x, void* y) {
+    // @N: the name, @P: further parameters, @B: before the taps, @A: at every tap, @V: at those
+    // inside of the input (x[from]), @E: after them.
+    {"pool", "window", R"(
+static void sw_@N(const sw_window* w, @P) {
   const int32_t plane = w->in[0] * w->in[1] * w->in[2];
   int32_t p, at = 0, o[3];
   for (p = 0; p < w->batch * w->channels; ++p) {
     for (o[0] = 0; o[0] < w->out[0]; ++o[0]) {
       for (o[1] = 0; o[1] < w->out[1]; ++o[1]) {
         for (o[2] = 0; o[2] < w->out[2]; ++o[2], ++at) {
-          uint32_t sum = 0;
-          int32_t taps = 0, padded = 0, kd, kh, kw;
-          float v;
-          for (kd = 0; kd < w->kernel[0]; ++kd) {
-            const int32_t d = o[0] * w->stride[0] + kd * w->dilation[0] - w->pad[0];
-            for (kh = 0; kh < w->kernel[1]; ++kh) {
-              const int32_t h = o[1] * w->stride[1] + kh * w->dilation[1] - w->pad[1];
-              for (kw = 0; kw < w->kernel[2]; ++kw) {
-                const int32_t i = o[2] * w->stride[2] + kw * w->dilation[2] - w->pad[2];
-                if (d < w->in[0] + pad_end[0] && h < w->in[1] + pad_end[1] && i < w->in[2] + pad_end[2]) ++padded;
-                if (d < 0 || d >= w->in[0] || h < 0 || h >= w->in[1] || i < 0 || i >= w->in[2]) continue;
-                ++taps;
-                sum += (uint32_t)((int32_t)(x[p * plane + (d * w->in[1] + h) * w->in[2] + i] ^ flip) - x_zero);
-              }
-            }
-          }
-          if (include_pad) taps = padded;
-          v = taps == 0 ? 0.0f : (float)(int32_t)sum * (multiplier / (float)taps);
-          if (to_float) {
-            ((float*)y)[at] = v;
-          } else {
-            ((uint8_t*)y)[at] = (uint8_t)sw_requant(v, zero, lo, hi);
-          }
-        }
-      }
-    }
-  }
-}
-)"},
-    {"average", "window", R"(
-static void sw_average(const sw_window* w, int32_t include_pad, const int32_t* pad_end, const float* x, float* y) {
-  const int32_t plane = w->in[0] * w->in[1] * w->in[2];
-  int32_t p, at = 0, o[3];
-  for (p = 0; p < w->batch * w->channels; ++p) {
-    for (o[0] = 0; o[0] < w->out[0]; ++o[0]) {
-      for (o[1] = 0; o[1] < w->out[1]; ++o[1]) {
-        for (o[2] = 0; o[2] < w->out[2]; ++o[2], ++at) {
-          float sum = 0.0f;
-          int32_t taps = 0, padded = 0, kd, kh, kw;
-          for (kd = 0; kd < w->kernel[0]; ++kd) {
-            const int32_t d = o[0] * w->stride[0] + kd * w->dilation[0] - w->pad[0];
-            for (kh = 0; kh < w->kernel[1]; ++kh) {
-              const int32_t h = o[1] * w->stride[1] + kh * w->dilation[1] - w->pad[1];
-              for (kw = 0; kw < w->kernel[2]; ++kw) {
-                const int32_t i = o[2] * w->stride[2] + kw * w->dilation[2] - w->pad[2];
-                if (d < w->in[0] + pad_end[0] && h < w->in[1] + pad_end[1] && i < w->in[2] + pad_end[2]) ++padded;
-                if (d < 0 || d >= w->in[0] || h < 0 || h >= w->in[1] || i < 0 || i >= w->in[2]) continue;
-                ++taps;
-                sum += x[p * plane + (d * w->in[1] + h) * w->in[2] + i];
-              }
-            }
-          }
-          if (include_pad) taps = padded;
-          y[at] = taps == 0 ? 0.0f : sum / (float)taps;
-        }
-      }
-    }
-  }
-}
-)"},
-    // @T: element type, @N: suffix, @L: the least value.
-    {"max", "window", R"(
-static void sw_max@N(const sw_window* w, const @T* x, @T* y) {
-  const int32_t plane = w->in[0] * w->in[1] * w->in[2];
-  int32_t p, at = 0, o[3];
-  for (p = 0; p < w->batch * w->channels; ++p) {
-    for (o[0] = 0; o[0] < w->out[0]; ++o[0]) {
-      for (o[1] = 0; o[1] < w->out[1]; ++o[1]) {
-        for (o[2] = 0; o[2] < w->out[2]; ++o[2], ++at) {
-          @T best = @L;
           int32_t kd, kh, kw;
+          @B
           for (kd = 0; kd < w->kernel[0]; ++kd) {
             const int32_t d = o[0] * w->stride[0] + kd * w->dilation[0] - w->pad[0];
             for (kh = 0; kh < w->kernel[1]; ++kh) {
               const int32_t h = o[1] * w->stride[1] + kh * w->dilation[1] - w->pad[1];
               for (kw = 0; kw < w->kernel[2]; ++kw) {
                 const int32_t i = o[2] * w->stride[2] + kw * w->dilation[2] - w->pad[2];
+                const int32_t from = p * plane + (d * w->in[1] + h) * w->in[2] + i;
+                @A
                 if (d < 0 || d >= w->in[0] || h < 0 || h >= w->in[1] || i < 0 || i >= w->in[2]) continue;
-                if (x[p * plane + (d * w->in[1] + h) * w->in[2] + i] > best) best = x[p * plane + (d * w->in[1] + h) * w->in[2] + i];
+                @V
               }
             }
           }
-          y[at] = best;
+          @E
         }
       }
     }
@@ -645,22 +521,144 @@ void Replace(std::string& text, std::string_view what, std::string_view by) {
     text.replace(at, what.size(), by);
 }
 
-struct Variant {
-  const char *name, *base, *needs, *suffix, *type, *weight, *least;
+struct Change {
+  const char *place, *text;
 };
-constexpr Variant kVariants[] = {
-    {"qconv8", "qconv", "", "8", "int8_t", "weights[i]", ""},
-    {"qconv4", "qconv", "bits4", "4", "uint8_t", "sw_bits4(weights, i) + low[m]", ""},
-    {"qconv2", "qconv", "bits2", "2", "uint8_t", "sw_bits2(weights, i) + low[m]", ""},
-    {"qdense8", "qdense", "", "8", "int8_t", "weights[i]", ""},
-    {"qdense4", "qdense", "bits4", "4", "uint8_t", "sw_bits4(weights, i) + low[m]", ""},
-    {"qdense2", "qdense", "bits2", "2", "uint8_t", "sw_bits2(weights, i) + low[m]", ""},
-    {"qlinear8", "qlinear", "", "8", "int8_t", "weights[i]", ""},
-    {"qlinear4", "qlinear", "bits4", "4", "uint8_t", "sw_bits4(weights, i) + low[m]", ""},
-    {"qlinear2", "qlinear", "bits2", "2", "uint8_t", "sw_bits2(weights, i) + low[m]", ""},
-    {"max_f32", "max", "", "_f32", "float", "", "-INFINITY"},
-    {"max_s8", "max", "", "_s8", "int8_t", "", "-128"},
-    {"max_u8", "max", "", "_u8", "uint8_t", "", "0"},
+struct Variant {
+  const char *name, *base, *needs;
+  std::initializer_list<Change> changes;
+};
+
+constexpr char kCodes[] =
+    "const sw_rounding* r, const uint8_t* x, const int8_t* weights, const int8_t* low, const "
+    "uint8_t* z, void* y";
+constexpr char kPackedCodes[] =
+    "const sw_rounding* r, const uint8_t* x, const uint8_t* weights, const int8_t* low, const "
+    "uint8_t* z, void* y";
+constexpr char kTerm1[] =
+    "(uint32_t)(weight * ((int32_t)(line[j + shift] ^ r->x_flip) - r->x_zero))";
+constexpr char kTerm2[] =
+    "(uint32_t)(weight * ((int32_t)(line[j * s + shift] ^ r->x_flip) - r->x_zero))";
+constexpr char kFinish[] = "sw_finish(r, m, at + j, sums[j], z, y);";
+constexpr char kBits4[] = "sw_bits4(weights, i) + low[m]",
+               kBits2[] = "sw_bits2(weights, i) + low[m]";
+constexpr char kMax[] = "if (x[from] > best) best = x[from];";
+constexpr char kPadded[] =
+    "if (d < w->in[0] + pad_end[0] && h < w->in[1] + pad_end[1] && i < w->in[2] + pad_end[2]) "
+    "++padded;";
+
+const Variant kVariants[] = {
+    {"conv",
+     "rows",
+     "activate",
+     {{"@N", "conv"},
+      {"@P",
+       "int activation, float a, float b, const float* x, const float* weights, const float* bias, "
+       "const float* z, float* y"},
+      {"@X", "float"},
+      {"@S", "float"},
+      {"@V", "float"},
+      {"@W", "weights[i]"},
+      {"@1", "weight * line[j + shift]"},
+      {"@2", "weight * line[j * s + shift]"},
+      {"@E",
+       "float v = sums[j];\n              if (bias) v += bias[m];\n              if (z) v += z[at "
+       "+ j];\n"
+       "              y[at + j] = sw_activate(activation, v, a, b);"}}},
+    {"qconv8",
+     "rows",
+     "finish",
+     {{"@N", "qconv8"},
+      {"@P", kCodes},
+      {"@X", "uint8_t"},
+      {"@S", "uint32_t"},
+      {"@V", "int32_t"},
+      {"@W", "weights[i]"},
+      {"@1", kTerm1},
+      {"@2", kTerm2},
+      {"@E", "(void)low;\n              sw_finish(r, m, at + j, sums[j], z, y);"}}},
+    {"qconv4",
+     "rows",
+     "finish bits4",
+     {{"@N", "qconv4"},
+      {"@P", kPackedCodes},
+      {"@X", "uint8_t"},
+      {"@S", "uint32_t"},
+      {"@V", "int32_t"},
+      {"@W", kBits4},
+      {"@1", kTerm1},
+      {"@2", kTerm2},
+      {"@E", kFinish}}},
+    {"qconv2",
+     "rows",
+     "finish bits2",
+     {{"@N", "qconv2"},
+      {"@P", kPackedCodes},
+      {"@X", "uint8_t"},
+      {"@S", "uint32_t"},
+      {"@V", "int32_t"},
+      {"@W", kBits2},
+      {"@1", kTerm1},
+      {"@2", kTerm2},
+      {"@E", kFinish}}},
+    {"qdense8", "qdense", "", {{"@N", "8"}, {"@T", "int8_t"}, {"@W", "weights[i]"}}},
+    {"qdense4", "qdense", "bits4", {{"@N", "4"}, {"@T", "uint8_t"}, {"@W", kBits4}}},
+    {"qdense2", "qdense", "bits2", {{"@N", "2"}, {"@T", "uint8_t"}, {"@W", kBits2}}},
+    {"qlinear8", "qlinear", "", {{"@N", "8"}, {"@T", "int8_t"}, {"@W", "weights[i]"}}},
+    {"qlinear4", "qlinear", "bits4", {{"@N", "4"}, {"@T", "uint8_t"}, {"@W", kBits4}}},
+    {"qlinear2", "qlinear", "bits2", {{"@N", "2"}, {"@T", "uint8_t"}, {"@W", kBits2}}},
+    {"max_f32",
+     "pool",
+     "",
+     {{"@N", "max_f32"},
+      {"@P", "const float* x, float* y"},
+      {"@B", "float best = -INFINITY;"},
+      {"@A", ""},
+      {"@V", kMax},
+      {"@E", "y[at] = best;"}}},
+    {"max_s8",
+     "pool",
+     "",
+     {{"@N", "max_s8"},
+      {"@P", "const int8_t* x, int8_t* y"},
+      {"@B", "int8_t best = -128;"},
+      {"@A", ""},
+      {"@V", kMax},
+      {"@E", "y[at] = best;"}}},
+    {"max_u8",
+     "pool",
+     "",
+     {{"@N", "max_u8"},
+      {"@P", "const uint8_t* x, uint8_t* y"},
+      {"@B", "uint8_t best = 0;"},
+      {"@A", ""},
+      {"@V", kMax},
+      {"@E", "y[at] = best;"}}},
+    {"average",
+     "pool",
+     "",
+     {{"@N", "average"},
+      {"@P", "int32_t include_pad, const int32_t* pad_end, const float* x, float* y"},
+      {"@B", "int32_t taps = 0, padded = 0;\n          float sum = 0.0f;"},
+      {"@A", kPadded},
+      {"@V", "++taps;\n                sum += x[from];"},
+      {"@E",
+       "if (include_pad) taps = padded;\n          y[at] = taps == 0 ? 0.0f : sum / "
+       "(float)taps;"}}},
+    {"qaverage",
+     "pool",
+     "store",
+     {{"@N", "qaverage"},
+      {"@P",
+       "int32_t include_pad, const int32_t* pad_end, int32_t flip, int32_t zero, float multiplier, "
+       "const sw_target* to, const uint8_t* x, void* y"},
+      {"@B", "int32_t taps = 0, padded = 0;\n          uint32_t sum = 0;"},
+      {"@A", kPadded},
+      {"@V", "++taps;\n                sum += (uint32_t)((int32_t)(x[from] ^ flip) - zero);"},
+      {"@E",
+       "if (include_pad) taps = padded;\n"
+       "          sw_store(to, at, taps == 0 ? 0.0f : (float)(int32_t)sum * (multiplier / "
+       "(float)taps), y);"}}},
 };
 
 class Writer {
@@ -673,10 +671,7 @@ class Writer {
       AddNeeds(v.needs);
       AddNeeds(Find(v.base)->needs);
       std::string text = Find(v.base)->text;
-      Replace(text, "@N", v.suffix);
-      Replace(text, "@T", v.type);
-      Replace(text, "@W", v.weight);
-      Replace(text, "@L", v.least);
+      for (const Change& c : v.changes) Replace(text, c.place, c.text);
       text_ += text;
       return;
     }

@@ -9,7 +9,7 @@ namespace slipway::backends::csource {
 
 // The text of the named pieces and of all that they need, each once, in an order that compiles.
 // Names: see kernels.cc; "binary:NAME:EXPRESSION" (of a and b) and "unary:NAME:EXPRESSION" (of x)
-// make functions sw_NAME for an elementwise operator.
+// make functions sw_NAME for an elementwise operator, NAME standing for one expression.
 std::string KernelText(const std::set<std::string>& names);
 
 }  // namespace slipway::backends::csource

@@ -62,6 +62,12 @@ const char* CType(DType t) {
   }
 }
 
+std::vector<float> FloatsOf(const PackageTensor& t) {
+  std::vector<float> out(t.data.size() / sizeof(float));
+  if (!out.empty()) std::memcpy(out.data(), t.data.data(), out.size() * sizeof(float));
+  return out;
+}
+
 }  // namespace
 
 std::string Number(int64_t v) { return v == INT32_MIN ? "INT32_MIN" : std::to_string(v); }
@@ -82,10 +88,8 @@ Dims SourceWriter::Shape(const PackageTensor& t) const {
 
 std::string SourceWriter::Pointer(const PackageTensor& t, const std::string& type) {
   if (t.kind == TensorKind::kConstant) {
-    const bool is_signed = t.dtype == DType::kInt8;
-    if (t.dtype == DType::kFloat32)
-      return FloatArray({reinterpret_cast<const float*>(t.data.data()), t.data.size() / 4});
-    return "(" + type + ")" + ByteArray(t.data, is_signed);
+    if (t.dtype == DType::kFloat32) return FloatArray(FloatsOf(t));
+    return "(" + type + ")" + ByteArray(t.data, t.dtype == DType::kInt8);
   }
   // The storage it lies in: a parameter, or a place in the arena.
   const PackageTensor* root = &t;
@@ -129,11 +133,8 @@ std::vector<int64_t> SourceWriter::Ints(size_t i) const {
 }
 
 std::vector<float> SourceWriter::Floats(size_t i) const {
-  std::vector<float> out;
-  if (!Has(i) || In(i).kind != TensorKind::kConstant || In(i).dtype != DType::kFloat32) return out;
-  out.resize(In(i).data.size() / 4);
-  if (!out.empty()) std::memcpy(out.data(), In(i).data.data(), out.size() * 4);
-  return out;
+  if (!Has(i) || In(i).kind != TensorKind::kConstant || In(i).dtype != DType::kFloat32) return {};
+  return FloatsOf(In(i));
 }
 
 std::string SourceWriter::Name(const std::string& type, const std::string& body) {
@@ -154,15 +155,7 @@ std::string SourceWriter::FloatArray(std::span<const float> v) {
   std::string text = "{";
   for (size_t i = 0; i < v.size(); ++i)
     text += (i == 0 ? "" : i % 8 ? ", " : ",\n  ") + Number(v[i]);
-  // (Name puts the count behind the name: the dedupe key has it too.)
-  const size_t before = named_.size();
-  const std::string key = "float", body = "[" + std::to_string(v.size()) + "] = " + text + "}";
-  const auto [at, fresh] = named_.emplace(key + body, "sw_c" + std::to_string(before));
-  if (fresh) {
-    constants_ += "static const float " + at->second + body + ";\n";
-    constant_bytes_ += v.size() * 4;
-  }
-  return at->second;
+  return Array("float", text + "}", static_cast<int64_t>(v.size()), sizeof(float));
 }
 
 std::string SourceWriter::Int32Array(std::span<const int64_t> v) {
@@ -218,9 +211,9 @@ std::string NdFields(std::span<const int64_t> dims, std::span<const int64_t> a,
   for (const int64_t d : dims) count *= d;
   std::string text = Number(static_cast<int64_t>(dims.size())) + ", " + Number(count);
   for (const auto list : {dims, a, b}) {
-    std::array<int64_t, 8> eight{};
-    std::copy(list.begin(), list.end(), eight.begin());
-    text += ", " + List(eight);
+    std::array<int64_t, kMostDims> all{};
+    std::copy(list.begin(), list.end(), all.begin());
+    text += ", " + List(all);
   }
   return text;
 }
@@ -247,10 +240,16 @@ Status CanWrite(const ir::Node& node) {
       if (!v) continue;
       if (!v->type().known() || v->type().is_container())
         return Unsupported("value '" + v->name() + "' has no known shape");
+      if (v->type().shape->size() > kMostDims)
+        return Unsupported("value '" + v->name() + "' has " +
+                           std::to_string(v->type().shape->size()) +
+                           " dimensions; C source holds 8");
       for (const Dim& d : *v->type().shape) {
         if (!d.known())
           return Unsupported("value '" + v->name() +
-                             "' has an extent that is not static; fix it with --shape or --batch");
+                             "' has an extent that is not static; fix it with --shape");
+        if (d.Is(0) && !v->is_constant())
+          return Unsupported("value '" + v->name() + "' has no elements");
       }
       if (!v->is_constant() && !CType(v->dtype()))
         return Unsupported("value '" + v->name() + "' has the type " + DTypeName(v->dtype()) +
@@ -263,27 +262,28 @@ Status CanWrite(const ir::Node& node) {
 Result<Source> GenerateSource(const PackageData& package, const SourceOptions& options) {
   if (!package.static_plan || !package.programs.empty())
     return Unsupported(
-        "C source needs static extents and no control flow; fix dynamic inputs with --shape or "
-        "--batch");
+        "C source needs static extents and no control flow; fix dynamic inputs with --shape");
   Source out;
   out.name = Identifier(options.name.empty() ? package.name : options.name, "model");
   const std::string upper = Upper(out.name);
+  uint64_t constants = 0;
   for (const PackageTensor& t : package.tensors) {
-    uint64_t bytes = t.data.size();
-    if (!t.is_container() && t.kind != TensorKind::kConstant) {
-      if (!CType(t.dtype))
-        return Unsupported("tensor '" + t.name + "' has the type " + DTypeName(t.dtype) +
-                           "; C source holds float32, int8 and uint8");
-      bytes = 1;
-      for (const Dim& d : t.shape) {
-        const auto extent = static_cast<uint64_t>(std::max<int64_t>(d.known() ? d.value() : 0, 0));
-        bytes = std::min<uint64_t>(bytes * std::min<uint64_t>(extent, INT32_MAX), INT32_MAX);
-      }
-    }
-    if (bytes > INT32_MAX / 8)
-      return Unsupported("tensor '" + t.name + "' is too large for C source (" +
-                         std::to_string(bytes) + " elements)");
+    constants += t.data.size();
+    if (t.kind == TensorKind::kConstant) continue;
+    if (t.is_container() || !CType(t.dtype))
+      return Unsupported("tensor '" + t.name + "' has the type " + DTypeName(t.dtype) +
+                         "; C source holds float32, int8 and uint8");
+    int64_t elements = 1;
+    for (const Dim& d : t.shape) elements = std::min<int64_t>(elements * d.value(), INT32_MAX);
+    // Indices are int32, of bytes at the most.
+    if (t.shape.size() > kMostDims || elements < 1 || elements > INT32_MAX / 8)
+      return Unsupported("tensor '" + t.name + "' is empty, too large or has too many dimensions");
   }
+  if (constants > options.max_constant_bytes)
+    return Unsupported("the model has " + std::to_string(constants >> 20) +
+                       " MiB of weights, too much for a C file (" +
+                       std::to_string(options.max_constant_bytes >> 20) +
+                       "); compile a package instead");
 
   SourceWriter w(package);
   std::string parameters, arguments, extents, buffers, transfers;
@@ -324,14 +324,11 @@ Result<Source> GenerateSource(const PackageData& package, const SourceOptions& o
     if (!op.ok()) return op.status().With("step '" + step.name + "'");
     w.op = std::move(*op);
     const Row* row = FindRow(w.op.domain, w.op.op);
-    const Status written =
-        row ? row->write(w)
-            : Unsupported("C source has no form for " + w.op.domain + "." + w.op.op);
-    if (!written.ok()) return written.With("step '" + step.name + "'");
-    if (w.constant_bytes() > options.max_constant_bytes)
-      return Unsupported("the model has more than " +
-                         std::to_string(options.max_constant_bytes >> 20) +
-                         " MiB of weights, too much for a C file; compile a package instead");
+    const Status written = row ? row->write(w) : Unsupported("an operator that is not known");
+    if (!written.ok())
+      return Status(written.code(), "step '" + step.name + "' (" + w.op.op +
+                                        "): C source has no form for " + written.message() +
+                                        "; change the model, or compile a package");
   }
 
   out.constant_bytes = w.constant_bytes();

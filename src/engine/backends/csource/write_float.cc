@@ -1,11 +1,10 @@
 // Calls of the float32 operators.
 
 #include <algorithm>
-#include <cmath>
+#include <limits>
 
 #include "engine/backends/csource/writer.h"
 #include "model/ops/activation.h"
-#include "model/ops/window.h"
 
 namespace slipway::backends::csource {
 namespace {
@@ -14,12 +13,10 @@ Status NeedFloats(const SourceWriter& w) {
   for (size_t i = 0; i < w.step->inputs.size(); ++i) {
     if (w.Has(i) && w.In(i).dtype != DType::kFloat32 &&
         w.In(i).kind != format::TensorKind::kConstant)
-      return Unsupported(std::string("C source has no form for ") + w.op.op + " of " +
-                         DTypeName(w.In(i).dtype));
+      return Unsupported(std::string(DTypeName(w.In(i).dtype)) + " inputs");
   }
   if (w.Out().dtype != DType::kFloat32)
-    return Unsupported(std::string("C source has no form for ") + w.op.op + " to " +
-                       DTypeName(w.Out().dtype));
+    return Unsupported(std::string(DTypeName(w.Out().dtype)) + " outputs");
   return OkStatus();
 }
 
@@ -95,19 +92,21 @@ constexpr Expression kBinary[] = {{"Add", "a + b"},         {"Sub", "a - b"},
                                   {"Mul", "a * b"},         {"Div", "a / b"},
                                   {"Max", "a > b ? a : b"}, {"Min", "a < b ? a : b"},
                                   {"Pow", "powf(a, b)"},    {"PRelu", "a < 0.0f ? a * b : a"}};
-constexpr Expression kUnary[] = {{"Exp", "expf(x)"},
-                                 {"Log", "logf(x)"},
-                                 {"Sqrt", "sqrtf(x)"},
-                                 {"Neg", "-x"},
-                                 {"Abs", "fabsf(x)"},
-                                 {"Erf", "erff(x)"},
-                                 {"Reciprocal", "1.0f / x"},
-                                 {"Floor", "floorf(x)"},
-                                 {"Ceil", "ceilf(x)"},
-                                 {"Sin", "sinf(x)"},
-                                 {"Cos", "cosf(x)"},
-                                 {"Softplus", "x > 0.0f ? x + log1pf(expf(-x)) : log1pf(expf(x))"},
-                                 {"Relu", "x < 0.0f ? 0.0f : x"}};
+constexpr Expression kUnary[] = {
+    {"Exp", "expf(x)"},         {"Log", "logf(x)"},
+    {"Sqrt", "sqrtf(x)"},       {"Neg", "-x"},
+    {"Abs", "fabsf(x)"},        {"Erf", "erff(x)"},
+    {"Reciprocal", "1.0f / x"}, {"Floor", "floorf(x)"},
+    {"Ceil", "ceilf(x)"},       {"Sin", "sinf(x)"},
+    {"Cos", "cosf(x)"},         {"Softplus", "x > 0.0f ? x + log1pf(expf(-x)) : log1pf(expf(x))"}};
+
+// The activation of `x`, to the step's output.
+void Apply(SourceWriter& w, const ops::Activation& activation, const std::string& x) {
+  w.Need("apply");
+  w.Call("sw_apply",
+         {Number(w.Shape(w.Out()).count()), Number(static_cast<int64_t>(activation.kind)),
+          Number(activation.a), Number(activation.b), x, w.Output("float")});
+}
 
 Status Binary(SourceWriter& w) {
   SLIPWAY_RETURN_IF_ERROR(NeedFloats(w));
@@ -119,26 +118,17 @@ Status Binary(SourceWriter& w) {
   SLIPWAY_ASSIGN_OR_RETURN(const ops::Activation activation, ops::ParseActivation(w.op.attributes));
   for (const Expression& e : kBinary) {
     if (w.op.op != e.op) continue;
-    std::string name = e.op, text = e.text;
-    if (activation.kind != ops::ActivationKind::kNone) {
-      const std::string kind = Number(static_cast<int64_t>(activation.kind));
-      // One function for each activation and its parameters.
-      name += "_act" + kind +
-              (activation.a != 0 || activation.b != 0
-                   ? "_" + w.FloatArray(std::vector<float>{activation.a, activation.b})
-                   : "");
-      text = "sw_activate(" + kind + ", " + text + ", " + Number(activation.a) + ", " +
-             Number(activation.b) + ")";
-      w.Need("activate");
-    }
-    w.Need("binary:" + name + ":" + text);
+    const std::string name = e.op;
+    w.Need("binary:" + name + ":" + e.text);
     w.Call(
         "sw_" + name,
         {w.Struct("sw_nd", BroadcastFields(w.Shape(w.Out()), w.Shape(w.In(0)), w.Shape(w.In(1)))),
          w.Input(0, "float"), w.Input(1, "float"), w.Output("float")});
+    if (activation.kind != ops::ActivationKind::kNone)
+      Apply(w, activation, w.Pointer(w.Out(), "const float*"));
     return OkStatus();
   }
-  return Unsupported("C source has no form for " + w.op.op);
+  return Unsupported("an operator that is not known");
 }
 
 Status Unary(SourceWriter& w) {
@@ -150,43 +140,50 @@ Status Unary(SourceWriter& w) {
            {Number(w.Shape(w.In(0)).count()), w.Input(0, "float"), w.Output("float")});
     return OkStatus();
   }
-  return Unsupported("C source has no form for " + w.op.op);
+  return Unsupported("an operator that is not known");
 }
 
-// Operators that are an activation with parameters.
+// Operators that are an activation, with their attributes.
+struct Function {
+  const char* op;
+  ops::ActivationKind kind;
+  const char* a = nullptr;
+  float a_default = 0;
+  const char* b = nullptr;
+  float b_default = 0;
+};
+constexpr Function kFunctions[] = {
+    {"Relu", ops::ActivationKind::kRelu},
+    {"LeakyRelu", ops::ActivationKind::kLeakyRelu, "alpha", 0.01f},
+    {"Sigmoid", ops::ActivationKind::kSigmoid},
+    {"HardSigmoid", ops::ActivationKind::kHardSigmoid, "alpha", 0.2f, "beta", 0.5f},
+    {"HardSwish", ops::ActivationKind::kHardSwish},
+    {"Swish", ops::ActivationKind::kSwish, "alpha", 1},
+    {"Gelu", ops::ActivationKind::kGelu},
+    {"Tanh", ops::ActivationKind::kTanh},
+    {"Elu", ops::ActivationKind::kElu, "alpha", 1},
+};
+
 Status Activated(SourceWriter& w) {
   SLIPWAY_RETURN_IF_ERROR(NeedFloats(w));
-  const auto& a = w.op.attributes;
-  std::string kind, pa = "0.0f", pb = "0.0f";
-  const std::string& op = w.op.op;
-  if (op == "Clip") {
+  const auto& attributes = w.op.attributes;
+  ops::Activation activation;
+  if (w.op.op == "Clip") {
     const auto lo = w.Floats(1), hi = w.Floats(2);
     if ((w.Has(1) && lo.empty()) || (w.Has(2) && hi.empty()))
       return Unsupported("a Clip whose limits are no constant");
-    kind = "2";
-    pa = lo.empty() ? "-INFINITY" : Number(lo[0]);
-    pb = hi.empty() ? "INFINITY" : Number(hi[0]);
-  } else if (op == "LeakyRelu") {
-    kind = "3", pa = Number(a.Float("alpha", 0.01f));
-  } else if (op == "Sigmoid") {
-    kind = "4";
-  } else if (op == "HardSigmoid") {
-    kind = "5", pa = Number(a.Float("alpha", 0.2f)), pb = Number(a.Float("beta", 0.5f));
-  } else if (op == "HardSwish") {
-    kind = "6";
-  } else if (op == "Swish") {
-    kind = "7", pa = Number(a.Float("alpha", 1));
-  } else if (op == "Gelu") {
-    kind = a.String("approximate", "none") == "tanh" ? "9" : "8";
-  } else if (op == "Tanh") {
-    kind = "10";
-  } else {
-    kind = "11", pa = Number(a.Float("alpha", 1));
+    constexpr float kInfinity = std::numeric_limits<float>::infinity();
+    activation = {ops::ActivationKind::kClip, lo.empty() ? -kInfinity : lo[0],
+                  hi.empty() ? kInfinity : hi[0]};
   }
-  const std::string name = "apply" + kind + "_" + std::to_string(w.pieces().size());
-  w.Need("activate");
-  w.Need("unary:" + name + ":sw_activate(" + kind + ", x, " + pa + ", " + pb + ")");
-  w.Call("sw_" + name, {Number(w.Shape(w.In(0)).count()), w.Input(0, "float"), w.Output("float")});
+  for (const Function& f : kFunctions) {
+    if (w.op.op != f.op) continue;
+    activation = {f.kind, f.a ? attributes.Float(f.a, f.a_default) : 0,
+                  f.b ? attributes.Float(f.b, f.b_default) : 0};
+    if (f.kind == ops::ActivationKind::kGelu && attributes.String("approximate", "none") == "tanh")
+      activation.kind = ops::ActivationKind::kGeluTanh;
+  }
+  Apply(w, activation, w.Input(0, "float"));
   return OkStatus();
 }
 
@@ -319,7 +316,7 @@ constexpr Row kRows[] = {
     {"", "Sin", Unary},
     {"", "Cos", Unary},
     {"", "Softplus", Unary},
-    {"", "Relu", Unary},
+    {"", "Relu", Activated},
     {"", "Clip", Activated},
     {"", "LeakyRelu", Activated},
     {"", "Sigmoid", Activated},

@@ -15,25 +15,20 @@ int64_t Flip(DType t) { return t == DType::kInt8 ? 128 : 0; }
 Status NeedCodes(const SourceWriter& w, std::initializer_list<size_t> inputs) {
   for (const size_t i : inputs) {
     if (w.Has(i) && !IsCode(w.In(i).dtype))
-      return Unsupported(std::string("C source has no form for ") + w.op.op + " of " +
-                         DTypeName(w.In(i).dtype));
+      return Unsupported(std::string(DTypeName(w.In(i).dtype)) + " inputs");
   }
   const DType y = w.Out().dtype;
   if (!IsCode(y) && y != DType::kFloat32)
-    return Unsupported(std::string("C source has no form for ") + w.op.op + " to " + DTypeName(y));
+    return Unsupported(std::string(DTypeName(y)) + " outputs");
   return OkStatus();
 }
 
-// to_float, zero, lo, hi
-std::vector<std::string> Target(const SourceWriter& w) {
+// The fields of sw_target.
+std::string Target(const SourceWriter& w) {
   const auto& a = w.op.attributes;
-  return {w.Out().dtype == DType::kFloat32 ? "1" : "0", Number(a.Int("y_zero_point", 0)),
-          Number(a.Int("q_min", -128)), Number(a.Int("q_max", 127))};
-}
-std::string Joined(const std::vector<std::string>& list) {
-  std::string text;
-  for (const std::string& s : list) text += (text.empty() ? "" : ", ") + s;
-  return text;
+  return std::string(w.Out().dtype == DType::kFloat32 ? "1" : "0") + ", " +
+         Number(a.Int("y_zero_point", 0)) + ", " + Number(a.Int("q_min", -128)) + ", " +
+         Number(a.Int("q_max", 127));
 }
 
 // The fields of sw_rounding. `second`: what has z's zero point (the residual, or QMatMul's b).
@@ -47,8 +42,7 @@ Result<std::string> Rounding(SourceWriter& w, const std::string& bias,
          ", " + Number(a.Int(x_zero, 0) + x_flip) + ", " + Number(z_flip) + ", " +
          Number(a.Int(z_zero, 0) + z_flip) + ", " + Number(a.Float("z_multiplier", 0)) + ", " +
          Number(static_cast<int64_t>(activation.kind)) + ", " + Number(activation.a) + ", " +
-         Number(activation.b) + ", " + Number(a.Float("y_multiplier", 1)) + ", " +
-         Joined(Target(w));
+         Number(activation.b) + ", " + Number(a.Float("y_multiplier", 1)) + ", {" + Target(w) + "}";
 }
 
 struct Weights {
@@ -89,7 +83,7 @@ Weights PackWeights(SourceWriter& w, const std::vector<int64_t>& codes, int64_t 
 Status Product(SourceWriter& w, int64_t channels, std::string* rounding) {
   SLIPWAY_RETURN_IF_ERROR(NeedCodes(w, {0, 4}));
   if (w.In(1).kind != format::TensorKind::kConstant || w.In(1).dtype != DType::kInt8)
-    return Unsupported("weights must be constant int8 codes");
+    return Unsupported("weights that are no constant int8 codes");
   const auto multiplier = w.Floats(2);
   if (multiplier.size() != 1 && static_cast<int64_t>(multiplier.size()) != channels)
     return InvalidArgument("multipliers that do not fit the channels");
@@ -177,7 +171,7 @@ Status QBinary(SourceWriter& w) {
                                   Number(a.Int("a_zero_point", 0) + fa) + ", " + Number(fb) + ", " +
                                   Number(a.Int("b_zero_point", 0) + fb) + ", " +
                                   Number(a.Float(mul ? "multiplier" : "a_multiplier", 1)) + ", " +
-                                  Number(a.Float("b_multiplier", 1)) + ", " + Joined(Target(w))),
+                                  Number(a.Float("b_multiplier", 1)) + ", {" + Target(w) + "}"),
           w.Input(0, "uint8_t"), w.Input(1, "uint8_t"), w.Output("void")});
   return OkStatus();
 }
@@ -186,10 +180,11 @@ Status QRescale(SourceWriter& w) {
   SLIPWAY_RETURN_IF_ERROR(NeedCodes(w, {0}));
   const int64_t flip = Flip(w.In(0).dtype);
   w.Need("qrescale");
-  w.Call("sw_qrescale", {Number(w.Shape(w.In(0)).count()), Number(flip),
-                         Number(w.op.attributes.Int("x_zero_point", 0) + flip),
-                         Number(w.op.attributes.Float("multiplier", 1)), Joined(Target(w)),
-                         w.Input(0, "uint8_t"), w.Output("void")});
+  w.Call("sw_qrescale",
+         {Number(w.Shape(w.In(0)).count()), Number(flip),
+          Number(w.op.attributes.Int("x_zero_point", 0) + flip),
+          Number(w.op.attributes.Float("multiplier", 1)), w.Struct("sw_target", Target(w)),
+          w.Input(0, "uint8_t"), w.Output("void")});
   return OkStatus();
 }
 
@@ -221,10 +216,11 @@ Status QAveragePool(SourceWriter& w) {
     SLIPWAY_ASSIGN_OR_RETURN(window, WindowFields(w, {}, x[1], 1, &pad_end));
   }
   w.Need("qaverage");
-  w.Call("sw_qaverage", {w.Struct("sw_window", window), Number(a.Int("count_include_pad", 0)),
-                         w.Array("int32_t", pad_end, 3, 4), Number(flip),
-                         Number(a.Int("x_zero_point", 0) + flip), Number(a.Float("multiplier", 1)),
-                         Joined(Target(w)), w.Input(0, "uint8_t"), w.Output("void")});
+  w.Call("sw_qaverage",
+         {w.Struct("sw_window", window), Number(a.Int("count_include_pad", 0)),
+          w.Array("int32_t", pad_end, 3, 4), Number(flip), Number(a.Int("x_zero_point", 0) + flip),
+          Number(a.Float("multiplier", 1)), w.Struct("sw_target", Target(w)), w.Input(0, "uint8_t"),
+          w.Output("void")});
   return OkStatus();
 }
 
@@ -242,7 +238,7 @@ Status QAffine(SourceWriter& w) {
            {Number(y.count(0, static_cast<int>(axis))), Number(own), Number(y[axis]), Number(first),
             Number(y.count(static_cast<int>(axis) + 1, y.rank())), Number(Flip(w.In(i).dtype)),
             w.FloatArray(multiplier), multiplier.size() > 1 ? "1" : "0", w.FloatArray(offset),
-            offset.size() > 1 ? "1" : "0", Joined(Target(w)), w.Input(i, "uint8_t"),
+            offset.size() > 1 ? "1" : "0", w.Struct("sw_target", Target(w)), w.Input(i, "uint8_t"),
             w.Output("void")});
     first += own;
   }
@@ -261,7 +257,7 @@ Status Codes(SourceWriter& w) {
       real != DType::kFloat32 || scale.empty() ||
       (quantize && q.rounding != ops::QuantRounding::kHalfEven))
     return Unsupported(
-        "C source holds affine codes of up to 8 bits with constant scales, rounded half to even");
+        "other codes than affine ones of up to 8 bits with constant scales, rounded half to even");
   const Dims x = w.Shape(w.In(0));
   int64_t outer = 1, channels = 1, inner = x.count();
   if (scale.size() > 1) {

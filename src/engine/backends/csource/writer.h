@@ -16,6 +16,8 @@
 
 namespace slipway::backends::csource {
 
+inline constexpr size_t kMostDims = 8;  // of sw_nd
+
 // An integer as C has it.
 std::string Number(int64_t v);
 // A float as C has it: hexadecimal, so that nothing is lost; INFINITY and NAN.

@@ -39,6 +39,12 @@ inline int64_t PiecePlace(int64_t k) {
 #endif
 }
 inline int8x16_t LoadW(const int8_t* p) { return vld1q_s8(p); }
+// The weights of one step, which w then lies behind.
+inline void LoadFour(int8x16_t (&b)[4], const int8_t*& w) {
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) b[i] = LoadW(w + 16 * i);
+  w += 64;
+}
 inline void AddTo(int32_t* to, int32x4_t v) { vst1q_s32(to, vaddq_s32(vld1q_s32(to), v)); }
 // Keeps the compiler from pointers of its own for each row, which it would let loads increment.
 #define SLIPWAY_OPAQUE(v) asm("" : "+r"(v))
@@ -62,15 +68,13 @@ __attribute__((noinline)) void Products(const Piece& p) {
     const int8_t* const end = w + 8 * p.k;
     do {
       int8x16_t b[4];
-#pragma GCC unroll 4
-      for (int j = 0; j < 4; ++j) b[j] = LoadW(w + 16 * j);
+      LoadFour(b, w);
 #pragma GCC unroll 4
       for (int m = 0; m < kPairs; ++m) {
         const int8x16_t a = vld1q_s8(x + 16 * m);
 #pragma GCC unroll 4
         for (int j = 0; j < 4; ++j) acc[m][j] = vmmlaq_s32(acc[m][j], a, b[j]);
       }
-      w += 64;
       x += 2 * kMaxRows * 4;
       SLIPWAY_OPAQUE(x);
     } while (w != end);
@@ -182,9 +186,7 @@ __attribute__((noinline)) void Products(const Piece& p) {
         const int64_t end = at + 8 * p.together < p.k ? at + 8 * p.together : p.k;
         do {
           int8x16_t b[4];
-#pragma GCC unroll 4
-          for (int i = 0; i < 4; ++i) b[i] = LoadW(w + 16 * i);
-          w += 64;
+          LoadFour(b, w);
 #pragma GCC unroll 4
           for (int m = 0; m < kRows; ++m) {
             const int16x8x4_t a =
@@ -208,9 +210,7 @@ __attribute__((noinline)) void Products(const Piece& p) {
     } else {
       do {
         int8x16_t b[4];
-#pragma GCC unroll 4
-        for (int i = 0; i < 4; ++i) b[i] = LoadW(w + 16 * i);
-        w += 64;
+        LoadFour(b, w);
 #pragma GCC unroll 4
         for (int m = 0; m < kRows; ++m) {
           const int16x8x4_t a = vld4q_dup_s16(reinterpret_cast<const int16_t*>(p.x[m] + at));
@@ -266,9 +266,7 @@ __attribute__((noinline)) void ByteProducts(const Piece& p) {
         int8x16_t sum[kRows];
         const auto first = [&] {
           int8x16_t b[4];
-#pragma GCC unroll 4
-          for (int i = 0; i < 4; ++i) b[i] = LoadW(w + 16 * i);
-          w += 64;
+          LoadFour(b, w);
 #pragma GCC unroll 8
           for (int m = 0; m < kRows; ++m) {
             const int16x8x4_t a = vld4q_dup_s16(reinterpret_cast<const int16_t*>(p.x[m] + at));
@@ -296,9 +294,7 @@ __attribute__((noinline)) void ByteProducts(const Piece& p) {
               at + 8 * (p.together - 1) < flush ? at + 8 * (p.together - 1) : flush;
           while (at != end) {
             int8x16_t b[4];
-#pragma GCC unroll 4
-            for (int i = 0; i < 4; ++i) b[i] = LoadW(w + 16 * i);
-            w += 64;
+            LoadFour(b, w);
 #pragma GCC unroll 8
             for (int m = 0; m < kRows; ++m) {
               const int16x8x4_t a = vld4q_dup_s16(reinterpret_cast<const int16_t*>(p.x[m] + at));

@@ -24,6 +24,7 @@ struct Program {
 
 // One network a session and set of shapes: cv::dnn::Net keeps its buffers and is for one thread.
 struct Bound {
+  std::string name;
   cv::dnn::Net net;
   std::vector<cv::String> inputs, outputs;
   std::vector<cv::Mat> results;
@@ -58,13 +59,12 @@ void UseThreads(int threads) {
   if (used.exchange(threads) != threads) cv::setNumThreads(threads);
 }
 
-Status SetInputs(Bound& b, const slipway_tensor* inputs) {
+void SetInputs(Bound& b, const slipway_tensor* inputs) {
   for (size_t i = 0; i < b.inputs.size(); ++i) {
     const std::vector<int> dims = DimsOf(inputs[i]);
     // It reads from there and writes nowhere.
     b.net.setInput(cv::Mat(dims, CV_32F, inputs[i].data), b.inputs[i]);
   }
-  return OkStatus();
 }
 
 Status Forward(Bound& b, const slipway_tensor* outputs, bool copy) {
@@ -123,6 +123,7 @@ int Prepare(void*, void* program, const slipway_step* step, slipway_requirements
   const Program& p = *static_cast<const Program*>(program);
   return Guard(p.name, error, [&]() -> Status {
     auto b = std::make_unique<Bound>();
+    b->name = p.name;
     b->threads = requirements->threads > 0 ? requirements->threads : 1;
     for (uint32_t i = 0; i < step->num_inputs; ++i)
       SLIPWAY_RETURN_IF_ERROR(CheckTensor(step->inputs[i], true));
@@ -143,7 +144,7 @@ int Prepare(void*, void* program, const slipway_step* step, slipway_requirements
       zeros.emplace_back(static_cast<size_t>(count));
       t.data = zeros.back().data();
     }
-    SLIPWAY_RETURN_IF_ERROR(SetInputs(*b, tensors.data()));
+    SetInputs(*b, tensors.data());
     SLIPWAY_RETURN_IF_ERROR(Forward(*b, step->outputs, false));
     requirements->workspace_bytes = 0;
     *bound = b.release();
@@ -156,8 +157,8 @@ void Release(void*, void* bound) { delete static_cast<Bound*>(bound); }
 int Run(void*, void* bound, const slipway_tensor* inputs, const slipway_tensor* outputs,
         const slipway_execution* /*execution*/, slipway_error* error) {
   Bound& b = *static_cast<Bound*>(bound);
-  return Guard("", error, [&]() -> Status {
-    SLIPWAY_RETURN_IF_ERROR(SetInputs(b, inputs));
+  return Guard(b.name, error, [&]() -> Status {
+    SetInputs(b, inputs);
     return Forward(b, outputs, true);
   });
 }
