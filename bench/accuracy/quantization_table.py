@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 """Accuracy of quantized models on ../shared/data, as the table of docs/accuracy.md: one command that can be stopped and
-started again. Each row is one `slipway quantize --eval`; its result goes to .cache/accuracy/rows.json at once, and a row
+started again. Each row is one `slipway quantize --eval`; its result goes to bench/accuracy/rows.json at once, and a row
 that is there is not run again (unless --again NAME). Rows run in the order of what they tell most, until --hours are over;
 the table says "not run" of the rest. Reconstruction keeps its blocks under .cache/accuracy/work, so that a row that was
 stopped goes on. Several may run beside each other, each with an --only of its own.
@@ -185,7 +185,7 @@ def main():
         os.makedirs(os.path.join(CACHE, folder), exist_ok=True)
     with open(os.path.join(CACHE, "cifar.yaml"), "w") as file:
         file.write(PREPROCESS)
-    state = os.path.join(CACHE, "rows.json")
+    state = os.path.join(ROOT, "bench", "accuracy", "rows.json")
     done = json.load(open(state)) if os.path.exists(state) else {}
     environment = dict(os.environ, SLIPWAY_PLATFORMS=os.path.join(ROOT, "platforms"))
     start, failed = time.time(), 0
