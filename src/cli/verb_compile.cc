@@ -3,6 +3,7 @@
 #include "base/mapped_file.h"
 #include "cli/cli.h"
 #include "deploy/model_io.h"
+#include "deploy/place.h"
 #include "deploy/runner.h"
 #include "deploy/tune.h"
 #include "report/table.h"
@@ -15,8 +16,8 @@ struct Options {
   std::string model, platform, output, explain;
   std::vector<std::string> ranges, disabled;
   ModelFlags read;
-  int threads = 1;
-  bool no_optimize = false, float_io = false, exact = false, tune = false;
+  int threads = 1, rounds = 15;
+  bool no_optimize = false, float_io = false, exact = false, tune = false, greedy = false;
 };
 
 std::string Why(const compiler::PlacementRow& row) {
@@ -48,6 +49,33 @@ Status Explain(const compiler::CompileResult& result, const std::string& name,
   return InvalidArgument(
       "the compiled model has no node '" + name +
       "'; `compile --json` lists them (fused nodes answer to the names of all their parts)");
+}
+
+// What was timed to choose the plan.
+std::string Plans(const std::vector<deploy::PlanRow>& plans, nlohmann::json& json) {
+  json = nlohmann::json::array();
+  report::Table table =
+      MakeTable({"plan", "nodes", "conversions", "expected ms", "measured ms", "spread", ""});
+  for (const deploy::PlanRow& p : plans) {
+    std::string nodes;
+    for (const auto& [backend, count] : p.nodes)
+      nodes += (nodes.empty() ? "" : ", ") + std::to_string(count) + " " + backend;
+    std::string name = p.name;
+    for (const std::string& other : p.also) name += ", " + other;
+    table.AddRow({name, nodes, std::to_string(p.conversions), Fixed(p.expected_ms, 3),
+                  Fixed(p.p50_ms, 3), Fixed(p.spread_ms, 3), p.chosen ? "chosen" : ""});
+    json.push_back({{"name", p.name},
+                    {"also", p.also},
+                    {"nodes", p.nodes},
+                    {"conversions", p.conversions},
+                    {"expected_ms", p.expected_ms},
+                    {"p50_ms", p.p50_ms},
+                    {"spread_ms", p.spread_ms},
+                    {"samples_ms", p.samples_ms},
+                    {"single", p.single},
+                    {"chosen", p.chosen}});
+  }
+  return plans.size() > 1 ? Show(table) : "";
 }
 
 // At which sizes the peak was computed.
@@ -115,8 +143,22 @@ Status Execute(const Options& o, Context& context) {
   SLIPWAY_ASSIGN_OR_RETURN(auto cost,
                            deploy::CostModelFor(o.tune ? "measured" : o.costs, o.threads));
   options.cost = cost.get();
-  SLIPWAY_ASSIGN_OR_RETURN(auto compiled, deploy::CompileModel(*graph, platform, options, o.model,
-                                                               deploy::WeightsOf(o.model, model)));
+  const std::string weights = deploy::WeightsOf(o.model, model);
+  deploy::Placed placed;
+  if (o.tune) {
+    StageProgress progress("timing plans", context);
+    deploy::PlaceOptions place;
+    place.greedy = o.greedy;
+    place.rounds = o.rounds;
+    place.progress = [&](int64_t done, int64_t all) { progress.Update(done, all); };
+    SLIPWAY_ASSIGN_OR_RETURN(placed,
+                             deploy::Place(*graph, platform, options, place, o.model, weights));
+    progress.Done();
+  } else {
+    SLIPWAY_ASSIGN_OR_RETURN(placed.model,
+                             deploy::CompileModel(*graph, platform, options, o.model, weights));
+  }
+  const deploy::CompiledModel& compiled = placed.model;
   const compiler::CompileResult& r = compiled.result;
   if (!o.output.empty()) {
     if (auto slash = o.output.find_last_of('/'); slash != std::string::npos)
@@ -150,7 +192,9 @@ Status Execute(const Options& o, Context& context) {
   std::string backends;
   for (const auto& [name, count] : per_backend)
     backends += (backends.empty() ? "" : ", ") + std::to_string(count) + " on " + name;
-  std::string text = fallbacks > 0 ? Show(fallback) : "";
+  nlohmann::json plans;
+  std::string text = Plans(placed.plans, plans);
+  if (fallbacks > 0) text += Show(fallback);
   text += std::to_string(r.placement.size()) + " nodes (" + backends + "), " +
           std::to_string(format::CountSteps(r.package)) + " steps, " +
           std::to_string(r.conversions) + " layout conversions\n";
@@ -181,6 +225,7 @@ Status Execute(const Options& o, Context& context) {
                        {"expected_ms", r.expected_ms},
                        {"exact", r.exact},
                        {"sparse_weights", sparse},
+                       {"plans", plans},
                        {"tuned", o.tune ? nlohmann::json{{"kernels", tuned.kernels},
                                                          {"measured", tuned.measured},
                                                          {"known", tuned.known},
@@ -207,9 +252,15 @@ Action SetupCompile(CLI::App& app) {
                  "what placement is decided by: analytic, or measured (kernels in the performance "
                  "database)")
       ->check(CLI::IsMember({"analytic", "measured"}));
-  app.add_flag("--tune", o->tune,
-               "measure the kernels that the model may run on, keep their times in the performance "
-               "database and place by them (then --costs measured)");
+  app.add_flag(
+      "--tune", o->tune,
+      "measure the kernels that the model may run on, keep their times in the performance "
+      "database, place by them, correct them by what steps take inside the network, and take "
+      "the fastest of all plans, each backend alone among them");
+  app.add_option("--tune-rounds", o->rounds, "with --tune: rounds of timing the plans in turns")
+      ->check(CLI::Range(3, 1000));
+  app.add_flag("--compare-greedy", o->greedy,
+               "with --tune: also time the plan of each node's cheapest kernel");
   app.add_flag(
       "--float-io", o->float_io,
       "quantized inputs and outputs of a .tflite become float32 (so that eval can feed it)");

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <map>
+#include <set>
 
 #include "base/cpu.h"
 #include "device/host_facts.h"
@@ -38,8 +39,23 @@ class OnlyKernel final : public compiler::CostModel {
   const Task& task_;
 };
 
-// The node alone. Null when an extent varies.
-std::unique_ptr<ir::Graph> Alone(const ir::Node& node) {
+// With 1 for each dynamic extent. Nothing where data decide an extent, or a container is.
+std::optional<ir::Type> TypeAtOne(const ir::Value& value, const std::set<std::string>& dynamic) {
+  ir::Type type = value.type();
+  if (type.is_container() || !type.shape) return std::nullopt;
+  for (Dim& d : *type.shape) {
+    const auto at = d.Evaluate([&](std::string_view s) -> std::optional<int64_t> {
+      if (dynamic.count(std::string(s)) != 0) return 1;
+      return std::nullopt;
+    });
+    if (!at.ok()) return std::nullopt;
+    d = Dim(*at);
+  }
+  return type;
+}
+
+// The node alone. Null when data decide an extent. `dynamic`: the symbols of the graph's inputs.
+std::unique_ptr<ir::Graph> Alone(const ir::Node& node, const std::set<std::string>& dynamic) {
   auto graph = std::make_unique<ir::Graph>();
   std::map<const ir::Value*, ir::Value*> made;
   std::vector<ir::Value*> inputs;
@@ -48,11 +64,12 @@ std::unique_ptr<ir::Graph> Alone(const ir::Node& node) {
       inputs.push_back(nullptr);
       continue;
     }
-    if (v->type().is_container() || !v->type().IsStatic()) return nullptr;
+    const auto type = TypeAtOne(*v, dynamic);
+    if (!type) return nullptr;
     ir::Value*& copy = made[v];
     if (!copy)
       copy = v->is_constant() ? graph->AddConstant(v->name(), *v->constant())
-                              : graph->AddInput(v->name(), v->type());
+                              : graph->AddInput(v->name(), *type);
     inputs.push_back(copy);
   }
   ir::Graph::NodeSpec spec{.op = node.op(),
@@ -66,17 +83,19 @@ std::unique_ptr<ir::Graph> Alone(const ir::Node& node) {
   for (size_t i = 0; i < node.outputs().size(); ++i) {
     const ir::Value* v = node.output(i);
     if (!v) continue;
-    if (v->type().is_container() || !v->type().IsStatic()) return nullptr;
-    copy->output(i)->set_type(v->type());
+    const auto type = TypeAtOne(*v, dynamic);
+    if (!type) return nullptr;
+    copy->output(i)->set_type(*type);
     graph->AddOutput(copy->output(i));
   }
   return graph;
 }
 
 // The median of a kernel's mean times over some rounds; nothing when it cannot run alone.
-std::optional<double> Measure(const Task& task, const compiler::Platform& platform,
+std::optional<double> Measure(const Task& task, const std::set<std::string>& dynamic,
+                              const compiler::Platform& platform,
                               const compiler::CompileOptions& options) {
-  auto graph = Alone(*task.node);
+  auto graph = Alone(*task.node, dynamic);
   if (!graph) return std::nullopt;
   const OnlyKernel cost(task);
   compiler::CompileOptions compile = options;
@@ -122,13 +141,12 @@ std::optional<double> Measure(const Task& task, const compiler::Platform& platfo
 Result<TuneReport> Tune(const ir::Graph& graph, const compiler::Platform& platform,
                         const compiler::CompileOptions& options, perfdb::Store& store,
                         const std::function<void(int64_t, int64_t)>& progress) {
-  if (platform.device != "local" ||
-      (platform.arch != "any" && platform.arch != ThisCpu().arch)) {
+  if (platform.device != "local" || (platform.arch != "any" && platform.arch != ThisCpu().arch)) {
     return Unsupported("platform '" + platform.name +
                        "' does not run on this machine, where tuning measures; leave --tune out");
   }
-  SLIPWAY_ASSIGN_OR_RETURN(
-      auto prepared, compiler::PreparedGraph(graph, platform, Backends(), options, nullptr));
+  SLIPWAY_ASSIGN_OR_RETURN(auto prepared,
+                           compiler::PreparedGraph(graph, platform, Backends(), options, nullptr));
   backends::Target target = compiler::TargetOf(platform, options.threads);
   target.exact = options.exact;
   const perfdb::PlatformKey key = perfdb::KernelKey(device::ReadHostFacts(), options.threads);
@@ -154,9 +172,15 @@ Result<TuneReport> Tune(const ir::Graph& graph, const compiler::Platform& platfo
       }
     }
   }
+  std::set<std::string> dynamic;
+  for (const ir::Value* v : prepared->inputs()) {
+    for (const Dim& d : v->type().shape.value_or(SymShape{})) {
+      for (std::string& s : d.Symbols()) dynamic.insert(std::move(s));
+    }
+  }
   int64_t done = 0;
   for (const Task& task : tasks) {
-    if (const auto ms = Measure(task, platform, options)) {
+    if (const auto ms = Measure(task, dynamic, platform, options)) {
       perfdb::KernelRow row;
       row.op = task.node->FullOp();
       row.backend = task.backend;

@@ -13,10 +13,10 @@ struct TuneReport {
   int kernels = 0;   // different ones that the platform's backends offer for the model's nodes
   int known = 0;     // measured before on this machine
   int measured = 0;  // now
-  int skipped = 0;   // cannot be timed alone: extents that vary, or what only its neighbours allow
+  int skipped = 0;   // cannot be timed alone: extents that data decide, or what only its neighbours allow
 };
 
-// Times each kernel by itself, on random inputs of the node's extents, and keeps the medians in
+// Times each kernel by itself, on random inputs of the node's extents (1 for dynamic ones), and keeps the medians in
 // `store` under this machine's key (perfdb::KernelKey), where `--costs measured` finds them. A kernel
 // that is known is not timed again. `progress` gets (done, all). Errors: those of compiling;
 // Unsupported when the platform is not this machine's.

@@ -91,12 +91,29 @@ TEST_F(Tuning, MeasuresOnceAndPlacesByIt) {
   EXPECT_GE(priced, 4);
 }
 
-TEST_F(Tuning, WhatVariesIsLeftToEstimates) {
+TEST_F(Tuning, DynamicExtentsAreTimedAtOne) {
   if (ThisCpu().arch != "x86_64") GTEST_SKIP() << "no x86";
   auto graph = Parse(R"(graph "g" {
   input %x: float32[N, 16]
   %y = Relu(%x)
   output %y
+})");
+  auto platform = GetPlatform("x86");
+  ASSERT_TRUE(graph && platform.ok());
+  auto report = Tune(*graph, *platform, {}, *store_);
+  ASSERT_TRUE(report.ok()) << report.status().ToString();
+  EXPECT_GT(report->kernels, 0);
+  EXPECT_EQ(report->measured, report->kernels);
+}
+
+TEST_F(Tuning, WhatDataDecideIsLeftToEstimates) {
+  if (ThisCpu().arch != "x86_64") GTEST_SKIP() << "no x86";
+  auto graph = Parse(R"(graph "g" {
+  input %x: float32[16]
+  %n = NonZero(%x)
+  %y = Cast(%n) {to = 1}
+  %z = Relu(%y)
+  output %z
 })");
   auto platform = GetPlatform("x86");
   ASSERT_TRUE(graph && platform.ok());

@@ -26,8 +26,16 @@ struct NodeVariable {
   int variable = -1;
 };
 
-bool SameLayouts(const Candidate& a, const Candidate& b) {
-  return a.inputs == b.inputs && a.outputs == b.outputs;
+// Steps of a network-level backend take whole partitions: a tensor that enters or leaves one has a
+// price, and its neighbours' backend matters. Null for all other backends.
+const CompileBackend* Island(const Choice& c) {
+  return c.backend && c.backend->level() == backends::Level::kNetwork ? c.backend : nullptr;
+}
+
+// Whether all their neighbours see is the same.
+bool LookAlike(const Choice& a, const Choice& b) {
+  return a.candidate.inputs == b.candidate.inputs && a.candidate.outputs == b.candidate.outputs &&
+         Island(a) == Island(b);
 }
 
 struct Reader {
@@ -57,6 +65,9 @@ class Assigner {
   Layout Produced(const ir::Value& value, const Choice& choice) const {
     return choice.candidate.outputs[static_cast<size_t>(value.producer_index())];
   }
+  // Prices of the value's crossing into and out of network-level backends, between its producer and
+  // each of its readers.
+  void AddHandOvers(const ir::Value& value, const std::vector<Reader>& readers);
   double Convert(const ir::Value& value, Layout from, Layout to) const {
     return from == to ? 0 : cost_.ConvertMs(ValueBytes(value), from, to, target_);
   }
@@ -124,7 +135,7 @@ Status Assigner::AddNodes(const std::vector<const CompileBackend*>& own,
     std::vector<Choice> kept;
     for (Choice& c : v.states) {
       auto same = std::find_if(kept.begin(), kept.end(), [&](const Choice& k) {
-        return SameLayouts(k.candidate, c.candidate);
+        return LookAlike(k, c);
       });
       if (same == kept.end()) {
         kept.push_back(std::move(c));
@@ -142,11 +153,44 @@ Status Assigner::AddNodes(const std::vector<const CompileBackend*>& own,
   return OkStatus();
 }
 
+void Assigner::AddHandOvers(const ir::Value& value, const std::vector<Reader>& readers) {
+  const auto has_island = [](const NodeVariable& v) {
+    return std::any_of(v.states.begin(), v.states.end(),
+                       [](const Choice& c) { return Island(c) != nullptr; });
+  };
+  const double ms = cost_.HandOverMs(ValueBytes(value), target_);
+  const NodeVariable* producer =
+      value.producer() ? &nodes_[static_cast<size_t>(index_.at(value.producer()))] : nullptr;
+  std::set<int> seen;  // a node that reads it twice gets it once
+  for (const Reader& r : readers) {
+    if (!seen.insert(r.node).second) continue;
+    const NodeVariable* reader = r.node < 0 ? nullptr : &nodes_[static_cast<size_t>(r.node)];
+    const bool leaves = producer && has_island(*producer), enters = reader && has_island(*reader);
+    if (!leaves && !enters) continue;
+    if (!producer || !reader) {  // the graph's own border
+      const NodeVariable& only = producer ? *producer : *reader;
+      std::vector<double> cost;
+      for (const Choice& c : only.states) cost.push_back(Island(c) ? ms : 0);
+      problem_.AddPair(only.variable, problem_.AddVariable({0.0}), std::move(cost));
+      continue;
+    }
+    std::vector<double> cost;
+    for (const Choice& p : producer->states) {
+      for (const Choice& c : reader->states) {
+        const CompileBackend *from = Island(p), *to = Island(c);
+        cost.push_back(from == to ? 0 : ms * ((from ? 1 : 0) + (to ? 1 : 0)));
+      }
+    }
+    problem_.AddPair(producer->variable, reader->variable, std::move(cost));
+  }
+}
+
 void Assigner::ConnectValue(const ir::Value& value) {
   std::vector<Reader> readers;
   for (const ir::Use& use : value.uses()) readers.push_back({index_.at(use.node), use.index});
   if (value.is_output()) readers.push_back({-1, 0});
   if (readers.empty()) return;
+  AddHandOvers(value, readers);
   const NodeVariable* producer =
       value.producer() ? &nodes_[static_cast<size_t>(index_.at(value.producer()))] : nullptr;
   auto wanted = [&](const Reader& r, const Choice& c) {
@@ -237,8 +281,10 @@ void Assigner::ConnectValue(const ir::Value& value) {
 }
 
 Result<Assignment> Assigner::Solve(const AssignOptions& options) {
-  for (const auto& value : graph_.values()) {
-    if (!value->is_constant()) ConnectValue(*value);
+  if (!options.greedy) {
+    for (const auto& value : graph_.values()) {
+      if (!value->is_constant()) ConnectValue(*value);
+    }
   }
   auto solution = problem_.Solve(options.max_table);
   result_.cost_ms = solution.cost;

@@ -41,6 +41,9 @@ struct Assignment {
 struct AssignOptions {
   // Tables larger than this in variable elimination make it give up and search locally.
   size_t max_table = size_t{1} << 22;
+  // Each node gets its cheapest kernel, whatever it costs to hand tensors over: what others do, for
+  // comparison.
+  bool greedy = false;
   // What If, Loop and Scan are expected to cost, with their bodies; every such node is here.
   std::map<const ir::Node*, double> session_ms = {};
 };

@@ -44,12 +44,14 @@ struct Shares {
 class GraphCompiler {
  public:
   GraphCompiler(std::vector<const CompileBackend*> own, std::vector<const CompileBackend*> fallback,
-                const CompileBackend& helper, const backends::Target& target, const CostModel& cost)
+                const CompileBackend& helper, const backends::Target& target, const CostModel& cost,
+                bool greedy)
       : own_(std::move(own)),
         fallback_(std::move(fallback)),
         helper_(helper),
         target_(target),
-        cost_(cost) {}
+        cost_(cost),
+        greedy_(greedy) {}
 
   // Fills everything of `result` but its passes. `graph` lives as long as the package.
   Status Compile(const ir::Graph& graph, CompileResult& result, Shares& shares) {
@@ -61,6 +63,7 @@ class GraphCompiler {
     };
     std::map<const ir::Node*, std::vector<Body>> bodies;
     AssignOptions options;
+    options.greedy = greedy_;
     Controls controls;
     Sequences sequences;
     for (const auto& node : graph.nodes()) {
@@ -159,6 +162,7 @@ class GraphCompiler {
   const CompileBackend& helper_;
   const backends::Target& target_;
   const CostModel& cost_;
+  const bool greedy_;
   uint64_t features_ = 0;
 };
 
@@ -335,7 +339,8 @@ Result<CompileResult> Compile(const ir::Graph& original, const Platform& platfor
   target.prepack = options.prepack;
   AnalyticCost analytic;
   const CostModel& cost = options.cost ? *options.cost : analytic;
-  GraphCompiler compiler(std::move(own), std::move(fallback), *helper, target, cost);
+  GraphCompiler compiler(std::move(own), std::move(fallback), *helper, target, cost,
+                         options.greedy);
   Shares shares;
   SLIPWAY_RETURN_IF_ERROR(compiler.Compile(*graph, result, shares));
   result.own_node_share = shares.nodes > 0 ? shares.own_nodes / shares.nodes : 1;

@@ -35,6 +35,7 @@ struct CompileOptions {
   backends::Prepack prepack = backends::Prepack::kSame;
   std::vector<std::string> disabled_passes;
   const CostModel* cost = nullptr;  // null: AnalyticCost
+  bool greedy = false;              // AssignOptions::greedy
   std::map<std::string, std::string> provenance;
 };
 

@@ -27,6 +27,10 @@ double ValueBytes(const ir::Value& value) {
   return bytes;
 }
 
+double CostModel::HandOverMs(double bytes, const backends::Target& target) const {
+  return 2 * bytes / (target.cache_gbps * 1e9) * 1e3 + 2e-3;
+}
+
 double AnalyticCost::StepMs(const ir::Node& node, const std::string&,
                             const backends::Candidate& candidate,
                             const backends::Target& target) const {

@@ -19,6 +19,9 @@ class CostModel {
   // Moving a tensor of `bytes` from one layout to another.
   virtual double ConvertMs(double bytes, format::Layout from, format::Layout to,
                            const backends::Target& target) const = 0;
+  // A tensor that enters or leaves a step of a network-level backend: such a step has memory of its
+  // own, so that its inputs and outputs are copied.
+  virtual double HandOverMs(double bytes, const backends::Target& target) const;
 };
 
 // max(arithmetic, memory) + overhead, with the candidate's efficiencies on the target's rates.

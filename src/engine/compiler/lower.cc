@@ -315,7 +315,9 @@ Status Lowering::EmitStep(PlannedStep& planned) {
       spec.node->attributes.String("activation", "none") != "none")
     step.needs = std::max(step.needs, 4u);
   Dim macs = ir::NodeMacs(*spec.node);
+  if (network) step.parts.push_back(spec.node->name());
   for (const ir::Node* other : spec.others) {
+    step.parts.push_back(other->name());
     macs = macs + ir::NodeMacs(*other);
     step.sources.insert(step.sources.end(), other->sources.begin(), other->sources.end());
   }

@@ -86,6 +86,7 @@ struct PackageStep {
   bool data_dims = false;  // the outputs' extents depend on the inputs' data: the backend is asked in the middle of the run
   std::optional<PackageControl> control;
   std::optional<PackageSequence> sequence;
+  std::vector<std::string> parts;  // not stored: of a network-level step, the names of the nodes that it stands for
   uint32_t needs = 1;  // not stored: the package is written as this format version at least, whose readers know what the blob says
 };
 

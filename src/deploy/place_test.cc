@@ -1,0 +1,157 @@
+#include "deploy/place.h"
+
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "base/cpu.h"
+#include "model/interp/interpreter.h"
+#include "model/ir/infer.h"
+#include "model/ir/text.h"
+
+namespace slipway::deploy {
+namespace {
+
+std::unique_ptr<ir::Graph> Parse(const char* text) {
+  auto graph = ir::ParseText(text);
+  EXPECT_TRUE(graph.ok()) << graph.status().ToString();
+  if (!graph.ok()) return nullptr;
+  EXPECT_TRUE(ir::InferShapes(**graph).ok());
+  return std::move(*graph);
+}
+
+constexpr char kNet[] = R"(graph "net" {
+  input %x: float32[1, 16, 20, 20]
+  const %w: float32[16, 16, 3, 3] = random(1)
+  const %d: float32[16, 1, 3, 3] = random(3)
+  const %v: float32[16, 5] = random(2)
+  %c = Conv(%x, %w) {pads = [1, 1, 1, 1]}
+  %r = Relu(%c)
+  %e = Conv(%r, %d) {pads = [1, 1, 1, 1], group = 16}
+  %a = Add(%e, %c)
+  %p = MaxPool(%a) {kernel_shape = [2, 2], strides = [2, 2]}
+  %s = Softmax(%p) {axis = 1}
+  %g = GlobalAveragePool(%s)
+  %f = Flatten(%g)
+  %y = MatMul(%f, %v)
+  output %y
+})";
+
+// Backends whose prices lie: the cheap one is slow.
+class Lying final : public compiler::CostModel {
+ public:
+  explicit Lying(std::string favourite) : favourite_(std::move(favourite)) {}
+  double StepMs(const ir::Node&, const std::string& backend, const backends::Candidate&,
+                const backends::Target&) const override {
+    return backend == favourite_ ? 0.001 : 1;
+  }
+  double ConvertMs(double, format::Layout from, format::Layout to,
+                   const backends::Target&) const override {
+    return from == to ? 0 : 0.001;
+  }
+
+ private:
+  const std::string favourite_;
+};
+
+compiler::Platform PlatformOf(std::vector<std::string> own) {
+  auto p = GetPlatform("x86");
+  EXPECT_TRUE(p.ok()) << p.status().ToString();
+  p->backends = std::move(own);
+  p->fallback = {"reference"};
+  return *p;
+}
+
+TEST(Placement, AClockCorrectsPricesThatLie) {
+  if (ThisCpu().arch != "x86_64") GTEST_SKIP() << "no x86";
+  auto graph = Parse(kNet);
+  ASSERT_TRUE(graph);
+  // The reference backend's plain loops are far slower than the kernels of x86, whatever the prices
+  // say.
+  const Lying cost("reference");
+  compiler::CompileOptions options;
+  options.cost = &cost;
+  std::set<int64_t> told;
+  auto placed = Place(*graph, PlatformOf({"x86", "reference"}), options,
+                      {.rounds = 5,
+                       .round_seconds = 0.005,
+                       .greedy = true,
+                       .progress = [&](int64_t done, int64_t all) {
+                         EXPECT_LE(done, all);
+                         told.insert(done);
+                       }});
+  ASSERT_TRUE(placed.ok()) << placed.status().ToString();
+  EXPECT_GE(told.size(), 4u);
+  EXPECT_EQ(placed->plans[0].name, "kernels");
+  EXPECT_EQ(placed->plans[0].nodes.count("x86"), 0u);  // as the prices had it
+  const PlanRow* chosen = nullptr;
+  std::set<std::string> names;
+  for (const PlanRow& p : placed->plans) {
+    names.insert(p.name);
+    names.insert(p.also.begin(), p.also.end());
+    EXPECT_EQ(p.samples_ms.size(), 5u) << p.name;
+    EXPECT_GT(p.p50_ms, 0) << p.name;
+    if (p.chosen) {
+      EXPECT_EQ(chosen, nullptr);
+      chosen = &p;
+    }
+  }
+  for (const char* name : {"estimated", "x86 alone", "reference alone", "greedy", "in place 1"})
+    EXPECT_EQ(names.count(name), 1u) << name;
+  ASSERT_NE(chosen, nullptr);
+  EXPECT_GT(chosen->nodes.count("x86"), 0u);
+  // What is returned is the plan that is said to be chosen.
+  std::map<std::string, int> nodes;
+  for (const auto& row : placed->model.result.placement) ++nodes[row.backend];
+  EXPECT_EQ(nodes, chosen->nodes);
+
+  // And it computes the network.
+  auto session = Session::FromBytes(placed->model.bytes);
+  ASSERT_TRUE(session.ok()) << session.status().ToString();
+  auto inputs = MakeInputs({{"x", graph->inputs()[0]->type()}}, {}, {}, true);
+  ASSERT_TRUE(inputs.ok());
+  auto got = session->Run(*inputs);
+  auto interpreter = interp::Interpreter::Create(*graph);
+  ASSERT_TRUE(got.ok() && interpreter.ok());
+  auto want = interpreter->Run(*inputs);
+  ASSERT_TRUE(want.ok());
+  const auto* a = reinterpret_cast<const float*>((*got)[0].bytes().data());
+  const auto* b = reinterpret_cast<const float*>((*want)[0].bytes().data());
+  for (int64_t i = 0; i < 5; ++i)
+    EXPECT_NEAR(a[i], b[i], 1e-4);
+}
+
+TEST(Placement, ANetworkLevelBackendTakesPart) {
+  if (ThisCpu().arch != "x86_64") GTEST_SKIP() << "no x86";
+  if (!Backends().Find("opencv")) GTEST_SKIP() << "skipped: built without OpenCV";
+  auto graph = Parse(kNet);
+  ASSERT_TRUE(graph);
+  auto placed =
+      Place(*graph, PlatformOf({"x86", "opencv"}), {}, {.rounds = 3, .round_seconds = 0.002});
+  ASSERT_TRUE(placed.ok()) << placed.status().ToString();
+  bool alone = false;
+  for (const PlanRow& p : placed->plans) alone |= p.single && p.nodes.count("opencv") != 0;
+  EXPECT_TRUE(alone);
+}
+
+TEST(Placement, OneBackendHasOnePlan) {
+  if (ThisCpu().arch != "x86_64") GTEST_SKIP() << "no x86";
+  auto graph = Parse(kNet);
+  ASSERT_TRUE(graph);
+  auto placed = Place(*graph, PlatformOf({"reference"}), {});
+  ASSERT_TRUE(placed.ok()) << placed.status().ToString();
+  ASSERT_EQ(placed->plans.size(), 1u);
+  EXPECT_TRUE(placed->plans[0].chosen);
+}
+
+TEST(Placement, OnlyThisMachine) {
+  auto graph = Parse(kNet);
+  auto platform = GetPlatform(ThisCpu().arch == "aarch64" ? "x86" : "arm64-generic");
+  ASSERT_TRUE(graph && platform.ok());
+  auto placed = Place(*graph, *platform, {});
+  ASSERT_FALSE(placed.ok());
+  EXPECT_NE(placed.status().message().find("does not run on this machine"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace slipway::deploy
