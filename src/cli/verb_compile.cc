@@ -5,7 +5,6 @@
 #include "deploy/model_io.h"
 #include "deploy/place.h"
 #include "deploy/runner.h"
-#include "deploy/tune.h"
 #include "report/table.h"
 
 namespace slipway::cli {
@@ -52,30 +51,16 @@ Status Explain(const compiler::CompileResult& result, const std::string& name,
 }
 
 // What was timed to choose the plan.
-std::string Plans(const std::vector<deploy::PlanRow>& plans, nlohmann::json& json) {
-  json = nlohmann::json::array();
+std::string Plans(const std::vector<deploy::PlanRow>& plans) {
+  if (plans.size() < 2) return "";
   report::Table table =
       MakeTable({"plan", "nodes", "conversions", "expected ms", "measured ms", "spread", ""});
   for (const deploy::PlanRow& p : plans) {
-    std::string nodes;
-    for (const auto& [backend, count] : p.nodes)
-      nodes += (nodes.empty() ? "" : ", ") + std::to_string(count) + " " + backend;
-    std::string name = p.name;
-    for (const std::string& other : p.also) name += ", " + other;
-    table.AddRow({name, nodes, std::to_string(p.conversions), Fixed(p.expected_ms, 3),
-                  Fixed(p.p50_ms, 3), Fixed(p.spread_ms, 3), p.chosen ? "chosen" : ""});
-    json.push_back({{"name", p.name},
-                    {"also", p.also},
-                    {"nodes", p.nodes},
-                    {"conversions", p.conversions},
-                    {"expected_ms", p.expected_ms},
-                    {"p50_ms", p.p50_ms},
-                    {"spread_ms", p.spread_ms},
-                    {"samples_ms", p.samples_ms},
-                    {"single", p.single},
-                    {"chosen", p.chosen}});
+    table.AddRow({deploy::NamesText(p), deploy::NodesText(p), std::to_string(p.conversions),
+                  Fixed(p.expected_ms, 3), Fixed(p.p50_ms, 3), Fixed(p.spread_ms, 3),
+                  p.chosen ? "chosen" : ""});
   }
-  return plans.size() > 1 ? Show(table) : "";
+  return Show(table);
 }
 
 // At which sizes the peak was computed.
@@ -130,31 +115,28 @@ Status Execute(const Options& o, Context& context) {
                     : o.prepack == "none" ? backends::Prepack::kNone
                                           : backends::Prepack::kSame;
   options.disabled_passes = o.disabled;
-  deploy::TuneReport tuned;
-  if (o.tune) {
-    SLIPWAY_ASSIGN_OR_RETURN(auto store, perfdb::Store::Open());
-    StageProgress progress("measuring kernels", context);
-    SLIPWAY_ASSIGN_OR_RETURN(
-        tuned, deploy::Tune(*graph, platform, options, *store,
-                            [&](int64_t done, int64_t all) { progress.Update(done, all); }));
-    progress.Done();
-    options.provenance["tuned"] = "yes";
-  }
-  SLIPWAY_ASSIGN_OR_RETURN(auto cost,
-                           deploy::CostModelFor(o.tune ? "measured" : o.costs, o.threads));
-  options.cost = cost.get();
   const std::string weights = deploy::WeightsOf(o.model, model);
+  deploy::TuneReport tuned;
   deploy::Placed placed;
   if (o.tune) {
-    StageProgress progress("timing plans", context);
+    SLIPWAY_ASSIGN_OR_RETURN(auto store, perfdb::Store::Open());
+    StageProgress progress("", context);
     deploy::PlaceOptions place;
     place.greedy = o.greedy;
     place.rounds = o.rounds;
-    place.progress = [&](int64_t done, int64_t all) { progress.Update(done, all); };
-    SLIPWAY_ASSIGN_OR_RETURN(placed,
-                             deploy::Place(*graph, platform, options, place, o.model, weights));
+    SLIPWAY_ASSIGN_OR_RETURN(deploy::Tuned both,
+                             deploy::TuneAndPlace(
+                                 *graph, platform, options, place, *store,
+                                 [&](const std::string& stage, int64_t done, int64_t all) {
+                                   progress.Update(stage, done, all);
+                                 },
+                                 o.model, weights));
     progress.Done();
+    tuned = both.kernels;
+    placed = std::move(both.placed);
   } else {
+    SLIPWAY_ASSIGN_OR_RETURN(auto cost, deploy::CostModelFor(o.costs, o.threads));
+    options.cost = cost.get();
     SLIPWAY_ASSIGN_OR_RETURN(placed.model,
                              deploy::CompileModel(*graph, platform, options, o.model, weights));
   }
@@ -192,8 +174,7 @@ Status Execute(const Options& o, Context& context) {
   std::string backends;
   for (const auto& [name, count] : per_backend)
     backends += (backends.empty() ? "" : ", ") + std::to_string(count) + " on " + name;
-  nlohmann::json plans;
-  std::string text = Plans(placed.plans, plans);
+  std::string text = Plans(placed.plans);
   if (fallbacks > 0) text += Show(fallback);
   text += std::to_string(r.placement.size()) + " nodes (" + backends + "), " +
           std::to_string(format::CountSteps(r.package)) + " steps, " +
@@ -225,7 +206,7 @@ Status Execute(const Options& o, Context& context) {
                        {"expected_ms", r.expected_ms},
                        {"exact", r.exact},
                        {"sparse_weights", sparse},
-                       {"plans", plans},
+                       {"plans", deploy::ToJson(placed.plans)},
                        {"tuned", o.tune ? nlohmann::json{{"kernels", tuned.kernels},
                                                          {"measured", tuned.measured},
                                                          {"known", tuned.known},

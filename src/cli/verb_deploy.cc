@@ -64,6 +64,8 @@ Action SetupDeploy(CLI::App& app) {
                  "what placement is decided by: analytic, or measured (kernels in the performance "
                  "database)")
       ->check(CLI::IsMember({"analytic", "measured"}));
+  app.add_flag("--tune", o->deploy.tune,
+               "measure kernels and whole plans and take the fastest, as `compile --tune`");
   app.add_option("--report", o->report,
                  "the HTML page here too, besides report.html in the folder");
   app.add_flag("--no-record", o->no_record,

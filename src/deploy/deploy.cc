@@ -468,10 +468,27 @@ Status Road::RunPlatform(const Platform& platform, PlatformOutcome& out) {
   Report(platform.name, "compiling");
   compiler::CompileOptions compile;
   compile.threads = o_.threads;
-  SLIPWAY_ASSIGN_OR_RETURN(auto cost, CostModelFor(o_.costs, o_.threads));
-  compile.cost = cost.get();
-  SLIPWAY_ASSIGN_OR_RETURN(CompiledModel compiled, CompileModel(*graph, platform, compile, o_.model,
-                                                                WeightsOf(o_.model, o_.read)));
+  CompiledModel compiled;
+  const std::string weights = WeightsOf(o_.model, o_.read);
+  if (o_.tune && TimedHere(platform)) {
+    SLIPWAY_ASSIGN_OR_RETURN(auto store, perfdb::Store::Open());
+    SLIPWAY_ASSIGN_OR_RETURN(Tuned tuned,
+                             TuneAndPlace(
+                                 *graph, platform, compile, {.shapes = o_.shapes}, *store,
+                                 [&](const std::string& stage, int64_t done, int64_t all) {
+                                   Report(platform.name, stage, done, all);
+                                 },
+                                 o_.model, weights));
+    compiled = std::move(tuned.placed.model);
+    out.plans = std::move(tuned.placed.plans);
+  } else {
+    if (o_.tune)
+      out.notes.push_back(
+          "not tuned: its kernels do not run on this machine, estimates place them");
+    SLIPWAY_ASSIGN_OR_RETURN(auto cost, CostModelFor(o_.costs, o_.threads));
+    compile.cost = cost.get();
+    SLIPWAY_ASSIGN_OR_RETURN(compiled, CompileModel(*graph, platform, compile, o_.model, weights));
+  }
   out.package = o_.folder + "/" + platform.name + ".slip";
   SLIPWAY_RETURN_IF_ERROR(WriteFile(out.package, compiled.bytes));
   out.size = compiled.bytes.size();

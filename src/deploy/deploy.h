@@ -9,6 +9,7 @@
 #include "base/status.h"
 #include "deploy/bench.h"
 #include "deploy/model_io.h"
+#include "deploy/place.h"
 #include "deploy/quantize_job.h"
 #include "quant/sensitivity/sensitivity.h"
 
@@ -29,6 +30,7 @@ struct DeployOptions {
                              // taken on the same samples
   int threads = 1;           // of the measured latency, which is at batch 1
   std::string costs = "analytic";  // see CostModelFor
+  bool tune = false;               // plans by measurement (deploy/place.h), where platforms run here
   bool record = true;              // into the performance database
   std::map<std::string, std::vector<int64_t>> shapes;
   ModelOptions read;  // how to read the model file; its shapes and float_io are set from the above
@@ -59,6 +61,7 @@ struct PlatformOutcome {
   bool gate_ok = true;
   std::vector<quant::LayerError> layers;  // for integer platforms, in execution order
   std::vector<compiler::PlacementRow> placement;
+  std::vector<PlanRow> plans;  // that were timed to choose the placement
   std::vector<std::string> resumed;  // stages whose stored result was used
 };
 

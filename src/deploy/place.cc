@@ -2,10 +2,13 @@
 
 #include <algorithm>
 #include <chrono>
+#include <nlohmann/json.hpp>
 #include <tuple>
 
 #include "base/cpu.h"
+#include "device/host_facts.h"
 #include "device/measure.h"
+#include "perfdb/cost_model.h"
 
 namespace slipway::deploy {
 namespace {
@@ -333,6 +336,59 @@ Result<Placed> Place(const ir::Graph& graph, const compiler::Platform& platform,
                      const compiler::CompileOptions& options, const PlaceOptions& place,
                      const std::string& model_path, const std::string& weights_path) {
   return Placer(graph, platform, options, place, model_path, weights_path).Run();
+}
+
+Result<Tuned> TuneAndPlace(
+    const ir::Graph& graph, const compiler::Platform& platform,
+    const compiler::CompileOptions& options, PlaceOptions place, perfdb::Store& store,
+    const std::function<void(const std::string&, int64_t, int64_t)>& progress,
+    const std::string& model_path, const std::string& weights_path) {
+  Tuned tuned;
+  const auto stage = [&](const char* name) -> std::function<void(int64_t, int64_t)> {
+    if (!progress) return {};
+    return [&progress, name](int64_t done, int64_t all) { progress(name, done, all); };
+  };
+  SLIPWAY_ASSIGN_OR_RETURN(tuned.kernels,
+                           Tune(graph, platform, options, store, stage("measuring kernels")));
+  const perfdb::MeasuredCost cost(store,
+                                  perfdb::KernelKey(device::ReadHostFacts(), options.threads));
+  compiler::CompileOptions measured = options;
+  measured.cost = &cost;
+  measured.provenance["tuned"] = "yes";
+  place.progress = stage("timing plans");
+  SLIPWAY_ASSIGN_OR_RETURN(tuned.placed,
+                           Place(graph, platform, measured, place, model_path, weights_path));
+  return tuned;
+}
+
+nlohmann::json ToJson(const std::vector<PlanRow>& plans) {
+  nlohmann::json rows = nlohmann::json::array();
+  for (const PlanRow& p : plans) {
+    rows.push_back({{"name", p.name},
+                    {"also", p.also},
+                    {"nodes", p.nodes},
+                    {"conversions", p.conversions},
+                    {"expected_ms", p.expected_ms},
+                    {"p50_ms", p.p50_ms},
+                    {"spread_ms", p.spread_ms},
+                    {"samples_ms", p.samples_ms},
+                    {"single", p.single},
+                    {"chosen", p.chosen}});
+  }
+  return rows;
+}
+
+std::string NodesText(const PlanRow& plan) {
+  std::string text;
+  for (const auto& [backend, count] : plan.nodes)
+    text += (text.empty() ? "" : ", ") + std::to_string(count) + " " + backend;
+  return text;
+}
+
+std::string NamesText(const PlanRow& plan) {
+  std::string text = plan.name;
+  for (const std::string& other : plan.also) text += ", " + other;
+  return text;
 }
 
 }  // namespace slipway::deploy

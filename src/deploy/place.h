@@ -8,10 +8,12 @@
 
 #include <functional>
 #include <map>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
 #include "deploy/runner.h"
+#include "deploy/tune.h"
 
 namespace slipway::deploy {
 
@@ -50,5 +52,23 @@ struct Placed {
 Result<Placed> Place(const ir::Graph& graph, const compiler::Platform& platform,
                      const compiler::CompileOptions& options, const PlaceOptions& place = {},
                      const std::string& model_path = {}, const std::string& weights_path = {});
+
+// Kernels alone (Tune), then Place by their prices: what `--tune` does. `options.cost` is not used.
+// `progress` gets what is being done, and how much of it.
+struct Tuned {
+  TuneReport kernels;
+  Placed placed;
+};
+Result<Tuned> TuneAndPlace(
+    const ir::Graph& graph, const compiler::Platform& platform,
+    const compiler::CompileOptions& options, PlaceOptions place, perfdb::Store& store,
+    const std::function<void(const std::string& stage, int64_t done, int64_t all)>& progress,
+    const std::string& model_path = {}, const std::string& weights_path = {});
+
+nlohmann::json ToJson(const std::vector<PlanRow>& plans);
+// "13 onednn, 17 x86".
+std::string NodesText(const PlanRow& plan);
+// Its name and those of later plans that turned out to be the same.
+std::string NamesText(const PlanRow& plan);
 
 }  // namespace slipway::deploy

@@ -319,6 +319,36 @@ void QuantizationSection(const DeployReport& report, HtmlPage* page) {
   if (!tabs.empty()) page->Tabs(tabs);
 }
 
+void PlansSection(const DeployReport& report, HtmlPage* page) {
+  std::vector<std::pair<std::string, std::string>> tabs;
+  for (const auto& r : report.rows) {
+    if (r.plans.size() < 2) continue;
+    HtmlTable table;
+    table.columns = {
+        {"Plan"},         {"Nodes"}, {"Conversions", true}, {"Expected ms", true}, {"ms", true},
+        {"Spread", true}, {"Kept?"}};
+    for (const deploy::PlanRow& p : r.plans) {
+      table.rows.push_back(
+          {{deploy::NamesText(p), {}, "name", ""},
+           {deploy::NodesText(p), {}, "", ""},
+           {std::to_string(p.conversions), static_cast<double>(p.conversions), "", ""},
+           {FormatMs(p.expected_ms), p.expected_ms, "", ""},
+           {FormatMs(p.p50_ms), p.p50_ms, "", ""},
+           {FormatMs(p.spread_ms), p.spread_ms, "", ""},
+           {p.chosen ? "the fastest" : "", {}, p.chosen ? "good" : "", ""}});
+    }
+    HtmlPage part("");
+    part.Table(table);
+    tabs.emplace_back(r.platform, part.body());
+  }
+  if (tabs.empty()) return;
+  page->Section("Plans that were timed");
+  page->Note(
+      "In turns, medians and the distance from the 10th percentile to the 90th. Alone: one "
+      "backend, with the others for what it has not.");
+  page->Tabs(tabs);
+}
+
 void ExportSection(const DeployReport& report, HtmlPage* page) {
   HtmlTable table;
   table.columns = {{"Platform"}, {"File"}};
@@ -393,6 +423,11 @@ std::string RenderText(const DeployReport& report, int width) {
   for (const auto& r : report.rows) {
     if (r.ladder) out += r.platform + ": " + Printable(LadderLine(*r.ladder)) + "\n";
     if (r.mixed) out += r.platform + ": " + Printable(BudgetLine(*r.mixed)) + "\n";
+    for (const deploy::PlanRow& p : r.plans) {
+      if (p.chosen && r.plans.size() > 1)
+        out += r.platform + ": the fastest of " + std::to_string(r.plans.size()) + " plans, " +
+               Printable(deploy::NodesText(p)) + "\n";
+    }
   }
   for (const auto& r : report.rows) {
     std::string files;
@@ -416,6 +451,7 @@ std::string RenderHtml(const DeployReport& report) {
   PlatformTable(report, &page);
   ScatterSection(report, &page);
   QuantizationSection(report, &page);
+  PlansSection(report, &page);
   ExportSection(report, &page);
   LayerSections(report, &page);
   SensitivitySection(report, &page);
@@ -467,6 +503,7 @@ std::string RenderJson(const DeployReport& report) {
                     {"exported", r.exported},
                     {"layers", layers}});
     if (r.ladder) rows.back()["ladder"] = deploy::ToJson(*r.ladder);
+    if (!r.plans.empty()) rows.back()["plans"] = deploy::ToJson(r.plans);
     if (r.mixed) rows.back()["mixed"] = deploy::ToJson(*r.mixed);
   }
   json sensitivity = json::array();

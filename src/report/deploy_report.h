@@ -9,6 +9,7 @@
 #include "base/status.h"
 #include "deploy/auto_quantize.h"
 #include "deploy/mixed.h"
+#include "deploy/place.h"
 
 namespace slipway::report {
 
@@ -42,6 +43,7 @@ struct PlatformReport {
   std::vector<std::string> exported;  // files for the vendor's tool, from the report's folder on
   std::optional<deploy::LadderOutcome> ladder;
   std::optional<deploy::MixedChoice> mixed;
+  std::vector<deploy::PlanRow> plans;  // that were timed to choose the placement
 };
 
 struct SensitivityReport {

@@ -264,6 +264,24 @@ iterations: 30
         for word in ["What the budget bought", "all W4A8", "chosen"] + [layer["node"] for layer in m["layers"]]:
             self.assertIn(word, html)
 
+    def test_tune(self):
+        out = self.path("tuned")
+        r = self.slipway("deploy", self.model, "--platforms", "x86,reference", "--eval", self.path("data.npz"), "--tune", "-o", out, "--json").json
+        rows = {row["platform"]: row for row in r["platforms"]}
+        plans = rows["x86"]["plans"]
+        kept = [p for p in plans if p["chosen"]]
+        self.assertEqual(len(kept), 1, plans)
+        names = {name for p in plans for name in (p["name"], *p["also"])}
+        self.assertTrue({"kernels", "estimated", "x86 alone", "onednn alone", "in place 1"} <= names, names)
+        self.assertEqual(rows["x86"]["accuracy"], 1)
+        self.assertEqual([p["name"] for p in rows["reference"]["plans"]], ["kernels"])  # one backend, one kernel a node
+        self.assertIn(b"Plans that were timed", self.read("tuned", "report.html"))
+        said = self.slipway("compile", self.model, "--platform", "x86", "--tune", "--compare-greedy", "--tune-rounds", "3", "-o", self.path("t.slip"))
+        self.assertIn("chosen", said.out)
+        self.assertIn("0 measured now", said.out)  # deploy has measured them
+        self.agree(self.run_model(self.path("t.slip"), "--input", "x=" + self.path("x.npy")),
+                   self.run_model(self.model, "--input", "x=" + self.path("x.npy"), "--platform", "interpreter", label="want"))
+
     def test_deploy_gate(self):
         line = self.fails_gate("deploy", self.model, "--platforms", "reference,x86-int8", "--calib", self.path("faint.npz"), "--eval",
                                self.path("data.npz"), "--max-drop", "1", "-o", self.path("out"))
