@@ -9,10 +9,11 @@ import npy
 import onnx_writer as ox
 
 DATA = os.path.join(ROOT, "..", "shared", "data", "models")
-# Name, share of the multiplications that the backend itself runs at least.
-MODELS = [("resnet20_cifar10.onnx", 0.99), ("mobilenetv2_small_cifar10.onnx", 0.99), ("mobilenet_v1_025_imagenet.onnx", 0.99),
-          ("ultraface/version-RFB-320_simplified.onnx", 0.99), ("vit_small_cifar10.onnx", 0.0)]
-BACKENDS = ["opencv"]
+MODELS = ["resnet20_cifar10.onnx", "mobilenetv2_small_cifar10.onnx", "mobilenet_v1_025_imagenet.onnx",
+          "ultraface/version-RFB-320_simplified.onnx", "vit_small_cifar10.onnx"]
+BACKENDS = ["opencv", "xnnpack"]
+# Share of the multiplications that the backend itself runs at least, where that is not 99 %.
+LESS = {("opencv", "vit_small_cifar10.onnx"): 0.0, ("xnnpack", "vit_small_cifar10.onnx"): 0.899}
 
 
 def built(backend):
@@ -23,7 +24,7 @@ class VendorBackends(Case):
     def backends(self):
         found = [b for b in BACKENDS if built(b)]
         if not found:
-            self.skipTest("built without OpenCV's dnn; scripts/setup backends")
+            self.skipTest("built without OpenCV's dnn and XNNPACK; scripts/setup backends")
         return found
 
     def test_small_network(self):
@@ -69,22 +70,26 @@ class VendorBackends(Case):
             self.slipway("compile", model, "--platform", "x86-" + backend, "-o", package)
             with open(package, "rb") as file:
                 data = bytearray(file.read())
-            mark = {"opencv": b"SLIPCV"}[backend]
-            at = data.index(mark)
-            data[at + 300] ^= 0x10
+            if backend == "opencv":
+                data[data.index(b"SLIPCV") + 300] ^= 0x10
+                says = "damaged"
+            else:  # a step for an operator that there is not
+                self.assertIn(b"Conv", data)
+                data = data.replace(b"Conv", b"Konv")
+                says = "there is no operator"
             r = self.slipway("run", self.write("bad.slip", bytes(data)), "--random", code=None)
             self.assertNotEqual(r.code, 0)
-            self.assertIn("damaged", r.err)
+            self.assertIn(says, r.err)
 
     def test_real_models(self):
         if not os.path.isdir(DATA):
             self.skipTest("no ../shared/data")
         for backend in self.backends():
-            for name, share in MODELS:
+            for name in MODELS:
                 with self.subTest(backend=backend, model=name):
                     model, package = os.path.join(DATA, name), self.path("m.slip")
                     r = self.slipway("compile", model, "--platform", "x86-" + backend, "-o", package, "--json").json
-                    self.assertGreaterEqual(r["own_mac_share"], share, r)
+                    self.assertGreaterEqual(r["own_mac_share"], LESS.get((backend, name), 0.99), r)
                     self.slipway("verify", package, "--against", model)
 
 

@@ -20,6 +20,9 @@
 #if SLIPWAY_HAS_OPENCV
 #include "engine/backends/opencv/run/backend.h"
 #endif
+#if SLIPWAY_HAS_XNNPACK
+#include "engine/backends/xnnpack/run/backend.h"
+#endif
 
 namespace slipway::runtime {
 
@@ -41,6 +44,9 @@ Status RegisterBuiltinBackends(Registry& registry) {
 #endif
 #if SLIPWAY_HAS_OPENCV
   SLIPWAY_RETURN_IF_ERROR(registry.Add(backends::OpencvBackend()));
+#endif
+#if SLIPWAY_HAS_XNNPACK
+  SLIPWAY_RETURN_IF_ERROR(registry.Add(backends::XnnpackBackend()));
 #endif
   return OkStatus();
 }

@@ -14,6 +14,9 @@
 #if SLIPWAY_HAS_OPENCV
 #include "engine/backends/opencv/compile/compiler.h"
 #endif
+#if SLIPWAY_HAS_XNNPACK
+#include "engine/backends/xnnpack/compile/compiler.h"
+#endif
 
 namespace slipway::backends {
 
@@ -30,6 +33,9 @@ std::vector<std::unique_ptr<CompileBackend>> MakeCompilers() {
 #endif
 #if SLIPWAY_HAS_OPENCV
   out.push_back(MakeOpencvCompiler());
+#endif
+#if SLIPWAY_HAS_XNNPACK
+  out.push_back(MakeXnnpackCompiler());
 #endif
   out.push_back(MakeReferenceCompiler());
   out.push_back(MakeNullCompiler());

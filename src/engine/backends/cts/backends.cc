@@ -12,6 +12,10 @@
 #include "engine/backends/opencv/compile/compiler.h"
 #include "engine/backends/opencv/run/backend.h"
 #endif
+#if SLIPWAY_HAS_XNNPACK
+#include "engine/backends/xnnpack/compile/compiler.h"
+#include "engine/backends/xnnpack/run/backend.h"
+#endif
 #if SLIPWAY_HAS_X86
 #include "engine/backends/x86/compile/compiler.h"
 #include "engine/backends/x86/run/backend.h"
@@ -36,6 +40,12 @@ std::vector<Backend> Backends() {
          .compiler = MakeOpencvCompiler,
          .run = OpencvBackend(),
          .checks_shapes = false},
+#endif
+#if SLIPWAY_HAS_XNNPACK
+        {.name = "xnnpack",
+         .compiler = MakeXnnpackCompiler,
+         .run = XnnpackBackend(),
+         .exact_integers = false},
 #endif
 #if SLIPWAY_HAS_X86
         {.name = "x86", .compiler = MakeX86Compiler, .run = X86Backend()},
