@@ -28,7 +28,7 @@ int slipway_package_load(const char* path, slipway_package** package, slipway_er
 int slipway_package_load_memory(const void* bytes, size_t size, slipway_package** package, slipway_error* error);
 void slipway_package_free(slipway_package* package); /* sessions keep what they need */
 
-/* Registers the backend of a shared library (slipway_backend_main) for packages loaded afterwards. */
+/* Loads a shared library for packages loaded afterwards: registers its backend (slipway_backend_main) and its operators (slipway_operators_main). */
 int slipway_load_plugin(const char* path, slipway_error* error);
 
 typedef struct slipway_tensor_info {

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <iostream>
 
+#include "deploy/toolchain.h"
 #include "report/format.h"
 
 namespace slipway::cli {
@@ -59,6 +60,28 @@ int ExitCode(const Status& status) {
   }
 }
 
+namespace {
+
+// What the user names by --plugin and by the platforms, before any model is read: it may have
+// operators of theirs.
+Status LoadPlugins(const CLI::App& verb, const Context& context) {
+  for (const std::string& path : context.plugins) SLIPWAY_RETURN_IF_ERROR(deploy::LoadPlugin(path));
+  for (const char* name : {"--platform", "--platforms"}) {
+    const CLI::Option* option = verb.get_option_no_throw(name);
+    if (!option) continue;
+    for (const std::string& list : option->results()) {
+      for (const std::string& platform : deploy::SplitList(list)) {
+        const auto found = compiler::FindPlatform(platform, compiler::DefaultPlatformFolders());
+        // That there is none, the verb says.
+        if (found.ok()) SLIPWAY_RETURN_IF_ERROR(deploy::LoadPlugins(*found));
+      }
+    }
+  }
+  return OkStatus();
+}
+
+}  // namespace
+
 int Main(int argc, const char* const* argv) {
   CLI::App app{"Slipway: launch a trained neural network on every device a team has", "slipway"};
   app.require_subcommand(1);
@@ -70,6 +93,8 @@ int Main(int argc, const char* const* argv) {
     CLI::App* sub = app.add_subcommand(verb.name, verb.help);
     sub->add_flag("--json", context.json, "machine-readable output");
     sub->add_flag("-q,--quiet", context.quiet, "no progress");
+    sub->add_option("--plugin", context.plugins,
+                    "load this shared library with backends and operators first; may be repeated");
     actions[sub] = verb.setup(*sub);
   }
   try {
@@ -80,7 +105,9 @@ int Main(int argc, const char* const* argv) {
   }
   Status status;
   try {
-    status = actions[app.get_subcommands().front()](context);
+    CLI::App* verb = app.get_subcommands().front();
+    status = LoadPlugins(*verb, context);
+    if (status.ok()) status = actions[verb](context);
   } catch (const std::bad_alloc&) {
     status = ResourceExhausted("out of memory");
   } catch (const std::exception& e) {

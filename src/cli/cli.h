@@ -22,6 +22,7 @@ namespace slipway::cli {
 struct Context {
   bool json = false;  // machine-readable output on standard output, nothing else there
   bool quiet = false;
+  std::vector<std::string> plugins;  // --plugin
   // Prints `text` for people, or `value` with --json.
   void Print(const std::string& text, const nlohmann::json& value) const;
 };

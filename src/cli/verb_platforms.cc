@@ -1,5 +1,6 @@
 #include "cli/cli.h"
 #include "deploy/toolchain.h"
+#include "model/ops/custom.h"
 #include "report/table.h"
 
 namespace slipway::cli {
@@ -27,6 +28,7 @@ nlohmann::json Json(const compiler::Platform& p) {
           {"arch", p.arch},
           {"backends", p.backends},
           {"fallback", p.fallback},
+          {"plugins", p.plugins},
           {"precision", p.precision},
           {"device", p.device},
           {"emulated", p.emulated},
@@ -83,6 +85,18 @@ Action SetupPlatforms(CLI::App& app) {
                          ", runs on " + p.arch + "\n  backends " + Join(p.backends) +
                          (p.fallback.empty() ? "" : "; others fall back to " + Join(p.fallback)) +
                          "\n  precision " + p.precision + "\n";
+      for (const std::string& plugin : p.plugins) {
+        SLIPWAY_ASSIGN_OR_RETURN(const std::string path, deploy::FindPlugin(p, plugin));
+        text += "  plugin " + path + "\n";
+      }
+      for (const auto& backend : deploy::Backends().all()) {
+        if (!backend->plugin().empty())
+          text += "  backend " + backend->name() + " " + backend->version() + " of " +
+                  backend->plugin() + "\n";
+      }
+      for (const ops::CustomOp* op : ops::CustomOps())
+        text += "  operator " + op->domain() + "." + op->name() + " version " +
+                std::to_string(op->version()) + " of " + op->plugin() + "\n";
       if (p.has_scheme) {
         const compiler::Scheme& s = p.scheme;
         text +=
@@ -116,8 +130,10 @@ Action SetupPlatforms(CLI::App& app) {
         {"platform", "numbers", "level", "run", "backends", "its tool reads", "description"});
     nlohmann::json rows = nlohmann::json::array();
     for (const auto& p : all) {
-      table.AddRow({p.name, Brief(p), p.openness, WhatRuns(p), Join(p.backends), p.export_format,
-                    p.description});
+      // Named only: plugins are loaded for a platform that the user chooses.
+      const std::string plugins = p.plugins.empty() ? "" : " (plugin " + Join(p.plugins) + ")";
+      table.AddRow({p.name, Brief(p), p.openness, WhatRuns(p), Join(p.backends) + plugins,
+                    p.export_format, p.description});
       rows.push_back(Json(p));
     }
     context.Print(Show(table), {{"platforms", rows}});

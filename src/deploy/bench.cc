@@ -94,7 +94,7 @@ Result<BenchOutcome> Bench(const BenchRequest& request) {
   if (IsPackage(request.path)) {
     SLIPWAY_RETURN_IF_ERROR(CheckPackageOptions(request.path, request.read));
     SLIPWAY_ASSIGN_OR_RETURN(auto package, format::ReadPackage(request.path));
-    auto found = GetPlatform(package.provenance["platform"]);
+    auto found = PlatformOfPackage(package.provenance["platform"]);
     if (found.ok()) {
       platform = *found;
     } else {

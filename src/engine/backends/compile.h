@@ -53,6 +53,8 @@ struct Candidate {
   double compute_efficiency = 0.5;
   double memory_efficiency = 0.5;
   double overhead_us = 1;
+  // The whole price, of a backend that knows it; negative: the shares above say.
+  double cost_us = -1;
   // Output 0 may share input i's memory (same bytes and layout): elementwise in place (>= 0), else
   // -1.
   int in_place = -1;
@@ -89,6 +91,10 @@ class CompileBackend {
   virtual std::string name() const = 0;  // the run side's slipway_backend.name
   virtual std::string version() const = 0;
   virtual Level level() const = 0;
+  // The file that it came from, or empty: it is part of this build.
+  virtual std::string plugin() const { return {}; }
+  // An answer of a plugin that cannot be: the compiler stops with it.
+  virtual Status Fault() const { return OkStatus(); }
   // Instructions that its run side needs beyond the target's baseline at all (0 when it dispatches
   // by itself).
   virtual uint64_t required_features(const Target&) const { return 0; }

@@ -58,9 +58,9 @@ class Assigner {
   Result<Assignment> Solve(const AssignOptions& options);
 
  private:
-  // Appends what `backend` offers for `node`; remembers why it declines.
-  void Offer(const ir::Node& node, const CompileBackend& backend, NodeVariable& to,
-             std::vector<std::string>& reasons);
+  // Appends what `backend` offers for `node`; remembers why it declines. An error: a plugin is wrong.
+  Status Offer(const ir::Node& node, const CompileBackend& backend, NodeVariable& to,
+               std::vector<std::string>& reasons);
   void ConnectValue(const ir::Value& value);
   Layout Produced(const ir::Value& value, const Choice& choice) const {
     return choice.candidate.outputs[static_cast<size_t>(value.producer_index())];
@@ -81,17 +81,18 @@ class Assigner {
   Assignment result_;
 };
 
-void Assigner::Offer(const ir::Node& node, const CompileBackend& backend, NodeVariable& to,
-                     std::vector<std::string>& reasons) {
+Status Assigner::Offer(const ir::Node& node, const CompileBackend& backend, NodeVariable& to,
+                       std::vector<std::string>& reasons) {
   Status s = backend.Supports(node, target_);
+  SLIPWAY_RETURN_IF_ERROR(backend.Fault());
   if (!s.ok()) {
     reasons.push_back(backend.name() + ": " + s.message());
-    return;
+    return OkStatus();
   }
   const bool data_shape = result_.data_shapes.count(&node) != 0;
   if (data_shape && !backend.GivesDataDims(node)) {
     reasons.push_back(backend.name() + ": an output's extent depends on data");
-    return;
+    return OkStatus();
   }
   for (Candidate& c : backend.Candidates(node, target_)) {
     if (data_shape) {  // asked for its extents, so it is a step, with memory of its own
@@ -103,6 +104,7 @@ void Assigner::Offer(const ir::Node& node, const CompileBackend& backend, NodeVa
     double ms = cost_.StepMs(node, backend.name(), c, target_);
     to.states.push_back({&backend, std::move(c), ms});
   }
+  return backend.Fault();
 }
 
 Status Assigner::AddNodes(const std::vector<const CompileBackend*>& own,
@@ -115,10 +117,12 @@ Status Assigner::AddNodes(const std::vector<const CompileBackend*>& own,
     if (const auto ms = session_ms.find(node.get()); ms != session_ms.end()) {
       v.states.push_back({nullptr, backends::PlainCandidate(*node, node->op()), ms->second});
     } else {
-      for (const CompileBackend* b : own) Offer(*node, *b, v, reasons);
+      for (const CompileBackend* b : own)
+        SLIPWAY_RETURN_IF_ERROR(Offer(*node, *b, v, reasons));
     }
     if (v.states.empty()) {
-      for (const CompileBackend* b : fallback) Offer(*node, *b, v, reasons);
+      for (const CompileBackend* b : fallback)
+        SLIPWAY_RETURN_IF_ERROR(Offer(*node, *b, v, reasons));
     }
     if (v.states.empty()) {
       std::string list;

@@ -28,7 +28,9 @@ Result<std::vector<const CompileBackend*>> Resolve(const std::vector<std::string
       std::string have;
       for (const auto& n : backends.Names()) have += (have.empty() ? "" : ", ") + n;
       return InvalidArgument("platform '" + platform.name + "' names the backend '" + name +
-                             "', which this build does not have (" + have + ")");
+                             "', which this build does not have (" + have +
+                             "); if a plugin brings it, load that: --plugin FILE, or `plugins` in " +
+                             platform.source);
     }
     out.push_back(b);
   }
@@ -353,6 +355,14 @@ Result<CompileResult> Compile(const ir::Graph& original, const Platform& platfor
   package.provenance["platform"] = platform.name;
   package.provenance["precision"] = platform.precision;
   package.provenance["tool_version"] = "slipway 0.1.0";
+  for (const auto& b : backends.all()) {
+    const auto used = [&](const format::PackageData& part) {
+      return std::any_of(part.backends.begin(), part.backends.end(),
+                         [&](const auto& p) { return p.name == b->name(); });
+    };
+    if (!b->plugin().empty() && (used(package) || std::any_of(package.programs.begin(), package.programs.end(), used)))
+      package.provenance["plugin." + b->name()] = b->plugin() + " " + b->version();
+  }
   package.required_features = compiler.features();
   if (platform.precision == "bfloat16")
     package.required_features |= target.features & static_cast<uint64_t>(CpuFeature::kAvx512Bf16);

@@ -23,6 +23,7 @@ class BackendSet {
   void Add(std::unique_ptr<backends::CompileBackend> backend);
   const backends::CompileBackend* Find(const std::string& name) const;
   std::vector<std::string> Names() const;
+  const std::vector<std::unique_ptr<backends::CompileBackend>>& all() const { return backends_; }
 
  private:
   std::vector<std::unique_ptr<backends::CompileBackend>> backends_;

@@ -141,6 +141,7 @@ Result<Platform> ParsePlatform(const std::string& yaml, const std::string& sourc
     r.GetList("features", p.features);
     r.GetList("backends", p.backends);
     r.GetList("fallback", p.fallback);
+    r.GetList("plugins", p.plugins);
     r.GetText("precision", p.precision, {"float32", "bfloat16", "int8"});
     r.GetText("device", p.device);
     r.Get("emulated", p.emulated, "true or false");

@@ -59,6 +59,9 @@ struct Platform {
   std::vector<std::string>
       features;  // instruction sets that may be used; {"native"} = those of the compiling machine
   std::vector<std::string> backends;  // the platform's own, best per node
+  // Shared libraries that bring some of them: paths relative to `source`, or names of files in the folders of
+  // $SLIPWAY_PLUGINS.
+  std::vector<std::string> plugins;
   std::vector<std::string> fallback;  // used only for nodes that none of the former takes
   std::string precision = "float32";  // float32 | int8
   bool has_scheme = false;

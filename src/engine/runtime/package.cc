@@ -107,13 +107,20 @@ const uint8_t* Package::ConstantData(size_t i) const {
   return root.kind == format::TensorKind::kConstant ? root.data.data() : nullptr;
 }
 
+// The compiler writes which plugin brought a backend.
+static std::string Remedy(const format::PackageData& package, const std::string& backend) {
+  const auto it = package.provenance.find("plugin." + backend);
+  if (it == package.provenance.end()) return "load its plugin or compile for another platform";
+  return "it comes with the plugin " + it->second.substr(0, 200) + ": load that with --plugin FILE (slipway_load_plugin), or compile for another platform";
+}
+
 Status Package::LoadSteps(const Registry& registry) {
   std::vector<const slipway_backend*> backends;
   for (const format::PackageBackend& b : data_.backends) {
     backends.push_back(registry.Find(b.name));
     if (!backends.back()) {
       return Unsupported("package '" + data_.name + "' needs the backend '" + b.name + "', this runtime has: " + Names(registry) +
-                         "; load its plugin or compile for another platform");
+                         "; " + Remedy(data_, b.name));
     }
     if (b.abi > SLIPWAY_BACKEND_ABI_VERSION) {
       return Unsupported("package '" + data_.name + "' needs version " + std::to_string(b.abi) + " of the backend '" + b.name +

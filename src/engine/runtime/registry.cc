@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/log.h"
+#include "model/ops/custom.h"
 
 #ifndef SLIPWAY_NO_PLUGINS
 #include <dlfcn.h>
@@ -11,7 +12,7 @@
 
 namespace slipway::runtime {
 
-Status Registry::Add(const slipway_backend* backend) {
+Status Registry::Check(const slipway_backend* backend) const {
   if (!backend) return InvalidArgument("backend: null");
   // Of another version, only the two first fields may be read.
   if (backend->abi_version != SLIPWAY_BACKEND_ABI_VERSION) {
@@ -31,8 +32,19 @@ Status Registry::Add(const slipway_backend* backend) {
   for (const slipway_backend* other : backends_) {
     if (name == other->name) return InvalidArgument("backend '" + name + "' is registered already");
   }
+  return OkStatus();
+}
+
+Status Registry::Add(const slipway_backend* backend) {
+  SLIPWAY_RETURN_IF_ERROR(Check(backend));
+  std::lock_guard lock(mutex_);
   backends_.push_back(backend);
   return OkStatus();
+}
+
+std::vector<Plugin> Registry::plugins() const {
+  std::lock_guard lock(mutex_);
+  return plugins_;
 }
 
 const slipway_backend* Registry::Find(std::string_view name) const {
@@ -48,6 +60,38 @@ std::vector<const slipway_backend*> Registry::backends() const {
   return backends_;
 }
 
+Status Registry::AddFrom(void* library, const std::string& path) {
+#ifdef SLIPWAY_NO_PLUGINS
+  (void)library;
+  (void)path;
+  return OkStatus();
+#else
+  const auto backend_entry = reinterpret_cast<slipway_backend_entry>(::dlsym(library, SLIPWAY_BACKEND_ENTRY));
+  const auto operators_entry = reinterpret_cast<slipway_operators_entry>(::dlsym(library, SLIPWAY_OPERATORS_ENTRY));
+  Plugin plugin;
+  plugin.path = path;
+  plugin.compiler = reinterpret_cast<slipway_compiler_entry>(::dlsym(library, SLIPWAY_COMPILER_ENTRY));
+  if (!backend_entry && !operators_entry && !plugin.compiler)
+    return NotFound("has no function " SLIPWAY_BACKEND_ENTRY ", " SLIPWAY_OPERATORS_ENTRY " or " SLIPWAY_COMPILER_ENTRY "; it is no plugin");
+  const slipway_backend* backend = nullptr;
+  if (backend_entry) {
+    backend = backend_entry(SLIPWAY_BACKEND_ABI_VERSION);
+    if (!backend)
+      return Unsupported("cannot serve version " + std::to_string(SLIPWAY_BACKEND_ABI_VERSION) +
+                         " of the backend interface; get one that matches this runtime");
+    SLIPWAY_RETURN_IF_ERROR(Check(backend));
+    plugin.backend = backend->name;
+    plugin.backend_version = backend->version ? backend->version : "";
+  }
+  if (operators_entry)
+    SLIPWAY_RETURN_IF_ERROR(ops::RegisterOperators(operators_entry(SLIPWAY_OPERATOR_ABI_VERSION), path.substr(path.find_last_of('/') + 1)));
+  if (backend) SLIPWAY_RETURN_IF_ERROR(Add(backend));
+  std::lock_guard lock(mutex_);
+  plugins_.push_back(std::move(plugin));
+  return OkStatus();
+#endif
+}
+
 Status Registry::LoadPlugin(const std::string& path) {
 #ifdef SLIPWAY_NO_PLUGINS
   return Unsupported("plugin '" + path + "': this build of the runtime loads no plugins; build it with SLIPWAY_PLUGINS=ON");
@@ -57,18 +101,10 @@ Status Registry::LoadPlugin(const std::string& path) {
     const char* why = ::dlerror();
     return NotFound("plugin '" + path + "': " + (why ? why : "cannot be loaded"));
   }
-  auto entry = reinterpret_cast<slipway_backend_entry>(::dlsym(library, SLIPWAY_BACKEND_ENTRY));
-  if (!entry) {
+  Status loaded = AddFrom(library, path);
+  if (!loaded.ok()) {
     ::dlclose(library);
-    return NotFound("plugin '" + path + "': has no function " SLIPWAY_BACKEND_ENTRY "; it is not a backend");
-  }
-  const slipway_backend* backend = entry(SLIPWAY_BACKEND_ABI_VERSION);
-  Status added = backend ? Add(backend)
-                         : Unsupported("cannot serve version " + std::to_string(SLIPWAY_BACKEND_ABI_VERSION) +
-                                       " of the backend interface; get one that matches this runtime");
-  if (!added.ok()) {
-    ::dlclose(library);
-    return std::move(added).With("plugin '" + path + "'");
+    return std::move(loaded).With("plugin '" + path + "'");
   }
   return OkStatus();
 #endif

@@ -2,6 +2,8 @@
 
 #include <charconv>
 #include <cstdlib>
+#include <map>
+#include <mutex>
 #include <unordered_map>
 
 #include "model/ir/infer.h"
@@ -14,6 +16,7 @@ namespace slipway::ops {
 #undef SLIPWAY_OP
 }  // namespace slipway::ops
 namespace slipway::ir {
+Status InferCustom(InferContext&);  // infer_custom.cc
 #define SLIPWAY_OP(D, N, I, O, F, A) Status Infer##F(InferContext&);
 #include "model/ops/operators.inc"
 #undef SLIPWAY_OP
@@ -95,6 +98,30 @@ const Table& TheTable() {
   return table;
 }
 
+// The entry of a plugin's operator, made when it is first asked for.
+const OpSchema* CustomSchema(const ops::CustomOp& op) {
+  static std::mutex mutex;
+  static auto* made = new std::map<const ops::CustomOp*, OpSchema>;  // never destroyed
+  std::lock_guard lock(mutex);
+  const auto [it, is_new] = made->try_emplace(&op);
+  OpSchema& s = it->second;
+  if (!is_new) return &s;
+  s.domain = op.domain();
+  s.name = op.name();
+  s.min_inputs = op.min_inputs();
+  s.max_inputs = op.max_inputs();
+  s.min_outputs = op.min_outputs();
+  s.max_outputs = op.max_outputs();
+  for (const auto& a : op.attributes())
+    s.attributes.push_back(
+        {a.name, static_cast<AttributeKind>(a.kind), a.required, a.default_value});
+  s.infer = &InferCustom;
+  s.kernel = ops::Kernel(
+      [](const ops::OpContext& c, const ops::CustomOp& o) { return o.RunGuarded(c); }, op);
+  s.custom = &op;
+  return &s;
+}
+
 }  // namespace
 
 const AttributeSchema* OpSchema::FindAttribute(std::string_view name) const {
@@ -102,6 +129,11 @@ const AttributeSchema* OpSchema::FindAttribute(std::string_view name) const {
     if (a.name == name) return &a;
   }
   return nullptr;
+}
+
+bool IsCustom(const Node& node, uint32_t quantization) {
+  const OpSchema* s = node.schema();
+  return s && s->custom && s->custom->quantization() == quantization;
 }
 
 bool IsRandom(const Node& node) { return DrawsRandom(node) && !node.attributes.Has("seed"); }
@@ -118,7 +150,9 @@ bool DrawsRandom(const Node& node) {
 const OpSchema* FindOp(std::string_view domain, std::string_view name) {
   const Table& table = TheTable();
   auto it = table.by_name.find(std::string(domain) + ":" + std::string(name));
-  return it == table.by_name.end() ? nullptr : it->second;
+  if (it != table.by_name.end()) return it->second;
+  const ops::CustomOp* custom = ops::FindCustomOp(domain, name);
+  return custom ? CustomSchema(*custom) : nullptr;
 }
 
 std::span<const OpSchema> AllOps() { return TheTable().ops; }

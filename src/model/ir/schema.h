@@ -8,6 +8,7 @@
 
 #include "base/status.h"
 #include "model/ir/graph.h"
+#include "model/ops/custom.h"
 #include "model/ops/kernel.h"
 
 namespace slipway::ir {
@@ -31,6 +32,7 @@ struct OpSchema {
   std::vector<AttributeSchema> attributes;
   InferFunction infer;
   ops::Kernel kernel;
+  const ops::CustomOp* custom = nullptr;  // of a plugin: not in operators.inc
 
   const AttributeSchema* FindAttribute(std::string_view name) const;
 };
@@ -40,7 +42,10 @@ bool DrawsRandom(const Node& node);
 // Two runs of the node may give different results: it draws random numbers without a seed.
 bool IsRandom(const Node& node);
 
-// Null when unknown. Pointers are valid for ever.
+// Whether a plugin has brought the operator, with this quantization rule (SLIPWAY_QUANTIZE_*).
+bool IsCustom(const Node& node, uint32_t quantization);
+
+// Null when unknown, in the table and to the plugins that are loaded. Pointers are valid for ever.
 const OpSchema* FindOp(std::string_view domain, std::string_view name);
 std::span<const OpSchema> AllOps();
 

@@ -7,6 +7,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "base/checked.h"
 #include "base/hash.h"
 #include "model/ir/control.h"
 #include "model/ir/schema.h"
@@ -66,6 +67,44 @@ Dim EinsumMacs(const Node& node) {
   return macs;
 }
 
+// What the plugin says; of one unknown extent (the batch), as long as the number grows evenly with it.
+Dim CustomMacs(const Node& node) {
+  std::unordered_set<std::string> symbols;
+  for (const auto* list : {&node.inputs(), &node.outputs()}) {
+    for (const Value* v : *list) {
+      if (!v) continue;
+      if (!v->type().known() || v->type().shape->size() > SLIPWAY_MAX_RANK) return Dim(0);
+      for (const Dim& d : *v->type().shape) {
+        for (std::string& s : d.Symbols()) symbols.insert(std::move(s));
+      }
+    }
+  }
+  const auto at = [&](int64_t size) -> std::optional<int64_t> {
+    std::vector<slipway_tensor> operands[2];
+    for (const auto* list : {&node.inputs(), &node.outputs()}) {
+      for (const Value* v : *list) {
+        slipway_tensor t{};
+        t.dtype = v ? static_cast<uint32_t>(v->dtype()) : 0;
+        for (size_t i = 0; v && i < v->type().shape->size(); ++i) {
+          const auto extent = (*v->type().shape)[i].Evaluate(
+              [&](std::string_view) { return std::optional<int64_t>(size); });
+          if (!extent.ok() || *extent < 0) return std::nullopt;
+          t.dims[t.rank++] = *extent;
+        }
+        operands[list == &node.outputs()].push_back(t);
+      }
+    }
+    return node.schema()->custom->Macs(operands[0], operands[1], node.attributes);
+  };
+  const auto one = at(1);
+  if (symbols.empty()) return Dim(one.value_or(0));
+  const auto two = at(2), three = at(3);
+  if (symbols.size() != 1 || !one || !two || !three) return Dim(0);
+  const auto step = CheckedAdd(*two, -*one);
+  if (!step || CheckedAdd(*three, -*two) != step) return Dim(0);
+  return Dim::Symbol(*symbols.begin()) * *step + Dim(*one - *step);
+}
+
 Dim BodyMacs(const Graph& body) {
   Dim sum(0);
   for (const auto& node : body.nodes()) sum = sum + NodeMacs(*node);
@@ -97,6 +136,7 @@ Dim ControlMacs(const Node& node) {
 
 Dim NodeMacs(const Node& node) {
   if (!node.subgraphs.empty()) return ControlMacs(node);
+  if (node.schema() && node.schema()->custom) return CustomMacs(node);
   const SymShape *x = ShapeOf(node.input(0)), *w = ShapeOf(node.input(1)),
                  *y = ShapeOf(node.output(0));
   if (node.Is("Einsum")) return EinsumMacs(node);

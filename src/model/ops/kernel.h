@@ -21,9 +21,24 @@ struct OpContext {
   bool Has(size_t i) const { return i < inputs.size() && inputs[i].present(); }
 };
 
-// Errors: Unsupported (an element type or attribute value without a kernel: named), InvalidArgument (data that the operator
-// forbids, for example an index out of range). Shapes have been checked by inference before.
-using Kernel = Status (*)(const OpContext&);
+class CustomOp;
+
+// What computes a node. Errors: Unsupported (an element type or attribute value without a kernel: named), InvalidArgument
+// (data that the operator forbids, for example an index out of range). Shapes have been checked by inference before.
+class Kernel {
+ public:
+  using Function = Status (*)(const OpContext&);
+  using OfPlugin = Status (*)(const OpContext&, const CustomOp&);
+  constexpr Kernel(Function function = nullptr) : function_(function) {}                   // NOLINT
+  constexpr Kernel(OfPlugin function, const CustomOp& op) : plugin_(function), op_(&op) {}
+
+  explicit operator bool() const { return function_ || plugin_; }
+  Status operator()(const OpContext& c) const { return op_ ? plugin_(c, *op_) : function_(c); }
+ private:
+  Function function_ = nullptr;
+  OfPlugin plugin_ = nullptr;  // an operator that a plugin has brought (custom.h)
+  const CustomOp* op_ = nullptr;
+};
 
 // The extents of an operator's outputs as a function of its inputs: for operators whose extents depend on the DATA of an
 // input (NonZero, Reshape by a computed shape, ...). `c.inputs` give type and extent of every present input, and the data
@@ -49,12 +64,12 @@ const ShapeEntry* FindShapeFunction(std::string_view domain, std::string_view na
 struct KernelEntry {
   const char* domain;  // "" = ai.onnx, "slipway" = ours
   const char* name;
-  Kernel kernel;
+  Kernel::Function kernel;
 };
 
 // Every operator of operators.inc.
 std::span<const KernelEntry> Kernels();
-// Null when there is no such operator.
+// Empty when there is no such operator, in the table or from a plugin.
 Kernel FindKernel(std::string_view domain, std::string_view name);
 
 // Runs body(begin, end) over [0, count) on the pool, or on this thread when there is none.

@@ -2,6 +2,7 @@
 #include <array>
 #include <cstring>
 
+#include "model/ops/custom.h"
 #include "model/ops/kernel.h"
 
 namespace slipway::ops {
@@ -51,7 +52,10 @@ Kernel FindKernel(std::string_view domain, std::string_view name) {
   const auto it = std::lower_bound(
       table.begin(), table.end(), name,
       [&](const KernelEntry& e, std::string_view n) { return Before(e, domain, n); });
-  return it != table.end() && name == it->name && domain == it->domain ? it->kernel : nullptr;
+  if (it != table.end() && name == it->name && domain == it->domain) return it->kernel;
+  const CustomOp* custom = FindCustomOp(domain, name);
+  return custom ? Kernel([](const OpContext& c, const CustomOp& op) { return op.Run(c); }, *custom)
+                : Kernel();
 }
 
 }  // namespace slipway::ops

@@ -9,6 +9,7 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "model/ir/schema.h"
 #include "model/passes/evaluate.h"
 #include "model/passes/pass.h"
 #include "model/passes/qdq.h"
@@ -33,6 +34,7 @@ bool IsElementwise(const Node* node) {
                                                                "Pow", "Min", "Max"};
   if (node->outputs().size() != 1 || node->output()->dtype() != DType::kFloat32) return false;
   if (node->IsSlipway("QAdd") || node->IsSlipway("QMul") || node->IsSlipway("Add")) return true;
+  if (ir::IsCustom(*node, SLIPWAY_QUANTIZE_ELEMENTWISE)) return true;
   if (!node->domain().empty() || !node->input(0)) return false;
   if (kBinary.count(node->op()) && node->inputs().size() == 2) return true;
   return !node->Is("Not") && IsUnaryElementwise(node);

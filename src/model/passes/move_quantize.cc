@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <string_view>
 
+#include "model/ir/schema.h"
 #include "model/passes/evaluate.h"
 #include "model/passes/pass.h"
 #include "model/passes/qdq.h"
@@ -11,6 +12,7 @@ namespace {
 // Operators that only select, order or copy elements, or take the largest: they commute with
 // Quantize and Dequantize exactly.
 bool MovesData(const Node* node) {
+  if (node && ir::IsCustom(*node, SLIPWAY_QUANTIZE_CODES)) return true;
   if (node && node->Is("Resize")) {
     return node->attributes.String("mode", "nearest") == "nearest" &&
            node->attributes.String("coordinate_transformation_mode", "half_pixel") !=
@@ -41,6 +43,7 @@ Node* OnCodes(Graph& graph, Node* node, const std::vector<Value*>& inputs, const
   Graph::NodeSpec spec{.op = node->op(),
                        .inputs = node->inputs(),
                        .attributes = node->attributes,
+                       .domain = node->domain(),
                        .name = node->name(),
                        .outputs = std::vector<std::string>(node->outputs().size())};
   std::copy(inputs.begin(), inputs.end(), spec.inputs.begin());

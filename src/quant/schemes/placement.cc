@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "model/ir/schema.h"
+
 namespace slipway::quant {
 namespace {
 
@@ -29,7 +31,8 @@ bool IsUnaryFunction(const Node& node) {
   static const std::set<std::string> kOps = {"Relu",        "LeakyRelu", "Clip",  "Sigmoid",
                                              "HardSigmoid", "HardSwish", "Swish", "Gelu",
                                              "Tanh",        "Elu"};
-  return node.domain().empty() && kOps.count(node.op());
+  return (node.domain().empty() && kOps.count(node.op())) ||
+         ir::IsCustom(node, SLIPWAY_QUANTIZE_ELEMENTWISE);
 }
 
 bool SchemeQuantizes(const Node& node, const Scheme& scheme,
@@ -86,6 +89,7 @@ int ChannelAxis(const Node& node) {
 }
 
 bool IsTransparent(const Node& node) {
+  if (ir::IsCustom(node, SLIPWAY_QUANTIZE_CODES)) return IsFloatActivation(node.input(0));
   if (node.Is("Resize") &&
       (node.attributes.String("mode", "nearest") != "nearest" ||
        node.attributes.String("coordinate_transformation_mode", "") == "tf_crop_and_resize"))

@@ -34,7 +34,7 @@ Runs a package made by `slipway compile`.
   --bench N             times N runs and prints JSON: {"samples_ms", "peak_bytes", "steps"}
   --warmup N            untimed runs before (default 3)
   --profile             with --bench: the time of every step, from further runs; without: a table after the run
-  --plugin FILE         loads a backend from a shared library first; may be repeated
+  --plugin FILE         loads a backend and operators from a shared library first; may be repeated
   --info                prints the package's inputs and outputs and does not run it
 )";
 

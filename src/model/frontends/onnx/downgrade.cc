@@ -198,7 +198,8 @@ Result<OutNode> Downgrade(const Node& n, int opset) {
   // has no form for it: written as they are.
   if (n.domain() == kQonnxDomain || n.domain() == "com.microsoft" ||
       n.domain() == "org.openvinotoolkit" || n.Is("QLinearConv") || n.Is("QLinearMatMul") ||
-      n.IsSlipway("Quantize") || n.IsSlipway("Dequantize")) {
+      n.IsSlipway("Quantize") || n.IsSlipway("Dequantize") ||
+      (n.schema() && n.schema()->custom)) {
     OutNode out;
     out.op = n.op();
     out.inputs.assign(n.inputs().begin(), n.inputs().end());

@@ -18,6 +18,7 @@
 #include "model/frontends/onnx/tensor_proto.h"
 #include "model/frontends/wire.h"
 #include "model/ir/control.h"
+#include "model/ir/schema.h"
 #include "model/ir/text.h"
 
 namespace slipway::onnx {
@@ -354,6 +355,16 @@ int64_t ConstantBytes(const Graph& graph) {
   return bytes;
 }
 
+void CollectDomains(const Graph& graph, std::map<std::string, int>* domains) {
+  for (const auto& node : graph.nodes()) {
+    for (const auto& [key, body] : node->subgraphs) CollectDomains(*body, domains);
+    if (node->domain().empty()) continue;
+    const bool custom = node->schema() && node->schema()->custom;
+    int& version = (*domains)[node->domain()];
+    version = std::max(version, custom ? node->schema()->custom->version() : 1);
+  }
+}
+
 Result<WireWriter> Exporter::Run(const Graph& source) {
   if (options_.opset < ir::kOldestExportOpset || options_.opset > ir::kOpset) {
     return InvalidArgument("opset " + std::to_string(options_.opset) +
@@ -421,15 +432,13 @@ Result<WireWriter> Exporter::Run(const Graph& source) {
   opset.Text(1, "");
   opset.Int(2, options_.opset);
   model.Message(8, opset);
-  std::set<std::string> domains;
-  if (options_.qonnx) domains.insert(kQonnxDomain);
-  for (const auto& node : graph_->nodes()) {
-    if (!node->domain().empty()) domains.insert(node->domain());
-  }
-  for (const std::string& name : domains) {
+  std::map<std::string, int> domains;  // with their versions
+  if (options_.qonnx) domains[kQonnxDomain] = 1;
+  CollectDomains(*graph_, &domains);
+  for (const auto& [name, version] : domains) {
     WireWriter domain;
     domain.Text(1, name);
-    domain.Int(2, 1);
+    domain.Int(2, version);
     model.Message(8, domain);
   }
   constexpr std::string_view kPrefix = "metadata.";

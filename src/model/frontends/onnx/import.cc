@@ -12,12 +12,14 @@
 #include "model/frontends/onnx/external.h"
 #include "model/frontends/onnx/finite.h"
 #include "model/frontends/onnx/functions.h"
+#include "model/frontends/onnx/plugin_operators.h"
 #include "model/frontends/onnx/upgrade.h"
 #include "model/frontends/onnx/upgrade_quantize.h"
 #include "model/frontends/onnx/value_info.h"
 #include "model/ir/control.h"
 #include "model/ir/infer.h"
 #include "model/ir/verify.h"
+#include "model/ops/custom.h"
 
 namespace slipway::onnx {
 namespace {
@@ -34,7 +36,8 @@ std::string OpName(const NodeProto& n) {
 
 bool Known(const NodeProto& n) {
   return n.domain.empty() || n.domain == "ai.onnx" ? Upgrader::Knows(n.op_type)
-                                                   : Upgrader::KnowsContrib(n.domain, n.op_type);
+                                                   : Upgrader::KnowsContrib(n.domain, n.op_type) ||
+                                                         ops::FindCustomOp(n.domain, n.op_type);
 }
 
 // What the graph of a file and all bodies in it share.
@@ -192,9 +195,11 @@ Status Importer::FindOpset() {
 }
 
 Status Importer::CheckOperators() {
+  SLIPWAY_RETURN_IF_ERROR(CheckPluginVersions(model_, proto_));
   if (options_.keep_unknown_operators) return OkStatus();
   constexpr size_t kMost = 30;
   std::map<std::string, std::string> unknown;  // operator -> first node
+  std::string foreign;                         // the first domain that is not ONNX's
   for (size_t i = 0; i < proto_.nodes.size(); ++i) {
     const NodeProto& n = proto_.nodes[i];
     const bool onnx = n.domain.empty() || n.domain == "ai.onnx";
@@ -203,6 +208,7 @@ Status Importer::CheckOperators() {
     for (const auto& [domain, v] : model_.opsets) {
       if (domain == n.domain) version = v;
     }
+    if (!onnx && foreign.empty()) foreign = std::string(n.domain);
     unknown.try_emplace(Quote(n.op_type) + " (domain " + (onnx ? "ai.onnx" : Quote(n.domain)) +
                             ", opset " + std::to_string(version),
                         NodeName(i));
@@ -215,7 +221,8 @@ Status Importer::CheckOperators() {
                      (unknown.size() == 1 ? " operator" : " operators") +
                      " that Slipway does not know: " + list +
                      ". Export with standard ONNX operators (an optimiser such as ONNX Runtime's "
-                     "adds others), or cut the model before them");
+                     "adds others), or cut the model before them" +
+                     PluginRemedy(foreign));
 }
 
 Status Importer::CollectNames() {
@@ -681,8 +688,9 @@ Status Importer::AddNode(size_t index) {
     SLIPWAY_ASSIGN_OR_RETURN(node.opset, CheckOpset(proto.opset));
   }
   const bool known = Known(proto);
+  const bool custom = ops::FindCustomOp(proto.domain, proto.op_type) != nullptr;
   if (proto.domain != "ai.onnx") node.domain = std::string(proto.domain);
-  if (known && node.op == "Constant") return AddConstantNode(proto, &node);
+  if (known && !custom && node.op == "Constant") return AddConstantNode(proto, &node);
   for (std::string_view name : proto.inputs)
     node.inputs.push_back(name.empty() ? nullptr : values_.at(name));
   for (std::string_view name : proto.outputs) {

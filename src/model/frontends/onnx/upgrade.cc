@@ -10,6 +10,7 @@
 #include "model/ir/control.h"
 #include "model/ir/infer.h"
 #include "model/ir/schema.h"
+#include "model/ops/custom.h"
 #include "model/ops/quantize.h"
 
 namespace slipway::onnx {
@@ -327,7 +328,8 @@ Status Upgrader::Upgrade(OldNode* node) {
     node->opset = ir::kOpset;  // these upgrades make current operators
     SLIPWAY_RETURN_IF_ERROR(upgrade(*node, *this));
     if (node->domain == domain && domain != ir::kSlipwayDomain) node->domain.clear();
-  } else if (const Row* row = FindRow(node->op)) {
+  } else if (const Row* row =
+                 ops::FindCustomOp(node->domain, node->op) ? nullptr : FindRow(node->op)) {
     SLIPWAY_RETURN_IF_ERROR(row->upgrade(*node, *this));
   }
   for (size_t i = 0; i < node->results.size(); ++i) {

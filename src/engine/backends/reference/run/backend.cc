@@ -75,7 +75,8 @@ int Load(void*, const slipway_step* step, void** program, slipway_error* error) 
     } else {
       p->kernel = ops::FindKernel(p->op.domain, p->op.op);
       if (!p->kernel) {
-        return Unsupported("no operator " + (p->op.domain.empty() ? "" : p->op.domain + ".") + p->op.op + " in the reference backend");
+        return Unsupported("no operator " + (p->op.domain.empty() ? "" : p->op.domain + ".") + p->op.op + " in the reference backend" +
+                           (p->op.domain.empty() || p->op.domain == "slipway" ? "" : "; load the plugin that brings it: --plugin FILE (slipway_load_plugin)"));
       }
       SLIPWAY_RETURN_IF_ERROR(CheckLayouts(*step, p->op));
       if (const auto* shape = ops::FindShapeFunction(p->op.domain, p->op.op); shape && step->num_inputs <= kMaxOperands && step->num_outputs <= kMaxOperands) {
