@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """Backends behind a vendor's library: whole models agree with the interpreter at several batches, results do not depend on threads, and a machine
 without the library says so when a package is loaded."""
+import glob
 import os
 import unittest
 
@@ -11,16 +12,25 @@ import onnx_writer as ox
 DATA = os.path.join(ROOT, "..", "shared", "data", "models")
 MODELS = ["resnet20_cifar10.onnx", "mobilenetv2_small_cifar10.onnx", "mobilenet_v1_025_imagenet.onnx",
           "ultraface/version-RFB-320_simplified.onnx", "vit_small_cifar10.onnx"]
-BACKENDS = ["opencv", "xnnpack"]
+BACKENDS = ["opencv", "xnnpack", "onnxruntime"]
+# Nothing of ONNX Runtime is built in: its library is looked for when the first step needs it.
+ORT = sorted(glob.glob(os.path.join(ROOT, ".cache", "ort", "node_modules", "onnxruntime-node", "bin", "*", "linux", "x64", "libonnxruntime.so.1")))
 # Share of the multiplications that the backend itself runs at least, where that is not 99 %.
 LESS = {("opencv", "vit_small_cifar10.onnx"): 0.0, ("xnnpack", "vit_small_cifar10.onnx"): 0.899}
 
 
 def built(backend):
+    if backend == "onnxruntime" and not ORT:
+        return False
     return os.path.exists(os.path.join(os.path.dirname(os.path.abspath(BINARY)), f"libslipway_{backend}.so"))
 
 
 class VendorBackends(Case):
+    def setUp(self):
+        super().setUp()
+        if ORT:
+            self.environment["SLIPWAY_ONNXRUNTIME"] = ORT[0]
+
     def backends(self):
         found = [b for b in BACKENDS if built(b)]
         if not found:
@@ -63,6 +73,26 @@ class VendorBackends(Case):
             self.assertIn(f"the backend '{backend}' cannot be loaded", r.err)
             del self.environment["SLIPWAY_BACKENDS"]
 
+    def test_no_onnxruntime(self):
+        if not built("onnxruntime"):
+            self.skipTest("skipped: no ONNX Runtime; scripts/setup dev")
+        model, package = self.write("m.onnx", ox.tiny_cnn(seed=3)), self.path("m.slip")
+        self.slipway("compile", model, "--platform", "x86-onnxruntime", "-o", package)  # needs none of it
+        for file, says in ((self.path("gone.so"), "gone.so"), (self.write("text.so", b"no library"), "text.so"), (self.environment["SLIPWAY_ONNXRUNTIME"], None)):
+            self.environment["SLIPWAY_ONNXRUNTIME"] = file
+            r = self.slipway("run", package, "--random", code=None)
+            if says is None:
+                self.assertEqual(r.code, 0, r)
+                continue
+            self.assertEqual(r.code, 2, r)
+            for word in ("ONNX Runtime is not on this machine", says, "SLIPWAY_ONNXRUNTIME", "m.slip"):
+                self.assertIn(word, r.err)
+        # A library that is another one.
+        other = os.path.join(os.path.dirname(os.path.abspath(BINARY)), "libslipway_onnxruntime.so")
+        self.environment["SLIPWAY_ONNXRUNTIME"] = other
+        r = self.slipway("run", package, "--random", code=None)
+        self.assertIn("is no ONNX Runtime", r.err)
+
     def test_a_damaged_package_is_refused(self):
         model = self.write("m.onnx", ox.tiny_cnn(seed=3))
         for backend in self.backends():
@@ -70,8 +100,9 @@ class VendorBackends(Case):
             self.slipway("compile", model, "--platform", "x86-" + backend, "-o", package)
             with open(package, "rb") as file:
                 data = bytearray(file.read())
-            # In what goes to OpenCV, which looks for itself; in a step, which the package's hash covers.
-            data[data.index(b"SLIPCV") + 300 if backend == "opencv" else data.index(b"Conv")] ^= 0x10
+            # In what goes to OpenCV and ONNX Runtime, which look for themselves; in a step, which the package's hash covers.
+            mark = {"opencv": b"SLIPCV", "onnxruntime": b"SLIPORT"}.get(backend)
+            data[data.index(mark) + 300 if mark else data.index(b"Conv")] ^= 0x10
             r = self.slipway("run", self.write("bad.slip", bytes(data)), "--random", code=None)
             self.assertNotEqual(r.code, 0)
             self.assertIn("damaged", r.err)

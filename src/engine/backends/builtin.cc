@@ -17,6 +17,9 @@
 #if SLIPWAY_HAS_ONEDNN
 #include "engine/backends/onednn/run/backend.h"
 #endif
+#if SLIPWAY_HAS_ONNXRUNTIME
+#include "engine/backends/onnxruntime/run/backend.h"
+#endif
 #if SLIPWAY_HAS_OPENCV
 #include "engine/backends/opencv/run/backend.h"
 #endif
@@ -41,6 +44,9 @@ Status RegisterBuiltinBackends(Registry& registry) {
 #endif
 #if SLIPWAY_HAS_ONEDNN
   SLIPWAY_RETURN_IF_ERROR(registry.Add(backends::OnednnBackend()));
+#endif
+#if SLIPWAY_HAS_ONNXRUNTIME
+  SLIPWAY_RETURN_IF_ERROR(registry.Add(backends::OnnxruntimeBackend()));
 #endif
 #if SLIPWAY_HAS_OPENCV
   SLIPWAY_RETURN_IF_ERROR(registry.Add(backends::OpencvBackend()));

@@ -11,6 +11,9 @@
 #if SLIPWAY_HAS_ONEDNN
 #include "engine/backends/onednn/compile/compiler.h"
 #endif
+#if SLIPWAY_HAS_ONNXRUNTIME
+#include "engine/backends/onnxruntime/compile/compiler.h"
+#endif
 #if SLIPWAY_HAS_OPENCV
 #include "engine/backends/opencv/compile/compiler.h"
 #endif
@@ -30,6 +33,9 @@ std::vector<std::unique_ptr<CompileBackend>> MakeCompilers() {
 #endif
 #if SLIPWAY_HAS_ONEDNN
   out.push_back(MakeOnednnCompiler());
+#endif
+#if SLIPWAY_HAS_ONNXRUNTIME
+  out.push_back(MakeOnnxruntimeCompiler());
 #endif
 #if SLIPWAY_HAS_OPENCV
   out.push_back(MakeOpencvCompiler());

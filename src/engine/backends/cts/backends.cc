@@ -1,3 +1,5 @@
+#include <cstdlib>
+
 #include "engine/backends/cts/harness.h"
 #include "engine/backends/null/compile/compiler.h"
 #include "engine/backends/null/run/backend.h"
@@ -7,6 +9,10 @@
 #if SLIPWAY_HAS_ONEDNN
 #include "engine/backends/onednn/compile/compiler.h"
 #include "engine/backends/onednn/run/backend.h"
+#endif
+#if SLIPWAY_HAS_ONNXRUNTIME
+#include "engine/backends/onnxruntime/compile/compiler.h"
+#include "engine/backends/onnxruntime/run/backend.h"
 #endif
 #if SLIPWAY_HAS_OPENCV
 #include "engine/backends/opencv/compile/compiler.h"
@@ -25,7 +31,7 @@ namespace slipway::cts {
 
 std::vector<Backend> Backends() {
   using namespace slipway::backends;  // NOLINT: a list of factories
-  return {
+  std::vector<Backend> all = {
     {.name = "reference", .compiler = MakeReferenceCompiler, .run = ReferenceBackend()},
         {.name = "null", .compiler = MakeNullCompiler, .run = NullBackend()},
 #if SLIPWAY_HAS_ONEDNN
@@ -51,6 +57,17 @@ std::vector<Backend> Backends() {
         {.name = "x86", .compiler = MakeX86Compiler, .run = X86Backend()},
 #endif
   };
+#if SLIPWAY_HAS_ONNXRUNTIME
+  // Its library is not part of the build: scripts/setup dev brings it for tests. Its reader gets what our
+  // compile side wrote, which a hash holds together.
+  if (std::getenv("SLIPWAY_ONNXRUNTIME")) {
+    all.push_back({.name = "onnxruntime",
+                   .compiler = MakeOnnxruntimeCompiler,
+                   .run = OnnxruntimeBackend(),
+                   .checks_shapes = false});
+  }
+#endif
+  return all;
 }
 
 }  // namespace slipway::cts

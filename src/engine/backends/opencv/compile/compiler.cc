@@ -7,8 +7,8 @@
 #include <algorithm>
 
 #include "engine/backends/opencv/run/backend.h"
-#include "engine/backends/opencv/run/blob.h"
 #include "engine/backends/subgraph.h"
+#include "engine/kernels/vendor/network_blob.h"
 #include "model/frontends/onnx/export.h"
 #include "model/ops/activation.h"
 
@@ -348,8 +348,8 @@ class OpencvCompiler final : public CompileBackend {
                              onnx::ExportOnnxBytes(*part.graph, options));
     return std::vector<StepSpec>{
         StepOf(nodes, part, "dnn",
-               opencv::EncodeBlob(static_cast<uint32_t>(part.inputs.size()),
-                                  static_cast<uint32_t>(part.outputs.size()), onnx))};
+               kernels::EncodeNetwork(kOpencvMark, static_cast<uint32_t>(part.inputs.size()),
+                                      static_cast<uint32_t>(part.outputs.size()), onnx))};
   }
 };
 

@@ -9,8 +9,9 @@
 #include <string>
 #include <vector>
 
-#include "engine/backends/opencv/run/blob.h"
+#include "engine/backends/opencv/run/backend.h"
 #include "engine/kernels/backend_glue.h"
+#include "engine/kernels/vendor/network_blob.h"
 
 namespace slipway::opencv {
 namespace {
@@ -19,7 +20,7 @@ namespace {
 struct Program {
   std::string name;
   std::vector<uint8_t> blob;
-  Blob parts;
+  kernels::NetworkBlob parts;
 };
 
 // One network a session and set of shapes: cv::dnn::Net keeps its buffers and is for one thread.
@@ -104,7 +105,8 @@ int Load(void*, const slipway_step* step, void** program, slipway_error* error) 
     auto p = std::make_unique<Program>();
     p->name = name;
     p->blob.assign(step->blob, step->blob + step->blob_size);
-    SLIPWAY_ASSIGN_OR_RETURN(p->parts, DecodeBlob(p->blob));
+    SLIPWAY_ASSIGN_OR_RETURN(p->parts,
+                             kernels::DecodeNetwork(backends::kOpencvMark, "OpenCV", p->blob));
     if (p->parts.inputs != step->num_inputs || p->parts.outputs != step->num_outputs)
       return DataLoss("the number of its tensors is not the network's");
     for (uint32_t i = 0; i < step->num_inputs; ++i)

@@ -1,0 +1,73 @@
+#include "engine/backends/onnxruntime/run/api.h"
+
+#include <dlfcn.h>
+
+#include <cstdlib>
+#include <mutex>
+#include <vector>
+
+namespace slipway::ort {
+namespace {
+
+// OrtApiBase: its two functions have stayed as they are.
+struct ApiBase {
+  void* const* (*GetApi)(uint32_t version);
+  const char* (*GetVersionString)();
+};
+// All positions above are older than this version of the interface (ONNX Runtime 1.11).
+constexpr uint32_t kVersion = 11;
+constexpr int kFatal = 4;  // of its log: it writes to the terminal otherwise
+
+}  // namespace
+
+Status Api::Take(OrtStatus* status) const {
+  if (!status) return OkStatus();
+  const char* text =
+      reinterpret_cast<const char* (*)(const OrtStatus*)>(table_[kGetErrorMessage])(status);
+  std::string message = text ? text : "an error without a message";
+  Release(kReleaseStatus, status);
+  for (char& c : message) {
+    if (c == '\n') c = ' ';
+  }
+  return Unsupported("ONNX Runtime " + version_ + ": " + message);
+}
+
+Status Api::Open() {
+  std::vector<std::string> names = {"libonnxruntime.so.1", "libonnxruntime.so"};
+  if (const char* given = std::getenv("SLIPWAY_ONNXRUNTIME"); given && *given) names = {given};
+  std::string tried;
+  void* handle = nullptr;
+  for (const std::string& name : names) {
+    handle = ::dlopen(name.c_str(), RTLD_NOW | RTLD_LOCAL);
+    if (handle) break;
+    const char* why = ::dlerror();
+    tried += (tried.empty() ? "" : "; ") + std::string(why ? why : name.c_str());
+  }
+  if (!handle)
+    return Unsupported("ONNX Runtime is not on this machine (" + tried +
+                       "); name the file of its library in SLIPWAY_ONNXRUNTIME (npm's package "
+                       "onnxruntime-node has one), or compile for another platform");
+  const auto base = reinterpret_cast<const ApiBase* (*)()>(::dlsym(handle, "OrtGetApiBase"));
+  const ApiBase* given = base ? base() : nullptr;
+  if (!given || !given->GetApi || !given->GetVersionString)
+    return Unsupported(names[0] + " is no ONNX Runtime: it has no OrtGetApiBase");
+  version_ = given->GetVersionString();
+  table_ = given->GetApi(kVersion);
+  if (!table_)
+    return Unsupported("ONNX Runtime " + version_ + " is too old: 1.11 or later is needed");
+  SLIPWAY_RETURN_IF_ERROR(
+      Call(kCreateEnv, int{kFatal}, static_cast<const char*>("slipway"), &env_));
+  constexpr int kArena = 1, kDefault = 0;  // the type of allocator and of memory
+  return Call(kCreateCpuMemoryInfo, int{kArena}, int{kDefault}, &cpu_);
+}
+
+Result<const Api*> Api::Get() {
+  static std::once_flag once;
+  static Api* api = new Api;  // never destroyed: its threads may outlive static objects
+  static Status status;
+  std::call_once(once, [] { status = api->Open(); });
+  SLIPWAY_RETURN_IF_ERROR(status);
+  return const_cast<const Api*>(api);
+}
+
+}  // namespace slipway::ort

@@ -1,0 +1,233 @@
+// libslipway_onnxruntime.so: the way from steps to sessions of ONNX Runtime, behind the C interface
+// alone.
+
+#include <cstring>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/backends/onnxruntime/run/api.h"
+#include "engine/backends/onnxruntime/run/backend.h"
+#include "engine/kernels/backend_glue.h"
+#include "engine/kernels/vendor/network_blob.h"
+
+namespace slipway::ort {
+namespace {
+
+// Shared by the sessions of a package.
+struct Program {
+  const Api* api = nullptr;
+  std::string name;
+  std::vector<uint8_t> blob;
+  kernels::NetworkBlob parts;
+};
+
+// A session of ONNX Runtime, and its values for the memory of the last run.
+struct Bound {
+  const Api* api = nullptr;
+  std::string name;
+  OrtSession* session = nullptr;
+  std::vector<std::string> names;
+  std::vector<const char*> input_names, output_names;
+  std::vector<OrtValue*> inputs, outputs;
+  std::vector<void*> memory;  // of inputs, then outputs
+
+  void Forget() {
+    for (auto* values : {&inputs, &outputs}) {
+      for (OrtValue*& v : *values) {
+        api->Release(kReleaseValue, v);
+        v = nullptr;
+      }
+    }
+    std::fill(memory.begin(), memory.end(), nullptr);
+  }
+  ~Bound() {
+    if (!api) return;
+    Forget();
+    api->Release(kReleaseSession, session);
+  }
+};
+
+Status CheckTensor(const slipway_tensor& t, bool sized) {
+  constexpr uint32_t kFloat = 1;
+  if (t.dtype != kFloat || t.layout != 0 || t.rank < 0 || t.rank > SLIPWAY_MAX_RANK)
+    return InvalidArgument("ONNX Runtime gets plain float32 tensors only");
+  if (!sized) return OkStatus();
+  uint64_t count = 1;
+  for (int i = 0; i < t.rank; ++i) {
+    if (t.dims[i] < 0 || t.dims[i] > (int64_t{1} << 40))
+      return InvalidArgument("an extent of a tensor is negative or too large");
+    if (t.dims[i] > 0 && count > (uint64_t{1} << 40) / static_cast<uint64_t>(t.dims[i]))
+      return InvalidArgument("a tensor is too large");
+    count *= static_cast<uint64_t>(t.dims[i]);
+  }
+  if (count * 4 > t.bytes) return InvalidArgument("a tensor without room for its elements");
+  return OkStatus();
+}
+
+template <typename F>
+int Guard(const std::string& name, slipway_error* error, F&& f) {
+  return kernels::CatchToError(
+      error, [&]() -> Status { return f().With("onnxruntime, step '" + name + "'"); });
+}
+
+int Load(void*, const slipway_step* step, void** program, slipway_error* error) {
+  const std::string name = step->name ? step->name : "";
+  return Guard(name, error, [&]() -> Status {
+    auto p = std::make_unique<Program>();
+    SLIPWAY_ASSIGN_OR_RETURN(p->api, Api::Get());
+    p->name = name;
+    p->blob.assign(step->blob, step->blob + step->blob_size);
+    SLIPWAY_ASSIGN_OR_RETURN(
+        p->parts, kernels::DecodeNetwork(backends::kOnnxruntimeMark, "ONNX Runtime", p->blob));
+    if (p->parts.inputs != step->num_inputs || p->parts.outputs != step->num_outputs)
+      return DataLoss("the number of its tensors is not the network's");
+    for (uint32_t i = 0; i < step->num_inputs; ++i)
+      SLIPWAY_RETURN_IF_ERROR(CheckTensor(step->inputs[i], false));
+    for (uint32_t i = 0; i < step->num_outputs; ++i)
+      SLIPWAY_RETURN_IF_ERROR(CheckTensor(step->outputs[i], false));
+    *program = p.release();
+    return OkStatus();
+  });
+}
+
+void Unload(void*, void* program) { delete static_cast<Program*>(program); }
+
+// Values over the memory that this run's tensors lie in: made again only when that has moved, or at
+// first.
+Status UseMemory(Bound& b, const slipway_tensor* inputs, const slipway_tensor* outputs) {
+  const size_t n = b.inputs.size(), m = b.outputs.size();
+  bool same = true;
+  for (size_t i = 0; i < n; ++i) same &= b.inputs[i] && b.memory[i] == inputs[i].data;
+  for (size_t i = 0; i < m; ++i) same &= b.outputs[i] && b.memory[n + i] == outputs[i].data;
+  if (same) return OkStatus();
+  b.Forget();
+  const auto wrap = [&](const slipway_tensor& t, OrtValue** value) {
+    size_t bytes = 4;
+    for (int d = 0; d < t.rank; ++d) bytes *= static_cast<size_t>(t.dims[d]);
+    constexpr int kFloat = 1;
+    return b.api->Call(kCreateTensorWithDataAsOrtValue, b.api->cpu(), t.data, bytes,
+                       static_cast<const int64_t*>(t.dims), static_cast<size_t>(t.rank),
+                       int{kFloat}, value);
+  };
+  for (size_t i = 0; i < n; ++i) {
+    SLIPWAY_RETURN_IF_ERROR(wrap(inputs[i], &b.inputs[i]));
+    b.memory[i] = inputs[i].data;
+  }
+  for (size_t i = 0; i < m; ++i) {
+    SLIPWAY_RETURN_IF_ERROR(wrap(outputs[i], &b.outputs[i]));
+    b.memory[n + i] = outputs[i].data;
+  }
+  return OkStatus();
+}
+
+Status Forward(Bound& b, const slipway_tensor* inputs, const slipway_tensor* outputs) {
+  SLIPWAY_RETURN_IF_ERROR(UseMemory(b, inputs, outputs));
+  struct OrtRunOptions;
+  // Outputs that are given are written where they lie; another shape than theirs is an error.
+  return b.api->Call(kRun, b.session, static_cast<const OrtRunOptions*>(nullptr),
+                     static_cast<const char* const*>(b.input_names.data()),
+                     const_cast<const OrtValue* const*>(b.inputs.data()), b.inputs.size(),
+                     static_cast<const char* const*>(b.output_names.data()), b.output_names.size(),
+                     b.outputs.data());
+}
+
+Status MakeSession(const Program& p, int threads, OrtSession** session) {
+  const Api& api = *p.api;
+  OrtSessionOptions* options = nullptr;
+  SLIPWAY_RETURN_IF_ERROR(api.Call(kCreateSessionOptions, &options));
+  constexpr int kAll = 99, kFatal = 4;
+  Status s = api.Call(kSetIntraOpNumThreads, options, threads);
+  if (s.ok()) s = api.Call(kSetInterOpNumThreads, options, 1);
+  if (s.ok()) s = api.Call(kSetSessionGraphOptimizationLevel, options, int{kAll});
+  if (s.ok()) s = api.Call(kSetSessionLogSeverityLevel, options, int{kFatal});
+  if (s.ok())
+    s = api.Call(kCreateSessionFromArray, static_cast<const OrtEnv*>(api.env()),
+                 static_cast<const void*>(p.parts.onnx.data()), p.parts.onnx.size(),
+                 static_cast<const OrtSessionOptions*>(options), session);
+  api.Release(kReleaseSessionOptions, options);
+  return s;
+}
+
+int Prepare(void*, void* program, const slipway_step* step, slipway_requirements* requirements,
+            void** bound, slipway_error* error) {
+  const Program& p = *static_cast<const Program*>(program);
+  return Guard(p.name, error, [&]() -> Status {
+    for (uint32_t i = 0; i < step->num_inputs; ++i)
+      SLIPWAY_RETURN_IF_ERROR(CheckTensor(step->inputs[i], true));
+    for (uint32_t i = 0; i < step->num_outputs; ++i)
+      SLIPWAY_RETURN_IF_ERROR(CheckTensor(step->outputs[i], true));
+    auto b = std::make_unique<Bound>();
+    b->api = p.api;
+    b->name = p.name;
+    SLIPWAY_RETURN_IF_ERROR(
+        MakeSession(p, requirements->threads > 0 ? requirements->threads : 1, &b->session));
+    size_t inputs = 0, outputs = 0;
+    SLIPWAY_RETURN_IF_ERROR(
+        p.api->Call(kSessionGetInputCount, const_cast<const OrtSession*>(b->session), &inputs));
+    SLIPWAY_RETURN_IF_ERROR(
+        p.api->Call(kSessionGetOutputCount, const_cast<const OrtSession*>(b->session), &outputs));
+    if (inputs != p.parts.inputs || outputs != p.parts.outputs)
+      return DataLoss("the network in the step has other inputs or outputs than the step");
+    for (uint32_t i = 0; i < p.parts.inputs; ++i) b->names.push_back("i" + std::to_string(i));
+    for (uint32_t i = 0; i < p.parts.outputs; ++i) b->names.push_back("o" + std::to_string(i));
+    for (size_t i = 0; i < b->names.size(); ++i)
+      (i < inputs ? b->input_names : b->output_names).push_back(b->names[i].c_str());
+    b->inputs.resize(inputs);
+    b->outputs.resize(outputs);
+    b->memory.resize(inputs + outputs);
+    // Once with zeros: its buffers are made, and shapes that are not the step's are found here.
+    std::vector<std::vector<float>> zeros;
+    const auto filled = [&](const slipway_tensor* from, uint32_t count) {
+      std::vector<slipway_tensor> tensors(from, from + count);
+      for (slipway_tensor& t : tensors) {
+        size_t elements = 1;
+        for (int d = 0; d < t.rank; ++d) elements *= static_cast<size_t>(t.dims[d]);
+        zeros.emplace_back(std::max<size_t>(elements, 1));
+        t.data = zeros.back().data();
+      }
+      return tensors;
+    };
+    const auto in = filled(step->inputs, step->num_inputs),
+               out = filled(step->outputs, step->num_outputs);
+    SLIPWAY_RETURN_IF_ERROR(Forward(*b, in.data(), out.data()));
+    b->Forget();
+    requirements->workspace_bytes = 0;
+    *bound = b.release();
+    return OkStatus();
+  });
+}
+
+void Release(void*, void* bound) { delete static_cast<Bound*>(bound); }
+
+int Run(void*, void* bound, const slipway_tensor* inputs, const slipway_tensor* outputs,
+        const slipway_execution* /*execution*/, slipway_error* error) {
+  Bound& b = *static_cast<Bound*>(bound);
+  return Guard(b.name, error, [&] { return Forward(b, inputs, outputs); });
+}
+
+constexpr slipway_backend kBackend = {
+    .struct_size = sizeof(slipway_backend),
+    .abi_version = SLIPWAY_BACKEND_ABI_VERSION,
+    .name = "onnxruntime",
+    .version = "C API 11",
+    .context = nullptr,
+    .num_memory_kinds = 0,
+    .memory_kinds = nullptr,
+    .load = Load,
+    .unload = Unload,
+    .prepare = Prepare,
+    .release = Release,
+    .run = Run,
+    .sync = nullptr,
+    .output_dims = nullptr,
+};
+
+}  // namespace
+}  // namespace slipway::ort
+
+extern "C" __attribute__((visibility("default"))) const slipway_backend* slipway_backend_main(
+    uint32_t host_abi_version) {
+  if (host_abi_version != SLIPWAY_BACKEND_ABI_VERSION) return nullptr;
+  return &slipway::ort::kBackend;
+}
