@@ -1,4 +1,5 @@
 #include "cli/cli.h"
+#include "deploy/platform_facts.h"
 #include "deploy/toolchain.h"
 #include "model/ops/custom.h"
 #include "report/table.h"
@@ -20,7 +21,23 @@ const char* WhatRuns(const compiler::Platform& p) {
                             : "here";
 }
 
-nlohmann::json Json(const compiler::Platform& p) {
+using Facts = std::map<std::string, deploy::PlatformFacts>;
+
+nlohmann::json FactsJson(const Facts& facts, const std::string& name) {
+  const auto it = facts.find(name);
+  if (it == facts.end()) return nullptr;
+  const deploy::PlatformFacts& f = it->second;
+  return {{"run", f.run},
+          {"models", f.models},
+          {"right", f.right},
+          {"least_mac_share", f.least_macs},
+          {"most_mac_share", f.most_macs},
+          {"date", f.date},
+          {"revision", f.revision},
+          {"machine", f.machine}};
+}
+
+nlohmann::json Json(const compiler::Platform& p, const Facts& facts) {
   return {{"name", p.name},
           {"description", p.description},
           {"vendor", p.vendor},
@@ -33,6 +50,7 @@ nlohmann::json Json(const compiler::Platform& p) {
           {"device", p.device},
           {"emulated", p.emulated},
           {"run", WhatRuns(p)},
+          {"ran", FactsJson(facts, p.name)},
           {"export", p.export_format},
           {"weight_bits", p.has_scheme ? p.scheme.weights.bits : 0},
           {"planned", p.planned},
@@ -79,6 +97,7 @@ Action SetupPlatforms(CLI::App& app) {
   one->add_option("NAME", *show, "its name or .yaml file")->required();
   one->fallthrough();  // --json may stand behind the name
   return [show](Context& context) -> Status {
+    SLIPWAY_ASSIGN_OR_RETURN(const Facts facts, deploy::GetPlatformFacts());
     if (!show->empty()) {
       SLIPWAY_ASSIGN_OR_RETURN(auto p, deploy::GetPlatform(*show));
       std::string text = p.name + ": " + p.description + "\n  openness " + p.openness +
@@ -121,20 +140,26 @@ Action SetupPlatforms(CLI::App& app) {
                   : "  measured on " + p.device +
                         (p.emulated ? " (emulated: times are never compared with real ones)" : "");
       if (!p.planned.empty()) text += "\n  planned: " + p.planned;
+      if (const auto it = facts.find(p.name); it != facts.end())
+        text += "\n  was run: " + deploy::Brief(it->second) + " (" + it->second.date + ", revision " +
+                it->second.revision + ", " + it->second.machine + "; docs/matrix.md)";
       text += "\n  from " + p.source + "\n";
-      context.Print(text, Json(p));
+      context.Print(text, Json(p, facts));
       return OkStatus();
     }
     SLIPWAY_ASSIGN_OR_RETURN(auto all, deploy::GetPlatforms());
     report::Table table = MakeTable(
-        {"platform", "numbers", "level", "run", "backends", "its tool reads", "description"});
+        {"platform", "numbers", "level", "run", "backends", "was really run", "its tool reads",
+         "description"});
     nlohmann::json rows = nlohmann::json::array();
     for (const auto& p : all) {
       // Named only: plugins are loaded for a platform that the user chooses.
       const std::string plugins = p.plugins.empty() ? "" : " (plugin " + Join(p.plugins) + ")";
+      const auto it = facts.find(p.name);
       table.AddRow({p.name, Brief(p), p.openness, WhatRuns(p), Join(p.backends) + plugins,
-                    p.export_format, p.description});
-      rows.push_back(Json(p));
+                    it == facts.end() ? "" : deploy::Brief(it->second), p.export_format,
+                    p.description});
+      rows.push_back(Json(p, facts));
     }
     context.Print(Show(table), {{"platforms", rows}});
     return OkStatus();
