@@ -57,8 +57,6 @@ FLOATING = {"Softmax", "Gelu", "Tanh", "Sigmoid", "Swish", "Erf", "LayerNormaliz
 # Rows that stay below 90 % of the multiplications, and why.
 BELOW = {
     ("x86-opencv", "vit_small"): "OpenCV 4.6 gets linear layers of two dimensions only; those of a transformer have three",
-    ("x86-xnnpack", "vit_small"): "the rest multiplies two activations (attention), for which XNNPACK of 2022 has no operator",
-    ("x86-xnnpack-int8", "vit_small"): "the rest multiplies two activations (attention), for which XNNPACK of 2022 has no operator",
 }
 
 

@@ -26,7 +26,7 @@ bool IsView(const ir::Node& node) {
 }
 bool IsRows(const ir::Node& node) {
   return node.op() == "Linear" || node.op() == "QLinear" || node.op() == "Gemm" ||
-         node.op() == "MatMul";
+         node.op() == "MatMul" || node.op() == "Attention";
 }
 bool IsConv(const ir::Node& node) {
   return node.op() == "Conv" || node.op() == "QConv" || node.op() == "ConvDepthwise" ||
@@ -155,7 +155,7 @@ class XnnpackCompiler final : public OpBackend {
       c.compute_efficiency = codes ? 0.3 : 0.75;
       if (node.attributes.Int("group", 1) > 1) c.compute_efficiency = codes ? 0.05 : 0.25;
     } else if (IsRows(node)) {
-      c.compute_efficiency = node.op() == "QLinear" ? 0.3 : 0.75;
+      c.compute_efficiency = node.op() == "QLinear" || !node.constant_input(1) ? 0.3 : 0.75;
     } else if (IsUnary(node)) {
       c.in_place = 0;
     }

@@ -31,15 +31,25 @@ Status FromXnn(xnn_status status, const char* what) {
 }
 
 const char* Name(const Stage& s) {
-  constexpr const char* kNames[] = {"a convolution",   "a transposed convolution",
-                                    "a linear layer",  "a maximum pool",
-                                    "an average pool", "a global average",
-                                    "a function",      "a function of two operands",
-                                    "PRelu",           "Softmax",
-                                    "a copy",          "padding",
-                                    "resizing",        "shuffled channels",
-                                    "depth to space",  "quantization",
-                                    "dequantization",  "our function",
+  constexpr const char* kNames[] = {"a convolution",
+                                    "a transposed convolution",
+                                    "a linear layer",
+                                    "a product of two matrices",
+                                    "a maximum pool",
+                                    "an average pool",
+                                    "a global average",
+                                    "a function",
+                                    "a function of two operands",
+                                    "PRelu",
+                                    "Softmax",
+                                    "a copy",
+                                    "padding",
+                                    "resizing",
+                                    "shuffled channels",
+                                    "depth to space",
+                                    "quantization",
+                                    "dequantization",
+                                    "our function",
                                     "flipped bits"};
   return kNames[static_cast<size_t>(s.kind)];
 }
@@ -275,6 +285,7 @@ Status Operator::Create(const slipway_step& step) {
       status = s8 ? xnn_create_convert_nc_qs8_f32(c, c, c, s.a_scale, S8(s.a_zero), 0, h)
                   : xnn_create_convert_nc_qu8_f32(c, c, c, s.a_scale, U8(s.a_zero), 0, h);
       break;
+    case Kind::kMatMul:  // made in every run
     case Kind::kFunction:
     case Kind::kFlip:
       return OkStatus();
@@ -388,11 +399,36 @@ xnn_status Operator::Setup(const void* a, const void* b, void* y, pthreadpool_t 
     case Kind::kDequantize:
       return s8 ? xnn_setup_convert_nc_qs8_f32(handle_, 1, qa, fy, pool)
                 : xnn_setup_convert_nc_qu8_f32(handle_, 1, ua, fy, pool);
+    case Kind::kMatMul:
     case Kind::kFunction:
     case Kind::kFlip:
       break;
   }
   return xnn_status_invalid_parameter;
+}
+
+Status Operator::Multiply(pthreadpool_t pool) {
+  const Stage& s = *stage_;
+  const size_t k = Size(s.channels), n = Size(s.outputs), rows = Size(s.batch);
+  const uint32_t flags = s.order == Weights::kTransposed ? XNN_FLAG_TRANSPOSE_WEIGHTS : 0;
+  const auto* a = static_cast<const float*>(a_);
+  const auto* b = static_cast<const float*>(b_);
+  auto* y = static_cast<float*>(const_cast<void*>(y_));
+  for (int64_t i = 0; i < s.matrices; ++i) {
+    const size_t at = Size(i);
+    if (i % s.group == 0) {
+      if (handle_) xnn_delete_operator(std::exchange(handle_, nullptr));
+      SLIPWAY_RETURN_IF_ERROR(
+          FromXnn(xnn_create_fully_connected_nc_f32(k, n, k, n, b + Size(i / s.group) * k * n,
+                                                    nullptr, s.low, s.high, flags, &handle_),
+                  Name(s)));
+    }
+    SLIPWAY_RETURN_IF_ERROR(FromXnn(
+        xnn_setup_fully_connected_nc_f32(handle_, rows, a + at * rows * k, y + at * rows * n, pool),
+        Name(s)));
+    SLIPWAY_RETURN_IF_ERROR(FromXnn(xnn_run_operator(handle_, pool), Name(s)));
+  }
+  return OkStatus();
 }
 
 Status Operator::Bind(const void* a, const void* b, void* y, pthreadpool_t pool) {
@@ -403,6 +439,12 @@ Status Operator::Bind(const void* a, const void* b, void* y, pthreadpool_t pool)
         xnn_create_prelu_nc_f32(c, c, c, static_cast<const float*>(b), 0, &handle_), "PRelu"));
   }
   if (a == a_ && b == b_ && y == y_) return OkStatus();
+  if (stage_->kind == Kind::kMatMul) {
+    a_ = a;
+    b_ = b;
+    y_ = y;
+    return OkStatus();
+  }
   SLIPWAY_RETURN_IF_ERROR(FromXnn(Setup(a, b, y, pool), Name(*stage_)));
   a_ = a;
   b_ = b;
@@ -411,6 +453,7 @@ Status Operator::Bind(const void* a, const void* b, void* y, pthreadpool_t pool)
 }
 
 Status Operator::Run(pthreadpool_t pool) {
+  if (stage_->kind == Kind::kMatMul) return Multiply(pool);
   return FromXnn(xnn_run_operator(handle_, pool), Name(*stage_));
 }
 

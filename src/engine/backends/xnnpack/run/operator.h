@@ -28,6 +28,7 @@ class Operator {
  private:
   explicit Operator(const Stage& stage) : stage_(&stage) {}
   Status Create(const slipway_step& step);
+  Status Multiply(pthreadpool_t pool);
   xnn_status Setup(const void* a, const void* b, void* y, pthreadpool_t pool);
 
   const Stage* stage_;  // the plan's, which outlives it

@@ -18,6 +18,7 @@ enum class Kind : uint8_t {
   kConv,
   kDeconv,
   kLinear,
+  kMatMul,  // of two operands that are both new in every run
   kMaxPool,
   kAveragePool,
   kGlobalAveragePool,
@@ -81,6 +82,7 @@ struct Stage {
   int64_t batch = 1;                  // images, rows
   int64_t channels = 0, outputs = 0;  // of input and output
   int64_t group = 1;
+  int64_t matrices = 1;            // of kMatMul; `group` of them share b
   int64_t a_step = 0, y_step = 0;  // elements from row to row of kCopy
   int64_t size = 0;                // bytes of an element that is moved; block of kDepthToSpace
   uint32_t flags = 0;

@@ -45,24 +45,43 @@ Result<Dims> OperandDims(Planner& p, size_t i) {
   return physical;
 }
 
-// Both operands in memory order; fewer dimensions where neighbours broadcast alike.
-struct Operands {
-  Dims a, b;
-};
 Result<Operands> ReadOperands(Planner& p) {
-  SLIPWAY_ASSIGN_OR_RETURN(Dims a, OperandDims(p, 0));
-  SLIPWAY_ASSIGN_OR_RETURN(Dims b, OperandDims(p, 1));
-  const Dims y = Planner::Physical(p.output());
+  SLIPWAY_ASSIGN_OR_RETURN(const Dims a, OperandDims(p, 0));
+  SLIPWAY_ASSIGN_OR_RETURN(const Dims b, OperandDims(p, 1));
+  return Broadcast(a, b, Planner::Physical(p.output()));
+}
+
+// Elements of 1 and 4 bytes are what XNNPACK moves on every processor.
+Result<int64_t> MovedSize(DType type) {
+  const int bits = DTypeBits(type);
+  if (bits != 8 && bits != 32) return Unsupported(std::string("moving ") + DTypeName(type));
+  return bits / 8;
+}
+
+// Rows of `inner` elements from a to y.
+void AddCopy(Planner& p, DType type, int64_t size, Place a, Place y, int64_t rows, int64_t inner,
+             int64_t a_step, int64_t y_step) {
+  if (rows == 0 || inner == 0) return;
+  Stage& s = p.Add(Kind::kCopy, type, a, y);
+  s.size = size;
+  s.batch = rows;
+  s.channels = inner;
+  s.a_step = a_step;
+  s.y_step = y_step;
+}
+
+}  // namespace
+
+Result<Operands> Broadcast(const Dims& given_a, const Dims& given_b, const Dims& y) {
   const auto full = [&](const Dims& d) {
     Dims f;
     for (int i = d.rank(); i < y.rank(); ++i) f.push_back(1);
     for (int64_t e : d) f.push_back(e);
     return f;
   };
-  if (a.rank() > y.rank() || b.rank() > y.rank())
+  if (given_a.rank() > y.rank() || given_b.rank() > y.rank())
     return InvalidArgument("an operand of more dimensions than the output");
-  a = full(a);
-  b = full(b);
+  const Dims a = full(given_a), b = full(given_b);
   Operands out;
   int last = -1;  // 0: both, 1: a has it, 2: b has it
   for (size_t i = 0; i < y.size(); ++i) {
@@ -86,27 +105,6 @@ Result<Operands> ReadOperands(Planner& p) {
   if (out.a.size() > kMostDims) return Unsupported("broadcasting that alternates");
   return out;
 }
-
-// Elements of 1 and 4 bytes are what XNNPACK moves on every processor.
-Result<int64_t> MovedSize(DType type) {
-  const int bits = DTypeBits(type);
-  if (bits != 8 && bits != 32) return Unsupported(std::string("moving ") + DTypeName(type));
-  return bits / 8;
-}
-
-// Rows of `inner` elements from a to y.
-void AddCopy(Planner& p, DType type, int64_t size, Place a, Place y, int64_t rows, int64_t inner,
-             int64_t a_step, int64_t y_step) {
-  if (rows == 0 || inner == 0) return;
-  Stage& s = p.Add(Kind::kCopy, type, a, y);
-  s.size = size;
-  s.batch = rows;
-  s.channels = inner;
-  s.a_step = a_step;
-  s.y_step = y_step;
-}
-
-}  // namespace
 
 Status PlanUnary(Planner& p) {
   SLIPWAY_RETURN_IF_ERROR(p.Need(1, 1));

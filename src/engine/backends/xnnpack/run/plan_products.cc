@@ -241,10 +241,96 @@ Status PlanDeconv(Planner& p) {
   return SetBias(p, s, 2, DType::kFloat32, s.outputs);
 }
 
+namespace {
+
+// XNNPACK packs one operand as weights: in every run, where it is no constant.
+void AddMatMul(Planner& p, Place a, Place b, Place y, int64_t matrices, int64_t group, int64_t rows,
+               int64_t k, int64_t n, Weights order) {
+  Stage& s = p.Add(Kind::kMatMul, DType::kFloat32, a, y);
+  s.b = b;
+  s.matrices = matrices;
+  s.group = group;
+  s.batch = rows;
+  s.channels = k;
+  s.outputs = n;
+  s.order = order;
+}
+
+Status PlanMatMul(Planner& p) {
+  const Dims a = p.In(0), b = p.In(1), y = p.Out();
+  const int rank = a.rank();
+  if (rank < 2 || b.rank() != rank || y.rank() != rank)
+    return Unsupported("matrices of different ranks");
+  const auto last = static_cast<size_t>(rank - 1);
+  for (size_t i = 0; i + 1 < last; ++i) {
+    if (a[i] != b[i] || a[i] != y[i]) return Unsupported("matrices that broadcast");
+  }
+  if (p.input(1).layout != 0 || p.input(0).layout != 0 || p.output().layout != 0)
+    return Unsupported("rows that do not lie plain");
+  const int64_t rows = a[last - 1], k = a[last], n = b[last];
+  if (b[last - 1] != k || y[last - 1] != rows || y[last] != n)
+    return InvalidArgument("A " + a.ToString() + ", B " + b.ToString() + " and Y " + y.ToString() +
+                           " make no product");
+  AddMatMul(p, p.InputAt(0), p.InputAt(1), p.OutputAt(), a.count(0, rank - 2), 1, rows, k, n,
+            Weights::kTransposed);
+  return OkStatus();
+}
+
+}  // namespace
+
+// Heads as matrices of their own: scores, softmax, values.
+Status PlanAttention(Planner& p) {
+  SLIPWAY_RETURN_IF_ERROR(p.Need(3, 1));
+  SLIPWAY_RETURN_IF_ERROR(p.NeedFloats(3));
+  for (size_t i = 4; i < p.num_inputs(); ++i) {
+    if (p.Has(i)) return Unsupported("cached keys, or their number");
+  }
+  const ops::Attributes& a = p.attributes();
+  if (a.Int("is_causal", 0) != 0 || a.Float("softcap", 0) != 0)
+    return Unsupported("is_causal or softcap");
+  const Dims q = p.In(0), k = p.In(1), v = p.In(2), y = p.Out();
+  for (const slipway_tensor* t : {&p.input(0), &p.input(1), &p.input(2), &p.output()}) {
+    if (t->rank != 4) return Unsupported("heads that lie inside of the rows");
+    if (t->layout != 0) return Unsupported("rows that do not lie plain");
+  }
+  const int64_t heads = q[1], rows = q[2], size = q[3], keys = k[2], columns = v[3];
+  if (k[0] != q[0] || v[0] != q[0] || k[1] < 1 || heads % k[1] != 0 || v[1] != k[1] ||
+      k[3] != size || v[2] != keys || !(y == Dims{q[0], heads, rows, columns}) || size < 1)
+    return InvalidArgument("Q " + q.ToString() + ", K " + k.ToString() + " and V " + v.ToString() +
+                           " make no attention");
+  const int64_t matrices = q[0] * heads, group = heads / k[1];
+  const Dims scores{q[0], heads, rows, keys};
+  if (!CheckedBytes(DType::kFloat32, scores)) return InvalidArgument("far too many scores");
+  const float scale =
+      a.Has("scale") ? a.Float("scale", 1) : 1 / std::sqrt(static_cast<float>(size));
+  const Place scaled = p.Workspace(static_cast<uint64_t>(q.count()) * 4),
+              middle = p.Workspace(static_cast<uint64_t>(scores.count()) * 4);
+  p.AddBinary(Binary::kMul, p.InputAt(0), {q.count()}, p.Own({scale}), {1}, scaled, -kInfinity,
+              kInfinity);
+  AddMatMul(p, scaled, p.InputAt(1), middle, matrices, group, rows, size, keys, Weights::kAsIs);
+  if (p.Has(3)) {
+    // A query that may see no key gives 0, not what softmax makes of it.
+    SLIPWAY_RETURN_IF_ERROR(p.NeedConstant(3, DType::kFloat32, p.In(3).count()));
+    for (float f : p.Floats(3)) {
+      if (!std::isfinite(f)) return Unsupported("a mask with infinities");
+    }
+    if (p.In(3).rank() < 2 || p.In(3).back() != keys) return Unsupported("a mask of fewer keys");
+    SLIPWAY_ASSIGN_OR_RETURN(const Operands o, Broadcast(scores, p.In(3), scores));
+    p.AddBinary(Binary::kAdd, middle, o.a, p.InputAt(3), o.b, middle, -kInfinity, kInfinity);
+  }
+  Stage& softmax = p.Add(Kind::kSoftmax, DType::kFloat32, middle, middle);
+  softmax.channels = keys;
+  softmax.batch = matrices * rows;
+  AddMatMul(p, middle, p.InputAt(2), p.OutputAt(), matrices, group, rows, keys, columns,
+            Weights::kTransposed);
+  return OkStatus();
+}
+
 Status PlanLinear(Planner& p) {
   SLIPWAY_RETURN_IF_ERROR(p.Need(2, 1));
   const bool fused = p.op().domain == "slipway", gemm = p.op().op == "Gemm";
   SLIPWAY_RETURN_IF_ERROR(p.NeedFloats(4));
+  if (p.op().op == "MatMul" && !p.input(1).is_constant) return PlanMatMul(p);
   const ops::Attributes& a = p.attributes();
   const Dims x = p.In(0), w = p.In(1), y = p.Out();
   if (p.input(0).layout != 0 || p.output().layout != 0)

@@ -30,6 +30,7 @@ constexpr Row kRows[] = {
     {"slipway", "Linear", PlanLinear},
     {"", "Gemm", PlanLinear},
     {"", "MatMul", PlanLinear},
+    {"", "Attention", PlanAttention},
     {"", "MaxPool", PlanPool},
     {"", "AveragePool", PlanPool},
     {"", "GlobalAveragePool", PlanGlobalPool},

@@ -108,11 +108,18 @@ class Planner {
 
 bool IsNormal(float f);  // positive and normal
 
+// Two operands in memory order that broadcast to y, in as few dimensions as say so.
+struct Operands {
+  Dims a, b;
+};
+Result<Operands> Broadcast(const Dims& a, const Dims& b, const Dims& y);
+
 Status PlanConv(Planner&);
 Status PlanDeconv(Planner&);
 Status PlanConvDepthwise(Planner&);
 Status PlanSqueezeExcite(Planner&);
 Status PlanLinear(Planner&);
+Status PlanAttention(Planner&);
 Status PlanPool(Planner&);
 Status PlanGlobalPool(Planner&);
 Status PlanQConv(Planner&);
