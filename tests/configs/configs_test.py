@@ -10,6 +10,8 @@ import onnx_writer as ox  # noqa: E402
 
 SHARED = os.path.join(ROOT, "..", "shared", "data", "models")
 PLATFORMS = ["reference", "x86-onednn", "x86"]
+# Those behind libraries of their own, where this build has them.
+PLATFORMS += ["x86-" + b for b in ("opencv", "xnnpack") if os.path.exists(os.path.join(os.path.dirname(os.path.abspath(BINARY)), f"libslipway_{b}.so"))]
 
 
 class Configs(Case):
