@@ -29,8 +29,8 @@ LOOPS = [
     ("many", ("qgemm", "baseline"), r"\d+LoopMany", tuple(CORES), "4/8, 4/4", "SMLAL: 28 to 272 products in a lane of 16 bits"),
     ("bytes2", ("qgemm", "baseline"), r"\d+LoopBytes2", tuple(CORES), "3/4", "MUL, MLA, SADALP: two products in a lane of 8 bits"),
     ("bytes4", ("qgemm", "baseline"), r"\d+LoopBytes4", tuple(CORES), "3/3, 2/4", "the same, four"),
-    ("bytes", ("qgemm", "baseline"), r"\d+LoopBytesMany", tuple(CORES), "2/2", "the same, 16"),
-    ("bits", ("bits", "baseline"), r"DotPlanesILi4E", tuple(CORES), "1/1", "AND, CNT, ADD; times the planes of both sides"),
+    ("bytes", ("qgemm", "baseline"), r"\d+LoopBytes8", tuple(CORES), "2/2", "the same, eight"),
+    ("bits", ("bits", "baseline"), r"\d+CountFour", tuple(CORES), "1/1", "AND, CNT, ADD; times the planes of both sides"),
     ("sdot", ("qgemm", "dotprod"), r"\d+LoopDot", DOT, "any", "SDOT: four products in a lane of 32 bits"),
     ("smmla", ("qgemm", "i8mm"), r"ProductsILi4E", ("N1",), "any", "SMMLA, on N1's model only to compare: it has none"),
 ]

@@ -233,7 +233,7 @@ struct Group {
   // Where the words of a pixel's window lie from its first, in the order of the weights; num_places
   // is 0 where they are too many.
   int64_t num_places;
-  int32_t places[1024];
+  int32_t places[1024 + 2];  // two more, that lie in every window
 #endif
 };
 
@@ -254,10 +254,70 @@ void FindPlaces(Group& g) {
             (ky * c.dilation_height * c.width + kx * c.dilation_width) * pixel + k);
     }
   }
+  g.places[g.num_places] = g.places[g.num_places + 1] = 0;
 }
 
-// Adds 2^shift * |p & q| of PB pixels for one plane of both sides. Counts of single bytes are summed
-// for as many words as a byte can hold.
+// Sums of counts of single bytes of 4 pixels by 8 outputs over `words` words (1 to 31), which lie
+// `places` from the pixels: out[p][o] are those of outputs 2 o and 2 o + 1. In assembly for the
+// sake of its order (see qgemm/arm_loops.h): a turn begins with the counts of the last two pixels
+// of the turn before, in v0 to v7, and the pixels of a turn (v12 to v15) are loaded in the turn
+// before; the last turn loads those of a place that is not used. Weights are in v8 to v11.
+#define B_AND(t, x, w) "and v" #t ".16b, v" #x ".16b, v" #w ".16b\n"
+#define B_CNT(t) "cnt v" #t ".16b, v" #t ".16b\n"
+#define B_ADD(a, t) "add v" #a ".16b, v" #a ".16b, v" #t ".16b\n"
+#define B_BOTH(x) "dup v" #x ".2d, v" #x ".d[0]\n"
+#define B_W(a, b, p) "ld1 {v" #a ".16b-v" #b ".16b}, [%[" #p "]]\n"
+#define B_X(x, p) "ldr d" #x ", [%[" #p "], %[at], lsl #3]\n"
+#define B_PLACE "ldrsw %[at], [%[places], %[e], lsl #2]\n"
+#define B_COUNT "adds %[e], %[e], #1\n"
+#define B_STEP(p) "add %[" #p "], %[" #p "], %[step]\n"
+#define B_ZERO(v) "movi v" #v ".4s, #0\n"
+__attribute__((noinline)) void CountFour(const int32_t* places, int64_t words,
+                                         const uint64_t* const* in, const uint64_t* w,
+                                         int64_t w_step, uint8x16_t (*out)[4]) {
+  int64_t e = -words, at = places[0];
+  const uint64_t* u = w + 4;
+  asm volatile(
+      B_X(12, i0) B_X(13, i1) B_X(14, i2) B_X(15, i3) "ldrsw %[at], [%[first], #4]\n"
+      B_ZERO(0) B_ZERO(1) B_ZERO(2) B_ZERO(3) B_ZERO(4) B_ZERO(5) B_ZERO(6) B_ZERO(7)
+      B_ZERO(16) B_ZERO(17) B_ZERO(18) B_ZERO(19) B_ZERO(20) B_ZERO(21) B_ZERO(22) B_ZERO(23)
+      B_ZERO(24) B_ZERO(25) B_ZERO(26) B_ZERO(27) B_ZERO(28) B_ZERO(29) B_ZERO(30) B_ZERO(31)
+      ".p2align 4\n1:\n"
+      B_BOTH(14) B_BOTH(12) B_BOTH(13) B_CNT(6) B_CNT(5) B_CNT(7) B_CNT(0) B_W(10, 11, u)
+      B_CNT(2) B_CNT(3) B_W(8, 9, w) B_CNT(4) B_CNT(1) B_ADD(31, 7) B_AND(7, 13, 11) B_ADD(30, 6)
+      B_AND(6, 13, 10) B_ADD(24, 0) B_ADD(29, 5) B_AND(5, 13, 9) B_ADD(25, 1) B_AND(1, 12, 9)
+      B_AND(0, 12, 8) B_ADD(26, 2) B_AND(2, 12, 10) B_ADD(28, 4) B_AND(4, 13, 8) B_ADD(27, 3)
+      B_BOTH(15) B_AND(3, 12, 11) B_CNT(1) B_CNT(7) B_CNT(2) B_CNT(0) B_CNT(5) B_CNT(3)
+      B_X(12, i0) B_CNT(4) B_X(13, i1) B_COUNT B_CNT(6) B_ADD(18, 2) B_AND(2, 14, 10)
+      B_ADD(21, 5) B_ADD(19, 3) B_ADD(20, 4) B_ADD(17, 1) B_ADD(23, 7) B_AND(7, 15, 11)
+      B_AND(4, 15, 8) B_ADD(16, 0) B_AND(0, 14, 8) B_AND(5, 15, 9) B_ADD(22, 6) B_AND(6, 15, 10)
+      B_AND(1, 14, 9) B_AND(3, 14, 11) B_X(14, i2) B_STEP(u) B_X(15, i3) B_PLACE B_STEP(w)
+      "b.mi 1b\n"
+      B_CNT(0) B_CNT(1) B_CNT(2) B_CNT(3) B_CNT(4) B_CNT(5) B_CNT(6) B_CNT(7)
+      B_ADD(24, 0) B_ADD(25, 1) B_ADD(26, 2) B_ADD(27, 3)
+      B_ADD(28, 4) B_ADD(29, 5) B_ADD(30, 6) B_ADD(31, 7)
+      "st1 {v16.16b-v19.16b}, [%[out]], #64\nst1 {v20.16b-v23.16b}, [%[out]], #64\n"
+      "st1 {v24.16b-v27.16b}, [%[out]], #64\nst1 {v28.16b-v31.16b}, [%[out]]\n"
+      : [e] "+r"(e), [at] "+r"(at), [w] "+r"(w), [u] "+r"(u), [out] "+r"(out)
+      : [i0] "r"(in[0]), [i1] "r"(in[1]), [i2] "r"(in[2]), [i3] "r"(in[3]),
+        [places] "r"(places + words + 1), [first] "r"(places), [step] "r"(8 * w_step)
+      : "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v12", "v13",
+        "v14", "v15", "v16", "v17", "v18", "v19", "v20", "v21", "v22", "v23", "v24", "v25", "v26",
+        "v27", "v28", "v29", "v30", "v31", "cc", "memory");
+}
+#undef B_AND
+#undef B_CNT
+#undef B_ADD
+#undef B_BOTH
+#undef B_W
+#undef B_X
+#undef B_PLACE
+#undef B_COUNT
+#undef B_STEP
+#undef B_ZERO
+
+// Adds 2^shift * |p & q| of PB pixels for one plane of both sides. Counts of single bytes are
+// summed for as many words as a byte can hold.
 template <int PB>
 __attribute__((noinline)) void DotPlanes(const Group& g, const uint64_t* const* in,
                                          const uint64_t* w, int64_t w_step, int shift,
@@ -265,25 +325,31 @@ __attribute__((noinline)) void DotPlanes(const Group& g, const uint64_t* const* 
   for (int64_t e = 0; e < g.num_places;) {
     const int64_t end = e + 31 < g.num_places ? e + 31 : g.num_places;
     uint8x16_t acc[PB][4];
-#pragma GCC unroll 4
-    for (int p = 0; p < PB; ++p) {
-#pragma GCC unroll 4
-      for (int o = 0; o < 4; ++o) acc[p][o] = vdupq_n_u8(0);
-    }
-    do {
-      const int64_t at = g.places[e];
-      uint8x16_t q[4];
-#pragma GCC unroll 4
-      for (int o = 0; o < 4; ++o) q[o] = vreinterpretq_u8_u64(vld1q_u64(w + 2 * o));
+    if constexpr (PB == 4) {
+      CountFour(g.places + e, end - e, in, w, w_step, acc);
+      w += (end - e) * w_step;
+      e = end;
+    } else {
 #pragma GCC unroll 4
       for (int p = 0; p < PB; ++p) {
-        const uint8x16_t x = vreinterpretq_u8_u64(vld1q_dup_u64(in[p] + at));
 #pragma GCC unroll 4
-        for (int o = 0; o < 4; ++o)
-          acc[p][o] = vaddq_u8(acc[p][o], vcntq_u8(vandq_u8(x, q[o])));
+        for (int o = 0; o < 4; ++o) acc[p][o] = vdupq_n_u8(0);
       }
-      w += w_step;
-    } while (++e < end);
+      do {
+        const int64_t at = g.places[e];
+        uint8x16_t q[4];
+#pragma GCC unroll 4
+        for (int o = 0; o < 4; ++o) q[o] = vreinterpretq_u8_u64(vld1q_u64(w + 2 * o));
+#pragma GCC unroll 4
+        for (int p = 0; p < PB; ++p) {
+          const uint8x16_t x = vreinterpretq_u8_u64(vld1q_dup_u64(in[p] + at));
+#pragma GCC unroll 4
+          for (int o = 0; o < 4; ++o)
+            acc[p][o] = vaddq_u8(acc[p][o], vcntq_u8(vandq_u8(x, q[o])));
+        }
+        w += w_step;
+      } while (++e < end);
+    }
 #pragma GCC unroll 4
     for (int p = 0; p < PB; ++p) {
       const uint16x8_t a = vpaddq_u16(vpaddlq_u8(acc[p][0]), vpaddlq_u8(acc[p][1])),

@@ -22,7 +22,7 @@ struct Piece {
   const int8_t* x[kMaxRows];
   const int8_t* w;    // of the block, where the run begins
   int64_t half;       // bytes from the first 8 columns to the others
-  int64_t k;          // codes, a multiple of 8 (dotprod: 16)
+  int64_t k;          // codes, a multiple of 16
   int32_t* sums;      // of the first row, 16 columns; added to
   int64_t row;        // sums from one row to the next
   // Products that a lane of 16 bits, and one of 8, can sum; steps of 4 of them (both baseline).
@@ -345,27 +345,21 @@ __attribute__((noinline)) void TallProducts(const Piece& p) {
 template <int kBody>
 __attribute__((noinline)) void TallByteProducts(const Piece& p) {
   // A lane of 16 bits takes 127 pairs of sums of at most 128 each.
-  const int64_t group = 16 * (p.together / 2);  // 0: no more than 8 codes at a time
-  const int64_t most = kBody == 2 ? 8 * 63 : (group > 0 ? group : 8) * 126;
+  const auto loop = kBody == 2 ? LoopBytes2 : p.together < 2 ? LoopBytes4 : LoopBytes8;
+  const int64_t most = kBody == 2 ? 16 * 31 : p.together < 2 ? 8 * 126 : 16 * 126;
   for (int64_t at = 0; at < p.k; at += most) {
     const int64_t now = p.k - at < most ? p.k - at : most;
     const int8_t *w = p.w + 8 * at, *x[4];
     for (int m = 0; m < 4; ++m) x[m] = p.x[m] + at;
-    int16_t out[2 * 4 * 8];
-    if constexpr (kBody == 2) {
-      LoopBytes2(x, w, w + p.half, now, out);
-    } else if (group == 0) {
-      LoopBytes4(x, w, w + p.half, now, out);
-    } else {
-      LoopBytesMany(x, w, w + p.half, now, group, out);
-    }
-    for (int h = 0; h < 2; ++h) {
-      for (int m = 0; m < 4; ++m) {
-        const int16x8_t v = vld1q_s16(out + h * 32 + m * 8);
-        int32_t* to = p.sums + m * p.row + 8 * h;
-        vst1q_s32(to, vaddw_s16(vld1q_s32(to), vget_low_s16(v)));
-        vst1q_s32(to + 4, vaddw_high_s16(vld1q_s32(to + 4), v));
-      }
+    int16_t out[4 * 2 * 8];
+    loop(x, w, w + p.half, now, out);
+    for (int m = 0; m < 4; ++m) {
+      const int16x8_t a = vld1q_s16(out + m * 16), b = vld1q_s16(out + m * 16 + 8);
+      int32_t* to = p.sums + m * p.row;
+      vst1q_s32(to, vaddw_s16(vld1q_s32(to), vget_low_s16(a)));
+      vst1q_s32(to + 4, vaddw_s16(vld1q_s32(to + 4), vget_low_s16(b)));
+      vst1q_s32(to + 8, vaddw_high_s16(vld1q_s32(to + 8), a));
+      vst1q_s32(to + 12, vaddw_high_s16(vld1q_s32(to + 12), b));
     }
   }
 }

@@ -5,6 +5,11 @@
 
 #include <gtest/gtest.h>
 
+#if defined(__aarch64__)
+#include <sys/mman.h>
+#include <unistd.h>
+#endif
+
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -260,6 +265,64 @@ TEST_P(QGemm, EveryWidth) {
     }
   }
 }
+
+#if defined(__aarch64__)
+// `size` bytes with a page behind them that nobody may read.
+class Guarded {
+ public:
+  explicit Guarded(int64_t size)
+      : page_(static_cast<size_t>(sysconf(_SC_PAGESIZE))),
+        bytes_((static_cast<size_t>(size) + page_ - 1) / page_ * page_) {
+    base_ = static_cast<uint8_t*>(mmap(nullptr, bytes_ + page_, PROT_READ | PROT_WRITE,
+                                       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    EXPECT_NE(static_cast<void*>(base_), MAP_FAILED);
+    EXPECT_EQ(mprotect(base_ + bytes_, page_, PROT_NONE), 0);
+    data_ = base_ + bytes_ - size;
+  }
+  ~Guarded() { munmap(base_, bytes_ + page_); }
+  uint8_t* data() { return data_; }
+
+ private:
+  size_t page_, bytes_;
+  uint8_t *base_, *data_;
+};
+
+// The loops in assembly load for the next turn: not behind the last row or weight.
+TEST_P(QGemm, ReadsNothingBeyond) {
+  std::mt19937 random(1);
+  for (int64_t k = 16; k <= 272; k += k < 160 ? 16 : 112) {
+    for (int bits = 1; bits <= 8; ++bits) {
+      const int64_t rows = 4, columns = 16, bytes = QGemmPackedBytes(k, columns);
+      Guarded x(rows * k), packed(bytes);
+      const int half = 1 << (bits - 1);
+      std::vector<int8_t> w(static_cast<size_t>(columns * k));
+      for (int8_t& v : w) v = static_cast<int8_t>(static_cast<int>(random() % (2 * half)) - half);
+      for (int64_t i = 0; i < rows * k; ++i)
+        x.data()[i] = static_cast<uint8_t>(static_cast<int>(random() % (2 * half)) - half);
+      std::vector<int32_t> sums(columns), bias(columns, 0);
+      QGemmPack(w.data(), k, columns, 1, k, reinterpret_cast<int8_t*>(packed.data()), sums.data());
+      const std::vector<float> multiplier(columns, 1);
+      std::vector<float> y(rows * columns);
+      QGemmCall c;
+      c.x = x.data(), c.x_stride = k, c.rows = rows, c.k = k, c.columns = columns;
+      c.x_low = c.w_low = -half, c.x_high = c.w_high = half - 1;
+      c.weights = reinterpret_cast<int8_t*>(packed.data());
+      c.bias = bias.data(), c.multiplier = multiplier.data();
+      c.y = y.data(), c.y_type = CodeType::kF32, c.y_stride = columns;
+      GetQGemm(GetParam()).run(c);
+      for (int64_t m = 0; m < rows; ++m) {
+        for (int64_t j = 0; j < columns; ++j) {
+          int32_t sum = 0;
+          for (int64_t i = 0; i < k; ++i)
+            sum += static_cast<int8_t>(x.data()[m * k + i]) * w[static_cast<size_t>(j * k + i)];
+          ASSERT_EQ(y[static_cast<size_t>(m * columns + j)], static_cast<float>(sum))
+              << bits << " bits, " << k << " codes, row " << m << ", column " << j;
+        }
+      }
+    }
+  }
+}
+#endif
 
 // Sums wrap and do not saturate, whatever the codes.
 TEST_P(QGemm, ExtremeCodes) {
