@@ -197,7 +197,8 @@ constexpr slipway_compiler kCompiler = {sizeof(slipway_compiler),
                                         nullptr,
                                         Supports,
                                         Candidates,
-                                        Compile};
+                                        Compile,
+                                        nullptr};
 
 }  // namespace
 }  // namespace acme

@@ -145,6 +145,10 @@ typedef struct slipway_compiler {
   /* Every node of the graph belongs to exactly one step; every value that is read outside of the graph, or by another step, is an output of one. `chosen` names the kernel of the
    * candidate chosen for each node. */
   int (*compile)(void* context, const slipway_graph* graph, const char* const* chosen, const slipway_target* target, const slipway_step_sink* sink, slipway_error* error);
+
+  /* Whether the run side answers output_dims for this node, one whose outputs' extents depend on its inputs' data: not 0 = yes. Null (or absent when struct_size ends before it): no,
+   * such nodes go to other backends. It gets a step of its own: node->num_nodes is 1 here and in compile. */
+  int (*gives_data_dims)(void* context, const slipway_graph* node, const slipway_target* target);
 } slipway_compiler;
 
 /* A plugin with a compile side exports this symbol. Returns null when it cannot serve host_abi_version. */

@@ -67,7 +67,7 @@ typedef struct slipway_operator_call {
   const slipway_attribute* attributes;
 } slipway_operator_call;
 
-/* infer: an extent of an output that is unknown as long as extents of the inputs are. Such a model compiles only with its shapes fixed (--shape). */
+/* infer: an extent of an output that cannot be said yet, because extents of the inputs or their data are not known. infer is asked again in the run, when all of them are. */
 #define SLIPWAY_DIM_UNKNOWN (-1)
 
 /* What quantization does with the operator. */

@@ -41,7 +41,7 @@ class Built(Case):
 
     @classmethod
     def setUpClass(cls):
-        if cls is Built or getattr(Built, "place", None):
+        if cls is Built or getattr(Built, "liar", None):
             return
         Built.place = tempfile.mkdtemp(prefix="slipway-plugins-")
         prefix = os.path.join(Built.place, "prefix")
@@ -191,6 +191,11 @@ class Npu(Built):
         # The same codes as the definition of the integer operators has.
         self.agree(self.run_model(package, *self.x, *self.plugin, label="npu"), integer, 1e-6, "npu")
         self.slipway("verify", package, "--against", q, *self.plugin)
+        # And as the platform x86-int8 has, bit for bit.
+        self.slipway("compile", q, "--platform", "x86-int8", *self.plugin, "-o", self.path("cpu.slip"))
+        rng = random.Random(8)
+        npy.save(self.path("r.npy"), [rng.gauss(0, 2) for _ in range(50 * 144)], [50, 1, 12, 12])
+        self.assertEqual(*(self.run_model(p, "--input", "x=" + self.path("r.npy"), *self.plugin) for p in (package, self.path("cpu.slip"))))
 
         bench = self.slipway("bench", package, *self.plugin, "--shape", "x=2,1,12,12", "--json").json
         on_npu = sum(n["macs"] for n in bench["nodes"] if n["backend"] == "npu")
@@ -329,6 +334,47 @@ class Liar(Built):
         for lie in self.COMPILING:
             with self.subTest(lie):
                 self.lies(lie, "compile", self.model, "--platform", self.target, "-o", self.path("m.slip"))
+
+    def test_extents_that_the_data_decide(self):
+        net = ox.Net(1)
+        net.op("Double", net.op("Keep", "x", domain="liar"), domain="liar")
+        model = self.write("k.onnx", net.finish("t2", [6], ["K"]) + ox.blob(8, ox.blob(1, "liar") + ox.integer(2, 1)))
+        npy.save(self.path("k.npy"), [1, -2, 3, -4, 5, -6], [6])
+        x = ["--input", "x=" + self.path("k.npy")]
+        for platform in ("interpreter", "reference", self.target):
+            got = self.run_model(model, *x, *self.plugin, "--platform", platform)
+            self.assertEqual([list(v) for v in got["y"]], [[2, 6, 10], [3]], platform)
+        package = self.path("k.slip")
+        rows = self.slipway("compile", model, "--platform", self.target, "-o", package, "--json").json["nodes"]
+        self.assertEqual([r["backend"] for r in rows if r["op"] == "liar.Keep"], ["liar"])
+        for lie in ("dims rank", "dims type", "dims many", "dims unanswered", "dims negative", "dims huge"):
+            with self.subTest(lie):
+                self.environment["LIE"] = lie
+                done = self.call(RUNNER, package, *self.plugin, *x)
+                self.assertIn(done.code, (1, 2, 3), str(done))
+                self.assertIn("liar.Keep on liar", done.err, str(done))
+        loops = self.path("loops.slip")
+        del self.environment["LIE"]
+        self.slipway("compile", model, "--platform", "reference", *self.plugin, "-o", loops)
+        for lie in ("keep never says", "keep rank", "keep type", "keep huge"):
+            with self.subTest(lie):
+                self.environment["LIE"] = lie
+                done = self.slipway("run", model, *x, *self.plugin, "--platform", "interpreter", "-o", self.path("out"), code=None)
+                self.assertIn(done.code, (2, 3), str(done))
+                self.assertIn("liar.Keep", done.err, str(done))
+                # That much memory is refused before anybody asks why.
+                self.assertIn("memory limit" if lie == "keep huge" else "libliar.so", done.err, str(done))
+                done = self.call(RUNNER, loops, *self.plugin, *x)
+                self.assertIn(done.code, (1, 2, 3), str(done))
+                self.assertIn("liar.Keep on reference", done.err, str(done))
+                del self.environment["LIE"]
+        # A plugin of before gives_data_dims, and one that declines: the loops run.
+        for lie in ("compiler older", "no output_dims"):
+            self.environment["LIE"] = lie
+            rows = self.slipway("compile", model, "--platform", self.target, "-o", package, "--json").json["nodes"]
+            self.assertEqual([r["backend"] for r in rows if r["op"] == "liar.Keep"], ["reference"], lie)
+            self.assertEqual(list(self.run_model(package, *x, *self.plugin)["y"][0]), [2, 6, 10])
+        del self.environment["LIE"]
 
     def test_another_version_of_the_plugin(self):
         package = self.path("m.slip")

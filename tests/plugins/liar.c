@@ -1,4 +1,4 @@
-/* A plugin with the operator liar.Double ([...] float32 -> the same, times two) and a backend "liar" for it. The environment variable LIE says what it lies about; without one it is
+/* A plugin with the operators liar.Double ([...] float32 -> the same, times two) and liar.Keep (the positive elements of a vector), and a backend "liar" for them. The environment variable LIE says what it lies about; without one it is
  * honest. Every lie must be refused by the host with the plugin's name (tests/e2e/plugin_test.py). */
 #include <math.h>
 #include <stdlib.h>
@@ -60,6 +60,35 @@ static int Run(void* context, const slipway_operator_call* call, const slipway_e
   return SLIPWAY_OK;
 }
 
+/* Keep: the positive elements of a vector. How many depends on the data. */
+static int InferKeep(void* context, const slipway_operator_call* call, slipway_tensor* outputs, slipway_error* error) {
+  const slipway_tensor* x = &call->inputs[0];
+  int64_t i, n = 0;
+  (void)context;
+  if (x->dtype != 1 || x->rank != 1) return Fail(error, SLIPWAY_UNSUPPORTED, "Keep takes a float32 vector");
+  outputs[0].dtype = 1;
+  outputs[0].rank = 1;
+  outputs[0].dims[0] = SLIPWAY_DIM_UNKNOWN;
+  if (!x->data || Lie("keep never says")) return SLIPWAY_OK;
+  for (i = 0; i < x->dims[0]; ++i) n += ((const float*)x->data)[i] > 0;
+  outputs[0].dims[0] = n;
+  if (Lie("keep rank")) outputs[0].rank = 2;
+  if (Lie("keep type")) outputs[0].dtype = 3;
+  if (Lie("keep huge")) outputs[0].dims[0] = (int64_t)1 << 45;
+  return SLIPWAY_OK;
+}
+static int RunKeep(void* context, const slipway_operator_call* call, const slipway_execution* execution, slipway_error* error) {
+  int64_t i, n = 0;
+  (void)context;
+  (void)execution;
+  (void)error;
+  for (i = 0; i < call->inputs[0].dims[0]; ++i) {
+    const float v = ((const float*)call->inputs[0].data)[i];
+    if (v > 0) ((float*)call->outputs[0].data)[n++] = v;
+  }
+  return SLIPWAY_OK;
+}
+
 static int64_t Macs(void* context, const slipway_operator_call* call) {
   int64_t n = 1;
   int32_t i;
@@ -72,7 +101,8 @@ const slipway_operator_set* slipway_operators_main(uint32_t host) {
   static slipway_attribute_schema attributes[2];
   static slipway_operator op;
   static slipway_operator_set set;
-  static const slipway_operator* list[2];
+  static slipway_operator keep;
+  static const slipway_operator* list[3];
   (void)host;
   memset(attributes, 0, sizeof(attributes));
   memset(&op, 0, sizeof(op));
@@ -91,19 +121,26 @@ const slipway_operator_set* slipway_operators_main(uint32_t host) {
   op.infer = Infer;
   op.run = Run;
   op.macs = Macs;
-  list[0] = list[1] = &op;
+  keep = op;
+  keep.name = "Keep";
+  keep.infer = InferKeep;
+  keep.run = RunKeep;
+  keep.macs = NULL;
+  list[0] = &op;
+  list[1] = &keep;
+  list[2] = &op;
   set.struct_size = sizeof(set);
   set.abi_version = SLIPWAY_OPERATOR_ABI_VERSION;
   set.name = "liar";
   set.version = "1";
-  set.num_operators = 1;
+  set.num_operators = 2;
   set.operators = list;
   if (Lie("operators refuse")) return NULL;
   if (Lie("operators abi")) set.abi_version = 7;
   if (Lie("operators set size")) set.struct_size = 8;
   if (Lie("operators null list")) set.operators = NULL;
   if (Lie("operators many")) set.num_operators = 100000;
-  if (Lie("operators twice")) set.num_operators = 2;
+  if (Lie("operators twice")) set.num_operators = 3;
   if (Lie("operator null")) list[0] = NULL;
   if (Lie("operator size")) op.struct_size = 16;
   if (Lie("operator domain")) op.domain = "ai.onnx";
@@ -135,7 +172,13 @@ static int Supports(void* context, const slipway_graph* graph, const slipway_tar
   (void)context;
   (void)target;
   if (strcmp(graph->nodes[0].domain, "liar") != 0) return Fail(reason, SLIPWAY_UNSUPPORTED, "doubles only");
+  if (Lie("no output_dims") && strcmp(graph->nodes[0].op, "Keep") == 0) return Fail(reason, SLIPWAY_UNSUPPORTED, "not today");
   return SLIPWAY_OK;
+}
+static int GivesDataDims(void* context, const slipway_graph* graph, const slipway_target* target) {
+  (void)context;
+  (void)target;
+  return strcmp(graph->nodes[0].op, "Keep") == 0;
 }
 
 static int Candidates(void* context, const slipway_graph* graph, const slipway_target* target, const slipway_candidate_sink* sink,
@@ -218,7 +261,7 @@ static int Compile(void* context, const slipway_graph* graph, const char* const*
     s.nodes = nodes;
     s.inputs = inputs;
     s.outputs = outputs;
-    s.blob = "twice";
+    s.blob = strcmp(graph->nodes[n].op, "Keep") == 0 ? "keeps" : "twice";
     s.blob_size = 5;
     s.in_place = -1;
     if (Lie("step size")) s.struct_size = 24;
@@ -266,6 +309,8 @@ const slipway_compiler* slipway_compiler_main(uint32_t host) {
   c.supports = Supports;
   c.candidates = Candidates;
   c.compile = Compile;
+  c.gives_data_dims = GivesDataDims;
+  if (Lie("compiler older")) c.struct_size = offsetof(slipway_compiler, gives_data_dims);
   if (Lie("compiler refuses")) return NULL;
   if (Lie("compiler abi")) c.abi_version = 2;
   if (Lie("compiler size")) c.struct_size = 40;
@@ -282,8 +327,9 @@ const slipway_compiler* slipway_compiler_main(uint32_t host) {
 
 static int Load(void* context, const slipway_step* step, void** program, slipway_error* error) {
   (void)context;
-  if (step->blob_size != 5 || memcmp(step->blob, "twice", 5) != 0) return Fail(error, SLIPWAY_DATA_LOSS, "not my blob");
-  *program = NULL;
+  static int kinds[2] = {0, 1};
+  if (step->blob_size != 5 || (memcmp(step->blob, "twice", 5) != 0 && memcmp(step->blob, "keeps", 5) != 0)) return Fail(error, SLIPWAY_DATA_LOSS, "not my blob");
+  *program = &kinds[step->blob[0] == 'k'];
   return SLIPWAY_OK;
 }
 static void Unload(void* context, void* program) {
@@ -292,11 +338,26 @@ static void Unload(void* context, void* program) {
 }
 static int Prepare(void* context, void* program, const slipway_step* step, slipway_requirements* requirements, void** bound, slipway_error* error) {
   (void)context;
-  (void)program;
-  if (step->inputs[0].bytes != step->outputs[0].bytes) return Fail(error, SLIPWAY_DATA_LOSS, "sizes differ");
+  if (!*(int*)program && step->inputs[0].bytes != step->outputs[0].bytes) return Fail(error, SLIPWAY_DATA_LOSS, "sizes differ");
   requirements->workspace_bytes = 0;
-  *bound = NULL;
+  *bound = program;
   return SLIPWAY_OK;
+}
+static int OutputDims(void* context, void* program, const slipway_step* step, slipway_tensor* outputs, slipway_error* error) {
+  slipway_operator_call call;
+  (void)program;
+  memset(&call, 0, sizeof(call));
+  call.struct_size = sizeof(call);
+  call.num_inputs = call.num_outputs = 1;
+  call.inputs = step->inputs;
+  if (Lie("dims rank")) outputs[0].rank = 3;
+  if (Lie("dims type")) outputs[0].dtype = 7;
+  if (Lie("dims many")) outputs[0].rank = 1000;
+  if (Lie("dims unanswered")) return SLIPWAY_OK;
+  if (Lie("dims negative")) outputs[0].dims[0] = -4;
+  if (Lie("dims huge")) outputs[0].dims[0] = (int64_t)1 << 50;
+  if (Lie("dims rank") || Lie("dims type") || Lie("dims many") || Lie("dims negative") || Lie("dims huge")) return SLIPWAY_OK;
+  return InferKeep(context, &call, outputs, error);
 }
 static void Release(void* context, void* bound) {
   (void)context;
@@ -304,10 +365,14 @@ static void Release(void* context, void* bound) {
 }
 static int RunStep(void* context, void* bound, const slipway_tensor* inputs, const slipway_tensor* outputs, const slipway_execution* execution, slipway_error* error) {
   uint64_t i;
-  (void)context;
-  (void)bound;
   (void)execution;
-  (void)error;
+  if (*(int*)bound) {
+    slipway_operator_call call;
+    memset(&call, 0, sizeof(call));
+    call.inputs = inputs;
+    call.outputs = outputs;
+    return RunKeep(context, &call, execution, error);
+  }
   for (i = 0; i < inputs[0].bytes / sizeof(float); ++i) ((float*)outputs[0].data)[i] = 2 * ((const float*)inputs[0].data)[i];
   return SLIPWAY_OK;
 }
@@ -325,6 +390,7 @@ const slipway_backend* slipway_backend_main(uint32_t host) {
   b.prepare = Prepare;
   b.release = Release;
   b.run = RunStep;
+  b.output_dims = OutputDims;
   if (Lie("backend refuses")) return NULL;
   if (Lie("backend abi")) b.abi_version = 12;
   if (Lie("backend size")) b.struct_size = 16;

@@ -6,6 +6,7 @@
 #include "engine/compiler/sequence.h"
 #include "model/ir/control.h"
 #include "model/ir/infer.h"
+#include "model/ir/schema.h"
 #include "model/ops/kernel.h"
 
 namespace slipway::compiler {
@@ -14,6 +15,7 @@ namespace {
 // Control flow decides extents by how often and which way it goes, sequences by what they hold.
 bool ReadsComputedData(const ir::Node& node) {
   if (ir::IsControlFlow(node) || IsSequenceNode(node)) return true;
+  if (node.schema() && node.schema()->custom) return true;  // where it leaves an extent open
   const ops::ShapeEntry* entry = ops::FindShapeFunction(node.domain(), node.op());
   if (!entry) return false;
   for (size_t i = 0; i < node.inputs().size(); ++i) {

@@ -456,6 +456,12 @@ Status Session::EnterPhase(size_t index) {
     error.message[0] = '\0';
     const int code = loaded.backend->output_dims(loaded.backend->context, loaded.program, &view, answer.data(), &error);
     if (code != 0) return FromBackend(code, error).With(loaded.description);
+    for (size_t k = 0; k < answer.size(); ++k) {
+      if (answer[k].rank == loaded.outputs[k].rank && answer[k].dtype == loaded.outputs[k].dtype) continue;
+      return DataLoss(loaded.description + ": the backend answers with " + std::to_string(answer[k].rank) + " dimensions of element type " +
+                      std::to_string(answer[k].dtype) + " for output " + std::to_string(k) + ", the package has " +
+                      std::to_string(loaded.outputs[k].rank) + " of " + std::to_string(loaded.outputs[k].dtype) + "; the backend is wrong, get another version of it");
+    }
   }
   bool same = phase.prepared;
   for (size_t k = 0; same && k < answer.size(); ++k) {

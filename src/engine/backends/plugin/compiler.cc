@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <cstring>
 #include <mutex>
 #include <utility>
@@ -312,6 +313,15 @@ class PluginCompiler final : public CompileBackend {
     return candidates.ok() ? std::move(*candidates) : std::vector<Candidate>();
   }
 
+  bool GivesDataDims(const ir::Node& node) const override {
+    const ir::Node* list[] = {&node};
+    GraphView view;
+    if (!compiler_.gives_data_dims || !view.Set(list, false).ok()) return false;
+    const Target any;
+    const slipway_target to = TargetFor(any);
+    return compiler_.gives_data_dims(compiler_.context, &view.graph(), &to) != 0;
+  }
+
   Result<std::vector<StepSpec>> Compile(std::span<const PartitionNode> nodes,
                                         const Target& target) const override {
     std::vector<const ir::Node*> list;
@@ -405,9 +415,11 @@ Result<std::unique_ptr<CompileBackend>> MakePluginCompiler(const slipway_compile
     return Unsupported(who + "built for version " + std::to_string(compiler->abi_version) +
                        " of the compiler interface, this is " +
                        std::to_string(SLIPWAY_COMPILER_ABI_VERSION) + "; get one that matches");
-  if (compiler->struct_size < sizeof(slipway_compiler))
+  // What version 1 began with; fields behind it may be absent.
+  constexpr size_t kFirst = offsetof(slipway_compiler, compile) + sizeof(compiler->compile);
+  if (compiler->struct_size < kFirst)
     return InvalidArgument(who + "struct_size " + std::to_string(compiler->struct_size) +
-                           " is smaller than the " + std::to_string(sizeof(slipway_compiler)) +
+                           " is smaller than the " + std::to_string(kFirst) +
                            " of version 1 of slipway_compiler; set it to sizeof");
   auto name = Word(compiler->name, kMaxName), version = Word(compiler->version, kMaxName);
   if (!name) return InvalidArgument(who + "it has no name of 1 to 63 printable bytes");
@@ -429,8 +441,10 @@ Result<std::unique_ptr<CompileBackend>> MakePluginCompiler(const slipway_compile
       return InvalidArgument(who + "'" + *name + "' has an arch that is no printable word");
     arch = std::move(*word);
   }
+  slipway_compiler known{};
+  std::memcpy(&known, compiler, std::min<size_t>(compiler->struct_size, sizeof known));
   return std::unique_ptr<CompileBackend>(std::make_unique<PluginCompiler>(
-      *compiler, plugin, std::move(*name), std::move(*version), std::move(arch)));
+      known, plugin, std::move(*name), std::move(*version), std::move(arch)));
 }
 
 }  // namespace slipway::backends

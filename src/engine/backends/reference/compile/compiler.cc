@@ -1,6 +1,7 @@
 #include "engine/backends/reference/compile/compiler.h"
 
 #include "engine/backends/views.h"
+#include "model/ops/custom.h"
 #include "model/ops/kernel.h"
 
 namespace slipway::backends {
@@ -32,7 +33,9 @@ class ReferenceCompiler final : public OpBackend {
   }
 
   bool GivesDataDims(const ir::Node& node) const override {
-    return ops::FindShapeFunction(node.domain(), node.op()) != nullptr && node.inputs().size() <= 64 &&
+    return (ops::FindShapeFunction(node.domain(), node.op()) != nullptr ||
+            ops::FindCustomOp(node.domain(), node.op()) != nullptr) &&
+           node.inputs().size() <= 64 &&
            node.outputs().size() <= 64;  // as its run side
   }
 

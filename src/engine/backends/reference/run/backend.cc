@@ -11,6 +11,7 @@
 #include "engine/format/op_desc.h"
 #include "engine/kernels/backend_glue.h"
 #include "engine/kernels/layout/reorder.h"
+#include "model/ops/custom.h"
 #include "model/ops/kernel.h"
 
 namespace slipway::backends {
@@ -25,6 +26,7 @@ struct Program {
   Kind kind = Kind::kKernel;
   ops::Kernel kernel = nullptr;
   const ops::ShapeEntry* shape = nullptr;  // when the operands' numbers are right
+  const ops::CustomOp* custom = nullptr;   // of a plugin
 };
 
 // More operands than any operator with a shape function needs but for a Split into many parts.
@@ -32,6 +34,7 @@ constexpr size_t kMaxOperands = 64;
 
 struct Bound {
   const Program* program;
+  bool open = false;  // of a plugin's operator: extents are to be checked in each run, when the data are there
   // Filled anew in every run; kept here so that run allocates nothing.
   std::vector<ops::TensorView> inputs, outputs;
 };
@@ -79,6 +82,7 @@ int Load(void*, const slipway_step* step, void** program, slipway_error* error) 
                            (p->op.domain.empty() || p->op.domain == "slipway" ? "" : "; load the plugin that brings it: --plugin FILE (slipway_load_plugin)"));
       }
       SLIPWAY_RETURN_IF_ERROR(CheckLayouts(*step, p->op));
+      p->custom = ops::FindCustomOp(p->op.domain, p->op.op);
       if (const auto* shape = ops::FindShapeFunction(p->op.domain, p->op.op); shape && step->num_inputs <= kMaxOperands && step->num_outputs <= kMaxOperands) {
         std::vector<ops::TensorView> in(step->num_inputs), out(step->num_outputs);
         for (uint32_t i = 0; i < step->num_inputs; ++i) in[i].dtype = static_cast<DType>(step->inputs[i].dtype);
@@ -113,7 +117,11 @@ int Prepare(void*, void* program, const slipway_step* step, slipway_requirements
     for (uint32_t i = 0; i < step->num_inputs; ++i) b->inputs.push_back(kernels::ToView(step->inputs[i]));
     for (uint32_t i = 0; i < step->num_outputs; ++i) b->outputs.push_back(kernels::ToView(step->outputs[i]));
     if (p->kind == Kind::kKernel) {
-      SLIPWAY_RETURN_IF_ERROR(CheckOperands(p->op.domain, p->op.op, p->op.attributes, b->inputs, b->outputs));
+      if (p->custom) {
+        SLIPWAY_RETURN_IF_ERROR(CheckCustom(*p->custom, p->op.attributes, b->inputs, b->outputs, false, &b->open));
+      } else {
+        SLIPWAY_RETURN_IF_ERROR(CheckOperands(p->op.domain, p->op.op, p->op.attributes, b->inputs, b->outputs));
+      }
     }
     *bound = b.release();
     return OkStatus();
@@ -140,6 +148,8 @@ int Run(void*, void* bound, const slipway_tensor* inputs, const slipway_tensor* 
     }
     for (size_t i = 0; i < b->inputs.size(); ++i) b->inputs[i] = kernels::ToView(inputs[i]);
     for (size_t i = 0; i < b->outputs.size(); ++i) b->outputs[i] = kernels::ToView(outputs[i]);
+    if (b->open)
+      SLIPWAY_RETURN_IF_ERROR(CheckCustom(*b->program->custom, b->program->op.attributes, b->inputs, b->outputs, true, &b->open));
     ops::OpContext context;
     context.inputs = b->inputs;
     context.outputs = b->outputs;
@@ -155,6 +165,7 @@ int Run(void*, void* bound, const slipway_tensor* inputs, const slipway_tensor* 
 int OutputDims(void*, void* program, const slipway_step* step, slipway_tensor* outputs, slipway_error* error) {
   return kernels::CatchToError(error, [&]() -> Status {
     const auto* p = static_cast<const Program*>(program);
+    if (p->custom) return CustomDims(*p->custom, p->op.attributes, *step, outputs);
     if (!p->shape) return Unsupported("no extents that depend on data for " + p->op.op + " of these operands in the reference backend");
     std::array<ops::TensorView, kMaxOperands> in, out;
     std::array<Dims, kMaxOperands> dims;

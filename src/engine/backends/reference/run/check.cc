@@ -6,7 +6,6 @@
 #include <string>
 
 #include "base/checked.h"
-#include "model/ops/custom.h"
 #include "model/ops/qattention.h"
 #include "model/ops/window.h"
 
@@ -728,8 +727,6 @@ Status CheckArity(std::string_view domain, std::string_view op, std::span<const 
 
 Status CheckOperands(std::string_view domain, std::string_view op, const ops::Attributes& attributes,
                      std::span<const TensorView> inputs, std::span<const TensorView> outputs) {
-  if (const ops::CustomOp* custom = ops::FindCustomOp(domain, op))
-    return custom->CheckOperands(attributes, inputs, outputs).With(op);
   SLIPWAY_RETURN_IF_ERROR(CheckArity(domain, op, inputs, outputs).With(op));
   return FindEntry(domain, op)->check({op, attributes, inputs, outputs}).With(op);
 }

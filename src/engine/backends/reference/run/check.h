@@ -7,6 +7,7 @@
 
 #include "base/status.h"
 #include "model/ops/attributes.h"
+#include "model/ops/custom.h"
 #include "model/ops/tensor_view.h"
 
 namespace slipway::backends {
@@ -18,5 +19,12 @@ Status CheckOperands(std::string_view domain, std::string_view op, const ops::At
 // The numbers of operands alone: what a shape function takes for granted.
 Status CheckArity(std::string_view domain, std::string_view op, std::span<const ops::TensorView> inputs,
                   std::span<const ops::TensorView> outputs);
+
+// The same for a plugin's operator, by its own inference. *open: it leaves an extent open until the data are there; it is to be asked again then, with
+// `has_data`, before it runs.
+Status CheckCustom(const ops::CustomOp& op, const ops::Attributes& attributes, std::span<const ops::TensorView> inputs,
+                   std::span<const ops::TensorView> outputs, bool has_data, bool* open);
+// Its extents in the middle of a run (slipway_backend.output_dims).
+Status CustomDims(const ops::CustomOp& op, const ops::Attributes& attributes, const slipway_step& step, slipway_tensor* outputs);
 
 }  // namespace slipway::backends
