@@ -141,6 +141,39 @@ class CSource(Case):
     def test_operators(self):
         self.check(self.write("ops.onnx", self.operators()), [1, 3, 8, 8], False, TARGETS)
 
+    def test_resize(self):
+        """Nearest and linear over the axes and coordinates that exporters write, and what has no form."""
+        for name, attributes, scales, shape in (
+                ("nearest", {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}, [1, 1, 2, 2], [1, 3, 10, 14]),
+                ("linear", {"mode": "linear"}, [1, 1, 2, 1.5], [1, 3, 10, 10]),
+                ("corners", {"mode": "linear", "coordinate_transformation_mode": "align_corners"}, [1, 1, 3, 0.5], [1, 3, 15, 3]),
+                ("channels", {"mode": "linear"}, [1, 2, 0.8, 1], [1, 6, 4, 7]),
+                ("cubic", {"mode": "cubic"}, [1, 1, 2, 2], [1, 3, 10, 14])):
+            with self.subTest(mode=name):
+                net = ox.Net(5)
+                x = net.op("Resize", net.op("Relu", "x"), "", net.weight([4], values=scales), **attributes)
+                self.check(self.write(f"{name}.onnx", net.finish(x, [1, 3, 5, 7], shape)), [1, 3, 5, 7], False, TARGETS)
+        net = ox.Net(5)
+        x = net.op("Resize", "x", "", "", net.ints([1, 3, 100000, 1]), mode="linear")
+        self.fails("export", self.write("long.onnx", net.finish(x, [1, 3, 5, 1], [1, 3, 100000, 1])), "--to", "c", "-o", self.path("c"),
+                   says=["Resize", "axis 2 with 100000 positions", "compile a package"])
+
+    def test_resize_of_codes(self):
+        """Bit for bit the integers of the x86 backend."""
+        for mode, piece in (("nearest", "sw_resize_nearest("), ("linear", "sw_qresize(")):
+            with self.subTest(mode=mode):
+                net = ox.Net(6)
+                x = net.op("Relu", net.conv("x", 3, 8))
+                x = net.op("Resize", x, "", net.weight([4], values=[1, 1, 2, 1.5]), mode=mode)
+                x = net.conv(x, 8, 4)
+                model = self.write(f"{mode}.onnx", net.finish(x, [1, 3, 8, 8], [1, 4, 16, 12]))
+                npy.save_npz(self.path("calib.npz"), inputs=([((i * 37) % 200) / 100 - 1 for i in range(8 * 192)], [8, 3, 8, 8], "<f4"))
+                q = self.path(f"q_{mode}.onnx")
+                self.slipway("quantize", model, "--platform", "x86-int8", "--calib", self.path("calib.npz"), "-o", q, "-q")
+                stem = self.check(q, [1, 3, 8, 8], True, TARGETS)
+                with open(stem + ".c", encoding="utf-8") as file:
+                    self.assertIn(piece, file.read())
+
     def test_names_from_outside(self):
         """Names of files, inputs and nodes end neither a comment nor an identifier."""
         net = ox.Net(3)

@@ -8,12 +8,6 @@
 namespace slipway::backends::csource {
 namespace {
 
-struct Piece {
-  const char* name;
-  const char* needs;  // names with spaces between
-  const char* text;
-};
-
 constexpr Piece kPieces[] = {
     {"requant", "", R"(
 /* clamp(round half to even(v) + zero, lo, hi); NaN becomes lo. */
@@ -189,15 +183,50 @@ static void sw_sums(int32_t depth, int32_t* sums) {
   sums[3] = s3;
 }
 )"},
-    // @N: suffix of the name, @T: element type, @W: the weight at i. low: what codes of fewer bits
-    // than 8 count from, for each output.
+    // `count` weights from the i-th on. low: what codes of fewer bits than 8 count from.
+    {"unpack8", "", R"(
+static void sw_unpack8(const int8_t* w, int32_t i, int32_t count, int32_t low, int16_t* to) {
+  int32_t k;
+  for (k = 0; k < count; ++k) to[k] = (int16_t)(w[i + k] + low);
+}
+)"},
+    // Whole bytes in a loop of their own, which compilers turn into vectors.
+    {"unpack4", "", R"(
+static void sw_unpack4(const uint8_t* w, int32_t i, int32_t count, int32_t low, int16_t* to) {
+  int32_t k, whole;
+  for (; (i & 1) && count > 0; ++i, --count) *to++ = (int16_t)((w[i >> 1] >> 4) + low);
+  w += i >> 1;
+  whole = count >> 1;
+  for (k = 0; k < whole; ++k) {
+    to[2 * k] = (int16_t)((w[k] & 15) + low);
+    to[2 * k + 1] = (int16_t)((w[k] >> 4) + low);
+  }
+  if (count & 1) to[2 * whole] = (int16_t)((w[whole] & 15) + low);
+}
+)"},
+    {"unpack2", "", R"(
+static void sw_unpack2(const uint8_t* w, int32_t i, int32_t count, int32_t low, int16_t* to) {
+  int32_t k, whole;
+  for (; (i & 3) && count > 0; ++i, --count) *to++ = (int16_t)(((w[i >> 2] >> ((i & 3) << 1)) & 3) + low);
+  w += i >> 2;
+  whole = count >> 2;
+  for (k = 0; k < whole; ++k) {
+    to[4 * k] = (int16_t)((w[k] & 3) + low);
+    to[4 * k + 1] = (int16_t)(((w[k] >> 2) & 3) + low);
+    to[4 * k + 2] = (int16_t)(((w[k] >> 4) & 3) + low);
+    to[4 * k + 3] = (int16_t)((w[k] >> 6) + low);
+  }
+  for (k = 4 * whole; k < count; ++k) to[k] = (int16_t)(((w[whole] >> ((k & 3) << 1)) & 3) + low);
+}
+)"},
+    // @N: suffix of the name, @T: element type. low: what codes of fewer bits than 8 count from,
+    // for each output.
     {"qdense", "window finish columns", R"(
 static void sw_qdense@N(const sw_window* w, const sw_rounding* r, const uint8_t* x, const @T* weights, const int8_t* low, const uint8_t* z, void* y) {
   const int32_t cin = w->channels / w->groups, cout = w->outputs / w->groups;
   const int32_t plane = w->in[0] * w->in[1] * w->in[2], out = w->out[0] * w->out[1] * w->out[2];
   const int32_t depth = cin * w->kernel[0] * w->kernel[1] * w->kernel[2];
   int32_t n, g, p, q, m;
-  (void)low;
   for (n = 0; n < w->batch; ++n) {
     for (g = 0; g < w->groups; ++g) {
       const uint8_t* first = x + (n * w->channels + g * cin) * plane;
@@ -223,8 +252,8 @@ static void sw_qdense@N(const sw_window* w, const sw_rounding* r, const uint8_t*
           }
         }
         for (m = g * cout; m < (g + 1) * cout; ++m) {
-          int32_t i = m * depth, k, sums[4];
-          for (k = 0; k < depth; ++k, ++i) sw_columns[4][k] = (int16_t)(@W);
+          int32_t sums[4];
+          sw_unpack@N(weights, m * depth, depth, low ? low[m] : 0, sw_columns[4]);
           sw_sums(depth, sums);
           for (q = 0; q < count; ++q) sw_finish(r, m, (n * w->outputs + m) * out + p + q, (uint32_t)sums[q], z, y);
         }
@@ -237,15 +266,14 @@ static void sw_qdense@N(const sw_window* w, const sw_rounding* r, const uint8_t*
 static void sw_qlinear@N(int32_t rows, int32_t inputs, int32_t outputs, const sw_rounding* r, const uint8_t* x, const @T* weights,
                          const int8_t* low, const uint8_t* z, void* y) {
   int32_t p, q, m, k;
-  (void)low;
   for (p = 0; p < rows; p += 4) {
     const int32_t count = rows - p < 4 ? rows - p : 4;
     for (q = 0; q < count; ++q) {
       for (k = 0; k < inputs; ++k) sw_columns[q][k] = (int16_t)((int32_t)(x[(p + q) * inputs + k] ^ r->x_flip) - r->x_zero);
     }
     for (m = 0; m < outputs; ++m) {
-      int32_t i = m * inputs, sums[4];
-      for (k = 0; k < inputs; ++k, ++i) sw_columns[4][k] = (int16_t)(@W);
+      int32_t sums[4];
+      sw_unpack@N(weights, m * inputs, inputs, low ? low[m] : 0, sw_columns[4]);
       sw_sums(inputs, sums);
       for (q = 0; q < count; ++q) sw_finish(r, m, (p + q) * outputs + m, (uint32_t)sums[q], z, y);
     }
@@ -510,8 +538,10 @@ static void sw_fill(int32_t count, int32_t size, const void* value, void* y) {
 };
 
 const Piece* Find(std::string_view name) {
-  for (const Piece& p : kPieces) {
-    if (name == p.name) return &p;
+  for (const auto pieces : {std::span<const Piece>(kPieces), ResizePieces()}) {
+    for (const Piece& p : pieces) {
+      if (name == p.name) return &p;
+    }
   }
   return nullptr;
 }
@@ -601,12 +631,12 @@ const Variant kVariants[] = {
       {"@1", kTerm1},
       {"@2", kTerm2},
       {"@E", kFinish}}},
-    {"qdense8", "qdense", "", {{"@N", "8"}, {"@T", "int8_t"}, {"@W", "weights[i]"}}},
-    {"qdense4", "qdense", "bits4", {{"@N", "4"}, {"@T", "uint8_t"}, {"@W", kBits4}}},
-    {"qdense2", "qdense", "bits2", {{"@N", "2"}, {"@T", "uint8_t"}, {"@W", kBits2}}},
-    {"qlinear8", "qlinear", "", {{"@N", "8"}, {"@T", "int8_t"}, {"@W", "weights[i]"}}},
-    {"qlinear4", "qlinear", "bits4", {{"@N", "4"}, {"@T", "uint8_t"}, {"@W", kBits4}}},
-    {"qlinear2", "qlinear", "bits2", {{"@N", "2"}, {"@T", "uint8_t"}, {"@W", kBits2}}},
+    {"qdense8", "qdense", "unpack8", {{"@N", "8"}, {"@T", "int8_t"}}},
+    {"qdense4", "qdense", "unpack4", {{"@N", "4"}, {"@T", "uint8_t"}}},
+    {"qdense2", "qdense", "unpack2", {{"@N", "2"}, {"@T", "uint8_t"}}},
+    {"qlinear8", "qlinear", "unpack8", {{"@N", "8"}, {"@T", "int8_t"}}},
+    {"qlinear4", "qlinear", "unpack4", {{"@N", "4"}, {"@T", "uint8_t"}}},
+    {"qlinear2", "qlinear", "unpack2", {{"@N", "2"}, {"@T", "uint8_t"}}},
     {"max_f32",
      "pool",
      "",

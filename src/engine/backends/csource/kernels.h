@@ -2,10 +2,18 @@
 // The C99 functions that a generated file may need, as text.
 
 #include <set>
+#include <span>
 #include <string>
 #include <string_view>
 
 namespace slipway::backends::csource {
+
+struct Piece {
+  const char* name;
+  const char* needs;  // names with spaces between
+  const char* text;
+};
+std::span<const Piece> ResizePieces();
 
 // The text of the named pieces and of all that they need, each once, in an order that compiles.
 // Names: see kernels.cc; "binary:NAME:EXPRESSION" (of a and b) and "unary:NAME:EXPRESSION" (of x)

@@ -9,9 +9,6 @@
 namespace slipway::backends::csource {
 namespace {
 
-bool IsCode(DType t) { return t == DType::kInt8 || t == DType::kUInt8; }
-int64_t Flip(DType t) { return t == DType::kInt8 ? 128 : 0; }
-
 Status NeedCodes(const SourceWriter& w, std::initializer_list<size_t> inputs) {
   for (const size_t i : inputs) {
     if (w.Has(i) && !IsCode(w.In(i).dtype))
@@ -21,14 +18,6 @@ Status NeedCodes(const SourceWriter& w, std::initializer_list<size_t> inputs) {
   if (!IsCode(y) && y != DType::kFloat32)
     return Unsupported(std::string(DTypeName(y)) + " outputs");
   return OkStatus();
-}
-
-// The fields of sw_target.
-std::string Target(const SourceWriter& w) {
-  const auto& a = w.op.attributes;
-  return std::string(w.Out().dtype == DType::kFloat32 ? "1" : "0") + ", " +
-         Number(a.Int("y_zero_point", 0)) + ", " + Number(a.Int("q_min", -128)) + ", " +
-         Number(a.Int("q_max", 127));
 }
 
 // The fields of sw_rounding. `second`: what has z's zero point (the residual, or QMatMul's b).
@@ -299,6 +288,13 @@ constexpr Row kRows[] = {
 };
 
 }  // namespace
+
+std::string Target(const SourceWriter& w) {
+  const auto& a = w.op.attributes;
+  return std::string(w.Out().dtype == DType::kFloat32 ? "1" : "0") + ", " +
+         Number(a.Int("y_zero_point", 0)) + ", " + Number(a.Int("q_min", -128)) + ", " +
+         Number(a.Int("q_max", 127));
+}
 
 std::span<const Row> IntegerRows() { return kRows; }
 

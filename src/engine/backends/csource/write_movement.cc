@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "engine/backends/csource/writer.h"
+#include "model/ops/resize.h"
 
 namespace slipway::backends::csource {
 namespace {
@@ -163,12 +164,82 @@ Status Gather(SourceWriter& w) {
   return OkStatus();
 }
 
+constexpr int64_t kMostEntries = 1 << 16;  // of an axis' table
+
+// The fields of sw_resizing.
+Result<std::string> ResizeFields(SourceWriter& w, bool* nearest) {
+  std::vector<ops::TensorView> in(4);
+  std::vector<Dims> dims(4);
+  for (size_t i = 0; i < 4 && i < w.step->inputs.size(); ++i) {
+    if (!w.Has(i)) continue;
+    const format::PackageTensor& t = w.In(i);
+    dims[i] = w.Shape(t);
+    if (i > 0 && dims[i].count() == 0) continue;
+    if (i > 0 && t.kind != format::TensorKind::kConstant)
+      return Unsupported("scales or sizes that are no constants");
+    in[i] = {t.dtype, dims[i], i > 0 ? const_cast<uint8_t*>(t.data.data()) : nullptr};
+  }
+  const ops::TensorView out{w.Out().dtype, w.Shape(w.Out()), nullptr};
+  ops::OpContext c;
+  c.inputs = in;
+  c.outputs = {&out, 1};
+  c.attributes = &w.op.attributes;
+  SLIPWAY_ASSIGN_OR_RETURN(const ops::ResizeTables tables, ops::TabulateResize(c, kMostEntries));
+  *nearest = tables.nearest;
+  std::vector<int64_t> outs(kMostDims, 1), strides(kMostDims, 0), taps(kMostDims, 1);
+  std::string index, weight;
+  const auto own = Strides(dims[0]);
+  int64_t last = dims[0].rank() - 1;
+  while (last > 0 && tables.axes[static_cast<size_t>(last)].identity) --last;
+  for (size_t d = 0; d < kMostDims; ++d) {
+    const char* const comma = d > 0 ? ", " : "";
+    const ops::ResizeAxis* a = d < tables.axes.size() ? &tables.axes[d] : nullptr;
+    if (a) outs[d] = a->out, strides[d] = own[d], taps[d] = a->taps;
+    index += comma + (a && !a->identity ? w.Int32Array(a->index) : "0");
+    weight += comma + (a && !a->weight.empty() ? w.FloatArray(a->weight) : "0");
+  }
+  return Number(int64_t{dims[0].rank()}) + ", " + Number(out.dims.count()) + ", " + Number(last) +
+         ", " + List(outs) + ", " + List(strides) + ", " + List(taps) + ", {" + index + "}, {" +
+         weight + "}";
+}
+
+// Floats, and the nearest of anything.
+Status Resize(SourceWriter& w) {
+  bool nearest = false;
+  SLIPWAY_ASSIGN_OR_RETURN(const std::string fields, ResizeFields(w, &nearest));
+  if (!nearest && w.Out().dtype != DType::kFloat32)
+    return Unsupported("a Resize between codes; quantize the model so that it becomes QResize");
+  w.Need(nearest ? "resize_nearest" : "resize");
+  if (nearest) {
+    w.Call("sw_resize_nearest",
+           {w.Struct("sw_resizing", fields), Size(w), w.Input(0, "void"), w.Output("void")});
+  } else {
+    w.Call("sw_resize", {w.Struct("sw_resizing", fields), w.Input(0, "float"), w.Output("float")});
+  }
+  return OkStatus();
+}
+
+Status QResize(SourceWriter& w) {
+  bool nearest = false;
+  const DType x = w.In(0).dtype, y = w.Out().dtype;
+  if (!IsCode(x) || (!IsCode(y) && y != DType::kFloat32))
+    return Unsupported(std::string("a QResize of ") + DTypeName(x) + " to " + DTypeName(y));
+  SLIPWAY_ASSIGN_OR_RETURN(const std::string fields, ResizeFields(w, &nearest));
+  const auto& a = w.op.attributes;
+  w.Need("qresize");
+  w.Call("sw_qresize",
+         {w.Struct("sw_resizing", fields), Number(Flip(x)),
+          Number(a.Int("x_zero_point", 0) + Flip(x)), Number(a.Float("multiplier", 1)),
+          w.Struct("sw_target", Target(w)), w.Input(0, "uint8_t"), w.Output("void")});
+  return OkStatus();
+}
+
 constexpr Row kRows[] = {
     {"", "Reshape", Whole},       {"", "Flatten", Whole},  {"", "Squeeze", Whole},
     {"", "Unsqueeze", Whole},     {"", "Identity", Whole}, {"", "Dropout", Whole},
     {"", "Transpose", Transpose}, {"", "Concat", Concat},  {"", "Split", Split},
     {"", "Slice", Slice},         {"", "Pad", Pad},        {"", "Expand", Expand},
-    {"", "Gather", Gather},
+    {"", "Gather", Gather},       {"", "Resize", Resize},  {"slipway", "QResize", QResize},
 };
 
 }  // namespace

@@ -115,5 +115,10 @@ std::string GlobalWindow(const Dims& x);
 // Where the matrices of a and b begin for every matrix of y: pairs.
 void MatrixOffsets(const Dims& a, const Dims& b, const Dims& y, std::vector<int64_t>* offsets);
 int64_t Axis(int64_t axis, int rank);
+inline bool IsCode(DType t) { return t == DType::kInt8 || t == DType::kUInt8; }
+// What makes codes unsigned, by exclusive or.
+inline int64_t Flip(DType t) { return t == DType::kInt8 ? 128 : 0; }
+// The fields of sw_target, by the step's attributes.
+std::string Target(const SourceWriter& w);
 
 }  // namespace slipway::backends::csource
