@@ -174,6 +174,26 @@ class CSource(Case):
                 with open(stem + ".c", encoding="utf-8") as file:
                     self.assertIn(piece, file.read())
 
+    def test_weights_of_few_bits(self):
+        """Rows of 27 and 5 weights, which begin within a byte, bit for bit."""
+        npy.save_npz(self.path("calib.npz"), inputs=([((i * 37) % 200) / 100 - 1 for i in range(8 * 192)], [8, 3, 8, 8], "<f4"))
+        for bits, digits in (("W4A8", "4"), ("W2A8", "2")):
+            with self.subTest(bits=bits):
+                net = ox.Net(7)
+                x = "x"
+                for _ in range(4):  # the first and the last keep 8 bits
+                    x = net.op("Relu", net.conv(x, 3, 3))
+                x = net.op("Flatten", net.op("GlobalAveragePool", net.conv(x, 3, 5)))
+                for _ in range(3):
+                    x = net.op("Gemm", x, net.weight([5, 5]), net.weight([5]), transB=1)
+                model, q = self.write(f"{bits}.onnx", net.finish(x, [1, 3, 8, 8], [1, 5])), self.path(f"q{bits}.onnx")
+                self.slipway("quantize", model, "--platform", "x86-int8", "--bits", bits, "--calib", self.path("calib.npz"), "-o", q, "-q")
+                stem = self.check(q, [1, 3, 8, 8], True, TARGETS)
+                with open(stem + ".c", encoding="utf-8") as file:
+                    text = file.read()
+                for call in (f"sw_qdense{digits}(&", f"sw_qlinear{digits}("):
+                    self.assertIn(call, text)
+
     def test_names_from_outside(self):
         """Names of files, inputs and nodes end neither a comment nor an identifier."""
         net = ox.Net(3)
