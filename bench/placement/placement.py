@@ -11,6 +11,7 @@ Run it on an idle machine. Exit code: 0, 1 a model failed or the kept plan is sl
 the spread and 3 %, 2 wrong usage.
 """
 import argparse
+import glob
 import json
 import os
 import statistics
@@ -22,8 +23,8 @@ CACHE = os.path.join(ROOT, ".cache", "placement")
 SLIPWAY = os.path.join(ROOT, "build", "release", "slipway")
 SHARED = os.path.join(ROOT, "..", "shared", "data", "models")
 MODELS = ("resnet20_cifar10", "mobilenetv2_small_cifar10", "vit_small_cifar10", "mobilenet_v1_025_imagenet", "squeezenet1_1",
-          "mobilenet_v2", "shufflenet_v2_x1_0", "mobilenet_v3_small", "regnet_x_400mf", "resnet18", "densenet121", "efficientnet_b0")
-SETS = ("x86+onednn", "onednn+opencv", "x86+opencv")
+          "mobilenet_v2", "shufflenet_v2_x1_0", "mobilenet_v3_small")
+SETS = ("x86+onednn", "onednn+xnnpack", "x86+onnxruntime", "x86+onednn+xnnpack+onnxruntime")
 MARK = "<!-- placement.py -->"
 PLATFORM = """name: {name}
 description: placement by measured cost
@@ -59,7 +60,8 @@ def place(model, backends, args):
     with open(os.path.join(folder, name + ".yaml"), "w") as file:
         fallback = [b for b in ("x86", "reference") if b not in backends]
         file.write(PLATFORM.format(name=name, backends=", ".join(backends), fallback=", ".join(fallback)))
-    environment = dict(os.environ, SLIPWAY_PLATFORMS=folder + ":" + os.path.join(ROOT, "platforms"),
+    ort = sorted(glob.glob(os.path.join(ROOT, ".cache", "ort", "node_modules", "onnxruntime-node", "bin", "*", "linux", "x64", "libonnxruntime.so.1")))
+    environment = dict(os.environ, SLIPWAY_ONNXRUNTIME=os.environ.get("SLIPWAY_ONNXRUNTIME") or (ort or [""])[0], SLIPWAY_PLATFORMS=folder + ":" + os.path.join(ROOT, "platforms"),
                        SLIPWAY_PERFDB=os.path.join(CACHE, "perf.db"))
     command = [SLIPWAY, "compile", find(model), "--platform", name, "--tune", "--compare-greedy", "--tune-rounds", str(args.rounds),
                "--threads", str(args.threads), "-o", os.path.join(CACHE, "model.slip"), "--json", "-q"]
