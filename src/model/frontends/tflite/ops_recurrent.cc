@@ -190,7 +190,7 @@ bool IsFloatCell(Op& op) {
 // Whether an LSTM is one of floats, or of integers as far as IsIntegerCell goes.
 bool IsKnownLstm(Op& op) {
   if (!IsIntegerCell(op)) return true;
-  if (!op.b.IsQuantized(op.info.inputs[0])) {
+  if (!op.b.IsQuantized(op.in_index(0))) {
     op.Invalid("its integer input has no scale");
     return false;
   }
