@@ -123,7 +123,7 @@ def run(name, row, args, environment):
 
 def keep(state, done, name, result):
     """Adds a row to the file and to done, with the rows that another process (--only) wrote meanwhile."""
-    with open(state + ".lock", "w") as lock:
+    with open(os.path.join(CACHE, "rows.lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if os.path.exists(state):
             done.update(json.load(open(state)))
