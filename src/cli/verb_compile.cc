@@ -233,15 +233,17 @@ Action SetupCompile(CLI::App& app) {
                  "what placement is decided by: analytic, or measured (kernels in the performance "
                  "database)")
       ->check(CLI::IsMember({"analytic", "measured"}));
-  app.add_flag(
+  CLI::Option* tune = app.add_flag(
       "--tune", o->tune,
       "measure the kernels that the model may run on, keep their times in the performance "
       "database, place by them, correct them by what steps take inside the network, and take "
       "the fastest of all plans, each backend alone among them");
   app.add_option("--tune-rounds", o->rounds, "with --tune: rounds of timing the plans in turns")
-      ->check(CLI::Range(3, 1000));
+      ->check(CLI::Range(3, 1000))
+      ->needs(tune);
   app.add_flag("--compare-greedy", o->greedy,
-               "with --tune: also time the plan of each node's cheapest kernel");
+               "with --tune: also time the plan of each node's cheapest kernel")
+      ->needs(tune);
   app.add_flag(
       "--float-io", o->float_io,
       "quantized inputs and outputs of a .tflite become float32 (so that eval can feed it)");

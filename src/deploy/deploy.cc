@@ -474,7 +474,7 @@ Status Road::RunPlatform(const Platform& platform, PlatformOutcome& out) {
     SLIPWAY_ASSIGN_OR_RETURN(auto store, perfdb::Store::Open());
     SLIPWAY_ASSIGN_OR_RETURN(Tuned tuned,
                              TuneAndPlace(
-                                 *graph, platform, compile, {.shapes = o_.shapes}, *store,
+                                 *graph, platform, compile, {}, *store,
                                  [&](const std::string& stage, int64_t done, int64_t all) {
                                    Report(platform.name, stage, done, all);
                                  },

@@ -282,7 +282,7 @@ Result<Placed> Placer::Run() {
   }
   std::vector<Runner::Port> ports;
   for (const ir::Value* v : graph_.inputs()) ports.push_back({v->name(), v->type()});
-  SLIPWAY_ASSIGN_OR_RETURN(inputs_, MakeInputs(ports, {}, place_.shapes, true));
+  SLIPWAY_ASSIGN_OR_RETURN(inputs_, MakeInputs(ports, {}, {}, true));
   SLIPWAY_RETURN_IF_ERROR(
       Try(options_.cost ? "kernels" : "estimated", platform_, observed_, false).status());
   Progress();

@@ -36,8 +36,6 @@ struct PlaceOptions {
   double round_seconds = 0.02;  // of each plan in each round, and at least one run
   int refinements = 6;  // at most so many times the choice is made again from times in place
   bool greedy = false;  // also tries each node's cheapest kernel, for comparison; it may be chosen
-  std::map<std::string, std::vector<int64_t>>
-      shapes;  // of inputs with dynamic extents; 1 otherwise
   std::function<void(int64_t, int64_t)> progress = {};  // (plans done, plans at most)
 };
 

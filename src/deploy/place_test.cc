@@ -5,20 +5,11 @@
 #include <set>
 
 #include "base/cpu.h"
+#include "deploy/graph_test_util.h"
 #include "model/interp/interpreter.h"
-#include "model/ir/infer.h"
-#include "model/ir/text.h"
 
 namespace slipway::deploy {
 namespace {
-
-std::unique_ptr<ir::Graph> Parse(const char* text) {
-  auto graph = ir::ParseText(text);
-  EXPECT_TRUE(graph.ok()) << graph.status().ToString();
-  if (!graph.ok()) return nullptr;
-  EXPECT_TRUE(ir::InferShapes(**graph).ok());
-  return std::move(*graph);
-}
 
 constexpr char kNet[] = R"(graph "net" {
   input %x: float32[1, 16, 20, 20]
@@ -64,7 +55,7 @@ compiler::Platform PlatformOf(std::vector<std::string> own) {
 
 TEST(Placement, AClockCorrectsPricesThatLie) {
   if (ThisCpu().arch != "x86_64") GTEST_SKIP() << "no x86";
-  auto graph = Parse(kNet);
+  auto graph = ParseGraph(kNet);
   ASSERT_TRUE(graph);
   // The reference backend's plain loops are far slower than the kernels of x86, whatever the prices
   // say.
@@ -117,14 +108,13 @@ TEST(Placement, AClockCorrectsPricesThatLie) {
   ASSERT_TRUE(want.ok());
   const auto* a = reinterpret_cast<const float*>((*got)[0].bytes().data());
   const auto* b = reinterpret_cast<const float*>((*want)[0].bytes().data());
-  for (int64_t i = 0; i < 5; ++i)
-    EXPECT_NEAR(a[i], b[i], 1e-4);
+  for (int64_t i = 0; i < 5; ++i) EXPECT_NEAR(a[i], b[i], 1e-4);
 }
 
 TEST(Placement, ANetworkLevelBackendTakesPart) {
   if (ThisCpu().arch != "x86_64") GTEST_SKIP() << "no x86";
   if (!Backends().Find("opencv")) GTEST_SKIP() << "skipped: built without OpenCV";
-  auto graph = Parse(kNet);
+  auto graph = ParseGraph(kNet);
   ASSERT_TRUE(graph);
   auto placed =
       Place(*graph, PlatformOf({"x86", "opencv"}), {}, {.rounds = 3, .round_seconds = 0.002});
@@ -136,7 +126,7 @@ TEST(Placement, ANetworkLevelBackendTakesPart) {
 
 TEST(Placement, OneBackendHasOnePlan) {
   if (ThisCpu().arch != "x86_64") GTEST_SKIP() << "no x86";
-  auto graph = Parse(kNet);
+  auto graph = ParseGraph(kNet);
   ASSERT_TRUE(graph);
   auto placed = Place(*graph, PlatformOf({"reference"}), {});
   ASSERT_TRUE(placed.ok()) << placed.status().ToString();
@@ -145,7 +135,7 @@ TEST(Placement, OneBackendHasOnePlan) {
 }
 
 TEST(Placement, OnlyThisMachine) {
-  auto graph = Parse(kNet);
+  auto graph = ParseGraph(kNet);
   auto platform = GetPlatform(ThisCpu().arch == "aarch64" ? "x86" : "arm64-generic");
   ASSERT_TRUE(graph && platform.ok());
   auto placed = Place(*graph, *platform, {});

@@ -5,21 +5,12 @@
 #include <filesystem>
 
 #include "base/cpu.h"
+#include "deploy/graph_test_util.h"
 #include "device/host_facts.h"
-#include "model/ir/infer.h"
-#include "model/ir/text.h"
 #include "perfdb/cost_model.h"
 
 namespace slipway::deploy {
 namespace {
-
-std::unique_ptr<ir::Graph> Parse(const char* text) {
-  auto graph = ir::ParseText(text);
-  EXPECT_TRUE(graph.ok()) << graph.status().ToString();
-  if (!graph.ok()) return nullptr;
-  EXPECT_TRUE(ir::InferShapes(**graph).ok());
-  return std::move(*graph);
-}
 
 constexpr char kNet[] = R"(graph "net" {
   input %x: float32[1, 16, 10, 10]
@@ -55,7 +46,7 @@ class Tuning : public testing::Test {
 
 TEST_F(Tuning, MeasuresOnceAndPlacesByIt) {
   if (ThisCpu().arch != "x86_64") GTEST_SKIP() << "no x86";
-  auto graph = Parse(kNet);
+  auto graph = ParseGraph(kNet);
   ASSERT_TRUE(graph);
   auto platform = GetPlatform("x86");
   ASSERT_TRUE(platform.ok()) << platform.status().ToString();
@@ -93,7 +84,7 @@ TEST_F(Tuning, MeasuresOnceAndPlacesByIt) {
 
 TEST_F(Tuning, DynamicExtentsAreTimedAtOne) {
   if (ThisCpu().arch != "x86_64") GTEST_SKIP() << "no x86";
-  auto graph = Parse(R"(graph "g" {
+  auto graph = ParseGraph(R"(graph "g" {
   input %x: float32[N, 16]
   %y = Relu(%x)
   output %y
@@ -108,7 +99,7 @@ TEST_F(Tuning, DynamicExtentsAreTimedAtOne) {
 
 TEST_F(Tuning, WhatDataDecideIsLeftToEstimates) {
   if (ThisCpu().arch != "x86_64") GTEST_SKIP() << "no x86";
-  auto graph = Parse(R"(graph "g" {
+  auto graph = ParseGraph(R"(graph "g" {
   input %x: float32[16]
   %n = NonZero(%x)
   %y = Cast(%n) {to = 1}
@@ -124,7 +115,7 @@ TEST_F(Tuning, WhatDataDecideIsLeftToEstimates) {
 }
 
 TEST_F(Tuning, OnlyThisMachine) {
-  auto graph = Parse(kNet);
+  auto graph = ParseGraph(kNet);
   auto platform = GetPlatform(ThisCpu().arch == "aarch64" ? "x86" : "arm64-generic");
   ASSERT_TRUE(graph && platform.ok());
   auto report = Tune(*graph, *platform, {}, *store_);

@@ -279,6 +279,9 @@ iterations: 30
         said = self.slipway("compile", self.model, "--platform", "x86", "--tune", "--compare-greedy", "--tune-rounds", "3", "-o", self.path("t.slip"))
         self.assertIn("chosen", said.out)
         self.assertIn("0 measured now", said.out)  # deploy has measured them
+        for option in (["--compare-greedy"], ["--tune-rounds", "9"]):
+            alone = self.slipway("compile", self.model, "--platform", "x86", "-o", self.path("t.slip"), *option, code=2)
+            self.assertIn("--tune", alone.err)
         self.agree(self.run_model(self.path("t.slip"), "--input", "x=" + self.path("x.npy")),
                    self.run_model(self.model, "--input", "x=" + self.path("x.npy"), "--platform", "interpreter", label="want"))
 

@@ -98,7 +98,9 @@ class Boards(Case):
         self.assertTrue(rows)
         for row in rows:  # nothing was measured on this machine
             if "key" in row:
-                self.assertEqual((row["key"]["hardware"], row["key"]["hardware_id"]), ("ssh:board", ""), row["key"])
+                self.assertEqual(row["key"]["hardware"], "ssh:board", row["key"])
+                for field in ("hardware_id", "cpu_model", "cpu_features", "affinity", "clock_policy", "power_mode"):
+                    self.assertEqual(row["key"][field], "", row["key"])
         self.assertEqual(pushed() - others, set())
 
     def test_ssh_that_does_not_answer(self):

@@ -161,6 +161,22 @@ class Npu(Built):
         for word in ("backend npu 1.2 of libacme_npu.so", "operator acme.GridMaxPool version 1", "operator acme.SoftThreshold"):
             self.assertIn(word, text)
 
+    def test_placement_by_time(self):
+        """The NPU and the CPU as a pair: whole plans are timed, each alone among them, and the kept one computes the same codes."""
+        q = self.quantize()
+        scheme = read(self.npu_platform).decode()
+        pair = self.write("pair.yaml", scheme.replace("name: npu-demo", "name: pair").replace("backends: [npu]", "backends: [npu, x86]")
+                          .replace("fallback: [x86, reference]", "fallback: [reference]"))
+        package = self.path("pair.slip")
+        said = self.slipway("compile", q, "--platform", pair, *self.plugin, "--tune", "--tune-rounds", "3", "-o", package, "--json").json
+        names = {name for p in said["plans"] for name in (p["name"], *p["also"])}
+        self.assertTrue({"npu alone", "x86 alone"} <= names, names)
+        alone = next(p for p in said["plans"] if "npu alone" in (p["name"], *p["also"]))
+        self.assertGreater(alone["nodes"].get("npu", 0), 0, alone)
+        self.assertEqual(sum(p["chosen"] for p in said["plans"]), 1)
+        self.assertEqual(self.run_model(package, *self.x, *self.plugin, label="kept"),
+                         self.run_model(q, *self.x, *self.plugin, "--platform", "x86-int8", label="x86"))
+
     def test_whole_road(self):
         seen = self.slipway("inspect", self.model, *self.plugin, "--json").json
         self.assertEqual((seen["ops"]["acme.GridMaxPool"], seen["ops"]["acme.SoftThreshold"]), (1, 1))

@@ -113,16 +113,16 @@ std::string Canonical(const std::string& name) {
 // device/device.h makes devices of these names; a file of commands lies beside the platform's own.
 void ReadDevice(Reader& r, const YAML::Node& at, const std::string& source, Platform& p) {
   const std::string kind = p.device.substr(0, p.device.find(':'));
-  if (kind != "local" && kind != "qemu-aarch64" && kind != "qemu-riscv64" && kind != "ssh" &&
-      kind != "adb" && kind != "command")
+  if ((kind != "local" && kind != "qemu-aarch64" && kind != "qemu-riscv64" && kind != "ssh" &&
+       kind != "adb" && kind != "command") ||
+      ((kind == "ssh" || kind == "command") && p.device.size() <= kind.size() + 1))
     r.Fail(at, "platform key 'device' is '" + p.device +
                    "'; it may be local, qemu-aarch64[:CPU], qemu-riscv64[:CPU], "
                    "ssh:[USER@]HOST[:PORT], adb[:SERIAL] or command:FILE.yaml");
   if (kind.starts_with("qemu-")) p.emulated = true;  // whatever the file says
-  if (kind != "command" || p.device == kind) return;
+  if (kind != "command") return;
   const fs::path file = p.device.substr(kind.size() + 1);
-  if (file.is_relative())
-    p.device = "command:" + (fs::path(source).parent_path() / file).string();
+  if (file.is_relative()) p.device = "command:" + (fs::path(source).parent_path() / file).string();
 }
 
 }  // namespace

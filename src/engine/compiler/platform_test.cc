@@ -81,6 +81,8 @@ TEST(Platform, MistakesAreNamedWithTheirLine) {
       {"scheme:", "sparsity: 2:4\nscheme:", "'sparsity' must be a list"},
       {"scheme:", "sparsity: [block:8x4@0.5]\nscheme:", "write 'block:8x4@0.5' as block:8x4"},
       {"scheme:", "device: toaster\nscheme:", "chip.yaml:6: platform key 'device' is 'toaster'"},
+      {"scheme:", "device: ssh\nscheme:", "chip.yaml:6: platform key 'device' is 'ssh'"},
+      {"scheme:", "device: 'command:'\nscheme:", "chip.yaml:6: platform key 'device' is 'command:'"},
   };
   for (const Case& c : cases) {
     std::string text = kGood;

@@ -59,4 +59,23 @@ int CatchToError(slipway_error* error, F&& f) {
   return error->code;
 }
 
+// What a backend exports that has host memory alone and has finished when run returns.
+constexpr slipway_backend HostBackend(const char* name, const char* version, decltype(slipway_backend::load) load,
+                                      decltype(slipway_backend::unload) unload, decltype(slipway_backend::prepare) prepare,
+                                      decltype(slipway_backend::release) release, decltype(slipway_backend::run) run,
+                                      decltype(slipway_backend::output_dims) output_dims = nullptr) {
+  slipway_backend b{};
+  b.struct_size = sizeof(slipway_backend);
+  b.abi_version = SLIPWAY_BACKEND_ABI_VERSION;
+  b.name = name;
+  b.version = version;
+  b.load = load;
+  b.unload = unload;
+  b.prepare = prepare;
+  b.release = release;
+  b.run = run;
+  b.output_dims = output_dims;
+  return b;
+}
+
 }  // namespace slipway::kernels

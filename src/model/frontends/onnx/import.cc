@@ -12,7 +12,7 @@
 #include "model/frontends/onnx/external.h"
 #include "model/frontends/onnx/finite.h"
 #include "model/frontends/onnx/functions.h"
-#include "model/frontends/onnx/plugin_operators.h"
+#include "model/frontends/onnx/known_operators.h"
 #include "model/frontends/onnx/upgrade.h"
 #include "model/frontends/onnx/upgrade_quantize.h"
 #include "model/frontends/onnx/value_info.h"
@@ -32,12 +32,6 @@ using Names = std::unordered_map<std::string_view, Value*>;
 std::string OpName(const NodeProto& n) {
   return (n.domain.empty() || n.domain == "ai.onnx" ? "" : std::string(n.domain) + ".") +
          std::string(n.op_type);
-}
-
-bool Known(const NodeProto& n) {
-  return n.domain.empty() || n.domain == "ai.onnx" ? Upgrader::Knows(n.op_type)
-                                                   : Upgrader::KnowsContrib(n.domain, n.op_type) ||
-                                                         ops::FindCustomOp(n.domain, n.op_type);
 }
 
 // What the graph of a file and all bodies in it share.
@@ -197,32 +191,7 @@ Status Importer::FindOpset() {
 Status Importer::CheckOperators() {
   SLIPWAY_RETURN_IF_ERROR(CheckPluginVersions(model_, proto_));
   if (options_.keep_unknown_operators) return OkStatus();
-  constexpr size_t kMost = 30;
-  std::map<std::string, std::string> unknown;  // operator -> first node
-  std::string foreign;                         // the first domain that is not ONNX's
-  for (size_t i = 0; i < proto_.nodes.size(); ++i) {
-    const NodeProto& n = proto_.nodes[i];
-    const bool onnx = n.domain.empty() || n.domain == "ai.onnx";
-    if (Known(n) || unknown.size() >= kMost) continue;
-    int64_t version = onnx ? opset_ : 0;
-    for (const auto& [domain, v] : model_.opsets) {
-      if (domain == n.domain) version = v;
-    }
-    if (!onnx && foreign.empty()) foreign = std::string(n.domain);
-    unknown.try_emplace(Quote(n.op_type) + " (domain " + (onnx ? "ai.onnx" : Quote(n.domain)) +
-                            ", opset " + std::to_string(version),
-                        NodeName(i));
-  }
-  if (unknown.empty()) return OkStatus();
-  std::string list;
-  for (const auto& [op, node] : unknown)
-    list += (list.empty() ? "" : ", ") + op + "; node " + Quote(node) + ")";
-  return Unsupported("the model uses " + std::to_string(unknown.size()) +
-                     (unknown.size() == 1 ? " operator" : " operators") +
-                     " that Slipway does not know: " + list +
-                     ". Export with standard ONNX operators (an optimiser such as ONNX Runtime's "
-                     "adds others), or cut the model before them" +
-                     PluginRemedy(foreign));
+  return CheckKnownOperators(model_, proto_, opset_, [&](size_t i) { return NodeName(i); });
 }
 
 Status Importer::CollectNames() {
@@ -687,7 +656,7 @@ Status Importer::AddNode(size_t index) {
   if (proto.opset != 0) {
     SLIPWAY_ASSIGN_OR_RETURN(node.opset, CheckOpset(proto.opset));
   }
-  const bool known = Known(proto);
+  const bool known = KnowsOperator(proto);
   const bool custom = ops::FindCustomOp(proto.domain, proto.op_type) != nullptr;
   if (proto.domain != "ai.onnx") node.domain = std::string(proto.domain);
   if (known && !custom && node.op == "Constant") return AddConstantNode(proto, &node);
@@ -776,7 +745,7 @@ Status Importer::Check() {
 Result<std::unique_ptr<Graph>> Import(Bytes bytes, std::shared_ptr<const void> owner,
                                       const std::string& path, const ImportOptions& options) {
   SLIPWAY_ASSIGN_OR_RETURN(ModelProto model, ParseModel(bytes, options.limits));
-  SLIPWAY_RETURN_IF_ERROR(ExpandFunctions(&model, options.limits, Known));
+  SLIPWAY_RETURN_IF_ERROR(ExpandFunctions(&model, options.limits, KnowsOperator));
   FindCaptured(&model.graph);
   File file{model, std::move(owner), ExternalFiles(path), options};
   return Importer(file, model.graph).Run();

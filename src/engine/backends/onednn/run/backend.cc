@@ -6,6 +6,7 @@
 
 #include "engine/backends/onednn/run/openmp.h"
 #include "engine/backends/onednn/run/step.h"
+#include "engine/kernels/backend_glue.h"
 
 namespace slipway::backends {
 namespace onednn {
@@ -204,22 +205,9 @@ Result<std::string> ProbeImplementation(const slipway_step& step) {
 }  // namespace onednn
 
 const slipway_backend* OnednnBackend() {
-  static const slipway_backend backend = {
-      .struct_size = sizeof(slipway_backend),
-      .abi_version = SLIPWAY_BACKEND_ABI_VERSION,
-      .name = "onednn",
-      .version = onednn::Version(),
-      .context = nullptr,
-      .num_memory_kinds = 0,
-      .memory_kinds = nullptr,
-      .load = onednn::Load,
-      .unload = onednn::Unload,
-      .prepare = onednn::Prepare,
-      .release = onednn::Release,
-      .run = onednn::Run,
-      .sync = nullptr,
-      .output_dims = nullptr,
-  };
+  static const slipway_backend backend =
+      kernels::HostBackend("onednn", onednn::Version(), onednn::Load, onednn::Unload,
+                           onednn::Prepare, onednn::Release, onednn::Run);
   return &backend;
 }
 

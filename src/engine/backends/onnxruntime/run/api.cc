@@ -14,8 +14,8 @@ struct ApiBase {
   void* const* (*GetApi)(uint32_t version);
   const char* (*GetVersionString)();
 };
-// All positions above are older than this version of the interface (ONNX Runtime 1.11).
-constexpr uint32_t kVersion = 11;
+// Of ONNX Runtime 1.12, the first that reads opset 17.
+constexpr uint32_t kVersion = 12;
 constexpr int kFatal = 4;  // of its log: it writes to the terminal otherwise
 
 }  // namespace
@@ -54,7 +54,7 @@ Status Api::Open() {
   version_ = given->GetVersionString();
   table_ = given->GetApi(kVersion);
   if (!table_)
-    return Unsupported("ONNX Runtime " + version_ + " is too old: 1.11 or later is needed");
+    return Unsupported("ONNX Runtime " + version_ + " is too old: 1.12 or later is needed");
   SLIPWAY_RETURN_IF_ERROR(
       Call(kCreateEnv, int{kFatal}, static_cast<const char*>("slipway"), &env_));
   constexpr int kArena = 1, kDefault = 0;  // the type of allocator and of memory

@@ -6,7 +6,7 @@ namespace slipway::backends {
 
 const slipway_backend* OnnxruntimeBackend() {
   // Which version runs is known when it is loaded.
-  static const slipway_backend* backend = kernels::LazyBackend("onnxruntime", "C API 11");
+  static const slipway_backend* backend = kernels::LazyBackend("onnxruntime", "C API 12");
   return backend;
 }
 

@@ -9,18 +9,10 @@
 #include "engine/backends/onnxruntime/run/api.h"
 #include "engine/backends/onnxruntime/run/backend.h"
 #include "engine/kernels/backend_glue.h"
-#include "engine/kernels/vendor/network_blob.h"
+#include "engine/kernels/vendor/network_step.h"
 
 namespace slipway::ort {
 namespace {
-
-// Shared by the sessions of a package.
-struct Program {
-  const Api* api = nullptr;
-  std::string name;
-  std::vector<uint8_t> blob;
-  kernels::NetworkBlob parts;
-};
 
 // A session of ONNX Runtime, and its values for the memory of the last run.
 struct Bound {
@@ -74,24 +66,17 @@ int Guard(const std::string& name, slipway_error* error, F&& f) {
 int Load(void*, const slipway_step* step, void** program, slipway_error* error) {
   const std::string name = step->name ? step->name : "";
   return Guard(name, error, [&]() -> Status {
-    auto p = std::make_unique<Program>();
-    SLIPWAY_ASSIGN_OR_RETURN(p->api, Api::Get());
-    p->name = name;
-    p->blob.assign(step->blob, step->blob + step->blob_size);
+    SLIPWAY_RETURN_IF_ERROR(Api::Get().status());
     SLIPWAY_ASSIGN_OR_RETURN(
-        p->parts, kernels::DecodeNetwork(backends::kOnnxruntimeMark, "ONNX Runtime", p->blob));
-    if (p->parts.inputs != step->num_inputs || p->parts.outputs != step->num_outputs)
-      return DataLoss("the number of its tensors is not the network's");
-    for (uint32_t i = 0; i < step->num_inputs; ++i)
-      SLIPWAY_RETURN_IF_ERROR(CheckTensor(step->inputs[i], false));
-    for (uint32_t i = 0; i < step->num_outputs; ++i)
-      SLIPWAY_RETURN_IF_ERROR(CheckTensor(step->outputs[i], false));
+        auto p,
+        kernels::LoadNetwork(backends::kOnnxruntimeMark, "ONNX Runtime", *step,
+                             [](const slipway_tensor& t) { return CheckTensor(t, false); }));
     *program = p.release();
     return OkStatus();
   });
 }
 
-void Unload(void*, void* program) { delete static_cast<Program*>(program); }
+void Unload(void*, void* program) { delete static_cast<kernels::NetworkProgram*>(program); }
 
 // Values over the memory that this run's tensors lie in: made again only when that has moved, or at
 // first.
@@ -132,8 +117,8 @@ Status Forward(Bound& b, const slipway_tensor* inputs, const slipway_tensor* out
                      b.outputs.data());
 }
 
-Status MakeSession(const Program& p, int threads, OrtSession** session) {
-  const Api& api = *p.api;
+Status MakeSession(const Api& api, const kernels::NetworkProgram& p, int threads,
+                   OrtSession** session) {
   OrtSessionOptions* options = nullptr;
   SLIPWAY_RETURN_IF_ERROR(api.Call(kCreateSessionOptions, &options));
   constexpr int kAll = 99, kFatal = 4;
@@ -151,22 +136,21 @@ Status MakeSession(const Program& p, int threads, OrtSession** session) {
 
 int Prepare(void*, void* program, const slipway_step* step, slipway_requirements* requirements,
             void** bound, slipway_error* error) {
-  const Program& p = *static_cast<const Program*>(program);
+  const auto& p = *static_cast<const kernels::NetworkProgram*>(program);
   return Guard(p.name, error, [&]() -> Status {
-    for (uint32_t i = 0; i < step->num_inputs; ++i)
-      SLIPWAY_RETURN_IF_ERROR(CheckTensor(step->inputs[i], true));
-    for (uint32_t i = 0; i < step->num_outputs; ++i)
-      SLIPWAY_RETURN_IF_ERROR(CheckTensor(step->outputs[i], true));
+    SLIPWAY_ASSIGN_OR_RETURN(const Api* api, Api::Get());
+    SLIPWAY_RETURN_IF_ERROR(
+        kernels::CheckTensors(*step, [](const slipway_tensor& t) { return CheckTensor(t, true); }));
     auto b = std::make_unique<Bound>();
-    b->api = p.api;
+    b->api = api;
     b->name = p.name;
     SLIPWAY_RETURN_IF_ERROR(
-        MakeSession(p, requirements->threads > 0 ? requirements->threads : 1, &b->session));
+        MakeSession(*api, p, requirements->threads > 0 ? requirements->threads : 1, &b->session));
     size_t inputs = 0, outputs = 0;
     SLIPWAY_RETURN_IF_ERROR(
-        p.api->Call(kSessionGetInputCount, const_cast<const OrtSession*>(b->session), &inputs));
+        api->Call(kSessionGetInputCount, const_cast<const OrtSession*>(b->session), &inputs));
     SLIPWAY_RETURN_IF_ERROR(
-        p.api->Call(kSessionGetOutputCount, const_cast<const OrtSession*>(b->session), &outputs));
+        api->Call(kSessionGetOutputCount, const_cast<const OrtSession*>(b->session), &outputs));
     if (inputs != p.parts.inputs || outputs != p.parts.outputs)
       return DataLoss("the network in the step has other inputs or outputs than the step");
     for (uint32_t i = 0; i < p.parts.inputs; ++i) b->names.push_back("i" + std::to_string(i));
@@ -177,19 +161,8 @@ int Prepare(void*, void* program, const slipway_step* step, slipway_requirements
     b->outputs.resize(outputs);
     b->memory.resize(inputs + outputs);
     // Once with zeros: its buffers are made, and shapes that are not the step's are found here.
-    std::vector<std::vector<float>> zeros;
-    const auto filled = [&](const slipway_tensor* from, uint32_t count) {
-      std::vector<slipway_tensor> tensors(from, from + count);
-      for (slipway_tensor& t : tensors) {
-        size_t elements = 1;
-        for (int d = 0; d < t.rank; ++d) elements *= static_cast<size_t>(t.dims[d]);
-        zeros.emplace_back(std::max<size_t>(elements, 1));
-        t.data = zeros.back().data();
-      }
-      return tensors;
-    };
-    const auto in = filled(step->inputs, step->num_inputs),
-               out = filled(step->outputs, step->num_outputs);
+    const kernels::ZeroTensors in(step->inputs, step->num_inputs),
+        out(step->outputs, step->num_outputs);
     SLIPWAY_RETURN_IF_ERROR(Forward(*b, in.data(), out.data()));
     b->Forget();
     requirements->workspace_bytes = 0;
@@ -206,22 +179,8 @@ int Run(void*, void* bound, const slipway_tensor* inputs, const slipway_tensor* 
   return Guard(b.name, error, [&] { return Forward(b, inputs, outputs); });
 }
 
-constexpr slipway_backend kBackend = {
-    .struct_size = sizeof(slipway_backend),
-    .abi_version = SLIPWAY_BACKEND_ABI_VERSION,
-    .name = "onnxruntime",
-    .version = "C API 11",
-    .context = nullptr,
-    .num_memory_kinds = 0,
-    .memory_kinds = nullptr,
-    .load = Load,
-    .unload = Unload,
-    .prepare = Prepare,
-    .release = Release,
-    .run = Run,
-    .sync = nullptr,
-    .output_dims = nullptr,
-};
+constexpr slipway_backend kBackend =
+    kernels::HostBackend("onnxruntime", "C API 12", Load, Unload, Prepare, Release, Run);
 
 }  // namespace
 }  // namespace slipway::ort

@@ -11,17 +11,10 @@
 
 #include "engine/backends/opencv/run/backend.h"
 #include "engine/kernels/backend_glue.h"
-#include "engine/kernels/vendor/network_blob.h"
+#include "engine/kernels/vendor/network_step.h"
 
 namespace slipway::opencv {
 namespace {
-
-// Shared by the sessions of a package.
-struct Program {
-  std::string name;
-  std::vector<uint8_t> blob;
-  kernels::NetworkBlob parts;
-};
 
 // One network a session and set of shapes: cv::dnn::Net keeps its buffers and is for one thread.
 struct Bound {
@@ -102,35 +95,26 @@ int Guard(const std::string& name, slipway_error* error, F&& f) {
 int Load(void*, const slipway_step* step, void** program, slipway_error* error) {
   const std::string name = step->name ? step->name : "";
   return Guard(name, error, [&]() -> Status {
-    auto p = std::make_unique<Program>();
-    p->name = name;
-    p->blob.assign(step->blob, step->blob + step->blob_size);
-    SLIPWAY_ASSIGN_OR_RETURN(p->parts,
-                             kernels::DecodeNetwork(backends::kOpencvMark, "OpenCV", p->blob));
-    if (p->parts.inputs != step->num_inputs || p->parts.outputs != step->num_outputs)
-      return DataLoss("the number of its tensors is not the network's");
-    for (uint32_t i = 0; i < step->num_inputs; ++i)
-      SLIPWAY_RETURN_IF_ERROR(CheckTensor(step->inputs[i], false));
-    for (uint32_t i = 0; i < step->num_outputs; ++i)
-      SLIPWAY_RETURN_IF_ERROR(CheckTensor(step->outputs[i], false));
+    SLIPWAY_ASSIGN_OR_RETURN(auto p, kernels::LoadNetwork(backends::kOpencvMark, "OpenCV", *step,
+                                                          [](const slipway_tensor& t) {
+                                                            return CheckTensor(t, false);
+                                                          }));
     *program = p.release();
     return OkStatus();
   });
 }
 
-void Unload(void*, void* program) { delete static_cast<Program*>(program); }
+void Unload(void*, void* program) { delete static_cast<kernels::NetworkProgram*>(program); }
 
 int Prepare(void*, void* program, const slipway_step* step, slipway_requirements* requirements,
             void** bound, slipway_error* error) {
-  const Program& p = *static_cast<const Program*>(program);
+  const auto& p = *static_cast<const kernels::NetworkProgram*>(program);
   return Guard(p.name, error, [&]() -> Status {
     auto b = std::make_unique<Bound>();
     b->name = p.name;
     b->threads = requirements->threads > 0 ? requirements->threads : 1;
-    for (uint32_t i = 0; i < step->num_inputs; ++i)
-      SLIPWAY_RETURN_IF_ERROR(CheckTensor(step->inputs[i], true));
-    for (uint32_t i = 0; i < step->num_outputs; ++i)
-      SLIPWAY_RETURN_IF_ERROR(CheckTensor(step->outputs[i], true));
+    SLIPWAY_RETURN_IF_ERROR(
+        kernels::CheckTensors(*step, [](const slipway_tensor& t) { return CheckTensor(t, true); }));
     b->net = cv::dnn::readNetFromONNX(reinterpret_cast<const char*>(p.parts.onnx.data()),
                                       p.parts.onnx.size());
     b->net.setPreferableBackend(cv::dnn::DNN_BACKEND_OPENCV);
@@ -138,15 +122,8 @@ int Prepare(void*, void* program, const slipway_step* step, slipway_requirements
     for (uint32_t i = 0; i < p.parts.inputs; ++i) b->inputs.push_back("i" + std::to_string(i));
     for (uint32_t i = 0; i < p.parts.outputs; ++i) b->outputs.push_back("o" + std::to_string(i));
     // Once with zeros: buffers are made, and shapes that are not the step's are found here.
-    std::vector<std::vector<float>> zeros;
-    std::vector<slipway_tensor> tensors(step->inputs, step->inputs + step->num_inputs);
-    for (slipway_tensor& t : tensors) {
-      uint64_t count = 1;
-      for (int i = 0; i < t.rank; ++i) count *= static_cast<uint64_t>(t.dims[i]);
-      zeros.emplace_back(static_cast<size_t>(count));
-      t.data = zeros.back().data();
-    }
-    SetInputs(*b, tensors.data());
+    const kernels::ZeroTensors zeros(step->inputs, step->num_inputs);
+    SetInputs(*b, zeros.data());
     SLIPWAY_RETURN_IF_ERROR(Forward(*b, step->outputs, false));
     requirements->workspace_bytes = 0;
     *bound = b.release();
@@ -167,22 +144,8 @@ int Run(void*, void* bound, const slipway_tensor* inputs, const slipway_tensor* 
 
 int Silent(int, const char*, const char*, const char*, int, void*) { return 0; }
 
-constexpr slipway_backend kBackend = {
-    .struct_size = sizeof(slipway_backend),
-    .abi_version = SLIPWAY_BACKEND_ABI_VERSION,
-    .name = "opencv",
-    .version = "OpenCV " SLIPWAY_OPENCV_VERSION,
-    .context = nullptr,
-    .num_memory_kinds = 0,
-    .memory_kinds = nullptr,
-    .load = Load,
-    .unload = Unload,
-    .prepare = Prepare,
-    .release = Release,
-    .run = Run,
-    .sync = nullptr,
-    .output_dims = nullptr,
-};
+constexpr slipway_backend kBackend = kernels::HostBackend(
+    "opencv", "OpenCV " SLIPWAY_OPENCV_VERSION, Load, Unload, Prepare, Release, Run);
 
 }  // namespace
 }  // namespace slipway::opencv

@@ -188,22 +188,7 @@ int OutputDims(void*, void* program, const slipway_step* step, slipway_tensor* o
   });
 }
 
-constexpr slipway_backend kBackend = {
-    .struct_size = sizeof(slipway_backend),
-    .abi_version = SLIPWAY_BACKEND_ABI_VERSION,
-    .name = "reference",
-    .version = "1",
-    .context = nullptr,
-    .num_memory_kinds = 0,
-    .memory_kinds = nullptr,
-    .load = Load,
-    .unload = Unload,
-    .prepare = Prepare,
-    .release = Release,
-    .run = Run,
-    .sync = nullptr,
-    .output_dims = OutputDims,
-};
+constexpr slipway_backend kBackend = kernels::HostBackend("reference", "1", Load, Unload, Prepare, Release, Run, OutputDims);
 
 }  // namespace
 

@@ -247,22 +247,7 @@ Result<PackedWeightsPtr> Pack(const slipway_step& step, kernels::Isa isa) {
 slipway_backend NativeBackend(const char* name) {
   static const std::string* version =
       new std::string(std::string("1 ") + kernels::IsaName(kernels::BestIsa()));
-  return {
-      .struct_size = sizeof(slipway_backend),
-      .abi_version = SLIPWAY_BACKEND_ABI_VERSION,
-      .name = name,
-      .version = version->c_str(),
-      .context = nullptr,
-      .num_memory_kinds = 0,
-      .memory_kinds = nullptr,
-      .load = Load,
-      .unload = Unload,
-      .prepare = Prepare,
-      .release = Release,
-      .run = Run,
-      .sync = nullptr,
-      .output_dims = nullptr,
-  };
+  return kernels::HostBackend(name, version->c_str(), Load, Unload, Prepare, Release, Run);
 }
 
 }  // namespace x86

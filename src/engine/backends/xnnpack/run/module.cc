@@ -40,6 +40,7 @@ struct Program {
 
 // A step at concrete shapes.
 struct Bound {
+  std::string name;
   Plan plan;
   std::vector<Operator> operators;  // one a stage
   pthreadpool_t pool = nullptr;
@@ -127,6 +128,7 @@ int Prepare(void*, void* program, const slipway_step* step, slipway_requirements
   const Program& p = *static_cast<const Program*>(program);
   return Guard(p.name, error, [&]() -> Status {
     auto b = std::make_unique<Bound>();
+    b->name = p.name;
     SLIPWAY_ASSIGN_OR_RETURN(b->plan, MakePlan(p.op, *step));
     b->pool = PoolOf(requirements->threads);
     b->inputs.resize(step->num_inputs);
@@ -224,27 +226,12 @@ Status RunStages(Bound& b, const slipway_tensor* inputs, const slipway_tensor* o
 
 int Run(void*, void* bound, const slipway_tensor* inputs, const slipway_tensor* outputs,
         const slipway_execution* execution, slipway_error* error) {
-  return kernels::CatchToError(error, [&]() -> Status {
-    return RunStages(*static_cast<Bound*>(bound), inputs, outputs, *execution).With("xnnpack");
-  });
+  Bound& b = *static_cast<Bound*>(bound);
+  return Guard(b.name, error, [&] { return RunStages(b, inputs, outputs, *execution); });
 }
 
-constexpr slipway_backend kBackend = {
-    .struct_size = sizeof(slipway_backend),
-    .abi_version = SLIPWAY_BACKEND_ABI_VERSION,
-    .name = "xnnpack",
-    .version = "XNNPACK " SLIPWAY_XNNPACK_VERSION,
-    .context = nullptr,
-    .num_memory_kinds = 0,
-    .memory_kinds = nullptr,
-    .load = Load,
-    .unload = Unload,
-    .prepare = Prepare,
-    .release = Release,
-    .run = Run,
-    .sync = nullptr,
-    .output_dims = nullptr,
-};
+constexpr slipway_backend kBackend = kernels::HostBackend(
+    "xnnpack", "XNNPACK " SLIPWAY_XNNPACK_VERSION, Load, Unload, Prepare, Release, Run);
 
 }  // namespace
 }  // namespace slipway::xnnpack
