@@ -113,11 +113,12 @@ struct QDepthwiseParams {
   // What kernels may take instead: for codes the table of activation and y_multiplier, if there is
   // one; for floats whether it is x / (1 + e^-x).
   RectifierTable rectifier;
+  bool leaky = false;  // for codes whether it is x < 0 ? a x : x with 0 <= a <= 1
   bool swish = false;
 
   bool in_registers() const {  // an activation of these, or none
-    return !residual && (!activation ||
-                         (y == CodeType::kF32 ? swish && y_multiplier == 1 : rectifier.limit > 0));
+    return !residual && (!activation || (y == CodeType::kF32 ? swish && y_multiplier == 1
+                                                             : leaky || rectifier.limit > 0));
   }
 };
 

@@ -202,12 +202,19 @@ __attribute__((noinline)) void Fill(const Strip<kPieces>& s, uint8_t* buffer, in
 // The activation of one vector, as QDepthwiseParams::in_registers has it.
 struct Activate {
   Rectifier512 rectifier;
-  bool rectify, swish;
+  F slope, multiplier;
+  bool rectify, leaky, swish;
   explicit Activate(const QDepthwiseParams& p)
       : rectifier(p.rectifier),
-        rectify(p.activation && p.y != CodeType::kF32),
+        slope(_mm512_set1_ps(p.a)),
+        multiplier(_mm512_set1_ps(p.y_multiplier)),
+        rectify(p.activation && p.y != CodeType::kF32 && !p.leaky),
+        leaky(p.activation && p.y != CodeType::kF32 && p.leaky),
         swish(p.activation && p.y == CodeType::kF32) {}
-  F Of(F v) const { return rectify ? rectifier.Of(v) : swish ? SwishOf(v, v) : v; }
+  F Of(F v) const {
+    if (leaky) return _mm512_mul_ps(_mm512_max_ps(v, _mm512_mul_ps(v, slope)), multiplier);
+    return rectify ? rectifier.Of(v) : swish ? SwishOf(v, v) : v;
+  }
 };
 // Four parts to the channels of four lanes.
 inline void ToLanes(F a, F b, F c, F d, F (&lanes)[4]) {

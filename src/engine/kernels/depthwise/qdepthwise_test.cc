@@ -33,6 +33,8 @@ struct Layer {
   UnaryKind activation = UnaryKind::kIdentity;
 };
 
+constexpr float kSlope = 0.3f;  // of LeakyRelu
+
 double Activated(UnaryKind kind, double v) {
   switch (kind) {
     case UnaryKind::kSwish:
@@ -41,6 +43,8 @@ double Activated(UnaryKind kind, double v) {
       return v * std::clamp(v / 6 + 0.5, 0.0, 1.0);
     case UnaryKind::kGelu:
       return v * std::erfc(-v * std::sqrt(0.5)) / 2;
+    case UnaryKind::kLeakyRelu:
+      return v < 0 ? kSlope * v : v;
     default:
       return v;
   }
@@ -122,9 +126,10 @@ void Check(const Layer& l, Random& r) {
     const QDepthwiseKernels& kernels = GetQDepthwise(isa);
     if (activated) {
       p.activation = GetEltwise(isa).unary[static_cast<int>(l.activation)];
-      p.a = 1;
+      p.leaky = l.activation == UnaryKind::kLeakyRelu;
+      p.a = p.leaky ? kSlope : 1;
       p.swish = l.activation == UnaryKind::kSwish;
-      p.rectifier = MakeRectifierTable(l.activation, 1, p.y_multiplier);
+      p.rectifier = MakeRectifierTable(l.activation, p.a, p.y_multiplier);
     }
     QDepthwisePlan plan;
     ASSERT_TRUE(plan.Make(s, p, w.data(), m.data(), l.per_channel, l.bias ? bias.data() : nullptr,
@@ -142,7 +147,8 @@ void Check(const Layer& l, Random& r) {
         float got, right;
         std::memcpy(&got, &y[static_cast<size_t>(i * 4)], 4);
         std::memcpy(&right, &want[static_cast<size_t>(i * 4)], 4);
-        ASSERT_NEAR(got, right, 2e-6f * std::max(p.y_multiplier, std::fabs(right))) << "element " << i;
+        ASSERT_NEAR(got, right, 2e-6f * std::max(p.y_multiplier, std::fabs(right)))
+            << "element " << i;
       } else {
         const bool is_signed = p.y == CodeType::kS8;
         ASSERT_NEAR(ValueOf(y[static_cast<size_t>(i)], is_signed),
@@ -205,8 +211,9 @@ Layer MakeLayer(Random& r) {
     p.z_multiplier = r.Real(0.2f, 1.2f);
   }
   if (r.Chance(0.4)) {
-    const UnaryKind kinds[] = {UnaryKind::kSwish, UnaryKind::kHardSwish, UnaryKind::kGelu};
-    l.activation = kinds[r.Int(0, 2)];
+    const UnaryKind kinds[] = {UnaryKind::kSwish, UnaryKind::kHardSwish, UnaryKind::kGelu,
+                               UnaryKind::kLeakyRelu};
+    l.activation = kinds[r.Int(0, 3)];
     if (r.Chance(0.7)) p.y_multiplier = r.Real(1, 40);
   }
   l.per_channel = r.Chance(0.8);
@@ -242,6 +249,8 @@ TEST(QDepthwise, Networks) {
           l.shape.out_h = l.shape.out_w = Outputs(size, kernel, stride, 1, kernel / 2 * 2);
           l.params.to = {0, 0, 255};
           l.params.x_signed = size == 14;
+          Check(l, r);
+          l.activation = UnaryKind::kLeakyRelu;
           Check(l, r);
           l.activation = UnaryKind::kSwish;
           Check(l, r);

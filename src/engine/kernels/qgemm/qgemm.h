@@ -58,8 +58,7 @@ static_assert(SafeProducts(0, 3, -2, 1).bytes == 21);           // W2A2
 // Bytes of packed weights: [ceil(n / 16)][ceil(k / 4)][16][4], on ARM as QGemmPlace has them,
 // filled up with zeros.
 constexpr int64_t QGemmPackedBytes(int64_t k, int64_t n) {
-  return (k + kQGemmPackedDepth - 1) / kQGemmPackedDepth * kQGemmPackedDepth *
-         ((n + 15) / 16 * 16);
+  return (k + kQGemmPackedDepth - 1) / kQGemmPackedDepth * kQGemmPackedDepth * ((n + 15) / 16 * 16);
 }
 // Where the weight of code k and column n lies on ARM; depth: of all k, a multiple of 16.
 constexpr int64_t QGemmPlace(Isa isa, int64_t depth, int64_t k, int64_t n) {
@@ -106,6 +105,7 @@ struct QGemmCall {
   int32_t z_zero = 0;
   UnaryFunction activation = nullptr;
   RectifierTable rectifier;  // of activation and y_multiplier, if there is one
+  bool leaky = false;        // it is x < 0 ? a x : x with 0 <= a <= 1
   float a = 0, b = 0, y_multiplier = 1;
   CodeType y_type = CodeType::kS8;
   Requant to;

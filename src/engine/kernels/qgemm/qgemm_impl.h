@@ -91,8 +91,11 @@ struct Rounder512 {
   }
 };
 
-// What makes codes of sums when the columns of the blocks lie together and the activation is none
-// or in a table.
+// The activations that are computed in registers: none, those with a table, LeakyRelu.
+enum class Activates { kNot, kTable, kLeaky };
+
+// What makes codes of sums when the columns of the blocks lie together and the activation is one of
+// these.
 struct Epilogue {
   Rounder512 to;
   __m512 z_multiplier;
@@ -100,12 +103,15 @@ struct Epilogue {
   __m128i z_flip;  // makes signed codes of unsigned ones
   bool residual;
   Rectifier512 rectifier;
+  __m512 slope, y_multiplier;
 
   explicit Epilogue(const QGemmCall& c)
       : to(c),
         z_multiplier(_mm512_set1_ps(c.z_multiplier)),
         residual(c.z != nullptr),
-        rectifier(c.rectifier) {
+        rectifier(c.rectifier),
+        slope(_mm512_set1_ps(c.a)),
+        y_multiplier(_mm512_set1_ps(c.y_multiplier)) {
     const int shift = c.z_type == CodeType::kS8 ? 0 : 128;
     z_zero = _mm512_set1_epi32(c.z_zero - shift);
     z_flip = _mm_set1_epi8(static_cast<char>(shift));
@@ -115,6 +121,13 @@ struct Epilogue {
         _mm_xor_si128(_mm_loadu_si128(reinterpret_cast<const __m128i*>(z)), z_flip);
     const __m512i v = _mm512_sub_epi32(_mm512_cvtepi8_epi32(code), z_zero);
     return _mm512_fmadd_ps(_mm512_cvtepi32_ps(v), z_multiplier, f);
+  }
+  template <Activates kActivates>
+  __m512 Activated(__m512 f) const {
+    if (kActivates == Activates::kTable) return rectifier.Of(f);
+    if (kActivates == Activates::kLeaky)
+      return _mm512_mul_ps(_mm512_max_ps(f, _mm512_mul_ps(f, slope)), y_multiplier);
+    return f;
   }
 };
 
@@ -189,7 +202,7 @@ constexpr bool kBiasInSums = true;
 
 // The sums of a tile to codes, in their registers: stores of sums would take as long as a sixth of
 // the products of 64 k.
-template <bool kResidual, bool kRectifier, int kRows, int kBlocks>
+template <bool kResidual, Activates kActivates, int kRows, int kBlocks>
 __attribute__((always_inline)) inline void ToCodes(const Tile& t, __m512i (&acc)[kRows][kBlocks]) {
   constexpr int kTogether = kBlocks == 1 ? 4 : kBlocks == 2 ? 2 : 1;
   static_assert(kRows % kTogether == 0);
@@ -212,7 +225,7 @@ __attribute__((always_inline)) inline void ToCodes(const Tile& t, __m512i (&acc)
       __m512 f = _mm512_mul_ps(_mm512_cvtepi32_ps(acc[m + i / kBlocks][b]),
                                _mm512_loadu_ps(multiplier + b * kQGemmBlock));
       if (kResidual) f = e->Add(f, z + i / kBlocks * c.z_stride + b * kQGemmBlock);
-      if (kRectifier) f = e->rectifier.Of(f);
+      f = e->Activated<kActivates>(f);
       v[i] = _mm512_cvtps_epi32(f);
     }
     if (kResidual) z += kTogether * c.z_stride;
@@ -307,8 +320,10 @@ void RunTile(const Tile& t) {
         for (int v = 0; v < kBlocks; ++v) asm volatile("" : "+v"(acc[m][v]));
       }
       if (c.y_type == CodeType::kF32) return ToFloats(t, acc);
-      if (!c.activation) return t.z ? ToCodes<true, false>(t, acc) : ToCodes<false, false>(t, acc);
-      return ToCodes<false, true>(t, acc);
+      if (t.z) return ToCodes<true, Activates::kNot>(t, acc);
+      if (!c.activation) return ToCodes<false, Activates::kNot>(t, acc);
+      if (c.leaky) return ToCodes<false, Activates::kLeaky>(t, acc);
+      return ToCodes<false, Activates::kTable>(t, acc);
     }
   }
 #pragma GCC unroll 12
@@ -514,13 +529,12 @@ void Round(const QGemmCall& c, const Tile& t, int64_t row, int rows, const float
   }
 }
 
-// Codes of kBlocks blocks whose columns lie together; kRectifier: with the activation in the table.
-template <int kBlocks, bool kRectifier>
+// Codes of kBlocks blocks whose columns lie together.
+template <int kBlocks, Activates kActivates>
 void FinishCodes(const Tile& t, int64_t row, int rows) {
   constexpr int kTogether = kBlocks == 1 ? 4 : kBlocks == 2 ? 2 : 1;
   const QGemmCall& c = *t.call;
   const Epilogue& e = *t.epilogue;
-  const Rectifier512 rectifier = e.rectifier;
   const int columns = (kBlocks - 1) * kQGemmBlock + t.columns[kBlocks - 1];
   uint8_t* y = static_cast<uint8_t*>(c.y) + row * c.y_stride + t.column[0];
   const uint8_t* z =
@@ -547,7 +561,7 @@ void FinishCodes(const Tile& t, int64_t row, int rows) {
         }
         f = e.Add(f, from);
       }
-      if (kRectifier) f = rectifier.Of(f);
+      f = e.Activated<kActivates>(f);
       v[i] = e.to.Integer(f);
     }
     StoreCodes4<kBlocks>(y + m * c.y_stride, c.y_stride, e.to.Codes4(v[0], v[1], v[2], v[3]),
@@ -555,9 +569,9 @@ void FinishCodes(const Tile& t, int64_t row, int rows) {
   }
 }
 using FinishFunction = void (*)(const Tile&, int64_t, int);
-template <bool kRectifier>
-constexpr FinishFunction kFinishCodes[4] = {FinishCodes<1, kRectifier>, FinishCodes<2, kRectifier>,
-                                            FinishCodes<3, kRectifier>, FinishCodes<4, kRectifier>};
+template <Activates kActivates>
+constexpr FinishFunction kFinishCodes[4] = {FinishCodes<1, kActivates>, FinishCodes<2, kActivates>,
+                                            FinishCodes<3, kActivates>, FinishCodes<4, kActivates>};
 
 // Values without an activation and a residual, of blocks whose columns lie together.
 void FinishFloats(const Tile& t, int64_t row, int rows) {
@@ -636,8 +650,9 @@ void Finish(const Tile& t, int64_t row, int rows) {
   const QGemmCall& c = *t.call;
 #if defined(__AVX512BW__)
   if (t.whole && c.y_type != CodeType::kF32) {
-    if (!c.activation) return kFinishCodes<false>[t.blocks - 1](t, row, rows);
-    if (c.rectifier.limit > 0) return kFinishCodes<true>[t.blocks - 1](t, row, rows);
+    if (!c.activation) return kFinishCodes<Activates::kNot>[t.blocks - 1](t, row, rows);
+    if (c.leaky) return kFinishCodes<Activates::kLeaky>[t.blocks - 1](t, row, rows);
+    if (c.rectifier.limit > 0) return kFinishCodes<Activates::kTable>[t.blocks - 1](t, row, rows);
   }
 #endif
   alignas(64) float v[kMaxRows * kTileColumns];
@@ -686,7 +701,8 @@ void RunCall(const QGemmCall& c) {
     const int* heights = grouped ? kGroupedHeights : kHeights[t.blocks - 1];
     const TileFunction* tiles = grouped ? kGroupedTiles[t.blocks] : kTiles[t.blocks - 1];
     const int tallest = grouped ? 6 : RowsOf(t.blocks);
-    const bool codes = c.bounded && (!c.activation || (c.rectifier.limit > 0 && !c.z)) &&
+    const bool codes = c.bounded &&
+                       (!c.activation || ((c.leaky || c.rectifier.limit > 0) && !c.z)) &&
                        (!c.z || t.columns[t.blocks - 1] == kQGemmBlock);
     const bool direct =
         t.whole && (!grouped || t.blocks == 4) && (values ? !c.activation && !c.z : codes);

@@ -45,6 +45,7 @@ struct Problem {
   int64_t line = 0, runs = 1, groups = 1;  // k: of a run
   int x_bits = 8, w_bits = 8;
   bool extreme = false;  // codes and weights of the least and greatest values only
+  bool leaky = false;    // the activation is LeakyRelu, which all compute alike; else Swish
 
   int x_low() const { return x_signed ? -(1 << (x_bits - 1)) : 0; }
   int x_high() const { return x_low() + (1 << x_bits) - 1; }
@@ -87,7 +88,8 @@ void CheckOne(const QGemmKernels& kernels, const Problem& p, std::mt19937& rando
   for (size_t i = 0; i < w.size(); ++i) {
     if (i % deep % (deep / count) >= k) w[i] = 0;  // what fills a run up
   }
-  const float scale = p.activation ? 1e-5f : 2e-4f / std::sqrt(static_cast<float>(k * count)) * 50;
+  const float scale =
+      p.activation && !p.leaky ? 1e-5f : 2e-4f / std::sqrt(static_cast<float>(k * count)) * 50;
   for (int32_t& v : given) v = static_cast<int32_t>(random() % 40001) - 20000;
   for (int32_t& v : row_add) v = static_cast<int32_t>(random() % 40001) - 20000;
   const int32_t x_zero = p.x_bits < 4 ? 0 : p.x_signed ? -3 : 7;
@@ -121,7 +123,11 @@ void CheckOne(const QGemmKernels& kernels, const Problem& p, std::mt19937& rando
     c.z = z.data(), c.z_stride = p.y_stride, c.z_multiplier = 0.37f, c.z_zero = 5;
     c.z_type = p.z_signed ? CodeType::kS8 : CodeType::kU8;
   }
-  if (p.activation) {
+  if (p.activation && p.leaky) {
+    c.activation = GetEltwise(BestIsa()).unary[static_cast<int>(UnaryKind::kLeakyRelu)];
+    c.a = 0.3f, c.y_multiplier = 0.9f;
+    c.leaky = p.rows % 4 != 0;
+  } else if (p.activation) {
     c.activation = GetEltwise(BestIsa()).unary[static_cast<int>(UnaryKind::kSwish)];
     c.a = 1, c.y_multiplier = 20;
     if (p.rows % 2 == 0) c.rectifier = MakeRectifierTable(UnaryKind::kSwish, 1, 20);
@@ -165,16 +171,18 @@ void CheckOne(const QGemmKernels& kernels, const Problem& p, std::mt19937& rando
                 multiplier[g * static_cast<size_t>(own) + j % columns];
       if (p.residual)
         v = std::fma(static_cast<float>(ValueOf(z[m * stride + j], p.z_signed) - 5), 0.37f, v);
-      if (p.activation) v = v / (1 + std::exp(-v)) * 20;
+      const bool rough = p.activation && !p.leaky;
+      if (rough) v = v / (1 + std::exp(-v)) * 20;
+      if (p.activation && p.leaky) v = (v < 0 ? 0.3f * v : v) * 0.9f;
       if (p.y == CodeType::kF32) {
         float f;
         std::memcpy(&f, got, 4);
-        ASSERT_NEAR(f, v, p.activation ? 1e-5 * std::max(1.0f, std::fabs(v)) : 0);
+        ASSERT_NEAR(f, v, rough ? 1e-5 * std::max(1.0f, std::fabs(v)) : 0);
         continue;
       }
       double r = std::nearbyint(static_cast<double>(v)) + c.to.zero_point;
       r = std::min<double>(std::max<double>(r, c.to.lo), c.to.hi);
-      ASSERT_NEAR(ValueOf(*got, p.y == CodeType::kS8), r, p.activation ? 1 : 0)
+      ASSERT_NEAR(ValueOf(*got, p.y == CodeType::kS8), r, rough ? 1 : 0)
           << "row " << m << " column " << j << " of " << p.rows << " x " << p.columns << " x "
           << p.k;
     }
@@ -217,6 +225,7 @@ TEST_P(QGemm, LinesRunsAndGroups) {
               random() % 5 == 0,
               static_cast<CodeType>(random() % 3)};
     p.groups = groups, p.runs = 1 + random() % 5, p.line = 1 + random() % 9;
+    p.leaky = random() % 2 == 0;
     CheckOne(GetQGemm(GetParam()), p, random);
   }
 }
@@ -227,12 +236,19 @@ TEST_P(QGemm, RandomProblems) {
   SCOPED_TRACE("seed " + std::to_string(seed));
   for (int i = 0; i < 60; ++i) {
     const int64_t columns = 1 + random() % 100, k = 1 + random() % 300;
-    CheckOne(GetQGemm(GetParam()),
-             {static_cast<int64_t>(1 + random() % 40), columns, k,
-              static_cast<int64_t>(k + random() % 5), static_cast<int64_t>(columns + random() % 5),
-              random() % 2 == 0, random() % 3 == 0, random() % 3 == 0, random() % 2 == 0,
-              random() % 4 == 0, static_cast<CodeType>(random() % 3)},
-             random);
+    Problem p{static_cast<int64_t>(1 + random() % 40),
+              columns,
+              k,
+              static_cast<int64_t>(k + random() % 5),
+              static_cast<int64_t>(columns + random() % 5),
+              random() % 2 == 0,
+              random() % 3 == 0,
+              random() % 3 == 0,
+              random() % 2 == 0,
+              random() % 3 == 0,
+              static_cast<CodeType>(random() % 3)};
+    p.leaky = random() % 2 == 0;
+    CheckOne(GetQGemm(GetParam()), p, random);
   }
 }
 
@@ -273,8 +289,8 @@ class Guarded {
   explicit Guarded(int64_t size)
       : page_(static_cast<size_t>(sysconf(_SC_PAGESIZE))),
         bytes_((static_cast<size_t>(size) + page_ - 1) / page_ * page_) {
-    base_ = static_cast<uint8_t*>(mmap(nullptr, bytes_ + page_, PROT_READ | PROT_WRITE,
-                                       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    base_ = static_cast<uint8_t*>(
+        mmap(nullptr, bytes_ + page_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
     EXPECT_NE(static_cast<void*>(base_), MAP_FAILED);
     EXPECT_EQ(mprotect(base_ + bytes_, page_, PROT_NONE), 0);
     data_ = base_ + bytes_ - size;

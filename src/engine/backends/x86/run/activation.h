@@ -57,6 +57,10 @@ struct FusedActivation {
       return {kernels::GetEltwise(isa).rough_swish, call.a, call.b, call.kind};
     return {kernels::GetEltwise(isa).unary[static_cast<int>(call.kind)], call.a, call.b, call.kind};
   }
+  // Whether it is the greater of x and a x.
+  bool IsLeaky() const {
+    return function && kind == kernels::UnaryKind::kLeakyRelu && a >= 0 && a <= 1;
+  }
   void operator()(float* y, int64_t n) const {
     if (function) function(y, y, n, a, b);
   }

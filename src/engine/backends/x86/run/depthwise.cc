@@ -194,6 +194,7 @@ Status BuildQDepthwise(Builder& b) {
   p.y_multiplier = b.attributes().Float("y_multiplier", 1);
   const UnaryCall unary = FromActivation(activation);
   p.rectifier = kernels::MakeRectifierTable(unary.kind, unary.a, p.y_multiplier);
+  p.leaky = fused.IsLeaky();
   p.swish = unary.kind == kernels::UnaryKind::kSwish && unary.a == 1;
   const auto& kernels = kernels::GetQDepthwise(kernels::BestIntegerIsa());
   auto plan = std::make_shared<kernels::QDepthwisePlan>();

@@ -76,11 +76,12 @@ Result<QProduct> ReadQProduct(Builder& b, int64_t channels) {
   p.call.y_multiplier = a.Float("y_multiplier", 1);
   const UnaryCall unary = FromActivation(activation);
   p.call.rectifier = kernels::MakeRectifierTable(unary.kind, unary.a, p.call.y_multiplier);
+  p.call.leaky = fused.IsLeaky();
   // |sum| <= 2^31, |residual| < 512.
   const auto* m = static_cast<const float*>(b.ConstantData(2));
   const float most = 0.9f / std::max(1.0f, std::fabs(p.call.y_multiplier));
   p.call.bounded = (!p.residual || std::fabs(p.call.z_multiplier) < 1e5f) &&
-                   (!fused.function || p.call.rectifier.limit > 0) &&
+                   (!fused.function || p.call.leaky || p.call.rectifier.limit > 0) &&
                    std::all_of(m, m + multipliers, [&](float v) { return std::fabs(v) < most; });
   return p;
 }
