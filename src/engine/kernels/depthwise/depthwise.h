@@ -126,7 +126,7 @@ struct QDepthwiseParams {
 // as fill it.
 struct QDepthwiseBlock {
   int64_t channel = 0;  // the first
-  int32_t width = 0;    // the vector's bytes, or 32 or 16
+  int32_t width = 0;    // the vector's bytes, 32, 16 or 8 (the last of full ones and direct only)
   int32_t count = 0;    // <= width
   int64_t packed = 0;   // offset of its weights, bias and multipliers
 };

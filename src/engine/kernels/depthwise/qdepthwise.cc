@@ -25,11 +25,13 @@ int64_t BufferColumns(const DepthwiseShape& s, int64_t outputs) {
   return (outputs - 1) * s.stride_w + (s.kernel_w - 1) * s.dilation_w + 1;
 }
 
-// As many blocks of the greatest width as fit, the rest in smaller ones.
-std::vector<QDepthwiseBlock> MakeBlocks(int64_t channels, int64_t width) {
+// As many blocks of the greatest width as fit, the rest in smaller ones; of 8 only the direct way
+// can make something.
+std::vector<QDepthwiseBlock> MakeBlocks(int64_t channels, int64_t width, bool direct) {
   std::vector<QDepthwiseBlock> blocks;
   for (int64_t at = 0; at < channels;) {
     while (width > 16 && channels - at < width) width /= 2;
+    if (direct && channels - at == 8) width = 8;
     const int64_t count = std::min(width, channels - at);
     blocks.push_back({at, static_cast<int32_t>(width), static_cast<int32_t>(count), 0});
     at += count;
@@ -89,7 +91,7 @@ bool QDepthwisePlan::Make(const DepthwiseShape& shape, const QDepthwiseParams& p
   v.plain = params.to.zero_point == 0 && params.to.lo == (is_unsigned ? 0 : -128) &&
             params.to.hi == (is_unsigned ? 255 : 127);
 
-  blocks_ = MakeBlocks(s.channels, width);
+  blocks_ = MakeBlocks(s.channels, width, v.direct);
   const int64_t vectors = v.rows * v.groups * s.kernel_w * 4 + 8;
   const auto units = [&](int64_t bands) { return (bands + v.merged - 1) / v.merged; };
   int64_t size = 0, tail_units = 0;

@@ -98,17 +98,24 @@ inline I Gather(const uint8_t* (&at)[kPieces], const int64_t (&step)[kPieces]) {
   } else if constexpr (kPieces == 2) {
     v = _mm512_inserti64x4(_mm512_castsi256_si512(Load<__m256i>(at[0])), Load<__m256i>(at[1]), 1);
   } else {
-    v = _mm512_castsi128_si512(Load<__m128i>(at[0]));
-    v = _mm512_inserti32x4(v, Load<__m128i>(at[1]), 1);
-    v = _mm512_inserti32x4(v, Load<__m128i>(at[2]), 2);
-    v = _mm512_inserti32x4(v, Load<__m128i>(at[3]), 3);
+    const auto lane = [&](int l) __attribute__((always_inline)) {
+      if constexpr (kPieces == 4)
+        return Load<__m128i>(at[l]);
+      else
+        return _mm_insert_epi64(_mm_cvtsi64_si128(Load<int64_t>(at[2 * l])),
+                                Load<int64_t>(at[2 * l + 1]), 1);
+    };
+    v = _mm512_castsi128_si512(lane(0));
+    v = _mm512_inserti32x4(v, lane(1), 1);
+    v = _mm512_inserti32x4(v, lane(2), 2);
+    v = _mm512_inserti32x4(v, lane(3), 3);
 #elif defined(__AVX2__)
   } else {
     v = _mm256_inserti128_si256(_mm256_castsi128_si256(Load<__m128i>(at[0])), Load<__m128i>(at[1]),
                                 1);
 #endif
   }
-#pragma GCC unroll 4
+#pragma GCC unroll 8
   for (int p = 0; p < kPieces; ++p) at[p] += step[p];
   return v;
 }
@@ -637,7 +644,8 @@ void RunDirect(const QDepthwiseView& d, const QDepthwiseCall& call, const Unit& 
                  (u.block->channel +
                   ((u.image * d.shape.out_h + row) * d.shape.out_w + u.column) * d.shape.channels) *
                      size;
-      if (row >= d.shape.out_h) y[piece] = nullptr;
+      // Where there is no such row its values go before those of the first piece, stored last.
+      if (row >= d.shape.out_h) y[piece] = y[0];
     }
     column(0, x[0]);
     if (kStride == 1) column(1, x[1]);
@@ -666,9 +674,14 @@ void RunDirect(const QDepthwiseView& d, const QDepthwiseCall& call, const Unit& 
         F lanes[4];
         ToLanes(value[0], value[1], value[2], value[3], lanes);
 #pragma GCC unroll 4
-        for (int l = 0; l < 4; ++l) {
-          uint8_t* const piece = y[l / (4 / kPieces)];
-          if (piece) Store(piece + to + l % (4 / kPieces) * kBytes, lanes[l]);
+        for (int l = 3; l >= 0; --l) {
+          if constexpr (kPieces == 8) {
+            Store(y[2 * l + 1] + to, _mm512_extractf32x8_ps(lanes[l], 1));
+            Store(y[2 * l] + to, _mm512_castps512_ps256(lanes[l]));
+          } else {
+            uint8_t* const piece = y[l / (4 / kPieces)];
+            Store(piece + to + l % (4 / kPieces) * kBytes, lanes[l]);
+          }
         }
         continue;
       }
@@ -685,30 +698,43 @@ void RunDirect(const QDepthwiseView& d, const QDepthwiseCall& call, const Unit& 
       if constexpr (kPieces == 1) {
         Store(y[0] + to, codes);
       } else if constexpr (kPieces == 2) {
+        Store(y[1] + to, _mm512_extracti64x4_epi64(codes, 1));
         Store(y[0] + to, _mm512_castsi512_si256(codes));
-        if (y[1]) Store(y[1] + to, _mm512_extracti64x4_epi64(codes, 1));
       } else {
-        Store(y[0] + to, _mm512_castsi512_si128(codes));
-        if (y[1]) Store(y[1] + to, _mm512_extracti32x4_epi32(codes, 1));
-        if (y[2]) Store(y[2] + to, _mm512_extracti32x4_epi32(codes, 2));
-        if (y[3]) Store(y[3] + to, _mm512_extracti32x4_epi32(codes, 3));
+        const __m128i lane[4] = {_mm512_castsi512_si128(codes), _mm512_extracti32x4_epi32(codes, 1),
+                                 _mm512_extracti32x4_epi32(codes, 2),
+                                 _mm512_extracti32x4_epi32(codes, 3)};
+#pragma GCC unroll 4
+        for (int l = 3; l >= 0; --l) {
+          if constexpr (kPieces == 4) {
+            Store(y[l] + to, lane[l]);
+          } else {
+            _mm_storeh_pd(reinterpret_cast<double*>(y[2 * l + 1] + to), _mm_castsi128_pd(lane[l]));
+            _mm_storel_epi64(reinterpret_cast<__m128i*>(y[2 * l] + to), lane[l]);
+          }
+        }
       }
     }
   }
 }
 #endif
 
+#if defined(__AVX512VNNI__)
+template <int kPieces>
+void RunDirect(const QDepthwiseView& d, const QDepthwiseCall& call, const Unit& u) {
+  const bool activate = d.params.activation || d.params.y == CodeType::kF32;
+  const auto run = d.shape.stride_w == 1
+                       ? activate ? RunDirect<kPieces, 1, true> : RunDirect<kPieces, 1, false>
+                   : activate ? RunDirect<kPieces, 2, true>
+                              : RunDirect<kPieces, 2, false>;
+  run(d, call, u);
+}
+#endif
+
 template <int kPieces>
 void RunUnit(const QDepthwiseView& d, const QDepthwiseCall& call, const Unit& u) {
 #if defined(__AVX512VNNI__)
-  if (d.direct && u.block->count == kBytes / kPieces) {
-    const bool activate = d.params.activation || d.params.y == CodeType::kF32;
-    const auto run = d.shape.stride_w == 1
-                         ? activate ? RunDirect<kPieces, 1, true> : RunDirect<kPieces, 1, false>
-                     : activate ? RunDirect<kPieces, 2, true>
-                                : RunDirect<kPieces, 2, false>;
-    return run(d, call, u);
-  }
+  if (d.direct && u.block->count == kBytes / kPieces) return RunDirect<kPieces>(d, call, u);
 #endif
   for (int64_t band = u.band; band < u.band_end; ++band) RunBand<kPieces>(d, call, u, band);
 }
@@ -745,6 +771,9 @@ void Run(const QDepthwiseView& d, const QDepthwiseCall& call, int64_t begin, int
                     MinOf(column + d.columns, s.out_w)};
     switch (kBytes / block->width) {
 #if defined(__AVX512VNNI__)
+      case 8:
+        RunDirect<8>(d, call, u);
+        break;
       case 4:
         RunUnit<4>(d, call, u);
         break;
