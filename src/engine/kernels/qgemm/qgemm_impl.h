@@ -362,6 +362,8 @@ inline int ChooseTile(const int* heights, int64_t most, int64_t left) {
   return heights[i] <= left ? i : i - 1;
 }
 
+#include "engine/kernels/qgemm/qgemm_narrow.h"
+
 #elif defined(__AVX2__)
 
 constexpr bool kBiasInSums = false;
@@ -669,6 +671,9 @@ void RunCall(const QGemmCall& c) {
 #if defined(__AVX512BW__)
   const Epilogue epilogue(c);
   t.epilogue = &epilogue;
+#if defined(__AVX512VNNI__)
+  if (TryNarrow(c, epilogue)) return;
+#endif
 #endif
   t.steps = (c.k + 3) / 4;
   t.block = QGemmPackedBytes(CountOf(c) * t.steps * 4, kQGemmBlock);

@@ -230,6 +230,32 @@ TEST_P(QGemm, LinesRunsAndGroups) {
   }
 }
 
+// 8, 16 and 32 columns of few k have a way of their own (qgemm_narrow.h).
+TEST_P(QGemm, FewColumnsOfFewCodes) {
+  const unsigned seed = std::random_device{}();
+  std::mt19937 random(seed);
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  for (int i = 0; i < 150; ++i) {
+    const int64_t columns = int64_t{8} << i % 3, k = 1 + random() % 24;
+    Problem p{static_cast<int64_t>(8 + random() % 60),
+              columns,
+              k,
+              static_cast<int64_t>(k + random() % 5),
+              static_cast<int64_t>(columns + random() % 2 * 5),
+              random() % 2 == 0,
+              random() % 8 == 0,
+              random() % 8 == 0,
+              random() % 2 == 0,
+              random() % 3 == 0,
+              random() % 8 == 0 ? CodeType::kF32 : static_cast<CodeType>(random() % 2)};
+    p.leaky = random() % 2 == 0;
+    p.runs = 1 + random() % 3;
+    p.line = random() % 2 == 0 ? 0 : 6 + random() % 30;
+    CheckOne(GetQGemm(GetParam()), p, random);
+    if (HasFatalFailure()) return;
+  }
+}
+
 TEST_P(QGemm, RandomProblems) {
   const unsigned seed = std::random_device{}();
   std::mt19937 random(seed);
