@@ -15,19 +15,18 @@
 //
 // bench/arm measures them by llvm-mca: it finds them in the compiled object.
 
-#define SLIPWAY_VECTORS                                                                         \
-  "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v12", "v13",       \
-      "v14", "v15", "v16", "v17", "v18", "v19", "v20", "v21", "v22", "v23", "v24", "v25",       \
-      "v26", "v27", "v28", "v29", "v30", "v31", "cc", "memory"
-#define SLIPWAY_POINTERS                                                                        \
-  "x4", "x5", "x6", "x7", "x8", "x9", "x10", "x11", "x12", "x13", "x14", "x15", "x16", "x17",   \
+#define SLIPWAY_VECTORS                                                                          \
+  "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v12", "v13", "v14", \
+      "v15", "v16", "v17", "v18", "v19", "v20", "v21", "v22", "v23", "v24", "v25", "v26", "v27", \
+      "v28", "v29", "v30", "v31", "cc", "memory"
+#define SLIPWAY_POINTERS                                                                      \
+  "x4", "x5", "x6", "x7", "x8", "x9", "x10", "x11", "x12", "x13", "x14", "x15", "x16", "x17", \
       "x19", "x20", "x21", "x22"
-#define SLIPWAY_ZERO4(a, b, c, d)                                                               \
+#define SLIPWAY_ZERO4(a, b, c, d) \
   "movi v" #a ".4s, #0\nmovi v" #b ".4s, #0\nmovi v" #c ".4s, #0\nmovi v" #d ".4s, #0\n"
-#define SLIPWAY_ZERO8(a, b, c, d, e, f, g, h)                                                   \
-  SLIPWAY_ZERO4(a, b, c, d) SLIPWAY_ZERO4(e, f, g, h)
+#define SLIPWAY_ZERO8(a, b, c, d, e, f, g, h) SLIPWAY_ZERO4(a, b, c, d) SLIPWAY_ZERO4(e, f, g, h)
 #define SLIPWAY_ZERO_SUMS SLIPWAY_ZERO8(16, 17, 18, 19, 20, 21, 22, 23)
-#define SLIPWAY_STORE4(at, a, b, c, d)                                                          \
+#define SLIPWAY_STORE4(at, a, b, c, d) \
   "stp q" #a ", q" #b ", [%[out], #" #at "]\nstp q" #c ", q" #d ", [%[out], #" #at " + 32]\n"
 #define Q_STEP(p, by) "add " #p ", " #p ", #" #by "\n"
 #define Q_COUNT "subs %[k], %[k], #16\n"
@@ -49,9 +48,9 @@
 #define Q_SUM8(a, s) "sadalp v" #a ".8h, v" #s ".16b\n"
 // By 128; takes as long as a load, so that it need not stand with the others.
 #define Q_STEP_W(p) "madd " #p ", x21, x22, " #p "\n"
-#define SLIPWAY_ROWS                                                                            \
-  "ldp x4, x5, [%[x]]\nldp x6, x7, [%[x], #16]\n"                                               \
-  "add x8, x4, #8\nadd x9, x5, #8\nadd x10, x6, #8\nadd x11, x7, #8\n"                          \
+#define SLIPWAY_ROWS                                                   \
+  "ldp x4, x5, [%[x]]\nldp x6, x7, [%[x], #16]\n"                      \
+  "add x8, x4, #8\nadd x9, x5, #8\nadd x10, x6, #8\nadd x11, x7, #8\n" \
   "mov x21, #8\nmov x22, #16\n"
 #define SLIPWAY_AT(p, from, by) "add " #p ", %[" #from "], #" #by "\n"
 
@@ -61,45 +60,160 @@
 __attribute__((noinline)) void LoopTwo(const int8_t* const* x, const int8_t* w, int64_t k,
                                        int32_t* out) {
   asm volatile(
-      SLIPWAY_ZERO_SUMS SLIPWAY_ZERO8(8, 9, 10, 11, 12, 13, 14, 15) SLIPWAY_ZERO4(26, 27, 30, 31)
-      SLIPWAY_ROWS SLIPWAY_AT(x12, w, 0) SLIPWAY_AT(x13, w, 16)
-      SLIPWAY_AT(x14, w, 32) SLIPWAY_AT(x15, w, 48) SLIPWAY_AT(x16, w, 64)
-      SLIPWAY_AT(x17, w, 80) SLIPWAY_AT(x19, w, 96) SLIPWAY_AT(x20, w, 112)
-      ".p2align 4\n1:\n"
-      Q_HALF(24, 25, x12) Q_SMLAL(16, 26, 1) Q_SMLAL(17, 27, 1) Q_HALF(28, 29, x14)
-      Q_SMLAL(20, 26, 5) Q_SMLAL(21, 27, 5) Q_HALF(26, 27, x13) Q_SMLAL(18, 30, 3)
-      Q_SMLAL(19, 31, 3) Q_PAIRS(0, 3, x4) Q_SMLAL(22, 30, 7) Q_SMLAL(23, 31, 7)
-      Q_PAIRS(4, 7, x5) Q_SUM16(12, 16) Q_SUM16(13, 17) Q_HALF(30, 31, x15) Q_SUM16(14, 20)
-      Q_SUM16(15, 21) Q_SMULL(16, 24, 0) Q_SMULL(17, 25, 0) Q_SMULL(20, 24, 4) Q_SMULL(21, 25, 4)
-      Q_SUM16(12, 18) Q_SUM16(13, 19) Q_SUM16(14, 22) Q_SUM16(15, 23) Q_SMULL(18, 28, 2)
-      Q_SMULL(19, 29, 2) Q_SMULL(22, 28, 6) Q_SMULL(23, 29, 6) Q_SMLAL(16, 26, 1)
-      Q_SMLAL(17, 27, 1) Q_SMLAL(20, 26, 5) Q_SMLAL(21, 27, 5) Q_SMLAL(18, 30, 3)
-      Q_SMLAL(19, 31, 3) Q_PAIRS(0, 3, x6) Q_SMLAL(22, 30, 7) Q_SMLAL(23, 31, 7)
-      Q_PAIRS(4, 7, x7) Q_SUM16(8, 16) Q_SUM16(9, 17) Q_SUM16(10, 20) Q_SUM16(11, 21)
-      Q_SMULL(16, 24, 0) Q_SMULL(17, 25, 0) Q_SMULL(20, 24, 4) Q_SMULL(21, 25, 4) Q_SUM16(8, 18)
-      Q_SUM16(9, 19) Q_SUM16(10, 22) Q_SUM16(11, 23) Q_SMULL(18, 28, 2) Q_SMULL(19, 29, 2)
-      Q_SMULL(22, 28, 6) Q_SMULL(23, 29, 6) Q_HALF(24, 25, x16) Q_SMLAL(16, 26, 1)
-      Q_SMLAL(17, 27, 1) Q_HALF(28, 29, x19) Q_SMLAL(20, 26, 5) Q_SMLAL(21, 27, 5)
-      Q_HALF(26, 27, x17) Q_SMLAL(18, 30, 3) Q_SMLAL(19, 31, 3) Q_PAIRS(0, 3, x8)
-      Q_SMLAL(22, 30, 7) Q_SMLAL(23, 31, 7) Q_PAIRS(4, 7, x9) Q_SUM16(12, 16) Q_SUM16(13, 17)
-      Q_HALF(30, 31, x20) Q_SUM16(14, 20) Q_SUM16(15, 21) Q_SMULL(16, 24, 0) Q_SMULL(17, 25, 0)
-      Q_SMULL(20, 24, 4) Q_SMULL(21, 25, 4) Q_SUM16(12, 18) Q_SUM16(13, 19) Q_SUM16(14, 22)
-      Q_SUM16(15, 23) Q_SMULL(18, 28, 2) Q_SMULL(19, 29, 2) Q_SMULL(22, 28, 6) Q_SMULL(23, 29, 6)
-      Q_SMLAL(16, 26, 1) Q_SMLAL(17, 27, 1) Q_SMLAL(20, 26, 5) Q_SMLAL(21, 27, 5)
-      Q_SMLAL(18, 30, 3) Q_SMLAL(19, 31, 3) Q_PAIRS(0, 3, x10) Q_SMLAL(22, 30, 7)
-      Q_SMLAL(23, 31, 7) Q_PAIRS(4, 7, x11) Q_SUM16(8, 16) Q_SUM16(9, 17) Q_SUM16(10, 20)
-      Q_SUM16(11, 21) Q_SMULL(16, 24, 0) Q_SMULL(17, 25, 0) Q_SMULL(20, 24, 4) Q_SMULL(21, 25, 4)
-      Q_SUM16(8, 18) Q_SUM16(9, 19) Q_SUM16(10, 22) Q_SUM16(11, 23) Q_SMULL(18, 28, 2)
-      Q_SMULL(19, 29, 2) Q_SMULL(22, 28, 6) Q_SMULL(23, 29, 6) Q_STEP_W(x12) Q_COUNT
-      Q_STEP(x4, 16) Q_STEP(x5, 16) Q_STEP(x6, 16) Q_STEP(x7, 16) Q_STEP(x8, 16) Q_STEP(x9, 16)
-      Q_STEP(x10, 16) Q_STEP(x11, 16) Q_STEP(x13, 128) Q_STEP(x14, 128) Q_STEP(x15, 128)
-      Q_STEP(x16, 128) Q_STEP(x17, 128) Q_STEP(x19, 128) Q_STEP(x20, 128) Q_AGAIN
-      // The last.
-      Q_SMLAL(16, 26, 1) Q_SMLAL(17, 27, 1) Q_SMLAL(20, 26, 5) Q_SMLAL(21, 27, 5)
-      Q_SMLAL(18, 30, 3) Q_SMLAL(19, 31, 3) Q_SMLAL(22, 30, 7) Q_SMLAL(23, 31, 7) Q_SUM16(12, 16)
-      Q_SUM16(13, 17) Q_SUM16(14, 20) Q_SUM16(15, 21) Q_SUM16(12, 18) Q_SUM16(13, 19)
-      Q_SUM16(14, 22) Q_SUM16(15, 23)
-      SLIPWAY_STORE4(0, 8, 9, 10, 11) SLIPWAY_STORE4(64, 12, 13, 14, 15)
+      SLIPWAY_ZERO_SUMS SLIPWAY_ZERO8(8, 9, 10, 11, 12, 13, 14, 15) SLIPWAY_ZERO4(
+          26, 27, 30,
+          31) SLIPWAY_ROWS SLIPWAY_AT(x12, w, 0) SLIPWAY_AT(x13, w,
+                                                            16) SLIPWAY_AT(x14, w,
+                                                                           32) SLIPWAY_AT(x15, w,
+                                                                                          48)
+          SLIPWAY_AT(x16, w, 64) SLIPWAY_AT(x17, w, 80) SLIPWAY_AT(x19, w, 96) SLIPWAY_AT(
+              x20,
+              w, 112) ".p2align 4\n1:\n" Q_HALF(24, 25,
+                                                x12) Q_SMLAL(16, 26,
+                                                             1) Q_SMLAL(17, 27,
+                                                                        1) Q_HALF(28, 29,
+                                                                                  x14) Q_SMLAL(20,
+                                                                                               26,
+                                                                                               5) Q_SMLAL(21, 27, 5) Q_HALF(26, 27, x13)
+              Q_SMLAL(18, 30, 3) Q_SMLAL(19, 31, 3) Q_PAIRS(0, 3, x4) Q_SMLAL(22, 30, 7) Q_SMLAL(23, 31, 7) Q_PAIRS(
+                  4,
+                  7, x5) Q_SUM16(12,
+                                 16) Q_SUM16(13,
+                                             17) Q_HALF(30, 31,
+                                                        x15) Q_SUM16(14,
+                                                                     20) Q_SUM16(15, 21)
+                  Q_SMULL(16, 24, 0) Q_SMULL(17, 25, 0) Q_SMULL(20, 24, 4) Q_SMULL(
+                      21,
+                      25,
+                      4) Q_SUM16(12,
+                                 18) Q_SUM16(13,
+                                             19) Q_SUM16(14,
+                                                         22) Q_SUM16(15,
+                                                                     23) Q_SMULL(18, 28,
+                                                                                 2) Q_SMULL(19, 29,
+                                                                                            2)
+                      Q_SMULL(22, 28, 6) Q_SMULL(23, 29, 6) Q_SMLAL(
+                          16,
+                          26,
+                          1) Q_SMLAL(17, 27,
+                                     1) Q_SMLAL(20, 26,
+                                                5) Q_SMLAL(21, 27, 5)
+                          Q_SMLAL(18, 30, 3) Q_SMLAL(19, 31, 3) Q_PAIRS(
+                              0,
+                              3, x6) Q_SMLAL(22, 30,
+                                             7) Q_SMLAL(23, 31,
+                                                        7) Q_PAIRS(4, 7, x7)
+                              Q_SUM16(8, 16) Q_SUM16(9, 17) Q_SUM16(10, 20) Q_SUM16(11, 21) Q_SMULL(
+                                  16,
+                                  24,
+                                  0) Q_SMULL(17, 25,
+                                             0) Q_SMULL(20, 24,
+                                                        4) Q_SMULL(21, 25,
+                                                                   4) Q_SUM16(8, 18)
+                                  Q_SUM16(9, 19) Q_SUM16(10, 22) Q_SUM16(11, 23) Q_SMULL(
+                                      18,
+                                      28,
+                                      2) Q_SMULL(19, 29,
+                                                 2) Q_SMULL(22, 28,
+                                                            6) Q_SMULL(23, 29,
+                                                                       6) Q_HALF(24, 25, x16)
+                                      Q_SMLAL(16, 26, 1) Q_SMLAL(17, 27, 1) Q_HALF(28, 29, x19) Q_SMLAL(
+                                          20,
+                                          26,
+                                          5) Q_SMLAL(21, 27,
+                                                     5) Q_HALF(26, 27,
+                                                               x17) Q_SMLAL(18, 30,
+                                                                            3) Q_SMLAL(19, 31,
+                                                                                       3) Q_PAIRS(0, 3, x8)
+                                          Q_SMLAL(22, 30, 7) Q_SMLAL(23, 31, 7) Q_PAIRS(
+                                              4,
+                                              7, x9) Q_SUM16(12,
+                                                             16) Q_SUM16(13,
+                                                                         17) Q_HALF(30, 31,
+                                                                                    x20) Q_SUM16(14,
+                                                                                                 20) Q_SUM16(15,
+                                                                                                             21)
+                                              Q_SMULL(16, 24, 0) Q_SMULL(17, 25, 0) Q_SMULL(20, 24, 4) Q_SMULL(
+                                                  21,
+                                                  25,
+                                                  4) Q_SUM16(12,
+                                                             18) Q_SUM16(13,
+                                                                         19) Q_SUM16(14,
+                                                                                     22) Q_SUM16(15,
+                                                                                                 23)
+                                                  Q_SMULL(18, 28, 2) Q_SMULL(19, 29, 2) Q_SMULL(22, 28, 6) Q_SMULL(
+                                                      23,
+                                                      29,
+                                                      6) Q_SMLAL(16, 26,
+                                                                 1) Q_SMLAL(17, 27,
+                                                                            1) Q_SMLAL(20, 26,
+                                                                                       5) Q_SMLAL(21, 27, 5)
+                                                      Q_SMLAL(18, 30, 3) Q_SMLAL(19, 31, 3) Q_PAIRS(
+                                                          0, 3, x10) Q_SMLAL(22, 30,
+                                                                             7) Q_SMLAL(23, 31,
+                                                                                        7) Q_PAIRS(4, 7, x11)
+                                                          Q_SUM16(8, 16) Q_SUM16(9, 17) Q_SUM16(10, 20) Q_SUM16(11, 21) Q_SMULL(
+                                                              16,
+                                                              24,
+                                                              0) Q_SMULL(17, 25,
+                                                                         0) Q_SMULL(20, 24,
+                                                                                    4) Q_SMULL(21,
+                                                                                               25,
+                                                                                               4) Q_SUM16(8, 18)
+                                                              Q_SUM16(9, 19) Q_SUM16(10, 22) Q_SUM16(11, 23) Q_SMULL(
+                                                                  18,
+                                                                  28,
+                                                                  2) Q_SMULL(19, 29,
+                                                                             2) Q_SMULL(22, 28,
+                                                                                        6) Q_SMULL(23,
+                                                                                                   29,
+                                                                                                   6) Q_STEP_W(x12) Q_COUNT
+                                                                  Q_STEP(x4, 16) Q_STEP(x5, 16) Q_STEP(x6, 16) Q_STEP(
+                                                                      x7,
+                                                                      16) Q_STEP(x8, 16)
+                                                                      Q_STEP(x9, 16) Q_STEP(x10, 16) Q_STEP(x11, 16) Q_STEP(
+                                                                          x13, 128) Q_STEP(x14, 128) Q_STEP(x15,
+                                                                                                            128)
+                                                                          Q_STEP(x16, 128) Q_STEP(x17, 128) Q_STEP(
+                                                                              x19, 128) Q_STEP(x20, 128) Q_AGAIN
+                                                                              // The last.
+                                                                              Q_SMLAL(16, 26, 1) Q_SMLAL(
+                                                                                  17,
+                                                                                  27,
+                                                                                  1) Q_SMLAL(20, 26,
+                                                                                             5) Q_SMLAL(21,
+                                                                                                        27,
+                                                                                                        5)
+                                                                                  Q_SMLAL(18, 30, 3) Q_SMLAL(
+                                                                                      19,
+                                                                                      31,
+                                                                                      3) Q_SMLAL(22,
+                                                                                                 30,
+                                                                                                 7)
+                                                                                      Q_SMLAL(23, 31, 7) Q_SUM16(
+                                                                                          12,
+                                                                                          16) Q_SUM16(13, 17)
+                                                                                          Q_SUM16(
+                                                                                              14,
+                                                                                              20) Q_SUM16(15, 21)
+                                                                                              Q_SUM16(
+                                                                                                  12,
+                                                                                                  18) Q_SUM16(13, 19)
+                                                                                                  Q_SUM16(
+                                                                                                      14,
+                                                                                                      22) Q_SUM16(15, 23)
+                                                                                                      SLIPWAY_STORE4(
+                                                                                                          0,
+                                                                                                          8,
+                                                                                                          9,
+                                                                                                          10,
+                                                                                                          11)
+                                                                                                          SLIPWAY_STORE4(
+                                                                                                              64,
+                                                                                                              12,
+                                                                                                              13,
+                                                                                                              14,
+                                                                                                              15)
       : [k] "+r"(k)
       : [x] "r"(x), [w] "r"(w), [out] "r"(out)
       : SLIPWAY_POINTERS, SLIPWAY_VECTORS);
@@ -108,8 +222,9 @@ __attribute__((noinline)) void LoopTwo(const int8_t* const* x, const int8_t* w, 
 // Adds sums in lanes of 16 bits (v16 to v23) of up to `k` codes to out, 4 rows by 8 columns; k is a
 // multiple of 8, not 0. All four pairs of row m lie in v(4 m) to v(4 m + 3), weights of the first
 // two in v24 to v27, of the others in v28 to v31.
-#define SLIPWAY_FLUSH(at, a, b)                                                                 \
-  "ldp q28, q29, [%[out], #" #at "]\nsadalp v28.4s, v" #a ".8h\nsadalp v29.4s, v" #b ".8h\n"    \
+#define SLIPWAY_FLUSH(at, a, b)                                                      \
+  "ldp q28, q29, [%[out], #" #at "]\nsadalp v28.4s, v" #a ".8h\nsadalp v29.4s, v" #b \
+  ".8h\n"                                                                            \
   "stp q28, q29, [%[out], #" #at "]\n"
 #define SLIPWAY_BACK(p, by) "sub " #p ", " #p ", #" #by "\n"
 __attribute__((noinline)) void LoopMany(const int8_t* const* x, const int8_t* w, int64_t k,
@@ -162,131 +277,344 @@ __attribute__((noinline)) void LoopMany(const int8_t* const* x, const int8_t* w,
 // Products in lanes of 8 bits, of 16 columns: w has the weights of the first 8 and v of the others.
 // A vector of weights has 4 columns of both: 0 to 3 and 8 to 11, or 4 to 7 and 12 to 15. So has
 // out: [4 rows][2][8] sums over k codes, a multiple of 16 and not 0.
-#define SLIPWAY_BYTES                                                                           \
-  SLIPWAY_ZERO_SUMS SLIPWAY_ROWS SLIPWAY_AT(x12, w, 0) SLIPWAY_AT(x13, w, 32)                   \
-  SLIPWAY_AT(x14, w, 64) SLIPWAY_AT(x15, w, 96) SLIPWAY_AT(x16, v, 0) SLIPWAY_AT(x17, v, 32)    \
-  SLIPWAY_AT(x19, v, 64) SLIPWAY_AT(x20, v, 96)
-#define SLIPWAY_BYTES_OPERANDS                                                                  \
+#define SLIPWAY_BYTES                                                                            \
+  SLIPWAY_ZERO_SUMS SLIPWAY_ROWS SLIPWAY_AT(x12, w, 0) SLIPWAY_AT(x13, w, 32)                    \
+      SLIPWAY_AT(x14, w, 64) SLIPWAY_AT(x15, w, 96) SLIPWAY_AT(x16, v, 0) SLIPWAY_AT(x17, v, 32) \
+          SLIPWAY_AT(x19, v, 64) SLIPWAY_AT(x20, v, 96)
+#define SLIPWAY_BYTES_OPERANDS                         \
   : [k] "+r"(k)                                                                                 \
   : [x] "r"(x), [w] "r"(w), [v] "r"(v), [out] "r"(out)                                          \
   : SLIPWAY_POINTERS, SLIPWAY_VECTORS
 
 // Two products share a lane. Registers as in LoopTwo.
-__attribute__((noinline)) void LoopBytes2(const int8_t* const* x, const int8_t* w,
-                                          const int8_t* v, int64_t k, int16_t* out) {
-  asm volatile(
-      SLIPWAY_BYTES SLIPWAY_ZERO8(8, 9, 10, 11, 12, 13, 14, 15) "movi v30.4s, #0\nmovi v31.4s, #0\n"
-      ".p2align 4\n1:\n"
-      Q_SUM8(14, 20) Q_LOW(24, 27, x12) Q_MLA(23, 31, 7) Q_SUM8(15, 21) Q_MLA(22, 30, 7)
-      Q_PAIRS(4, 7, x5) Q_SUM8(12, 16) Q_MLA(19, 31, 3) Q_HIGH(24, 27, x16) Q_STEP_W(x12)
-      Q_MLA(18, 30, 3) Q_LOW(28, 31, x13) Q_SUM8(13, 17) Q_SUM8(15, 23) Q_PAIRS(0, 3, x4)
-      Q_SUM8(14, 22) Q_MUL(20, 24, 4) Q_MUL(21, 25, 4) Q_HIGH(28, 31, x17) Q_SUM8(12, 18)
-      Q_SUM8(13, 19) Q_MUL(16, 24, 0) Q_MUL(17, 25, 0) Q_MLA(20, 26, 5) Q_MUL(23, 29, 6)
-      Q_MUL(18, 28, 2) Q_MUL(22, 28, 6) Q_MUL(19, 29, 2) Q_MLA(21, 27, 5) Q_MLA(17, 27, 1)
-      Q_MLA(16, 26, 1) Q_MLA(23, 31, 7) Q_MLA(22, 30, 7) Q_PAIRS(4, 7, x7) Q_SUM8(10, 20)
-      Q_MLA(18, 30, 3) Q_MLA(19, 31, 3) Q_PAIRS(0, 3, x6) Q_SUM8(11, 21) Q_SUM8(8, 16)
-      Q_SUM8(9, 17) Q_MUL(20, 24, 4) Q_MUL(21, 25, 4) Q_MUL(17, 25, 0) Q_MUL(16, 24, 0)
-      Q_SUM8(11, 23) Q_SUM8(10, 22) Q_SUM8(9, 19) Q_MUL(23, 29, 6) Q_MLA(17, 27, 1)
-      Q_MLA(20, 26, 5) Q_MLA(16, 26, 1) Q_MLA(21, 27, 5) Q_LOW(24, 27, x14) Q_MUL(22, 28, 6)
-      Q_MUL(19, 29, 2) Q_SUM8(8, 18) Q_MUL(18, 28, 2) Q_MLA(23, 31, 7) Q_HIGH(24, 27, x19)
-      Q_SUM8(14, 20) Q_MLA(22, 30, 7) Q_PAIRS(4, 7, x9) Q_SUM8(15, 21) Q_MLA(19, 31, 3)
-      Q_MLA(18, 30, 3) Q_LOW(28, 31, x15) Q_SUM8(12, 16) Q_SUM8(13, 17) Q_PAIRS(0, 3, x8)
-      Q_MUL(21, 25, 4) Q_MUL(20, 24, 4) Q_SUM8(14, 22) Q_HIGH(28, 31, x20) Q_SUM8(15, 23)
-      Q_STEP(x5, 16) Q_STEP(x8, 16) Q_STEP(x14, 128) Q_STEP(x9, 16) Q_MLA(20, 26, 5)
-      Q_SUM8(12, 18) Q_MUL(18, 28, 2) Q_MUL(23, 29, 6) Q_MUL(16, 24, 0) Q_MUL(22, 28, 6)
-      Q_MUL(17, 25, 0) Q_SUM8(13, 19) Q_MUL(19, 29, 2) Q_MLA(21, 27, 5) Q_MLA(16, 26, 1)
-      Q_MLA(23, 31, 7) Q_MLA(17, 27, 1) Q_MLA(22, 30, 7) Q_PAIRS(4, 7, x11) Q_SUM8(10, 20)
-      Q_SUM8(11, 21) Q_SUM8(8, 16) Q_MLA(18, 30, 3) Q_MLA(19, 31, 3) Q_PAIRS(0, 3, x10)
-      Q_MUL(20, 24, 4) Q_SUM8(9, 17) Q_SUM8(10, 22) Q_MUL(22, 28, 6) Q_SUM8(8, 18)
-      Q_MUL(18, 28, 2) Q_MUL(17, 25, 0) Q_MUL(21, 25, 4) Q_SUM8(9, 19) Q_MUL(16, 24, 0)
-      Q_SUM8(11, 23) Q_MLA(20, 26, 5) Q_MUL(23, 29, 6) Q_MUL(19, 29, 2) Q_MLA(17, 27, 1)
-      Q_MLA(16, 26, 1) Q_MLA(21, 27, 5) Q_STEP(x19, 128) Q_COUNT Q_STEP(x11, 16) Q_STEP(x15, 128)
-      Q_STEP(x16, 128) Q_STEP(x7, 16) Q_STEP(x20, 128) Q_STEP(x13, 128) Q_STEP(x10, 16)
-      Q_STEP(x6, 16) Q_STEP(x4, 16) Q_STEP(x17, 128) Q_AGAIN
-      Q_MLA(18, 30, 3) Q_MLA(19, 31, 3) Q_MLA(22, 30, 7) Q_MLA(23, 31, 7) Q_SUM8(12, 16)
-      Q_SUM8(13, 17) Q_SUM8(14, 20) Q_SUM8(15, 21) Q_SUM8(12, 18) Q_SUM8(13, 19) Q_SUM8(14, 22)
-      Q_SUM8(15, 23)
-      SLIPWAY_STORE4(0, 8, 9, 10, 11) SLIPWAY_STORE4(64, 12, 13, 14, 15)
-      SLIPWAY_BYTES_OPERANDS);
+__attribute__((noinline)) void LoopBytes2(const int8_t* const* x, const int8_t* w, const int8_t* v,
+                                          int64_t k, int16_t* out) {
+  asm volatile(SLIPWAY_BYTES SLIPWAY_ZERO8(
+      8, 9, 10, 11, 12, 13, 14,
+      15) "movi v30.4s, #0\nmovi v31.4s, #0\n"
+          ".p2align 4\n1:\n" Q_SUM8(14, 20) Q_LOW(24, 27, x12) Q_MLA(23, 31, 7) Q_SUM8(
+              15, 21) Q_MLA(22, 30, 7) Q_PAIRS(4, 7, x5) Q_SUM8(12, 16) Q_MLA(19, 31, 3)
+                   Q_HIGH(24, 27, x16) Q_STEP_W(x12) Q_MLA(18, 30, 3) Q_LOW(28, 31, x13) Q_SUM8(
+                       13, 17) Q_SUM8(15, 23) Q_PAIRS(0, 3, x4) Q_SUM8(14, 22) Q_MUL(20, 24, 4)
+                       Q_MUL(21, 25, 4) Q_HIGH(28, 31, x17) Q_SUM8(12, 18) Q_SUM8(13, 19) Q_MUL(
+                           16, 24, 0) Q_MUL(17, 25, 0) Q_MLA(20, 26, 5) Q_MUL(23, 29, 6)
+                           Q_MUL(18, 28, 2) Q_MUL(22, 28, 6) Q_MUL(19, 29, 2) Q_MLA(
+                               21, 27, 5) Q_MLA(17, 27, 1) Q_MLA(16, 26, 1) Q_MLA(23, 31, 7) Q_MLA(22, 30, 7)
+                               Q_PAIRS(4, 7, x7) Q_SUM8(10, 20) Q_MLA(18, 30, 3) Q_MLA(19, 31, 3) Q_PAIRS(0, 3, x6) Q_SUM8(11, 21) Q_SUM8(
+                                   8, 16) Q_SUM8(9, 17)
+                                   Q_MUL(20, 24, 4) Q_MUL(21, 25, 4) Q_MUL(17, 25, 0) Q_MUL(16, 24, 0) Q_SUM8(11, 23) Q_SUM8(
+                                       10,
+                                       22) Q_SUM8(9, 19) Q_MUL(23, 29, 6)
+                                       Q_MLA(17, 27, 1) Q_MLA(20, 26, 5) Q_MLA(
+                                           16,
+                                           26,
+                                           1) Q_MLA(21, 27,
+                                                    5) Q_LOW(24, 27, x14)
+                                           Q_MUL(22, 28, 6) Q_MUL(19, 29, 2) Q_SUM8(8, 18) Q_MUL(18, 28, 2) Q_MLA(
+                                               23,
+                                               31,
+                                               7) Q_HIGH(24, 27,
+                                                         x19) Q_SUM8(14,
+                                                                     20) Q_MLA(22, 30, 7)
+                                               Q_PAIRS(4, 7, x9) Q_SUM8(15, 21) Q_MLA(19, 31, 3) Q_MLA(
+                                                   18,
+                                                   30,
+                                                   3) Q_LOW(28, 31,
+                                                            x15) Q_SUM8(12,
+                                                                        16) Q_SUM8(13, 17)
+                                                   Q_PAIRS(0, 3, x8) Q_MUL(21, 25, 4) Q_MUL(
+                                                       20,
+                                                       24,
+                                                       4) Q_SUM8(14,
+                                                                 22) Q_HIGH(28, 31,
+                                                                            x20) Q_SUM8(15, 23)
+                                                       Q_STEP(x5, 16) Q_STEP(x8, 16) Q_STEP(
+                                                           x14, 128) Q_STEP(x9,
+                                                                            16) Q_MLA(20, 26,
+                                                                                      5) Q_SUM8(12,
+                                                                                                18) Q_MUL(18,
+                                                                                                          28,
+                                                                                                          2) Q_MUL(23,
+                                                                                                                   29,
+                                                                                                                   6)
+                                                           Q_MUL(16, 24, 0) Q_MUL(22, 28, 6) Q_MUL(17, 25, 0) Q_SUM8(13, 19) Q_MUL(
+                                                               19,
+                                                               29,
+                                                               2) Q_MLA(21, 27,
+                                                                        5) Q_MLA(16, 26, 1)
+                                                               Q_MLA(23, 31, 7) Q_MLA(17, 27, 1) Q_MLA(22, 30, 7) Q_PAIRS(
+                                                                   4, 7, x11) Q_SUM8(10,
+                                                                                     20) Q_SUM8(11,
+                                                                                                21) Q_SUM8(8, 16)
+                                                                   Q_MLA(18, 30, 3) Q_MLA(19, 31, 3) Q_PAIRS(0, 3, x10) Q_MUL(
+                                                                       20,
+                                                                       24,
+                                                                       4) Q_SUM8(9,
+                                                                                 17) Q_SUM8(10, 22)
+                                                                       Q_MUL(22, 28, 6) Q_SUM8(8, 18) Q_MUL(
+                                                                           18,
+                                                                           28,
+                                                                           2) Q_MUL(17, 25,
+                                                                                    0) Q_MUL(21, 25, 4)
+                                                                           Q_SUM8(9, 19) Q_MUL(16, 24, 0) Q_SUM8(11, 23) Q_MLA(
+                                                                               20,
+                                                                               26,
+                                                                               5) Q_MUL(23, 29,
+                                                                                        6) Q_MUL(19, 29, 2)
+                                                                               Q_MLA(17, 27, 1) Q_MLA(16, 26, 1) Q_MLA(
+                                                                                   21,
+                                                                                   27,
+                                                                                   5) Q_STEP(x19,
+                                                                                             128) Q_COUNT Q_STEP(x11,
+                                                                                                                 16)
+                                                                                   Q_STEP(x15, 128) Q_STEP(x16, 128) Q_STEP(
+                                                                                       x7,
+                                                                                       16) Q_STEP(x20, 128)
+                                                                                       Q_STEP(x13, 128) Q_STEP(x10, 16) Q_STEP(
+                                                                                           x6,
+                                                                                           16) Q_STEP(x4, 16)
+                                                                                           Q_STEP(x17, 128) Q_AGAIN Q_MLA(
+                                                                                               18,
+                                                                                               30,
+                                                                                               3) Q_MLA(19,
+                                                                                                        31,
+                                                                                                        3)
+                                                                                               Q_MLA(22, 30, 7) Q_MLA(
+                                                                                                   23,
+                                                                                                   31,
+                                                                                                   7) Q_SUM8(12,
+                                                                                                             16) Q_SUM8(13,
+                                                                                                                        17)
+                                                                                                   Q_SUM8(14, 20) Q_SUM8(
+                                                                                                       15,
+                                                                                                       21) Q_SUM8(12, 18)
+                                                                                                       Q_SUM8(13, 19) Q_SUM8(
+                                                                                                           14,
+                                                                                                           22) Q_SUM8(15, 23)
+                                                                                                           SLIPWAY_STORE4(
+                                                                                                               0,
+                                                                                                               8,
+                                                                                                               9,
+                                                                                                               10,
+                                                                                                               11)
+                                                                                                               SLIPWAY_STORE4(
+                                                                                                                   64,
+                                                                                                                   12,
+                                                                                                                   13,
+                                                                                                                   14,
+                                                                                                                   15)
+                                                                                                                   SLIPWAY_BYTES_OPERANDS);
 }
 
 // Four do (8 codes). Two pairs of each of 4 rows are in v4 to v11, weights of the first two pairs
 // in v0 to v3 and of the others in v12 to v15. LD4R has the other two pairs too, which go where the
 // next row comes then, or where weights have been read already.
-__attribute__((noinline)) void LoopBytes4(const int8_t* const* x, const int8_t* w,
-                                          const int8_t* v, int64_t k, int16_t* out) {
+__attribute__((noinline)) void LoopBytes4(const int8_t* const* x, const int8_t* w, const int8_t* v,
+                                          int64_t k, int16_t* out) {
   asm volatile(
-      SLIPWAY_BYTES SLIPWAY_ZERO8(24, 25, 26, 27, 28, 29, 30, 31) SLIPWAY_ZERO4(12, 13, 14, 15)
-      ".p2align 4\n1:\n"
-      Q_MLA(22, 12, 10) Q_MLA(18, 12, 6) Q_MLA(23, 13, 10) Q_LOW(0, 3, x12) Q_MLA(17, 13, 4)
-      Q_MLA(16, 12, 4) Q_MLA(20, 12, 8) Q_MLA(19, 13, 6) Q_MLA(21, 13, 8) Q_MLA(18, 14, 7)
-      Q_HIGH(0, 3, x16) Q_MLA(17, 15, 5) Q_MLA(22, 14, 11) Q_MLA(16, 14, 5) Q_MLA(19, 15, 7)
-      Q_PAIRS(4, 7, x4) Q_MLA(21, 15, 9) Q_MLA(20, 14, 9) Q_PAIRS(6, 9, x5) Q_SUM8(25, 17)
-      Q_MLA(23, 15, 11) Q_PAIRS(8, 11, x6) Q_SUM8(26, 18) Q_SUM8(24, 16) Q_SUM8(29, 21)
-      Q_PAIRS(10, 13, x7) Q_SUM8(28, 20) Q_MUL(16, 0, 4) Q_LOW(12, 15, x13) Q_SUM8(31, 23)
-      Q_MUL(21, 1, 8) Q_MUL(20, 0, 8) Q_MUL(23, 1, 10) Q_SUM8(30, 22) Q_MUL(22, 0, 10)
-      Q_HIGH(12, 15, x17) Q_MUL(18, 0, 6) Q_SUM8(27, 19) Q_MUL(17, 1, 4) Q_MUL(19, 1, 6)
-      Q_MLA(21, 3, 9) Q_MLA(22, 2, 11) Q_MLA(23, 3, 11) Q_MLA(20, 2, 9) Q_PAIRS(8, 11, x7)
-      Q_MLA(18, 2, 7) Q_MLA(19, 3, 7) Q_PAIRS(6, 9, x6) Q_MLA(16, 2, 5) Q_MLA(17, 3, 5)
-      Q_PAIRS(4, 7, x5) Q_STEP_W(x12) Q_STEP(x5, 16) Q_MLA(22, 12, 10) Q_MLA(23, 13, 10)
-      Q_PAIRS(2, 5, x4) Q_MLA(21, 13, 8) Q_MLA(19, 13, 6) Q_MLA(18, 12, 6) Q_LOW(0, 3, x14)
-      Q_MLA(20, 12, 8) Q_MLA(22, 14, 11) Q_MLA(16, 12, 4) Q_MLA(21, 15, 9) Q_MLA(17, 13, 4)
-      Q_MLA(23, 15, 11) Q_HIGH(0, 3, x19) Q_MLA(18, 14, 7) Q_MLA(19, 15, 7) Q_MLA(20, 14, 9)
-      Q_MLA(16, 14, 5) Q_MLA(17, 15, 5) Q_PAIRS(4, 7, x8) Q_SUM8(29, 21) Q_SUM8(26, 18)
-      Q_PAIRS(6, 9, x9) Q_SUM8(30, 22) Q_SUM8(31, 23) Q_PAIRS(8, 11, x10) Q_SUM8(24, 16)
-      Q_MUL(16, 0, 4) Q_PAIRS(10, 13, x11) Q_SUM8(27, 19) Q_MUL(19, 1, 6) Q_SUM8(28, 20)
-      Q_MUL(20, 0, 8) Q_MUL(21, 1, 8) Q_LOW(12, 15, x15) Q_MUL(23, 1, 10) Q_MUL(22, 0, 10)
-      Q_SUM8(25, 17) Q_MUL(18, 0, 6) Q_MLA(20, 2, 9) Q_HIGH(12, 15, x20) Q_MUL(17, 1, 4)
-      Q_MLA(23, 3, 11) Q_MLA(22, 2, 11) Q_MLA(21, 3, 9) Q_PAIRS(8, 11, x11) Q_MLA(18, 2, 7)
-      Q_MLA(19, 3, 7) Q_PAIRS(6, 9, x10) Q_MLA(16, 2, 5) Q_MLA(17, 3, 5) Q_PAIRS(4, 7, x9)
-      Q_STEP(x6, 16) Q_STEP(x13, 128) Q_STEP(x15, 128) Q_PAIRS(2, 5, x8) Q_STEP(x19, 128)
-      Q_STEP(x16, 128) Q_STEP(x20, 128) Q_STEP(x17, 128) Q_STEP(x7, 16) Q_COUNT Q_STEP(x8, 16)
-      Q_STEP(x9, 16) Q_STEP(x14, 128) Q_STEP(x11, 16) Q_STEP(x10, 16) Q_STEP(x4, 16) Q_AGAIN
-      Q_MLA(22, 12, 10) Q_MLA(23, 13, 10) Q_MLA(20, 12, 8) Q_MLA(21, 13, 8) Q_MLA(18, 12, 6)
-      Q_MLA(19, 13, 6) Q_MLA(16, 12, 4) Q_MLA(17, 13, 4) Q_MLA(22, 14, 11) Q_MLA(23, 15, 11)
-      Q_MLA(20, 14, 9) Q_MLA(21, 15, 9) Q_MLA(18, 14, 7) Q_MLA(19, 15, 7) Q_MLA(16, 14, 5)
-      Q_MLA(17, 15, 5) Q_SUM8(30, 22) Q_SUM8(31, 23) Q_SUM8(28, 20) Q_SUM8(29, 21) Q_SUM8(26, 18)
-      Q_SUM8(27, 19) Q_SUM8(24, 16) Q_SUM8(25, 17)
-      SLIPWAY_STORE4(0, 24, 25, 26, 27) SLIPWAY_STORE4(64, 28, 29, 30, 31)
-      SLIPWAY_BYTES_OPERANDS);
+      SLIPWAY_BYTES SLIPWAY_ZERO8(24, 25, 26, 27, 28, 29, 30, 31) SLIPWAY_ZERO4(
+          12, 13, 14, 15) ".p2align 4\n1:\n" Q_MLA(22, 12, 10) Q_MLA(18, 12, 6) Q_MLA(23, 13, 10)
+          Q_LOW(0, 3, x12) Q_MLA(17, 13, 4) Q_MLA(16, 12, 4) Q_MLA(20, 12, 8) Q_MLA(19, 13, 6)
+              Q_MLA(21, 13, 8) Q_MLA(18, 14, 7) Q_HIGH(0, 3, x16) Q_MLA(17, 15, 5) Q_MLA(
+                  22, 14, 11) Q_MLA(16, 14, 5) Q_MLA(19, 15, 7) Q_PAIRS(4, 7, x4) Q_MLA(21, 15, 9)
+                  Q_MLA(20, 14, 9) Q_PAIRS(6, 9, x5) Q_SUM8(25, 17) Q_MLA(23, 15, 11) Q_PAIRS(
+                      8, 11, x6) Q_SUM8(26, 18) Q_SUM8(24, 16) Q_SUM8(29, 21) Q_PAIRS(10, 13, x7)
+                      Q_SUM8(28, 20) Q_MUL(16, 0, 4) Q_LOW(12, 15, x13) Q_SUM8(31, 23) Q_MUL(
+                          21, 1, 8) Q_MUL(20, 0, 8) Q_MUL(23, 1, 10) Q_SUM8(30, 22)
+                          Q_MUL(22, 0, 10) Q_HIGH(12, 15, x17) Q_MUL(18, 0, 6) Q_SUM8(
+                              27, 19) Q_MUL(17, 1, 4) Q_MUL(19, 1, 6) Q_MLA(21, 3, 9)
+                              Q_MLA(22, 2, 11) Q_MLA(23, 3, 11) Q_MLA(20, 2, 9) Q_PAIRS(
+                                  8, 11, x7) Q_MLA(18, 2, 7) Q_MLA(19, 3, 7)
+                                  Q_PAIRS(6, 9, x6) Q_MLA(16, 2, 5) Q_MLA(17, 3, 5) Q_PAIRS(
+                                      4, 7, x5) Q_STEP_W(x12) Q_STEP(x5, 16) Q_MLA(22, 12, 10) Q_MLA(23, 13, 10)
+                                      Q_PAIRS(2, 5, x4) Q_MLA(21, 13, 8) Q_MLA(19, 13, 6) Q_MLA(18, 12, 6) Q_LOW(
+                                          0, 3,
+                                          x14) Q_MLA(20, 12,
+                                                     8) Q_MLA(22, 14, 11)
+                                          Q_MLA(16, 12, 4) Q_MLA(21, 15, 9) Q_MLA(17, 13, 4) Q_MLA(23, 15, 11) Q_HIGH(
+                                              0, 3, x19) Q_MLA(18, 14,
+                                                               7) Q_MLA(19, 15, 7)
+                                              Q_MLA(20, 14, 9) Q_MLA(16, 14, 5) Q_MLA(17, 15, 5) Q_PAIRS(
+                                                  4,
+                                                  7, x8) Q_SUM8(29,
+                                                                21) Q_SUM8(26,
+                                                                           18) Q_PAIRS(6, 9, x9)
+                                                  Q_SUM8(30, 22) Q_SUM8(31, 23) Q_PAIRS(8, 11, x10) Q_SUM8(24, 16) Q_MUL(
+                                                      16,
+                                                      0, 4) Q_PAIRS(10, 13,
+                                                                    x11) Q_SUM8(27,
+                                                                                19) Q_MUL(19, 1, 6)
+                                                      Q_SUM8(28, 20) Q_MUL(20, 0, 8) Q_MUL(21, 1, 8) Q_LOW(12, 15, x15) Q_MUL(
+                                                          23,
+                                                          1, 10) Q_MUL(22, 0, 10)
+                                                          Q_SUM8(25, 17) Q_MUL(18, 0, 6) Q_MLA(20, 2, 9) Q_HIGH(12, 15, x20) Q_MUL(
+                                                              17,
+                                                              1, 4) Q_MLA(23, 3, 11)
+                                                              Q_MLA(22, 2, 11) Q_MLA(21, 3, 9) Q_PAIRS(8, 11, x11) Q_MLA(
+                                                                  18,
+                                                                  2, 7) Q_MLA(19, 3, 7)
+                                                                  Q_PAIRS(6, 9, x10) Q_MLA(16, 2, 5) Q_MLA(17, 3, 5) Q_PAIRS(
+                                                                      4,
+                                                                      7, x9) Q_STEP(x6,
+                                                                                    16) Q_STEP(x13, 128)
+                                                                      Q_STEP(x15, 128) Q_PAIRS(
+                                                                          2,
+                                                                          5, x8) Q_STEP(x19,
+                                                                                        128) Q_STEP(x16,
+                                                                                                    128)
+                                                                          Q_STEP(x20, 128) Q_STEP(x17, 128) Q_STEP(x7, 16) Q_COUNT Q_STEP(
+                                                                              x8,
+                                                                              16) Q_STEP(x9, 16)
+                                                                              Q_STEP(x14, 128) Q_STEP(x11, 16) Q_STEP(x10, 16) Q_STEP(
+                                                                                  x4,
+                                                                                  16) Q_AGAIN Q_MLA(22, 12, 10)
+                                                                                  Q_MLA(23, 13, 10) Q_MLA(20, 12, 8) Q_MLA(
+                                                                                      21,
+                                                                                      13,
+                                                                                      8) Q_MLA(18,
+                                                                                               12,
+                                                                                               6) Q_MLA(19, 13, 6)
+                                                                                      Q_MLA(16, 12, 4) Q_MLA(
+                                                                                          17,
+                                                                                          13,
+                                                                                          4) Q_MLA(22,
+                                                                                                   14,
+                                                                                                   11) Q_MLA(23,
+                                                                                                             15,
+                                                                                                             11)
+                                                                                          Q_MLA(20, 14, 9) Q_MLA(
+                                                                                              21,
+                                                                                              15,
+                                                                                              9) Q_MLA(18,
+                                                                                                       14,
+                                                                                                       7)
+                                                                                              Q_MLA(19, 15, 7) Q_MLA(
+                                                                                                  16,
+                                                                                                  14,
+                                                                                                  5) Q_MLA(17,
+                                                                                                           15,
+                                                                                                           5) Q_SUM8(30, 22)
+                                                                                                  Q_SUM8(31, 23) Q_SUM8(
+                                                                                                      28,
+                                                                                                      20) Q_SUM8(29, 21)
+                                                                                                      Q_SUM8(26, 18) Q_SUM8(
+                                                                                                          27,
+                                                                                                          19) Q_SUM8(24, 16)
+                                                                                                          Q_SUM8(25, 17) SLIPWAY_STORE4(
+                                                                                                              0,
+                                                                                                              24,
+                                                                                                              25,
+                                                                                                              26,
+                                                                                                              27)
+                                                                                                              SLIPWAY_STORE4(
+                                                                                                                  64,
+                                                                                                                  28,
+                                                                                                                  29,
+                                                                                                                  30,
+                                                                                                                  31)
+                                                                                                                  SLIPWAY_BYTES_OPERANDS);
 }
 
 // Eight do (16 codes).
-__attribute__((noinline)) void LoopBytes8(const int8_t* const* x, const int8_t* w,
-                                          const int8_t* v, int64_t k, int16_t* out) {
+__attribute__((noinline)) void LoopBytes8(const int8_t* const* x, const int8_t* w, const int8_t* v,
+                                          int64_t k, int16_t* out) {
   asm volatile(
-      SLIPWAY_BYTES SLIPWAY_ZERO8(24, 25, 26, 27, 28, 29, 30, 31) SLIPWAY_ZERO4(12, 13, 14, 15)
-      ".p2align 4\n1:\n"
-      Q_MLA(17, 13, 4) Q_MLA(19, 13, 6) Q_LOW(0, 3, x12) Q_MLA(20, 12, 8) Q_MLA(16, 12, 4)
-      Q_MLA(18, 12, 6) Q_MLA(22, 12, 10) Q_MLA(17, 15, 5) Q_HIGH(0, 3, x16) Q_MLA(21, 13, 8)
-      Q_MLA(19, 15, 7) Q_MLA(23, 13, 10) Q_MLA(16, 14, 5) Q_MLA(18, 14, 7) Q_PAIRS(4, 7, x4)
-      Q_MLA(20, 14, 9) Q_MLA(21, 15, 9) Q_PAIRS(6, 9, x5) Q_MLA(22, 14, 11) Q_MLA(23, 15, 11)
-      Q_PAIRS(8, 11, x6) Q_SUM8(25, 17) Q_SUM8(24, 16) Q_SUM8(26, 18) Q_MUL(18, 0, 6)
-      Q_PAIRS(10, 13, x7) Q_MUL(17, 1, 4) Q_SUM8(31, 23) Q_LOW(12, 15, x13) Q_SUM8(28, 20)
-      Q_SUM8(29, 21) Q_MUL(21, 1, 8) Q_MUL(23, 1, 10) Q_MUL(20, 0, 8) Q_SUM8(30, 22)
-      Q_MUL(16, 0, 4) Q_HIGH(12, 15, x17) Q_MUL(22, 0, 10) Q_SUM8(27, 19) Q_MUL(19, 1, 6)
-      Q_MLA(21, 3, 9) Q_MLA(20, 2, 9) Q_MLA(23, 3, 11) Q_MLA(22, 2, 11) Q_PAIRS(8, 11, x7)
-      Q_MLA(18, 2, 7) Q_MLA(19, 3, 7) Q_PAIRS(6, 9, x6) Q_MLA(17, 3, 5) Q_MLA(16, 2, 5)
-      Q_PAIRS(4, 7, x5) Q_MLA(23, 13, 10) Q_MLA(22, 12, 10) Q_PAIRS(2, 5, x4) Q_STEP(x4, 16)
-      Q_STEP(x5, 16) Q_MLA(19, 13, 6) Q_MLA(18, 12, 6) Q_MLA(17, 13, 4) Q_LOW(0, 3, x14)
-      Q_MLA(16, 12, 4) Q_MLA(21, 13, 8) Q_MLA(20, 12, 8) Q_MLA(19, 15, 7) Q_MLA(18, 14, 7)
-      Q_HIGH(0, 3, x19) Q_MLA(17, 15, 5) Q_MLA(16, 14, 5) Q_PAIRS(4, 7, x8) Q_MLA(21, 15, 9)
-      Q_MLA(20, 14, 9) Q_PAIRS(6, 9, x9) Q_MLA(22, 14, 11) Q_MLA(23, 15, 11) Q_PAIRS(8, 11, x10)
-      Q_MLA(16, 0, 4) Q_PAIRS(10, 13, x11) Q_MLA(17, 1, 4) Q_MLA(18, 0, 6) Q_LOW(12, 15, x15)
-      Q_MLA(19, 1, 6) Q_MLA(20, 0, 8) Q_MLA(21, 1, 8) Q_MLA(22, 0, 10) Q_MLA(23, 1, 10)
-      Q_STEP_W(x12) Q_STEP(x7, 16) Q_MLA(20, 2, 9) Q_MLA(21, 3, 9) Q_HIGH(12, 15, x20)
-      Q_MLA(22, 2, 11) Q_MLA(23, 3, 11) Q_PAIRS(8, 11, x11) Q_MLA(18, 2, 7) Q_MLA(19, 3, 7)
-      Q_PAIRS(6, 9, x10) Q_MLA(17, 3, 5) Q_MLA(16, 2, 5) Q_PAIRS(4, 7, x9) Q_STEP(x20, 128)
-      Q_PAIRS(2, 5, x8) Q_STEP(x17, 128) Q_STEP(x11, 16) Q_STEP(x14, 128) Q_STEP(x8, 16)
-      Q_STEP(x13, 128) Q_STEP(x19, 128) Q_STEP(x9, 16) Q_STEP(x10, 16) Q_COUNT Q_STEP(x6, 16)
-      Q_STEP(x16, 128) Q_STEP(x15, 128) Q_AGAIN
-      Q_MLA(22, 12, 10) Q_MLA(23, 13, 10) Q_MLA(20, 12, 8) Q_MLA(21, 13, 8) Q_MLA(18, 12, 6)
-      Q_MLA(19, 13, 6) Q_MLA(16, 12, 4) Q_MLA(17, 13, 4) Q_MLA(22, 14, 11) Q_MLA(23, 15, 11)
-      Q_MLA(20, 14, 9) Q_MLA(21, 15, 9) Q_MLA(18, 14, 7) Q_MLA(19, 15, 7) Q_MLA(16, 14, 5)
-      Q_MLA(17, 15, 5) Q_SUM8(30, 22) Q_SUM8(31, 23) Q_SUM8(28, 20) Q_SUM8(29, 21) Q_SUM8(26, 18)
-      Q_SUM8(27, 19) Q_SUM8(24, 16) Q_SUM8(25, 17)
-      SLIPWAY_STORE4(0, 24, 25, 26, 27) SLIPWAY_STORE4(64, 28, 29, 30, 31)
-      SLIPWAY_BYTES_OPERANDS);
+      SLIPWAY_BYTES SLIPWAY_ZERO8(24, 25, 26, 27, 28, 29, 30, 31) SLIPWAY_ZERO4(
+          12, 13, 14, 15) ".p2align 4\n1:\n" Q_MLA(17, 13, 4) Q_MLA(19, 13, 6) Q_LOW(0, 3, x12)
+          Q_MLA(20, 12, 8) Q_MLA(16, 12, 4) Q_MLA(18, 12, 6) Q_MLA(22, 12, 10) Q_MLA(17, 15, 5)
+              Q_HIGH(0, 3, x16) Q_MLA(21, 13, 8) Q_MLA(19, 15, 7) Q_MLA(23, 13, 10) Q_MLA(16, 14, 5)
+                  Q_MLA(18, 14, 7) Q_PAIRS(4, 7, x4) Q_MLA(20, 14, 9) Q_MLA(21, 15, 9)
+                      Q_PAIRS(6, 9, x5) Q_MLA(22, 14, 11) Q_MLA(23, 15, 11) Q_PAIRS(8, 11, x6)
+                          Q_SUM8(25, 17) Q_SUM8(24, 16) Q_SUM8(26, 18) Q_MUL(18, 0, 6) Q_PAIRS(
+                              10, 13, x7) Q_MUL(17, 1, 4) Q_SUM8(31, 23) Q_LOW(12, 15, x13)
+                              Q_SUM8(28, 20) Q_SUM8(29, 21) Q_MUL(21, 1, 8) Q_MUL(23, 1, 10) Q_MUL(
+                                  20, 0, 8) Q_SUM8(30, 22) Q_MUL(16, 0, 4) Q_HIGH(12, 15, x17)
+                                  Q_MUL(22, 0, 10) Q_SUM8(27, 19) Q_MUL(19, 1, 6) Q_MLA(
+                                      21, 3, 9) Q_MLA(20, 2, 9) Q_MLA(23, 3, 11) Q_MLA(22, 2, 11)
+                                      Q_PAIRS(8, 11, x7) Q_MLA(18, 2, 7) Q_MLA(19, 3, 7) Q_PAIRS(
+                                          6, 9, x6) Q_MLA(17, 3, 5) Q_MLA(16, 2, 5)
+                                          Q_PAIRS(4, 7, x5) Q_MLA(23, 13, 10) Q_MLA(
+                                              22, 12, 10) Q_PAIRS(2, 5, x4)
+                                              Q_STEP(x4, 16) Q_STEP(x5, 16) Q_MLA(19, 13, 6) Q_MLA(
+                                                  18, 12, 6) Q_MLA(17, 13, 4) Q_LOW(0, 3, x14)
+                                                  Q_MLA(16, 12, 4) Q_MLA(21, 13, 8) Q_MLA(
+                                                      20, 12, 8) Q_MLA(19, 15, 7) Q_MLA(18, 14, 7)
+                                                      Q_HIGH(0, 3, x19) Q_MLA(17, 15, 5) Q_MLA(
+                                                          16, 14,
+                                                          5) Q_PAIRS(4, 7, x8) Q_MLA(21, 15,
+                                                                                     9) Q_MLA(20, 14, 9)
+                                                          Q_PAIRS(6, 9, x9) Q_MLA(22, 14, 11) Q_MLA(
+                                                              23,
+                                                              15,
+                                                              11) Q_PAIRS(8, 11, x10)
+                                                              Q_MLA(16, 0,
+                                                                    4) Q_PAIRS(10, 13,
+                                                                               x11) Q_MLA(17, 1,
+                                                                                          4) Q_MLA(18,
+                                                                                                   0, 6)
+                                                                  Q_LOW(12, 15, x15) Q_MLA(19, 1, 6) Q_MLA(
+                                                                      20,
+                                                                      0, 8) Q_MLA(21, 1, 8)
+                                                                      Q_MLA(22, 0, 10) Q_MLA(
+                                                                          23,
+                                                                          1, 10) Q_STEP_W(x12)
+                                                                          Q_STEP(x7, 16) Q_MLA(20, 2, 9) Q_MLA(
+                                                                              21,
+                                                                              3,
+                                                                              9) Q_HIGH(12, 15,
+                                                                                        x20) Q_MLA(22, 2, 11)
+                                                                              Q_MLA(23, 3, 11) Q_PAIRS(
+                                                                                  8, 11,
+                                                                                  x11) Q_MLA(18, 2, 7)
+                                                                                  Q_MLA(19, 3,
+                                                                                        7) Q_PAIRS(6,
+                                                                                                   9,
+                                                                                                   x10)
+                                                                                      Q_MLA(
+                                                                                          17,
+                                                                                          3,
+                                                                                          5) Q_MLA(16, 2, 5)
+                                                                                          Q_PAIRS(4, 7, x9) Q_STEP(
+                                                                                              x20,
+                                                                                              128)
+                                                                                              Q_PAIRS(
+                                                                                                  2, 5, x8) Q_STEP(x17, 128) Q_STEP(x11, 16) Q_STEP(x14, 128) Q_STEP(x8, 16) Q_STEP(x13, 128) Q_STEP(x19, 128) Q_STEP(x9, 16) Q_STEP(x10, 16) Q_COUNT Q_STEP(x6,
+                                                                                                                                                                                                                                                             16) Q_STEP(x16,
+                                                                                                                                                                                                                                                                        128) Q_STEP(x15, 128) Q_AGAIN Q_MLA(22,
+                                                                                                                                                                                                                                                                                                            12, 10) Q_MLA(23, 13, 10) Q_MLA(20, 12, 8) Q_MLA(21, 13, 8) Q_MLA(18, 12, 6) Q_MLA(19,
+                                                                                                                                                                                                                                                                                                                                                                                               13,
+                                                                                                                                                                                                                                                                                                                                                                                               6) Q_MLA(16,
+                                                                                                                                                                                                                                                                                                                                                                                                        12,
+                                                                                                                                                                                                                                                                                                                                                                                                        4) Q_MLA(17,
+                                                                                                                                                                                                                                                                                                                                                                                                                 13,
+                                                                                                                                                                                                                                                                                                                                                                                                                 4) Q_MLA(22,
+                                                                                                                                                                                                                                                                                                                                                                                                                          14,
+                                                                                                                                                                                                                                                                                                                                                                                                                          11) Q_MLA(23,
+                                                                                                                                                                                                                                                                                                                                                                                                                                    15,
+                                                                                                                                                                                                                                                                                                                                                                                                                                    11) Q_MLA(20,
+                                                                                                                                                                                                                                                                                                                                                                                                                                              14,
+                                                                                                                                                                                                                                                                                                                                                                                                                                              9) Q_MLA(21,
+                                                                                                                                                                                                                                                                                                                                                                                                                                                       15,
+                                                                                                                                                                                                                                                                                                                                                                                                                                                       9) Q_MLA(18, 14, 7) Q_MLA(19, 15, 7) Q_MLA(16,
+                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                  14, 5) Q_MLA(17,
+                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                               15,
+                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                               5) Q_SUM8(30, 22) Q_SUM8(31,
+                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                        23) Q_SUM8(28, 20) Q_SUM8(29, 21) Q_SUM8(26, 18) Q_SUM8(27,
+                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                19) Q_SUM8(24,
+                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                           16)
+                                                                                                  Q_SUM8(25, 17) SLIPWAY_STORE4(
+                                                                                                      0,
+                                                                                                      24,
+                                                                                                      25,
+                                                                                                      26,
+                                                                                                      27)
+                                                                                                      SLIPWAY_STORE4(
+                                                                                                          64,
+                                                                                                          28,
+                                                                                                          29,
+                                                                                                          30,
+                                                                                                          31)
+                                                                                                          SLIPWAY_BYTES_OPERANDS);
 }
 
 #elif !defined(__ARM_FEATURE_MATMUL_INT8)
@@ -295,23 +623,26 @@ __attribute__((noinline)) void LoopBytes8(const int8_t* const* x, const int8_t* 
 // 16 codes of row m in v(m), weights of 4 codes in v4 to v7 and v8 to v11 in turn. The A55 hides
 // loads whose address is a sum of two registers: each of the 16 weights of a turn has its own
 // pointer, and x25, which all of them add, is all that moves.
-#define Q_DOT4(lane, x, a, b, c, d, s, t, u, v)                                                 \
-  "sdot v" #a ".4s, v" #s ".16b, v" #x ".4b[" #lane "]\n"                                       \
-  "sdot v" #b ".4s, v" #t ".16b, v" #x ".4b[" #lane "]\n"                                       \
-  "sdot v" #c ".4s, v" #u ".16b, v" #x ".4b[" #lane "]\n"                                       \
+#define Q_DOT4(lane, x, a, b, c, d, s, t, u, v)     \
+  "sdot v" #a ".4s, v" #s ".16b, v" #x ".4b[" #lane \
+  "]\n"                                             \
+  "sdot v" #b ".4s, v" #t ".16b, v" #x ".4b[" #lane \
+  "]\n"                                             \
+  "sdot v" #c ".4s, v" #u ".16b, v" #x ".4b[" #lane \
+  "]\n"                                             \
   "sdot v" #d ".4s, v" #v ".16b, v" #x ".4b[" #lane "]\n"
-#define Q_DOTS(lane, x, a, b, c, d, s, t, u, v, first, second, third, fourth)                   \
-  "sdot v" #a ".4s, v" #s ".16b, v" #x ".4b[" #lane "]\n" first                                 \
-  "sdot v" #b ".4s, v" #t ".16b, v" #x ".4b[" #lane "]\n" second                                \
-  "sdot v" #c ".4s, v" #u ".16b, v" #x ".4b[" #lane "]\n" third                                 \
-  "sdot v" #d ".4s, v" #v ".16b, v" #x ".4b[" #lane "]\n" fourth
+#define Q_DOTS(lane, x, a, b, c, d, s, t, u, v, first, second, third, fourth)              \
+  "sdot v" #a ".4s, v" #s ".16b, v" #x ".4b[" #lane "]\n" first "sdot v" #b ".4s, v" #t    \
+  ".16b, v" #x ".4b[" #lane "]\n" second "sdot v" #c ".4s, v" #u ".16b, v" #x ".4b[" #lane \
+  "]\n" third "sdot v" #d ".4s, v" #v ".16b, v" #x ".4b[" #lane "]\n" fourth
 #define Q_ROW(m, p) "ldr q" #m ", [" #p ", x25]\n"
 #define Q_W(q, p) "ldr q" #q ", [" #p ", x25, lsl #4]\n"
-#define Q_LANE(lane, s, t, u, v, a, b, c, d, i, j, k, l)                                        \
-  Q_DOT4(lane, 0, 16, 17, 18, 19, s, t, u, v) i                                                 \
-  Q_DOTS(lane, 1, 20, 21, 22, 23, s, t, u, v, a, b, c, d) j                                     \
-  Q_DOT4(lane, 2, 24, 25, 26, 27, s, t, u, v) k                                                 \
-  Q_DOT4(lane, 3, 28, 29, 30, 31, s, t, u, v) l
+#define Q_LANE(lane, s, t, u, v, a, b, c, d, i, j, k, l)    \
+  Q_DOT4(lane, 0, 16, 17, 18, 19, s, t, u, v)               \
+  i Q_DOTS(lane, 1, 20, 21, 22, 23, s, t, u, v, a, b, c, d) \
+  j Q_DOT4(lane, 2, 24, 25, 26, 27, s, t, u, v)             \
+  k Q_DOT4(lane, 3, 28, 29, 30, 31, s, t, u, v)             \
+  l
 __attribute__((noinline)) void LoopDot(const int8_t* const* x, const int8_t* w, int64_t k,
                                        int32_t* out) {
   asm volatile(

@@ -20,11 +20,11 @@ constexpr int64_t kChunk = 1024;  // bytes of a row in the panel
 // One run of codes for some rows and the columns of one block.
 struct Piece {
   const int8_t* x[kMaxRows];
-  const int8_t* w;    // of the block, where the run begins
-  int64_t half;       // bytes from the first 8 columns to the others
-  int64_t k;          // codes, a multiple of 16
-  int32_t* sums;      // of the first row, 16 columns; added to
-  int64_t row;        // sums from one row to the next
+  const int8_t* w;  // of the block, where the run begins
+  int64_t half;     // bytes from the first 8 columns to the others
+  int64_t k;        // codes, a multiple of 16
+  int32_t* sums;    // of the first row, 16 columns; added to
+  int64_t row;      // sums from one row to the next
   // Products that a lane of 16 bits, and one of 8, can sum; steps of 4 of them (both baseline).
   int products, byte_products;
   int64_t together;
@@ -144,8 +144,7 @@ __attribute__((noinline)) void TallProducts(const Piece& p) {
   int32_t out[4 * 16];
   LoopDot(p.x, p.w, p.k, out);
   for (int m = 0; m < 4; ++m) {
-    for (int j = 0; j < 16; j += 4)
-      AddTo(p.sums + m * p.row + j, vld1q_s32(out + 16 * m + j));
+    for (int j = 0; j < 16; j += 4) AddTo(p.sums + m * p.row + j, vld1q_s32(out + 16 * m + j));
   }
 }
 
@@ -189,8 +188,7 @@ __attribute__((noinline)) void Products(const Piece& p) {
           LoadFour(b, w);
 #pragma GCC unroll 4
           for (int m = 0; m < kRows; ++m) {
-            const int16x8x4_t a =
-                vld4q_dup_s16(reinterpret_cast<const int16_t*>(p.x[m] + at));
+            const int16x8x4_t a = vld4q_dup_s16(reinterpret_cast<const int16_t*>(p.x[m] + at));
 #pragma GCC unroll 4
             for (int i = 0; i < 4; ++i) {
               const int8x16_t c = vreinterpretq_s8_s16(a.val[i]);
@@ -290,8 +288,7 @@ __attribute__((noinline)) void ByteProducts(const Piece& p) {
         };
         first();
         if constexpr (kBody == 4) {
-          const int64_t end =
-              at + 8 * (p.together - 1) < flush ? at + 8 * (p.together - 1) : flush;
+          const int64_t end = at + 8 * (p.together - 1) < flush ? at + 8 * (p.together - 1) : flush;
           while (at != end) {
             int8x16_t b[4];
             LoadFour(b, w);

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 #if defined(__AVX2__)
 #include <immintrin.h>
 #endif
@@ -234,9 +235,11 @@ __attribute__((always_inline)) inline void ToCodes(const Tile& t, __m512i (&acc)
 }
 
 // The same where values themselves are wanted.
-template <int kRows, int kBlocks>
+template <Activates kActivates, int kRows, int kBlocks>
 __attribute__((always_inline)) inline void ToFloats(const Tile& t, __m512i (&acc)[kRows][kBlocks]) {
   const QGemmCall& c = *t.call;
+  const Epilogue* e = t.epilogue;
+  asm("" : "+r"(e));
   const int last = t.columns[kBlocks - 1];
   float* y = reinterpret_cast<float*>(t.y);
 #pragma GCC unroll 4
@@ -244,7 +247,8 @@ __attribute__((always_inline)) inline void ToFloats(const Tile& t, __m512i (&acc
     const __m512 multiplier = _mm512_loadu_ps(c.multiplier + t.bias + v * kQGemmBlock);
 #pragma GCC unroll 12
     for (int m = 0; m < kRows; ++m) {
-      const __m512 f = _mm512_mul_ps(_mm512_cvtepi32_ps(acc[m][v]), multiplier);
+      const __m512 f =
+          e->Activated<kActivates>(_mm512_mul_ps(_mm512_cvtepi32_ps(acc[m][v]), multiplier));
       StoreValues(y + m * c.y_stride + v * kQGemmBlock, f, v + 1 < kBlocks ? kQGemmBlock : last);
     }
   }
@@ -319,7 +323,9 @@ void RunTile(const Tile& t) {
 #pragma GCC unroll 4
         for (int v = 0; v < kBlocks; ++v) asm volatile("" : "+v"(acc[m][v]));
       }
-      if (c.y_type == CodeType::kF32) return ToFloats(t, acc);
+      if (c.y_type == CodeType::kF32)
+        return c.activation ? ToFloats<Activates::kLeaky>(t, acc)
+                            : ToFloats<Activates::kNot>(t, acc);
       if (t.z) return ToCodes<true, Activates::kNot>(t, acc);
       if (!c.activation) return ToCodes<false, Activates::kNot>(t, acc);
       if (c.leaky) return ToCodes<false, Activates::kLeaky>(t, acc);
@@ -575,7 +581,9 @@ template <Activates kActivates>
 constexpr FinishFunction kFinishCodes[4] = {FinishCodes<1, kActivates>, FinishCodes<2, kActivates>,
                                             FinishCodes<3, kActivates>, FinishCodes<4, kActivates>};
 
-// Values without an activation and a residual, of blocks whose columns lie together.
+// Values without a residual, of blocks whose columns lie together; the activation is LeakyRelu or
+// none.
+template <Activates kActivates>
 void FinishFloats(const Tile& t, int64_t row, int rows) {
   const QGemmCall& c = *t.call;
   for (int b = 0; b < t.blocks; ++b) {
@@ -588,7 +596,8 @@ void FinishFloats(const Tile& t, int64_t row, int rows) {
       __m512i sum =
           _mm512_add_epi32(_mm512_load_si512(t.sums + (m * t.blocks + b) * kQGemmBlock), bias);
       if (c.row_add) sum = _mm512_add_epi32(sum, _mm512_set1_epi32(c.row_add[row + m]));
-      StoreValues(y, _mm512_mul_ps(_mm512_cvtepi32_ps(sum), multiplier), t.columns[b]);
+      const __m512 f = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), multiplier);
+      StoreValues(y, t.epilogue->Activated<kActivates>(f), t.columns[b]);
     }
   }
 }
@@ -681,6 +690,7 @@ void RunCall(const QGemmCall& c) {
   const int64_t end = c.end_block < own * c.groups ? c.end_block : own * c.groups;
   const int64_t line = c.line > 0 ? c.line : c.rows;
   [[maybe_unused]] const bool values = c.y_type == CodeType::kF32;
+  [[maybe_unused]] const bool floats = values && (!c.activation || c.leaky) && !c.z;
   for (int64_t first = c.first_block; first < end; first += t.blocks) {
     // At most 4 blocks: of a group, as even as can be, or of several narrow groups.
     const int64_t group = first / own;
@@ -709,8 +719,7 @@ void RunCall(const QGemmCall& c) {
     const bool codes = c.bounded &&
                        (!c.activation || ((c.leaky || c.rectifier.limit > 0) && !c.z)) &&
                        (!c.z || t.columns[t.blocks - 1] == kQGemmBlock);
-    const bool direct =
-        t.whole && (!grouped || t.blocks == 4) && (values ? !c.activation && !c.z : codes);
+    const bool direct = t.whole && (!grouped || t.blocks == 4) && (values ? floats : codes);
 #else
     constexpr bool direct = false;
     constexpr int tallest = 0;
@@ -744,8 +753,11 @@ void RunCall(const QGemmCall& c) {
       t.z = c.z ? static_cast<const uint8_t*>(c.z) + row * c.z_stride + t.column[0] : nullptr;
       run(t);
 #if defined(__AVX512BW__)
-      if (!t.y && values && !c.activation && !c.z) {
-        FinishFloats(t, row, rows);
+      if (!t.y && floats) {
+        if (c.activation)
+          FinishFloats<Activates::kLeaky>(t, row, rows);
+        else
+          FinishFloats<Activates::kNot>(t, row, rows);
       } else
 #endif
           if (!t.y) {

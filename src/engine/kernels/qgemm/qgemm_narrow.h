@@ -20,10 +20,10 @@ struct Narrow<true> {
   static V Xor(V a, V b) { return _mm256_xor_si256(a, b); }
 };
 
-// Eight rows of 8, 16 or 32 columns.
-template <int kColumns, Activates kActivates>
+// Eight rows of 8, 16 or 32 columns to codes or values.
+template <int kColumns, Activates kActivates, typename Y>
 __attribute__((always_inline)) inline void NarrowRows(const QGemmCall& c, const Epilogue& e,
-                                                      const uint8_t* x, uint8_t* y) {
+                                                      const uint8_t* x, Y* y) {
   constexpr int kBlocks = kColumns == 32 ? 2 : 1;
   constexpr bool kHalf = kColumns == 8;
   using N = Narrow<kHalf>;
@@ -86,9 +86,19 @@ __attribute__((always_inline)) inline void NarrowRows(const QGemmCall& c, const 
         sum = acc[m + i / kBlocks][i % kBlocks];
         multiplier = _mm512_loadu_ps(c.multiplier + i % kBlocks * kQGemmBlock);
       }
-      v[i] = _mm512_cvtps_epi32(
-          e.Activated<kActivates>(_mm512_mul_ps(_mm512_cvtepi32_ps(sum), multiplier)));
+      const __m512 f = e.Activated<kActivates>(_mm512_mul_ps(_mm512_cvtepi32_ps(sum), multiplier));
+      if constexpr (std::is_same_v<Y, float>) {
+        if constexpr (kHalf) {
+          _mm256_storeu_ps(y + 2 * i * c.y_stride, _mm512_castps512_ps256(f));
+          _mm256_storeu_ps(y + (2 * i + 1) * c.y_stride, _mm512_extractf32x8_ps(f, 1));
+        } else {
+          _mm512_storeu_ps(y + i / kBlocks * c.y_stride + i % kBlocks * kQGemmBlock, f);
+        }
+      } else {
+        v[i] = _mm512_cvtps_epi32(f);
+      }
     }
+    if constexpr (std::is_same_v<Y, float>) continue;
     const __m512i codes = e.to.Codes4(v[0], v[1], v[2], v[3]);
     if (c.y_stride == kColumns) {
       _mm512_storeu_si512(y, codes);
@@ -102,11 +112,11 @@ __attribute__((always_inline)) inline void NarrowRows(const QGemmCall& c, const 
   }
 }
 
-template <int kColumns, Activates kActivates>
+template <int kColumns, Activates kActivates, typename Y = uint8_t>
 __attribute__((noinline)) void RunNarrow(const QGemmCall& c, const Epilogue& e) {
   const int64_t line = c.line > 0 ? c.line : c.rows;
   const uint8_t* x = c.x;
-  uint8_t* y = static_cast<uint8_t*>(c.y);
+  Y* y = static_cast<Y*>(c.y);
   for (int64_t row = 0; row < c.rows; row += line, x += c.line_stride) {
     // The last eight of a line overlap with those before.
     const int64_t rows = c.rows - row < line ? c.rows - row : line;
@@ -119,6 +129,9 @@ __attribute__((noinline)) void RunNarrow(const QGemmCall& c, const Epilogue& e) 
 
 template <int kColumns>
 void RunNarrow(const QGemmCall& c, const Epilogue& e) {
+  if (c.y_type == CodeType::kF32)
+    return c.activation ? RunNarrow<kColumns, Activates::kLeaky, float>(c, e)
+                        : RunNarrow<kColumns, Activates::kNot, float>(c, e);
   if (!c.activation) return RunNarrow<kColumns, Activates::kNot>(c, e);
   if (c.leaky) return RunNarrow<kColumns, Activates::kLeaky>(c, e);
   RunNarrow<kColumns, Activates::kTable>(c, e);
@@ -126,8 +139,9 @@ void RunNarrow(const QGemmCall& c, const Epilogue& e) {
 
 // Whether it was such a call, which is done then.
 inline bool TryNarrow(const QGemmCall& c, const Epilogue& e) {
-  if (!c.bounded || c.y_type == CodeType::kF32 || c.groups != 1 || c.row_add || c.z ||
-      (c.activation && !c.leaky && !(c.rectifier.limit > 0)))
+  const bool codes = c.y_type != CodeType::kF32;
+  if ((codes && !c.bounded) || c.groups != 1 || c.row_add || c.z ||
+      (c.activation && !c.leaky && !(codes && c.rectifier.limit > 0)))
     return false;
   if ((c.columns != 8 && c.columns != 16 && c.columns != 32) || c.first_block > 0 ||
       c.end_block < (c.columns + kQGemmBlock - 1) / kQGemmBlock)

@@ -247,7 +247,7 @@ TEST_P(QGemm, FewColumnsOfFewCodes) {
               random() % 8 == 0,
               random() % 2 == 0,
               random() % 3 == 0,
-              random() % 8 == 0 ? CodeType::kF32 : static_cast<CodeType>(random() % 2)};
+              static_cast<CodeType>(random() % 3)};
     p.leaky = random() % 2 == 0;
     p.runs = 1 + random() % 3;
     p.line = random() % 2 == 0 ? 0 : 6 + random() % 30;
