@@ -61,7 +61,8 @@ std::string ShowMixed(const deploy::MixedChoice& mixed, nlohmann::json& json) {
                      ", chosen " + report::CostText(mixed.cost, mixed.kind) + " with a loss of " +
                      Number(mixed.loss);
   if (mixed.kind == deploy::BudgetKind::kLatency)
-    text += ", measured " + report::CostText(mixed.measured, mixed.kind);
+    text += " (" + report::CostText(mixed.conversions, mixed.kind) +
+            " between precisions), measured " + report::CostText(mixed.measured, mixed.kind);
   return text + "\n";
 }
 

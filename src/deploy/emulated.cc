@@ -174,7 +174,7 @@ Result<BenchResult> BenchOnDevice(const std::string& package_path,
     if (json.contains("steps")) {
       for (const auto& s : json["steps"]) {
         result.nodes.push_back({s.at("name"), s.at("op"), s.at("backend"), s.at("kernel"),
-                                s.at("ms"), s.at("macs"), "",
+                                s.at("ms"), s.value("min_ms", 0.0), s.at("macs"), "",
                                 static_cast<double>(s.value("runs", kRuns)) / kRuns});
       }
     }

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <map>
+#include <set>
 
 #include "deploy/model_io.h"
 #include "deploy/runner.h"
@@ -39,6 +40,9 @@ class Mixer {
   Status MeasureLosses();
   Status StaticCosts();
   Status MeasureTimes();
+  // The tensors between layers, and what it takes to convert one of its elements.
+  void FindSwitches();
+  Status PriceSwitches();
   Result<BenchResult> Profile(const ir::Graph& graph);
   Result<MixedOutcome> Choose(const ir::Graph& graph, const std::vector<BudgetChoice>& front);
   // A choice for each layer, and what the network so made took (0: not measured).
@@ -68,7 +72,9 @@ class Mixer {
   std::vector<std::vector<ir::Tensor>> inputs_;
   std::vector<LayerOptions> layers_;
   double rest_ = 0;
-  std::vector<double> uniform_ms_;  // of each choice; empty: not a budget of latency
+  std::vector<double> uniform_ms_;                // of each choice; empty: not a budget of latency
+  std::vector<compiler::DomainSwitch> switches_;  // costs in elements until they are priced
+  std::set<size_t> first_;                        // layers that read an input of the network
 };
 
 Status Mixer::Open(const ir::Graph& graph) {
@@ -171,7 +177,7 @@ Status Mixer::MeasureLosses() {
   int64_t done = 0;
   for (size_t l = 0; l < layers_.size(); ++l) {
     for (const LayerBits& bits : options_.choices) {
-      LayerOption a{LayerBitsName(bits), 0, 0};
+      LayerOption a{LayerBitsName(bits), 0, 0, IsFloat(bits) ? 0 : 1};
       if (!IsFloat(bits)) {
         SLIPWAY_ASSIGN_OR_RETURN(const auto variant, Variant({{layers_[l].node, bits}}, false));
         SLIPWAY_ASSIGN_OR_RETURN(const auto got, Outputs(*variant));
@@ -227,7 +233,8 @@ Result<BenchResult> Mixer::Profile(const ir::Graph& graph) {
 }
 
 Status Mixer::MeasureTimes() {
-  rest_ = 1e300;
+  FindSwitches();
+  std::vector<double> rests;
   for (size_t c = 0; c < options_.choices.size(); ++c) {
     Report("timing " + LayerBitsName(options_.choices[c]), static_cast<int64_t>(c),
            static_cast<int64_t>(options_.choices.size()));
@@ -237,8 +244,10 @@ Status Mixer::MeasureTimes() {
     SLIPWAY_ASSIGN_OR_RETURN(const BenchResult result, Profile(*variant));
     std::map<std::string, double> ms;
     double total = 0;
-    for (const NodeTime& n : result.nodes) ms[n.name] += n.total_ms(), total += n.total_ms();
-    // The profiled pass times every step: as shares of the undisturbed latency.
+    // The profiled pass times every step: the shares of the least times, which no neighbour
+    // disturbed, of the whole latency.
+    for (const NodeTime& n : result.nodes)
+      ms[n.name] += n.least_ms * n.calls, total += n.least_ms * n.calls;
     const double scale = result.measurement.stats.p50 / total;
     double layers = 0;
     for (LayerOptions& l : layers_) {
@@ -246,9 +255,84 @@ Status Mixer::MeasureTimes() {
       l.options[c].cost = found == ms.end() ? 0 : found->second * scale;
       layers += l.options[c].cost;
     }
-    rest_ = std::min(rest_, result.measurement.stats.p50 - layers);
+    rests.push_back(result.measurement.stats.p50 - layers);
     uniform_ms_.push_back(result.measurement.stats.p50);
   }
+  // What one precision takes beside its layers and another does not are conversions at the ends.
+  rest_ = *std::min_element(rests.begin(), rests.end());
+  for (const size_t l : first_) {
+    for (size_t c = 0; c < rests.size(); ++c)
+      layers_[l].options[c].cost += (rests[c] - rest_) / static_cast<double>(first_.size());
+  }
+  return PriceSwitches();
+}
+
+void Mixer::FindSwitches() {
+  std::map<const ir::Node*, size_t> layer;
+  for (size_t l = 0; l < nodes_.size(); ++l) layer[nodes_[l]] = l;
+  std::map<const ir::Value*, std::vector<size_t>> readers;
+  for (size_t l = 0; l < nodes_.size(); ++l) readers[nodes_[l]->input(0)].push_back(l);
+  for (const auto& [value, to] : readers) {
+    // The layers whose results reach it through other nodes, whose precision follows from theirs.
+    std::set<size_t> from;
+    bool input = false;
+    std::set<const ir::Value*> seen;
+    std::vector<const ir::Value*> open = {value};
+    while (!open.empty()) {
+      const ir::Value* v = open.back();
+      open.pop_back();
+      if (!v || v->constant() || !seen.insert(v).second) continue;
+      input |= v->is_input();
+      const ir::Node* made_by = v->producer();
+      if (!made_by) continue;
+      if (const auto found = layer.find(made_by); found != layer.end()) {
+        from.insert(found->second);
+      } else {
+        for (const ir::Value* i : made_by->inputs()) open.push_back(i);
+      }
+    }
+    if (input) first_.insert(to.begin(), to.end());
+    double elements = value->type().shape ? 1 : 0;
+    for (size_t d = 0; value->type().shape && d < value->type().shape->size(); ++d) {
+      const auto extent = (*value->type().shape)[d].Evaluate(
+          [](std::string_view) { return std::optional<int64_t>(1); });
+      elements *= extent.ok() ? static_cast<double>(*extent) : 1;
+    }
+    for (const size_t l : to) {
+      for (const size_t f : from) {
+        if (f >= l) continue;
+        switches_.push_back({f, l, elements / static_cast<double>(from.size() * to.size())});
+      }
+    }
+  }
+}
+
+Status Mixer::PriceSwitches() {
+  const auto is_float = [&](const LayerBits& b) { return IsFloat(b); };
+  const auto floats = std::find_if(options_.choices.begin(), options_.choices.end(), is_float),
+             codes = std::find_if_not(options_.choices.begin(), options_.choices.end(), is_float);
+  if (floats == options_.choices.end() || codes == options_.choices.end()) switches_.clear();
+  if (switches_.empty()) return OkStatus();
+  const std::vector<size_t> pair = {static_cast<size_t>(floats - options_.choices.begin()),
+                                    static_cast<size_t>(codes - options_.choices.begin())};
+  double excess = 0, elements = 0;
+  for (size_t turn = 0; turn < 2; ++turn) {
+    Report("timing conversions", static_cast<int64_t>(turn), 2);
+    std::vector<size_t> picks;
+    double expected = rest_;
+    for (size_t l = 0; l < layers_.size(); ++l) {
+      picks.push_back(pair[(l + turn) % 2]);
+      expected += layers_[l].options[picks.back()].cost;
+    }
+    for (const compiler::DomainSwitch& s : switches_) {
+      if ((s.to - s.from) % 2 == 1) elements += s.cost;
+    }
+    SLIPWAY_ASSIGN_OR_RETURN(const auto variant, Variant(Named(picks), true));
+    SLIPWAY_ASSIGN_OR_RETURN(const BenchResult result, Profile(*variant));
+    excess += result.measurement.stats.p50 - expected;
+  }
+  const double each = elements > 0 ? std::max(0.0, excess / elements) : 0;
+  for (compiler::DomainSwitch& s : switches_) s.cost *= each;
   return OkStatus();
 }
 
@@ -292,9 +376,18 @@ Result<MixedOutcome> Mixer::Choose(const ir::Graph& graph, const std::vector<Bud
   const bool latency = options_.budget.budget.kind == BudgetKind::kLatency;
   std::vector<Measured> tried = Uniform();
   double allowed = out.limit - rest_;
+  const auto converting = [&](const std::vector<size_t>& picks) {
+    double ms = 0;
+    for (const compiler::DomainSwitch& s : switches_) {
+      if (layers_[s.from].options[picks[s.from]].domain !=
+          layers_[s.to].options[picks[s.to]].domain)
+        ms += s.cost;
+    }
+    return ms;
+  };
   constexpr int kRounds = 4;
   for (int round = 0; round < (latency ? kRounds : 1); ++round) {
-    auto choice = compiler::ChooseUnderBudget(layers_, allowed);
+    auto choice = compiler::ChooseUnderBudget(layers_, allowed, switches_);
     if (!choice.ok()) {
       if (round > 0 || std::any_of(tried.begin(), tried.end(),
                                    [&](const Measured& m) { return m.ms <= out.limit; }))
@@ -310,7 +403,6 @@ Result<MixedOutcome> Mixer::Choose(const ir::Graph& graph, const std::vector<Bud
                              Variant(Named(mixed.picks), !AllFloat(mixed.picks)));
     SLIPWAY_ASSIGN_OR_RETURN(const BenchResult result, Profile(*variant));
     mixed.ms = result.measurement.stats.p50;
-    // Conversions between precisions are in no layer's time.
     if (mixed.ms <= out.limit * 1.01) break;
     allowed -= std::max(mixed.ms - out.limit, 0.005 * out.limit);
   }
@@ -326,6 +418,7 @@ Result<MixedOutcome> Mixer::Choose(const ir::Graph& graph, const std::vector<Bud
   out.loss = best.loss;
   out.cost = best.cost;
   out.measured = best.ms;
+  out.conversions = converting(best.picks);
   if (AllFloat(out.picks)) {
     out.model.original = original_->Clone();
     out.model.quantized = original_->Clone();

@@ -49,7 +49,8 @@ struct MixedChoice {
   std::vector<compiler::BudgetChoice> front;  // convex, of the layers alone
   double limit = 0;                           // of the whole network
   double rest = 0;                            // what is not in the layers: latency of other nodes
-  double cost = 0;                            // predicted, with the rest
+  double cost = 0;                            // predicted, with the rest and conversions
+  double conversions = 0;                     // of it, between layers of different precisions
   double measured = 0;                        // latency only: of the network chosen
   double loss = 0;                            // sum of the layers' losses
 };
@@ -60,11 +61,12 @@ struct MixedOutcome : MixedChoice {
 
 // The loss of a layer at a precision is the squared error of the network's outputs over their power
 // when that layer alone has it and the others are float. For a latency, every choice is measured as
-// a uniform network, node by node; the network chosen is measured as a whole, and chosen anew with
-// what is left when it misses the limit; a uniform network that loses less within it, or is faster
-// when nothing keeps it, is chosen instead. When all layers stay float the model is the float one.
-// InvalidArgument: a limit that no choice meets (with the
-// cheapest cost), a choice with more bits than the scheme.
+// a uniform network, node by node, and what conversions between integers and floats take on two
+// networks whose layers have them in turns; the network chosen is measured as a whole, and chosen
+// anew with what is left when it misses the limit; a uniform network that loses less within it, or
+// is faster when nothing keeps it, is chosen instead. When all layers stay float the model is the
+// float one. InvalidArgument: a limit that no choice meets (with the cheapest cost), a choice with
+// more bits than the scheme.
 Result<MixedOutcome> QuantizeMixed(const ir::Graph& graph, const compiler::Scheme& scheme,
                                    const data::Dataset& calibration, const MixedOptions& options);
 

@@ -102,7 +102,10 @@ json ToJson(const MixedChoice& mixed) {
               {"cost", mixed.cost},
               {"loss", mixed.loss},
               {"rest", mixed.rest}};
-  if (mixed.kind == BudgetKind::kLatency) out["measured"] = mixed.measured;
+  if (mixed.kind == BudgetKind::kLatency) {
+    out["measured"] = mixed.measured;
+    out["conversions"] = mixed.conversions;
+  }
   return out;
 }
 
@@ -120,6 +123,7 @@ std::optional<MixedChoice> MixedFromJson(const json& j) {
     mixed.loss = j.at("loss");
     mixed.rest = j.at("rest");
     mixed.measured = j.value("measured", 0.0);
+    mixed.conversions = j.value("conversions", 0.0);
     for (const json& row : j.at("layers")) {
       compiler::LayerOptions layer{row.at("node"), {}};
       std::optional<size_t> picked;

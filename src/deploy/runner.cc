@@ -325,6 +325,7 @@ Result<BenchResult> BenchSession(const Session& base, const std::vector<ir::Tens
     const slipway_step_cost cost = profile.StepCost(i);
     NodeTime n{p.name, p.op, p.backend, p.kernel ? p.kernel : ""};
     n.ms = p.runs ? p.total_ms / static_cast<double>(p.runs) : 0;
+    n.least_ms = p.min_ms;
     n.macs = p.macs;
     n.calls = static_cast<double>(p.runs) / runs;
     n.bytes = cost.bytes_read + cost.bytes_written;

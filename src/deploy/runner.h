@@ -80,8 +80,9 @@ Result<std::vector<ir::Tensor>> MakeInputs(
 
 struct NodeTime {
   std::string name, op, backend, kernel;
-  double ms = 0;     // of one call, mean of the profiled runs
-  int64_t macs = 0;  // at static shapes
+  double ms = 0;        // of one call, mean of the profiled runs
+  double least_ms = 0;  // of one call: what no neighbour disturbed
+  int64_t macs = 0;     // at static shapes
   std::string
       signature;  // compiler::KernelSignature; empty for conversions and packages of unknown origin
   double calls = 1;  // in one run of the model: the body of a loop has more
