@@ -88,6 +88,7 @@ class Deploy(LabelledNet):
         self.assertLess(timed["measured"], 1000)
         # With time for it everything stays float: no codes are written, and the file runs as it did.
         self.assertTrue(all(layer["precision"] == "float" for layer in timed["layers"]), timed)
+        self.assertEqual(timed["conversions"], 0)
         with open(out, "rb") as file:
             self.assertNotIn(b"QuantizeLinear", file.read())
         self.agree(self.run_model(out, "--input", "x=" + self.path("x.npy"), "--platform", "interpreter"),
