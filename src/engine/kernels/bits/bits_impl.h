@@ -272,6 +272,7 @@ void FindPlaces(Group& g) {
 #define B_COUNT "adds %[e], %[e], #1\n"
 #define B_STEP(p) "add %[" #p "], %[" #p "], %[step]\n"
 #define B_ZERO(v) "movi v" #v ".4s, #0\n"
+// clang-format off
 __attribute__((noinline)) void CountFour(const int32_t* places, int64_t words,
                                          const uint64_t* const* in, const uint64_t* w,
                                          int64_t w_step, uint8x16_t (*out)[4]) {
@@ -305,6 +306,7 @@ __attribute__((noinline)) void CountFour(const int32_t* places, int64_t words,
         "v14", "v15", "v16", "v17", "v18", "v19", "v20", "v21", "v22", "v23", "v24", "v25", "v26",
         "v27", "v28", "v29", "v30", "v31", "cc", "memory");
 }
+// clang-format on
 #undef B_AND
 #undef B_CNT
 #undef B_ADD
@@ -344,8 +346,7 @@ __attribute__((noinline)) void DotPlanes(const Group& g, const uint64_t* const* 
         for (int p = 0; p < PB; ++p) {
           const uint8x16_t x = vreinterpretq_u8_u64(vld1q_dup_u64(in[p] + at));
 #pragma GCC unroll 4
-          for (int o = 0; o < 4; ++o)
-            acc[p][o] = vaddq_u8(acc[p][o], vcntq_u8(vandq_u8(x, q[o])));
+          for (int o = 0; o < 4; ++o) acc[p][o] = vaddq_u8(acc[p][o], vcntq_u8(vandq_u8(x, q[o])));
         }
         w += w_step;
       } while (++e < end);

@@ -15,6 +15,9 @@
 //
 // bench/arm measures them by llvm-mca: it finds them in the compiled object.
 
+// It would indent each of the lists below a hundred columns deep:
+// clang-format off
+
 #define SLIPWAY_VECTORS                                                                          \
   "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v12", "v13", "v14", \
       "v15", "v16", "v17", "v18", "v19", "v20", "v21", "v22", "v23", "v24", "v25", "v26", "v27", \
@@ -60,160 +63,45 @@
 __attribute__((noinline)) void LoopTwo(const int8_t* const* x, const int8_t* w, int64_t k,
                                        int32_t* out) {
   asm volatile(
-      SLIPWAY_ZERO_SUMS SLIPWAY_ZERO8(8, 9, 10, 11, 12, 13, 14, 15) SLIPWAY_ZERO4(
-          26, 27, 30,
-          31) SLIPWAY_ROWS SLIPWAY_AT(x12, w, 0) SLIPWAY_AT(x13, w,
-                                                            16) SLIPWAY_AT(x14, w,
-                                                                           32) SLIPWAY_AT(x15, w,
-                                                                                          48)
-          SLIPWAY_AT(x16, w, 64) SLIPWAY_AT(x17, w, 80) SLIPWAY_AT(x19, w, 96) SLIPWAY_AT(
-              x20,
-              w, 112) ".p2align 4\n1:\n" Q_HALF(24, 25,
-                                                x12) Q_SMLAL(16, 26,
-                                                             1) Q_SMLAL(17, 27,
-                                                                        1) Q_HALF(28, 29,
-                                                                                  x14) Q_SMLAL(20,
-                                                                                               26,
-                                                                                               5) Q_SMLAL(21, 27, 5) Q_HALF(26, 27, x13)
-              Q_SMLAL(18, 30, 3) Q_SMLAL(19, 31, 3) Q_PAIRS(0, 3, x4) Q_SMLAL(22, 30, 7) Q_SMLAL(23, 31, 7) Q_PAIRS(
-                  4,
-                  7, x5) Q_SUM16(12,
-                                 16) Q_SUM16(13,
-                                             17) Q_HALF(30, 31,
-                                                        x15) Q_SUM16(14,
-                                                                     20) Q_SUM16(15, 21)
-                  Q_SMULL(16, 24, 0) Q_SMULL(17, 25, 0) Q_SMULL(20, 24, 4) Q_SMULL(
-                      21,
-                      25,
-                      4) Q_SUM16(12,
-                                 18) Q_SUM16(13,
-                                             19) Q_SUM16(14,
-                                                         22) Q_SUM16(15,
-                                                                     23) Q_SMULL(18, 28,
-                                                                                 2) Q_SMULL(19, 29,
-                                                                                            2)
-                      Q_SMULL(22, 28, 6) Q_SMULL(23, 29, 6) Q_SMLAL(
-                          16,
-                          26,
-                          1) Q_SMLAL(17, 27,
-                                     1) Q_SMLAL(20, 26,
-                                                5) Q_SMLAL(21, 27, 5)
-                          Q_SMLAL(18, 30, 3) Q_SMLAL(19, 31, 3) Q_PAIRS(
-                              0,
-                              3, x6) Q_SMLAL(22, 30,
-                                             7) Q_SMLAL(23, 31,
-                                                        7) Q_PAIRS(4, 7, x7)
-                              Q_SUM16(8, 16) Q_SUM16(9, 17) Q_SUM16(10, 20) Q_SUM16(11, 21) Q_SMULL(
-                                  16,
-                                  24,
-                                  0) Q_SMULL(17, 25,
-                                             0) Q_SMULL(20, 24,
-                                                        4) Q_SMULL(21, 25,
-                                                                   4) Q_SUM16(8, 18)
-                                  Q_SUM16(9, 19) Q_SUM16(10, 22) Q_SUM16(11, 23) Q_SMULL(
-                                      18,
-                                      28,
-                                      2) Q_SMULL(19, 29,
-                                                 2) Q_SMULL(22, 28,
-                                                            6) Q_SMULL(23, 29,
-                                                                       6) Q_HALF(24, 25, x16)
-                                      Q_SMLAL(16, 26, 1) Q_SMLAL(17, 27, 1) Q_HALF(28, 29, x19) Q_SMLAL(
-                                          20,
-                                          26,
-                                          5) Q_SMLAL(21, 27,
-                                                     5) Q_HALF(26, 27,
-                                                               x17) Q_SMLAL(18, 30,
-                                                                            3) Q_SMLAL(19, 31,
-                                                                                       3) Q_PAIRS(0, 3, x8)
-                                          Q_SMLAL(22, 30, 7) Q_SMLAL(23, 31, 7) Q_PAIRS(
-                                              4,
-                                              7, x9) Q_SUM16(12,
-                                                             16) Q_SUM16(13,
-                                                                         17) Q_HALF(30, 31,
-                                                                                    x20) Q_SUM16(14,
-                                                                                                 20) Q_SUM16(15,
-                                                                                                             21)
-                                              Q_SMULL(16, 24, 0) Q_SMULL(17, 25, 0) Q_SMULL(20, 24, 4) Q_SMULL(
-                                                  21,
-                                                  25,
-                                                  4) Q_SUM16(12,
-                                                             18) Q_SUM16(13,
-                                                                         19) Q_SUM16(14,
-                                                                                     22) Q_SUM16(15,
-                                                                                                 23)
-                                                  Q_SMULL(18, 28, 2) Q_SMULL(19, 29, 2) Q_SMULL(22, 28, 6) Q_SMULL(
-                                                      23,
-                                                      29,
-                                                      6) Q_SMLAL(16, 26,
-                                                                 1) Q_SMLAL(17, 27,
-                                                                            1) Q_SMLAL(20, 26,
-                                                                                       5) Q_SMLAL(21, 27, 5)
-                                                      Q_SMLAL(18, 30, 3) Q_SMLAL(19, 31, 3) Q_PAIRS(
-                                                          0, 3, x10) Q_SMLAL(22, 30,
-                                                                             7) Q_SMLAL(23, 31,
-                                                                                        7) Q_PAIRS(4, 7, x11)
-                                                          Q_SUM16(8, 16) Q_SUM16(9, 17) Q_SUM16(10, 20) Q_SUM16(11, 21) Q_SMULL(
-                                                              16,
-                                                              24,
-                                                              0) Q_SMULL(17, 25,
-                                                                         0) Q_SMULL(20, 24,
-                                                                                    4) Q_SMULL(21,
-                                                                                               25,
-                                                                                               4) Q_SUM16(8, 18)
-                                                              Q_SUM16(9, 19) Q_SUM16(10, 22) Q_SUM16(11, 23) Q_SMULL(
-                                                                  18,
-                                                                  28,
-                                                                  2) Q_SMULL(19, 29,
-                                                                             2) Q_SMULL(22, 28,
-                                                                                        6) Q_SMULL(23,
-                                                                                                   29,
-                                                                                                   6) Q_STEP_W(x12) Q_COUNT
-                                                                  Q_STEP(x4, 16) Q_STEP(x5, 16) Q_STEP(x6, 16) Q_STEP(
-                                                                      x7,
-                                                                      16) Q_STEP(x8, 16)
-                                                                      Q_STEP(x9, 16) Q_STEP(x10, 16) Q_STEP(x11, 16) Q_STEP(
-                                                                          x13, 128) Q_STEP(x14, 128) Q_STEP(x15,
-                                                                                                            128)
-                                                                          Q_STEP(x16, 128) Q_STEP(x17, 128) Q_STEP(
-                                                                              x19, 128) Q_STEP(x20, 128) Q_AGAIN
-                                                                              // The last.
-                                                                              Q_SMLAL(16, 26, 1) Q_SMLAL(
-                                                                                  17,
-                                                                                  27,
-                                                                                  1) Q_SMLAL(20, 26,
-                                                                                             5) Q_SMLAL(21,
-                                                                                                        27,
-                                                                                                        5)
-                                                                                  Q_SMLAL(18, 30, 3) Q_SMLAL(
-                                                                                      19,
-                                                                                      31,
-                                                                                      3) Q_SMLAL(22,
-                                                                                                 30,
-                                                                                                 7)
-                                                                                      Q_SMLAL(23, 31, 7) Q_SUM16(
-                                                                                          12,
-                                                                                          16) Q_SUM16(13, 17)
-                                                                                          Q_SUM16(
-                                                                                              14,
-                                                                                              20) Q_SUM16(15, 21)
-                                                                                              Q_SUM16(
-                                                                                                  12,
-                                                                                                  18) Q_SUM16(13, 19)
-                                                                                                  Q_SUM16(
-                                                                                                      14,
-                                                                                                      22) Q_SUM16(15, 23)
-                                                                                                      SLIPWAY_STORE4(
-                                                                                                          0,
-                                                                                                          8,
-                                                                                                          9,
-                                                                                                          10,
-                                                                                                          11)
-                                                                                                          SLIPWAY_STORE4(
-                                                                                                              64,
-                                                                                                              12,
-                                                                                                              13,
-                                                                                                              14,
-                                                                                                              15)
+      SLIPWAY_ZERO_SUMS SLIPWAY_ZERO8(8, 9, 10, 11, 12, 13, 14, 15) SLIPWAY_ZERO4(26, 27, 30, 31)
+      SLIPWAY_ROWS SLIPWAY_AT(x12, w, 0) SLIPWAY_AT(x13, w, 16) SLIPWAY_AT(x14, w, 32)
+      SLIPWAY_AT(x15, w, 48) SLIPWAY_AT(x16, w, 64) SLIPWAY_AT(x17, w, 80) SLIPWAY_AT(x19, w, 96)
+      SLIPWAY_AT(x20, w, 112)
+      ".p2align 4\n1:\n"
+      Q_HALF(24, 25, x12) Q_SMLAL(16, 26, 1) Q_SMLAL(17, 27, 1) Q_HALF(28, 29, x14)
+      Q_SMLAL(20, 26, 5) Q_SMLAL(21, 27, 5) Q_HALF(26, 27, x13) Q_SMLAL(18, 30, 3)
+      Q_SMLAL(19, 31, 3) Q_PAIRS(0, 3, x4) Q_SMLAL(22, 30, 7) Q_SMLAL(23, 31, 7) Q_PAIRS(4, 7, x5)
+      Q_SUM16(12, 16) Q_SUM16(13, 17) Q_HALF(30, 31, x15) Q_SUM16(14, 20) Q_SUM16(15, 21)
+      Q_SMULL(16, 24, 0) Q_SMULL(17, 25, 0) Q_SMULL(20, 24, 4) Q_SMULL(21, 25, 4) Q_SUM16(12, 18)
+      Q_SUM16(13, 19) Q_SUM16(14, 22) Q_SUM16(15, 23) Q_SMULL(18, 28, 2) Q_SMULL(19, 29, 2)
+      Q_SMULL(22, 28, 6) Q_SMULL(23, 29, 6) Q_SMLAL(16, 26, 1) Q_SMLAL(17, 27, 1)
+      Q_SMLAL(20, 26, 5) Q_SMLAL(21, 27, 5) Q_SMLAL(18, 30, 3) Q_SMLAL(19, 31, 3)
+      Q_PAIRS(0, 3, x6) Q_SMLAL(22, 30, 7) Q_SMLAL(23, 31, 7) Q_PAIRS(4, 7, x7) Q_SUM16(8, 16)
+      Q_SUM16(9, 17) Q_SUM16(10, 20) Q_SUM16(11, 21) Q_SMULL(16, 24, 0) Q_SMULL(17, 25, 0)
+      Q_SMULL(20, 24, 4) Q_SMULL(21, 25, 4) Q_SUM16(8, 18) Q_SUM16(9, 19) Q_SUM16(10, 22)
+      Q_SUM16(11, 23) Q_SMULL(18, 28, 2) Q_SMULL(19, 29, 2) Q_SMULL(22, 28, 6) Q_SMULL(23, 29, 6)
+      Q_HALF(24, 25, x16) Q_SMLAL(16, 26, 1) Q_SMLAL(17, 27, 1) Q_HALF(28, 29, x19)
+      Q_SMLAL(20, 26, 5) Q_SMLAL(21, 27, 5) Q_HALF(26, 27, x17) Q_SMLAL(18, 30, 3)
+      Q_SMLAL(19, 31, 3) Q_PAIRS(0, 3, x8) Q_SMLAL(22, 30, 7) Q_SMLAL(23, 31, 7) Q_PAIRS(4, 7, x9)
+      Q_SUM16(12, 16) Q_SUM16(13, 17) Q_HALF(30, 31, x20) Q_SUM16(14, 20) Q_SUM16(15, 21)
+      Q_SMULL(16, 24, 0) Q_SMULL(17, 25, 0) Q_SMULL(20, 24, 4) Q_SMULL(21, 25, 4) Q_SUM16(12, 18)
+      Q_SUM16(13, 19) Q_SUM16(14, 22) Q_SUM16(15, 23) Q_SMULL(18, 28, 2) Q_SMULL(19, 29, 2)
+      Q_SMULL(22, 28, 6) Q_SMULL(23, 29, 6) Q_SMLAL(16, 26, 1) Q_SMLAL(17, 27, 1)
+      Q_SMLAL(20, 26, 5) Q_SMLAL(21, 27, 5) Q_SMLAL(18, 30, 3) Q_SMLAL(19, 31, 3)
+      Q_PAIRS(0, 3, x10) Q_SMLAL(22, 30, 7) Q_SMLAL(23, 31, 7) Q_PAIRS(4, 7, x11) Q_SUM16(8, 16)
+      Q_SUM16(9, 17) Q_SUM16(10, 20) Q_SUM16(11, 21) Q_SMULL(16, 24, 0) Q_SMULL(17, 25, 0)
+      Q_SMULL(20, 24, 4) Q_SMULL(21, 25, 4) Q_SUM16(8, 18) Q_SUM16(9, 19) Q_SUM16(10, 22)
+      Q_SUM16(11, 23) Q_SMULL(18, 28, 2) Q_SMULL(19, 29, 2) Q_SMULL(22, 28, 6) Q_SMULL(23, 29, 6)
+      Q_STEP_W(x12) Q_COUNT Q_STEP(x4, 16) Q_STEP(x5, 16) Q_STEP(x6, 16) Q_STEP(x7, 16)
+      Q_STEP(x8, 16) Q_STEP(x9, 16) Q_STEP(x10, 16) Q_STEP(x11, 16) Q_STEP(x13, 128)
+      Q_STEP(x14, 128) Q_STEP(x15, 128) Q_STEP(x16, 128) Q_STEP(x17, 128) Q_STEP(x19, 128)
+      Q_STEP(x20, 128) Q_AGAIN
+      // The last.
+      Q_SMLAL(16, 26, 1) Q_SMLAL(17, 27, 1) Q_SMLAL(20, 26, 5) Q_SMLAL(21, 27, 5)
+      Q_SMLAL(18, 30, 3) Q_SMLAL(19, 31, 3) Q_SMLAL(22, 30, 7) Q_SMLAL(23, 31, 7) Q_SUM16(12, 16)
+      Q_SUM16(13, 17) Q_SUM16(14, 20) Q_SUM16(15, 21) Q_SUM16(12, 18) Q_SUM16(13, 19)
+      Q_SUM16(14, 22) Q_SUM16(15, 23) SLIPWAY_STORE4(0, 8, 9, 10, 11)
+      SLIPWAY_STORE4(64, 12, 13, 14, 15)
       : [k] "+r"(k)
       : [x] "r"(x), [w] "r"(w), [out] "r"(out)
       : SLIPWAY_POINTERS, SLIPWAY_VECTORS);
@@ -233,11 +121,10 @@ __attribute__((noinline)) void LoopMany(const int8_t* const* x, const int8_t* w,
       SLIPWAY_ZERO_SUMS SLIPWAY_ZERO4(28, 29, 30, 31) SLIPWAY_ROWS SLIPWAY_AT(x12, w, 0)
       SLIPWAY_AT(x13, w, 32) SLIPWAY_AT(x14, w, 64) SLIPWAY_AT(x15, w, 96)
       // Where 8 codes are too many they are the second half of the first turn.
-      "tbz %[k], #3, 1f\nadd %[k], %[k], #8\n"
-      SLIPWAY_BACK(x4, 8) SLIPWAY_BACK(x5, 8) SLIPWAY_BACK(x6, 8) SLIPWAY_BACK(x7, 8)
-      SLIPWAY_BACK(x8, 8) SLIPWAY_BACK(x9, 8) SLIPWAY_BACK(x10, 8) SLIPWAY_BACK(x11, 8)
-      SLIPWAY_BACK(x12, 64) SLIPWAY_BACK(x13, 64) SLIPWAY_BACK(x14, 64) SLIPWAY_BACK(x15, 64)
-      "b 2f\n"
+      "tbz %[k], #3, 1f\nadd %[k], %[k], #8\n" SLIPWAY_BACK(x4, 8) SLIPWAY_BACK(x5, 8)
+      SLIPWAY_BACK(x6, 8) SLIPWAY_BACK(x7, 8) SLIPWAY_BACK(x8, 8) SLIPWAY_BACK(x9, 8)
+      SLIPWAY_BACK(x10, 8) SLIPWAY_BACK(x11, 8) SLIPWAY_BACK(x12, 64) SLIPWAY_BACK(x13, 64)
+      SLIPWAY_BACK(x14, 64) SLIPWAY_BACK(x15, 64) "b 2f\n"
       ".p2align 4\n1:\n"
       Q_SMLAL(16, 28, 2) Q_SMLAL(17, 29, 2) Q_LOW(24, 27, x12) Q_SMLAL(18, 28, 6)
       Q_SMLAL(19, 29, 6) Q_SMLAL(20, 28, 10) Q_SMLAL(21, 29, 10) Q_SMLAL(22, 28, 14)
@@ -250,19 +137,18 @@ __attribute__((noinline)) void LoopMany(const int8_t* const* x, const int8_t* w,
       Q_SMLAL(18, 26, 5) Q_SMLAL(19, 27, 5) Q_SMLAL(20, 26, 9) Q_SMLAL(21, 27, 9)
       Q_SMLAL(22, 26, 13) Q_SMLAL(23, 27, 13)
       "2:\n"
-      Q_SMLAL(16, 28, 2) Q_SMLAL(17, 29, 2)
-      Q_LOW(24, 27, x14) Q_SMLAL(18, 28, 6) Q_SMLAL(19, 29, 6) Q_SMLAL(20, 28, 10)
-      Q_SMLAL(21, 29, 10) Q_SMLAL(22, 28, 14) Q_SMLAL(23, 29, 14) Q_SMLAL(16, 30, 3)
-      Q_SMLAL(17, 31, 3) Q_PAIRS(0, 3, x8) Q_SMLAL(18, 30, 7) Q_SMLAL(19, 31, 7)
-      Q_PAIRS(4, 7, x9) Q_SMLAL(20, 30, 11) Q_SMLAL(21, 31, 11) Q_PAIRS(8, 11, x10)
-      Q_SMLAL(22, 30, 15) Q_SMLAL(23, 31, 15) Q_PAIRS(12, 15, x11) Q_SMLAL(16, 24, 0)
-      Q_SMLAL(17, 25, 0) Q_LOW(28, 31, x15) Q_SMLAL(18, 24, 4) Q_SMLAL(19, 25, 4)
-      Q_SMLAL(20, 24, 8) Q_SMLAL(21, 25, 8) Q_SMLAL(22, 24, 12) Q_SMLAL(23, 25, 12)
-      Q_SMLAL(16, 26, 1) Q_SMLAL(17, 27, 1) Q_SMLAL(18, 26, 5) Q_SMLAL(19, 27, 5)
-      Q_SMLAL(20, 26, 9) Q_SMLAL(21, 27, 9) Q_SMLAL(22, 26, 13) Q_SMLAL(23, 27, 13) Q_STEP_W(x12)
-      Q_COUNT Q_STEP(x4, 16) Q_STEP(x5, 16) Q_STEP(x6, 16) Q_STEP(x7, 16) Q_STEP(x8, 16)
-      Q_STEP(x9, 16) Q_STEP(x10, 16) Q_STEP(x11, 16) Q_STEP(x13, 128) Q_STEP(x14, 128)
-      Q_STEP(x15, 128) Q_AGAIN
+      Q_SMLAL(16, 28, 2) Q_SMLAL(17, 29, 2) Q_LOW(24, 27, x14) Q_SMLAL(18, 28, 6)
+      Q_SMLAL(19, 29, 6) Q_SMLAL(20, 28, 10) Q_SMLAL(21, 29, 10) Q_SMLAL(22, 28, 14)
+      Q_SMLAL(23, 29, 14) Q_SMLAL(16, 30, 3) Q_SMLAL(17, 31, 3) Q_PAIRS(0, 3, x8)
+      Q_SMLAL(18, 30, 7) Q_SMLAL(19, 31, 7) Q_PAIRS(4, 7, x9) Q_SMLAL(20, 30, 11)
+      Q_SMLAL(21, 31, 11) Q_PAIRS(8, 11, x10) Q_SMLAL(22, 30, 15) Q_SMLAL(23, 31, 15)
+      Q_PAIRS(12, 15, x11) Q_SMLAL(16, 24, 0) Q_SMLAL(17, 25, 0) Q_LOW(28, 31, x15)
+      Q_SMLAL(18, 24, 4) Q_SMLAL(19, 25, 4) Q_SMLAL(20, 24, 8) Q_SMLAL(21, 25, 8)
+      Q_SMLAL(22, 24, 12) Q_SMLAL(23, 25, 12) Q_SMLAL(16, 26, 1) Q_SMLAL(17, 27, 1)
+      Q_SMLAL(18, 26, 5) Q_SMLAL(19, 27, 5) Q_SMLAL(20, 26, 9) Q_SMLAL(21, 27, 9)
+      Q_SMLAL(22, 26, 13) Q_SMLAL(23, 27, 13) Q_STEP_W(x12) Q_COUNT Q_STEP(x4, 16) Q_STEP(x5, 16)
+      Q_STEP(x6, 16) Q_STEP(x7, 16) Q_STEP(x8, 16) Q_STEP(x9, 16) Q_STEP(x10, 16) Q_STEP(x11, 16)
+      Q_STEP(x13, 128) Q_STEP(x14, 128) Q_STEP(x15, 128) Q_AGAIN
       Q_SMLAL(16, 28, 2) Q_SMLAL(17, 29, 2) Q_SMLAL(18, 28, 6) Q_SMLAL(19, 29, 6)
       Q_SMLAL(20, 28, 10) Q_SMLAL(21, 29, 10) Q_SMLAL(22, 28, 14) Q_SMLAL(23, 29, 14)
       Q_SMLAL(16, 30, 3) Q_SMLAL(17, 31, 3) Q_SMLAL(18, 30, 7) Q_SMLAL(19, 31, 7)
@@ -289,121 +175,40 @@ __attribute__((noinline)) void LoopMany(const int8_t* const* x, const int8_t* w,
 // Two products share a lane. Registers as in LoopTwo.
 __attribute__((noinline)) void LoopBytes2(const int8_t* const* x, const int8_t* w, const int8_t* v,
                                           int64_t k, int16_t* out) {
-  asm volatile(SLIPWAY_BYTES SLIPWAY_ZERO8(
-      8, 9, 10, 11, 12, 13, 14,
-      15) "movi v30.4s, #0\nmovi v31.4s, #0\n"
-          ".p2align 4\n1:\n" Q_SUM8(14, 20) Q_LOW(24, 27, x12) Q_MLA(23, 31, 7) Q_SUM8(
-              15, 21) Q_MLA(22, 30, 7) Q_PAIRS(4, 7, x5) Q_SUM8(12, 16) Q_MLA(19, 31, 3)
-                   Q_HIGH(24, 27, x16) Q_STEP_W(x12) Q_MLA(18, 30, 3) Q_LOW(28, 31, x13) Q_SUM8(
-                       13, 17) Q_SUM8(15, 23) Q_PAIRS(0, 3, x4) Q_SUM8(14, 22) Q_MUL(20, 24, 4)
-                       Q_MUL(21, 25, 4) Q_HIGH(28, 31, x17) Q_SUM8(12, 18) Q_SUM8(13, 19) Q_MUL(
-                           16, 24, 0) Q_MUL(17, 25, 0) Q_MLA(20, 26, 5) Q_MUL(23, 29, 6)
-                           Q_MUL(18, 28, 2) Q_MUL(22, 28, 6) Q_MUL(19, 29, 2) Q_MLA(
-                               21, 27, 5) Q_MLA(17, 27, 1) Q_MLA(16, 26, 1) Q_MLA(23, 31, 7) Q_MLA(22, 30, 7)
-                               Q_PAIRS(4, 7, x7) Q_SUM8(10, 20) Q_MLA(18, 30, 3) Q_MLA(19, 31, 3) Q_PAIRS(0, 3, x6) Q_SUM8(11, 21) Q_SUM8(
-                                   8, 16) Q_SUM8(9, 17)
-                                   Q_MUL(20, 24, 4) Q_MUL(21, 25, 4) Q_MUL(17, 25, 0) Q_MUL(16, 24, 0) Q_SUM8(11, 23) Q_SUM8(
-                                       10,
-                                       22) Q_SUM8(9, 19) Q_MUL(23, 29, 6)
-                                       Q_MLA(17, 27, 1) Q_MLA(20, 26, 5) Q_MLA(
-                                           16,
-                                           26,
-                                           1) Q_MLA(21, 27,
-                                                    5) Q_LOW(24, 27, x14)
-                                           Q_MUL(22, 28, 6) Q_MUL(19, 29, 2) Q_SUM8(8, 18) Q_MUL(18, 28, 2) Q_MLA(
-                                               23,
-                                               31,
-                                               7) Q_HIGH(24, 27,
-                                                         x19) Q_SUM8(14,
-                                                                     20) Q_MLA(22, 30, 7)
-                                               Q_PAIRS(4, 7, x9) Q_SUM8(15, 21) Q_MLA(19, 31, 3) Q_MLA(
-                                                   18,
-                                                   30,
-                                                   3) Q_LOW(28, 31,
-                                                            x15) Q_SUM8(12,
-                                                                        16) Q_SUM8(13, 17)
-                                                   Q_PAIRS(0, 3, x8) Q_MUL(21, 25, 4) Q_MUL(
-                                                       20,
-                                                       24,
-                                                       4) Q_SUM8(14,
-                                                                 22) Q_HIGH(28, 31,
-                                                                            x20) Q_SUM8(15, 23)
-                                                       Q_STEP(x5, 16) Q_STEP(x8, 16) Q_STEP(
-                                                           x14, 128) Q_STEP(x9,
-                                                                            16) Q_MLA(20, 26,
-                                                                                      5) Q_SUM8(12,
-                                                                                                18) Q_MUL(18,
-                                                                                                          28,
-                                                                                                          2) Q_MUL(23,
-                                                                                                                   29,
-                                                                                                                   6)
-                                                           Q_MUL(16, 24, 0) Q_MUL(22, 28, 6) Q_MUL(17, 25, 0) Q_SUM8(13, 19) Q_MUL(
-                                                               19,
-                                                               29,
-                                                               2) Q_MLA(21, 27,
-                                                                        5) Q_MLA(16, 26, 1)
-                                                               Q_MLA(23, 31, 7) Q_MLA(17, 27, 1) Q_MLA(22, 30, 7) Q_PAIRS(
-                                                                   4, 7, x11) Q_SUM8(10,
-                                                                                     20) Q_SUM8(11,
-                                                                                                21) Q_SUM8(8, 16)
-                                                                   Q_MLA(18, 30, 3) Q_MLA(19, 31, 3) Q_PAIRS(0, 3, x10) Q_MUL(
-                                                                       20,
-                                                                       24,
-                                                                       4) Q_SUM8(9,
-                                                                                 17) Q_SUM8(10, 22)
-                                                                       Q_MUL(22, 28, 6) Q_SUM8(8, 18) Q_MUL(
-                                                                           18,
-                                                                           28,
-                                                                           2) Q_MUL(17, 25,
-                                                                                    0) Q_MUL(21, 25, 4)
-                                                                           Q_SUM8(9, 19) Q_MUL(16, 24, 0) Q_SUM8(11, 23) Q_MLA(
-                                                                               20,
-                                                                               26,
-                                                                               5) Q_MUL(23, 29,
-                                                                                        6) Q_MUL(19, 29, 2)
-                                                                               Q_MLA(17, 27, 1) Q_MLA(16, 26, 1) Q_MLA(
-                                                                                   21,
-                                                                                   27,
-                                                                                   5) Q_STEP(x19,
-                                                                                             128) Q_COUNT Q_STEP(x11,
-                                                                                                                 16)
-                                                                                   Q_STEP(x15, 128) Q_STEP(x16, 128) Q_STEP(
-                                                                                       x7,
-                                                                                       16) Q_STEP(x20, 128)
-                                                                                       Q_STEP(x13, 128) Q_STEP(x10, 16) Q_STEP(
-                                                                                           x6,
-                                                                                           16) Q_STEP(x4, 16)
-                                                                                           Q_STEP(x17, 128) Q_AGAIN Q_MLA(
-                                                                                               18,
-                                                                                               30,
-                                                                                               3) Q_MLA(19,
-                                                                                                        31,
-                                                                                                        3)
-                                                                                               Q_MLA(22, 30, 7) Q_MLA(
-                                                                                                   23,
-                                                                                                   31,
-                                                                                                   7) Q_SUM8(12,
-                                                                                                             16) Q_SUM8(13,
-                                                                                                                        17)
-                                                                                                   Q_SUM8(14, 20) Q_SUM8(
-                                                                                                       15,
-                                                                                                       21) Q_SUM8(12, 18)
-                                                                                                       Q_SUM8(13, 19) Q_SUM8(
-                                                                                                           14,
-                                                                                                           22) Q_SUM8(15, 23)
-                                                                                                           SLIPWAY_STORE4(
-                                                                                                               0,
-                                                                                                               8,
-                                                                                                               9,
-                                                                                                               10,
-                                                                                                               11)
-                                                                                                               SLIPWAY_STORE4(
-                                                                                                                   64,
-                                                                                                                   12,
-                                                                                                                   13,
-                                                                                                                   14,
-                                                                                                                   15)
-                                                                                                                   SLIPWAY_BYTES_OPERANDS);
+  asm volatile(
+      SLIPWAY_BYTES SLIPWAY_ZERO8(8, 9, 10, 11, 12, 13, 14, 15)
+      "movi v30.4s, #0\nmovi v31.4s, #0\n"
+      ".p2align 4\n1:\n"
+      Q_SUM8(14, 20) Q_LOW(24, 27, x12) Q_MLA(23, 31, 7) Q_SUM8(15, 21) Q_MLA(22, 30, 7)
+      Q_PAIRS(4, 7, x5) Q_SUM8(12, 16) Q_MLA(19, 31, 3) Q_HIGH(24, 27, x16) Q_STEP_W(x12)
+      Q_MLA(18, 30, 3) Q_LOW(28, 31, x13) Q_SUM8(13, 17) Q_SUM8(15, 23) Q_PAIRS(0, 3, x4)
+      Q_SUM8(14, 22) Q_MUL(20, 24, 4) Q_MUL(21, 25, 4) Q_HIGH(28, 31, x17) Q_SUM8(12, 18)
+      Q_SUM8(13, 19) Q_MUL(16, 24, 0) Q_MUL(17, 25, 0) Q_MLA(20, 26, 5) Q_MUL(23, 29, 6)
+      Q_MUL(18, 28, 2) Q_MUL(22, 28, 6) Q_MUL(19, 29, 2) Q_MLA(21, 27, 5) Q_MLA(17, 27, 1)
+      Q_MLA(16, 26, 1) Q_MLA(23, 31, 7) Q_MLA(22, 30, 7) Q_PAIRS(4, 7, x7) Q_SUM8(10, 20)
+      Q_MLA(18, 30, 3) Q_MLA(19, 31, 3) Q_PAIRS(0, 3, x6) Q_SUM8(11, 21) Q_SUM8(8, 16)
+      Q_SUM8(9, 17) Q_MUL(20, 24, 4) Q_MUL(21, 25, 4) Q_MUL(17, 25, 0) Q_MUL(16, 24, 0)
+      Q_SUM8(11, 23) Q_SUM8(10, 22) Q_SUM8(9, 19) Q_MUL(23, 29, 6) Q_MLA(17, 27, 1)
+      Q_MLA(20, 26, 5) Q_MLA(16, 26, 1) Q_MLA(21, 27, 5) Q_LOW(24, 27, x14) Q_MUL(22, 28, 6)
+      Q_MUL(19, 29, 2) Q_SUM8(8, 18) Q_MUL(18, 28, 2) Q_MLA(23, 31, 7) Q_HIGH(24, 27, x19)
+      Q_SUM8(14, 20) Q_MLA(22, 30, 7) Q_PAIRS(4, 7, x9) Q_SUM8(15, 21) Q_MLA(19, 31, 3)
+      Q_MLA(18, 30, 3) Q_LOW(28, 31, x15) Q_SUM8(12, 16) Q_SUM8(13, 17) Q_PAIRS(0, 3, x8)
+      Q_MUL(21, 25, 4) Q_MUL(20, 24, 4) Q_SUM8(14, 22) Q_HIGH(28, 31, x20) Q_SUM8(15, 23)
+      Q_STEP(x5, 16) Q_STEP(x8, 16) Q_STEP(x14, 128) Q_STEP(x9, 16) Q_MLA(20, 26, 5)
+      Q_SUM8(12, 18) Q_MUL(18, 28, 2) Q_MUL(23, 29, 6) Q_MUL(16, 24, 0) Q_MUL(22, 28, 6)
+      Q_MUL(17, 25, 0) Q_SUM8(13, 19) Q_MUL(19, 29, 2) Q_MLA(21, 27, 5) Q_MLA(16, 26, 1)
+      Q_MLA(23, 31, 7) Q_MLA(17, 27, 1) Q_MLA(22, 30, 7) Q_PAIRS(4, 7, x11) Q_SUM8(10, 20)
+      Q_SUM8(11, 21) Q_SUM8(8, 16) Q_MLA(18, 30, 3) Q_MLA(19, 31, 3) Q_PAIRS(0, 3, x10)
+      Q_MUL(20, 24, 4) Q_SUM8(9, 17) Q_SUM8(10, 22) Q_MUL(22, 28, 6) Q_SUM8(8, 18)
+      Q_MUL(18, 28, 2) Q_MUL(17, 25, 0) Q_MUL(21, 25, 4) Q_SUM8(9, 19) Q_MUL(16, 24, 0)
+      Q_SUM8(11, 23) Q_MLA(20, 26, 5) Q_MUL(23, 29, 6) Q_MUL(19, 29, 2) Q_MLA(17, 27, 1)
+      Q_MLA(16, 26, 1) Q_MLA(21, 27, 5) Q_STEP(x19, 128) Q_COUNT Q_STEP(x11, 16) Q_STEP(x15, 128)
+      Q_STEP(x16, 128) Q_STEP(x7, 16) Q_STEP(x20, 128) Q_STEP(x13, 128) Q_STEP(x10, 16)
+      Q_STEP(x6, 16) Q_STEP(x4, 16) Q_STEP(x17, 128) Q_AGAIN
+      Q_MLA(18, 30, 3) Q_MLA(19, 31, 3) Q_MLA(22, 30, 7) Q_MLA(23, 31, 7) Q_SUM8(12, 16)
+      Q_SUM8(13, 17) Q_SUM8(14, 20) Q_SUM8(15, 21) Q_SUM8(12, 18) Q_SUM8(13, 19) Q_SUM8(14, 22)
+      Q_SUM8(15, 23) SLIPWAY_STORE4(0, 8, 9, 10, 11) SLIPWAY_STORE4(64, 12, 13, 14, 15)
+      SLIPWAY_BYTES_OPERANDS);
 }
 
 // Four do (8 codes). Two pairs of each of 4 rows are in v4 to v11, weights of the first two pairs
@@ -412,209 +217,77 @@ __attribute__((noinline)) void LoopBytes2(const int8_t* const* x, const int8_t* 
 __attribute__((noinline)) void LoopBytes4(const int8_t* const* x, const int8_t* w, const int8_t* v,
                                           int64_t k, int16_t* out) {
   asm volatile(
-      SLIPWAY_BYTES SLIPWAY_ZERO8(24, 25, 26, 27, 28, 29, 30, 31) SLIPWAY_ZERO4(
-          12, 13, 14, 15) ".p2align 4\n1:\n" Q_MLA(22, 12, 10) Q_MLA(18, 12, 6) Q_MLA(23, 13, 10)
-          Q_LOW(0, 3, x12) Q_MLA(17, 13, 4) Q_MLA(16, 12, 4) Q_MLA(20, 12, 8) Q_MLA(19, 13, 6)
-              Q_MLA(21, 13, 8) Q_MLA(18, 14, 7) Q_HIGH(0, 3, x16) Q_MLA(17, 15, 5) Q_MLA(
-                  22, 14, 11) Q_MLA(16, 14, 5) Q_MLA(19, 15, 7) Q_PAIRS(4, 7, x4) Q_MLA(21, 15, 9)
-                  Q_MLA(20, 14, 9) Q_PAIRS(6, 9, x5) Q_SUM8(25, 17) Q_MLA(23, 15, 11) Q_PAIRS(
-                      8, 11, x6) Q_SUM8(26, 18) Q_SUM8(24, 16) Q_SUM8(29, 21) Q_PAIRS(10, 13, x7)
-                      Q_SUM8(28, 20) Q_MUL(16, 0, 4) Q_LOW(12, 15, x13) Q_SUM8(31, 23) Q_MUL(
-                          21, 1, 8) Q_MUL(20, 0, 8) Q_MUL(23, 1, 10) Q_SUM8(30, 22)
-                          Q_MUL(22, 0, 10) Q_HIGH(12, 15, x17) Q_MUL(18, 0, 6) Q_SUM8(
-                              27, 19) Q_MUL(17, 1, 4) Q_MUL(19, 1, 6) Q_MLA(21, 3, 9)
-                              Q_MLA(22, 2, 11) Q_MLA(23, 3, 11) Q_MLA(20, 2, 9) Q_PAIRS(
-                                  8, 11, x7) Q_MLA(18, 2, 7) Q_MLA(19, 3, 7)
-                                  Q_PAIRS(6, 9, x6) Q_MLA(16, 2, 5) Q_MLA(17, 3, 5) Q_PAIRS(
-                                      4, 7, x5) Q_STEP_W(x12) Q_STEP(x5, 16) Q_MLA(22, 12, 10) Q_MLA(23, 13, 10)
-                                      Q_PAIRS(2, 5, x4) Q_MLA(21, 13, 8) Q_MLA(19, 13, 6) Q_MLA(18, 12, 6) Q_LOW(
-                                          0, 3,
-                                          x14) Q_MLA(20, 12,
-                                                     8) Q_MLA(22, 14, 11)
-                                          Q_MLA(16, 12, 4) Q_MLA(21, 15, 9) Q_MLA(17, 13, 4) Q_MLA(23, 15, 11) Q_HIGH(
-                                              0, 3, x19) Q_MLA(18, 14,
-                                                               7) Q_MLA(19, 15, 7)
-                                              Q_MLA(20, 14, 9) Q_MLA(16, 14, 5) Q_MLA(17, 15, 5) Q_PAIRS(
-                                                  4,
-                                                  7, x8) Q_SUM8(29,
-                                                                21) Q_SUM8(26,
-                                                                           18) Q_PAIRS(6, 9, x9)
-                                                  Q_SUM8(30, 22) Q_SUM8(31, 23) Q_PAIRS(8, 11, x10) Q_SUM8(24, 16) Q_MUL(
-                                                      16,
-                                                      0, 4) Q_PAIRS(10, 13,
-                                                                    x11) Q_SUM8(27,
-                                                                                19) Q_MUL(19, 1, 6)
-                                                      Q_SUM8(28, 20) Q_MUL(20, 0, 8) Q_MUL(21, 1, 8) Q_LOW(12, 15, x15) Q_MUL(
-                                                          23,
-                                                          1, 10) Q_MUL(22, 0, 10)
-                                                          Q_SUM8(25, 17) Q_MUL(18, 0, 6) Q_MLA(20, 2, 9) Q_HIGH(12, 15, x20) Q_MUL(
-                                                              17,
-                                                              1, 4) Q_MLA(23, 3, 11)
-                                                              Q_MLA(22, 2, 11) Q_MLA(21, 3, 9) Q_PAIRS(8, 11, x11) Q_MLA(
-                                                                  18,
-                                                                  2, 7) Q_MLA(19, 3, 7)
-                                                                  Q_PAIRS(6, 9, x10) Q_MLA(16, 2, 5) Q_MLA(17, 3, 5) Q_PAIRS(
-                                                                      4,
-                                                                      7, x9) Q_STEP(x6,
-                                                                                    16) Q_STEP(x13, 128)
-                                                                      Q_STEP(x15, 128) Q_PAIRS(
-                                                                          2,
-                                                                          5, x8) Q_STEP(x19,
-                                                                                        128) Q_STEP(x16,
-                                                                                                    128)
-                                                                          Q_STEP(x20, 128) Q_STEP(x17, 128) Q_STEP(x7, 16) Q_COUNT Q_STEP(
-                                                                              x8,
-                                                                              16) Q_STEP(x9, 16)
-                                                                              Q_STEP(x14, 128) Q_STEP(x11, 16) Q_STEP(x10, 16) Q_STEP(
-                                                                                  x4,
-                                                                                  16) Q_AGAIN Q_MLA(22, 12, 10)
-                                                                                  Q_MLA(23, 13, 10) Q_MLA(20, 12, 8) Q_MLA(
-                                                                                      21,
-                                                                                      13,
-                                                                                      8) Q_MLA(18,
-                                                                                               12,
-                                                                                               6) Q_MLA(19, 13, 6)
-                                                                                      Q_MLA(16, 12, 4) Q_MLA(
-                                                                                          17,
-                                                                                          13,
-                                                                                          4) Q_MLA(22,
-                                                                                                   14,
-                                                                                                   11) Q_MLA(23,
-                                                                                                             15,
-                                                                                                             11)
-                                                                                          Q_MLA(20, 14, 9) Q_MLA(
-                                                                                              21,
-                                                                                              15,
-                                                                                              9) Q_MLA(18,
-                                                                                                       14,
-                                                                                                       7)
-                                                                                              Q_MLA(19, 15, 7) Q_MLA(
-                                                                                                  16,
-                                                                                                  14,
-                                                                                                  5) Q_MLA(17,
-                                                                                                           15,
-                                                                                                           5) Q_SUM8(30, 22)
-                                                                                                  Q_SUM8(31, 23) Q_SUM8(
-                                                                                                      28,
-                                                                                                      20) Q_SUM8(29, 21)
-                                                                                                      Q_SUM8(26, 18) Q_SUM8(
-                                                                                                          27,
-                                                                                                          19) Q_SUM8(24, 16)
-                                                                                                          Q_SUM8(25, 17) SLIPWAY_STORE4(
-                                                                                                              0,
-                                                                                                              24,
-                                                                                                              25,
-                                                                                                              26,
-                                                                                                              27)
-                                                                                                              SLIPWAY_STORE4(
-                                                                                                                  64,
-                                                                                                                  28,
-                                                                                                                  29,
-                                                                                                                  30,
-                                                                                                                  31)
-                                                                                                                  SLIPWAY_BYTES_OPERANDS);
+      SLIPWAY_BYTES SLIPWAY_ZERO8(24, 25, 26, 27, 28, 29, 30, 31) SLIPWAY_ZERO4(12, 13, 14, 15)
+      ".p2align 4\n1:\n"
+      Q_MLA(22, 12, 10) Q_MLA(18, 12, 6) Q_MLA(23, 13, 10) Q_LOW(0, 3, x12) Q_MLA(17, 13, 4)
+      Q_MLA(16, 12, 4) Q_MLA(20, 12, 8) Q_MLA(19, 13, 6) Q_MLA(21, 13, 8) Q_MLA(18, 14, 7)
+      Q_HIGH(0, 3, x16) Q_MLA(17, 15, 5) Q_MLA(22, 14, 11) Q_MLA(16, 14, 5) Q_MLA(19, 15, 7)
+      Q_PAIRS(4, 7, x4) Q_MLA(21, 15, 9) Q_MLA(20, 14, 9) Q_PAIRS(6, 9, x5) Q_SUM8(25, 17)
+      Q_MLA(23, 15, 11) Q_PAIRS(8, 11, x6) Q_SUM8(26, 18) Q_SUM8(24, 16) Q_SUM8(29, 21)
+      Q_PAIRS(10, 13, x7) Q_SUM8(28, 20) Q_MUL(16, 0, 4) Q_LOW(12, 15, x13) Q_SUM8(31, 23)
+      Q_MUL(21, 1, 8) Q_MUL(20, 0, 8) Q_MUL(23, 1, 10) Q_SUM8(30, 22) Q_MUL(22, 0, 10)
+      Q_HIGH(12, 15, x17) Q_MUL(18, 0, 6) Q_SUM8(27, 19) Q_MUL(17, 1, 4) Q_MUL(19, 1, 6)
+      Q_MLA(21, 3, 9) Q_MLA(22, 2, 11) Q_MLA(23, 3, 11) Q_MLA(20, 2, 9) Q_PAIRS(8, 11, x7)
+      Q_MLA(18, 2, 7) Q_MLA(19, 3, 7) Q_PAIRS(6, 9, x6) Q_MLA(16, 2, 5) Q_MLA(17, 3, 5)
+      Q_PAIRS(4, 7, x5) Q_STEP_W(x12) Q_STEP(x5, 16) Q_MLA(22, 12, 10) Q_MLA(23, 13, 10)
+      Q_PAIRS(2, 5, x4) Q_MLA(21, 13, 8) Q_MLA(19, 13, 6) Q_MLA(18, 12, 6) Q_LOW(0, 3, x14)
+      Q_MLA(20, 12, 8) Q_MLA(22, 14, 11) Q_MLA(16, 12, 4) Q_MLA(21, 15, 9) Q_MLA(17, 13, 4)
+      Q_MLA(23, 15, 11) Q_HIGH(0, 3, x19) Q_MLA(18, 14, 7) Q_MLA(19, 15, 7) Q_MLA(20, 14, 9)
+      Q_MLA(16, 14, 5) Q_MLA(17, 15, 5) Q_PAIRS(4, 7, x8) Q_SUM8(29, 21) Q_SUM8(26, 18)
+      Q_PAIRS(6, 9, x9) Q_SUM8(30, 22) Q_SUM8(31, 23) Q_PAIRS(8, 11, x10) Q_SUM8(24, 16)
+      Q_MUL(16, 0, 4) Q_PAIRS(10, 13, x11) Q_SUM8(27, 19) Q_MUL(19, 1, 6) Q_SUM8(28, 20)
+      Q_MUL(20, 0, 8) Q_MUL(21, 1, 8) Q_LOW(12, 15, x15) Q_MUL(23, 1, 10) Q_MUL(22, 0, 10)
+      Q_SUM8(25, 17) Q_MUL(18, 0, 6) Q_MLA(20, 2, 9) Q_HIGH(12, 15, x20) Q_MUL(17, 1, 4)
+      Q_MLA(23, 3, 11) Q_MLA(22, 2, 11) Q_MLA(21, 3, 9) Q_PAIRS(8, 11, x11) Q_MLA(18, 2, 7)
+      Q_MLA(19, 3, 7) Q_PAIRS(6, 9, x10) Q_MLA(16, 2, 5) Q_MLA(17, 3, 5) Q_PAIRS(4, 7, x9)
+      Q_STEP(x6, 16) Q_STEP(x13, 128) Q_STEP(x15, 128) Q_PAIRS(2, 5, x8) Q_STEP(x19, 128)
+      Q_STEP(x16, 128) Q_STEP(x20, 128) Q_STEP(x17, 128) Q_STEP(x7, 16) Q_COUNT Q_STEP(x8, 16)
+      Q_STEP(x9, 16) Q_STEP(x14, 128) Q_STEP(x11, 16) Q_STEP(x10, 16) Q_STEP(x4, 16) Q_AGAIN
+      Q_MLA(22, 12, 10) Q_MLA(23, 13, 10) Q_MLA(20, 12, 8) Q_MLA(21, 13, 8) Q_MLA(18, 12, 6)
+      Q_MLA(19, 13, 6) Q_MLA(16, 12, 4) Q_MLA(17, 13, 4) Q_MLA(22, 14, 11) Q_MLA(23, 15, 11)
+      Q_MLA(20, 14, 9) Q_MLA(21, 15, 9) Q_MLA(18, 14, 7) Q_MLA(19, 15, 7) Q_MLA(16, 14, 5)
+      Q_MLA(17, 15, 5) Q_SUM8(30, 22) Q_SUM8(31, 23) Q_SUM8(28, 20) Q_SUM8(29, 21) Q_SUM8(26, 18)
+      Q_SUM8(27, 19) Q_SUM8(24, 16) Q_SUM8(25, 17) SLIPWAY_STORE4(0, 24, 25, 26, 27)
+      SLIPWAY_STORE4(64, 28, 29, 30, 31)
+      SLIPWAY_BYTES_OPERANDS);
 }
 
 // Eight do (16 codes).
 __attribute__((noinline)) void LoopBytes8(const int8_t* const* x, const int8_t* w, const int8_t* v,
                                           int64_t k, int16_t* out) {
   asm volatile(
-      SLIPWAY_BYTES SLIPWAY_ZERO8(24, 25, 26, 27, 28, 29, 30, 31) SLIPWAY_ZERO4(
-          12, 13, 14, 15) ".p2align 4\n1:\n" Q_MLA(17, 13, 4) Q_MLA(19, 13, 6) Q_LOW(0, 3, x12)
-          Q_MLA(20, 12, 8) Q_MLA(16, 12, 4) Q_MLA(18, 12, 6) Q_MLA(22, 12, 10) Q_MLA(17, 15, 5)
-              Q_HIGH(0, 3, x16) Q_MLA(21, 13, 8) Q_MLA(19, 15, 7) Q_MLA(23, 13, 10) Q_MLA(16, 14, 5)
-                  Q_MLA(18, 14, 7) Q_PAIRS(4, 7, x4) Q_MLA(20, 14, 9) Q_MLA(21, 15, 9)
-                      Q_PAIRS(6, 9, x5) Q_MLA(22, 14, 11) Q_MLA(23, 15, 11) Q_PAIRS(8, 11, x6)
-                          Q_SUM8(25, 17) Q_SUM8(24, 16) Q_SUM8(26, 18) Q_MUL(18, 0, 6) Q_PAIRS(
-                              10, 13, x7) Q_MUL(17, 1, 4) Q_SUM8(31, 23) Q_LOW(12, 15, x13)
-                              Q_SUM8(28, 20) Q_SUM8(29, 21) Q_MUL(21, 1, 8) Q_MUL(23, 1, 10) Q_MUL(
-                                  20, 0, 8) Q_SUM8(30, 22) Q_MUL(16, 0, 4) Q_HIGH(12, 15, x17)
-                                  Q_MUL(22, 0, 10) Q_SUM8(27, 19) Q_MUL(19, 1, 6) Q_MLA(
-                                      21, 3, 9) Q_MLA(20, 2, 9) Q_MLA(23, 3, 11) Q_MLA(22, 2, 11)
-                                      Q_PAIRS(8, 11, x7) Q_MLA(18, 2, 7) Q_MLA(19, 3, 7) Q_PAIRS(
-                                          6, 9, x6) Q_MLA(17, 3, 5) Q_MLA(16, 2, 5)
-                                          Q_PAIRS(4, 7, x5) Q_MLA(23, 13, 10) Q_MLA(
-                                              22, 12, 10) Q_PAIRS(2, 5, x4)
-                                              Q_STEP(x4, 16) Q_STEP(x5, 16) Q_MLA(19, 13, 6) Q_MLA(
-                                                  18, 12, 6) Q_MLA(17, 13, 4) Q_LOW(0, 3, x14)
-                                                  Q_MLA(16, 12, 4) Q_MLA(21, 13, 8) Q_MLA(
-                                                      20, 12, 8) Q_MLA(19, 15, 7) Q_MLA(18, 14, 7)
-                                                      Q_HIGH(0, 3, x19) Q_MLA(17, 15, 5) Q_MLA(
-                                                          16, 14,
-                                                          5) Q_PAIRS(4, 7, x8) Q_MLA(21, 15,
-                                                                                     9) Q_MLA(20, 14, 9)
-                                                          Q_PAIRS(6, 9, x9) Q_MLA(22, 14, 11) Q_MLA(
-                                                              23,
-                                                              15,
-                                                              11) Q_PAIRS(8, 11, x10)
-                                                              Q_MLA(16, 0,
-                                                                    4) Q_PAIRS(10, 13,
-                                                                               x11) Q_MLA(17, 1,
-                                                                                          4) Q_MLA(18,
-                                                                                                   0, 6)
-                                                                  Q_LOW(12, 15, x15) Q_MLA(19, 1, 6) Q_MLA(
-                                                                      20,
-                                                                      0, 8) Q_MLA(21, 1, 8)
-                                                                      Q_MLA(22, 0, 10) Q_MLA(
-                                                                          23,
-                                                                          1, 10) Q_STEP_W(x12)
-                                                                          Q_STEP(x7, 16) Q_MLA(20, 2, 9) Q_MLA(
-                                                                              21,
-                                                                              3,
-                                                                              9) Q_HIGH(12, 15,
-                                                                                        x20) Q_MLA(22, 2, 11)
-                                                                              Q_MLA(23, 3, 11) Q_PAIRS(
-                                                                                  8, 11,
-                                                                                  x11) Q_MLA(18, 2, 7)
-                                                                                  Q_MLA(19, 3,
-                                                                                        7) Q_PAIRS(6,
-                                                                                                   9,
-                                                                                                   x10)
-                                                                                      Q_MLA(
-                                                                                          17,
-                                                                                          3,
-                                                                                          5) Q_MLA(16, 2, 5)
-                                                                                          Q_PAIRS(4, 7, x9) Q_STEP(
-                                                                                              x20,
-                                                                                              128)
-                                                                                              Q_PAIRS(
-                                                                                                  2, 5, x8) Q_STEP(x17, 128) Q_STEP(x11, 16) Q_STEP(x14, 128) Q_STEP(x8, 16) Q_STEP(x13, 128) Q_STEP(x19, 128) Q_STEP(x9, 16) Q_STEP(x10, 16) Q_COUNT Q_STEP(x6,
-                                                                                                                                                                                                                                                             16) Q_STEP(x16,
-                                                                                                                                                                                                                                                                        128) Q_STEP(x15, 128) Q_AGAIN Q_MLA(22,
-                                                                                                                                                                                                                                                                                                            12, 10) Q_MLA(23, 13, 10) Q_MLA(20, 12, 8) Q_MLA(21, 13, 8) Q_MLA(18, 12, 6) Q_MLA(19,
-                                                                                                                                                                                                                                                                                                                                                                                               13,
-                                                                                                                                                                                                                                                                                                                                                                                               6) Q_MLA(16,
-                                                                                                                                                                                                                                                                                                                                                                                                        12,
-                                                                                                                                                                                                                                                                                                                                                                                                        4) Q_MLA(17,
-                                                                                                                                                                                                                                                                                                                                                                                                                 13,
-                                                                                                                                                                                                                                                                                                                                                                                                                 4) Q_MLA(22,
-                                                                                                                                                                                                                                                                                                                                                                                                                          14,
-                                                                                                                                                                                                                                                                                                                                                                                                                          11) Q_MLA(23,
-                                                                                                                                                                                                                                                                                                                                                                                                                                    15,
-                                                                                                                                                                                                                                                                                                                                                                                                                                    11) Q_MLA(20,
-                                                                                                                                                                                                                                                                                                                                                                                                                                              14,
-                                                                                                                                                                                                                                                                                                                                                                                                                                              9) Q_MLA(21,
-                                                                                                                                                                                                                                                                                                                                                                                                                                                       15,
-                                                                                                                                                                                                                                                                                                                                                                                                                                                       9) Q_MLA(18, 14, 7) Q_MLA(19, 15, 7) Q_MLA(16,
-                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                  14, 5) Q_MLA(17,
-                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                               15,
-                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                               5) Q_SUM8(30, 22) Q_SUM8(31,
-                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                        23) Q_SUM8(28, 20) Q_SUM8(29, 21) Q_SUM8(26, 18) Q_SUM8(27,
-                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                19) Q_SUM8(24,
-                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                           16)
-                                                                                                  Q_SUM8(25, 17) SLIPWAY_STORE4(
-                                                                                                      0,
-                                                                                                      24,
-                                                                                                      25,
-                                                                                                      26,
-                                                                                                      27)
-                                                                                                      SLIPWAY_STORE4(
-                                                                                                          64,
-                                                                                                          28,
-                                                                                                          29,
-                                                                                                          30,
-                                                                                                          31)
-                                                                                                          SLIPWAY_BYTES_OPERANDS);
+      SLIPWAY_BYTES SLIPWAY_ZERO8(24, 25, 26, 27, 28, 29, 30, 31) SLIPWAY_ZERO4(12, 13, 14, 15)
+      ".p2align 4\n1:\n"
+      Q_MLA(17, 13, 4) Q_MLA(19, 13, 6) Q_LOW(0, 3, x12) Q_MLA(20, 12, 8) Q_MLA(16, 12, 4)
+      Q_MLA(18, 12, 6) Q_MLA(22, 12, 10) Q_MLA(17, 15, 5) Q_HIGH(0, 3, x16) Q_MLA(21, 13, 8)
+      Q_MLA(19, 15, 7) Q_MLA(23, 13, 10) Q_MLA(16, 14, 5) Q_MLA(18, 14, 7) Q_PAIRS(4, 7, x4)
+      Q_MLA(20, 14, 9) Q_MLA(21, 15, 9) Q_PAIRS(6, 9, x5) Q_MLA(22, 14, 11) Q_MLA(23, 15, 11)
+      Q_PAIRS(8, 11, x6) Q_SUM8(25, 17) Q_SUM8(24, 16) Q_SUM8(26, 18) Q_MUL(18, 0, 6)
+      Q_PAIRS(10, 13, x7) Q_MUL(17, 1, 4) Q_SUM8(31, 23) Q_LOW(12, 15, x13) Q_SUM8(28, 20)
+      Q_SUM8(29, 21) Q_MUL(21, 1, 8) Q_MUL(23, 1, 10) Q_MUL(20, 0, 8) Q_SUM8(30, 22)
+      Q_MUL(16, 0, 4) Q_HIGH(12, 15, x17) Q_MUL(22, 0, 10) Q_SUM8(27, 19) Q_MUL(19, 1, 6)
+      Q_MLA(21, 3, 9) Q_MLA(20, 2, 9) Q_MLA(23, 3, 11) Q_MLA(22, 2, 11) Q_PAIRS(8, 11, x7)
+      Q_MLA(18, 2, 7) Q_MLA(19, 3, 7) Q_PAIRS(6, 9, x6) Q_MLA(17, 3, 5) Q_MLA(16, 2, 5)
+      Q_PAIRS(4, 7, x5) Q_MLA(23, 13, 10) Q_MLA(22, 12, 10) Q_PAIRS(2, 5, x4) Q_STEP(x4, 16)
+      Q_STEP(x5, 16) Q_MLA(19, 13, 6) Q_MLA(18, 12, 6) Q_MLA(17, 13, 4) Q_LOW(0, 3, x14)
+      Q_MLA(16, 12, 4) Q_MLA(21, 13, 8) Q_MLA(20, 12, 8) Q_MLA(19, 15, 7) Q_MLA(18, 14, 7)
+      Q_HIGH(0, 3, x19) Q_MLA(17, 15, 5) Q_MLA(16, 14, 5) Q_PAIRS(4, 7, x8) Q_MLA(21, 15, 9)
+      Q_MLA(20, 14, 9) Q_PAIRS(6, 9, x9) Q_MLA(22, 14, 11) Q_MLA(23, 15, 11) Q_PAIRS(8, 11, x10)
+      Q_MLA(16, 0, 4) Q_PAIRS(10, 13, x11) Q_MLA(17, 1, 4) Q_MLA(18, 0, 6) Q_LOW(12, 15, x15)
+      Q_MLA(19, 1, 6) Q_MLA(20, 0, 8) Q_MLA(21, 1, 8) Q_MLA(22, 0, 10) Q_MLA(23, 1, 10)
+      Q_STEP_W(x12) Q_STEP(x7, 16) Q_MLA(20, 2, 9) Q_MLA(21, 3, 9) Q_HIGH(12, 15, x20)
+      Q_MLA(22, 2, 11) Q_MLA(23, 3, 11) Q_PAIRS(8, 11, x11) Q_MLA(18, 2, 7) Q_MLA(19, 3, 7)
+      Q_PAIRS(6, 9, x10) Q_MLA(17, 3, 5) Q_MLA(16, 2, 5) Q_PAIRS(4, 7, x9) Q_STEP(x20, 128)
+      Q_PAIRS(2, 5, x8) Q_STEP(x17, 128) Q_STEP(x11, 16) Q_STEP(x14, 128) Q_STEP(x8, 16)
+      Q_STEP(x13, 128) Q_STEP(x19, 128) Q_STEP(x9, 16) Q_STEP(x10, 16) Q_COUNT Q_STEP(x6, 16)
+      Q_STEP(x16, 128) Q_STEP(x15, 128) Q_AGAIN
+      Q_MLA(22, 12, 10) Q_MLA(23, 13, 10) Q_MLA(20, 12, 8) Q_MLA(21, 13, 8) Q_MLA(18, 12, 6)
+      Q_MLA(19, 13, 6) Q_MLA(16, 12, 4) Q_MLA(17, 13, 4) Q_MLA(22, 14, 11) Q_MLA(23, 15, 11)
+      Q_MLA(20, 14, 9) Q_MLA(21, 15, 9) Q_MLA(18, 14, 7) Q_MLA(19, 15, 7) Q_MLA(16, 14, 5)
+      Q_MLA(17, 15, 5) Q_SUM8(30, 22) Q_SUM8(31, 23) Q_SUM8(28, 20) Q_SUM8(29, 21) Q_SUM8(26, 18)
+      Q_SUM8(27, 19) Q_SUM8(24, 16) Q_SUM8(25, 17) SLIPWAY_STORE4(0, 24, 25, 26, 27)
+      SLIPWAY_STORE4(64, 28, 29, 30, 31)
+      SLIPWAY_BYTES_OPERANDS);
 }
 
 #elif !defined(__ARM_FEATURE_MATMUL_INT8)
@@ -651,9 +324,9 @@ __attribute__((noinline)) void LoopDot(const int8_t* const* x, const int8_t* w, 
       "mov x8, %[w]\nadd x9, x8, #16\nadd x10, x8, #32\nadd x11, x8, #48\n"
       "add x12, x8, #64\nadd x13, x8, #80\nadd x14, x8, #96\nadd x15, x8, #112\n"
       "add x16, x8, #128\nadd x17, x8, #144\nadd x19, x8, #160\nadd x20, x8, #176\n"
-      "add x21, x8, #192\nadd x22, x8, #208\nadd x23, x8, #224\nadd x24, x8, #240\n"
-      Q_ROW(0, x4) Q_ROW(1, x5) Q_ROW(2, x6) Q_ROW(3, x7)
-      Q_W(4, x8) Q_W(5, x9) Q_W(6, x10) Q_W(7, x11) "b 2f\n"
+      "add x21, x8, #192\nadd x22, x8, #208\nadd x23, x8, #224\nadd x24, x8, #240\n" Q_ROW(0, x4)
+      Q_ROW(1, x5) Q_ROW(2, x6) Q_ROW(3, x7) Q_W(4, x8) Q_W(5, x9) Q_W(6, x10) Q_W(7, x11)
+      "b 2f\n"
       ".p2align 4\n1:\n"
       Q_LANE(3, 8, 9, 10, 11, Q_W(4, x8), Q_W(5, x9), Q_W(6, x10), Q_W(7, x11),
              Q_ROW(0, x4), Q_ROW(1, x5), Q_ROW(2, x6), Q_ROW(3, x7))
@@ -662,15 +335,17 @@ __attribute__((noinline)) void LoopDot(const int8_t* const* x, const int8_t* w, 
       Q_LANE(1, 8, 9, 10, 11, Q_W(4, x16), Q_W(5, x17), Q_W(6, x19), Q_W(7, x20), "", "", "", "")
       Q_LANE(2, 4, 5, 6, 7, Q_W(8, x21), Q_W(9, x22), Q_W(10, x23), Q_W(11, x24), "", "", "", "")
       Q_STEP(x25, 16) Q_COUNT Q_AGAIN
-      Q_LANE(3, 8, 9, 10, 11, "", "", "", "", "", "", "", "")
-      SLIPWAY_STORE4(0, 16, 17, 18, 19) SLIPWAY_STORE4(64, 20, 21, 22, 23)
-      SLIPWAY_STORE4(128, 24, 25, 26, 27) SLIPWAY_STORE4(192, 28, 29, 30, 31)
+      Q_LANE(3, 8, 9, 10, 11, "", "", "", "", "", "", "", "") SLIPWAY_STORE4(0, 16, 17, 18, 19)
+      SLIPWAY_STORE4(64, 20, 21, 22, 23) SLIPWAY_STORE4(128, 24, 25, 26, 27)
+      SLIPWAY_STORE4(192, 28, 29, 30, 31)
       : [k] "+r"(k)
       : [x] "r"(x), [w] "r"(w), [out] "r"(out)
       : SLIPWAY_POINTERS, "x23", "x24", "x25", SLIPWAY_VECTORS);
 }
 
 #endif
+
+// clang-format on
 
 #undef Q_AGAIN
 #undef Q_COUNT
