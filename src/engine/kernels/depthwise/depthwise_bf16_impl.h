@@ -16,12 +16,13 @@ namespace {
 constexpr int kOutputs = 7;  // of a row that are computed together
 
 // Activations that are applied to sums where they are, in registers.
-enum class InPlace : unsigned char { kNone, kSwish, kHardSwish, kOther };
+enum class InPlace : unsigned char { kNone, kLeaky, kSwish, kHardSwish, kOther };
 
 // A vector of channels as words, and half of them as floats.
 struct Wide {
   static constexpr int kChannels = 32;
-  static constexpr bool kInPlace = true;  // activations; of the other the code is not worth it
+  // Activations other than LeakyRelu; of the other the code is not worth it.
+  static constexpr bool kInPlace = true;
   using Words = __m512i;
   using Floats = __m512;
   using Mask = __mmask32;
@@ -39,6 +40,9 @@ struct Wide {
     return _mm512_dpbf16_ps(sum, (__m512bh)x, (__m512bh)w);
   }
   static Words Weights(const float* p) { return _mm512_loadu_si512(p); }
+  static Floats Leaky(Floats v, float slope) {
+    return _mm512_max_ps(v, _mm512_mul_ps(v, _mm512_set1_ps(slope)));
+  }
   static Floats Clamp(Floats v, float low, float high) {  // the second operand where one is NaN
     return _mm512_min_ps(_mm512_set1_ps(high), _mm512_max_ps(_mm512_set1_ps(low), v));
   }
@@ -56,8 +60,12 @@ struct Small {
   using Mask = __mmask16;
   static Words Load(Mask m, const uint16_t* p) { return _mm256_maskz_loadu_epi16(m, p); }
   static void Store(uint16_t* p, Mask m, Words v) {
-    m == 0xffff ? _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), v)
-                : _mm256_mask_storeu_epi16(p, m, v);
+    if (m == 0xffff)
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), v);
+    else if (m == 0xff)  // a mask takes several times as long
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(v));
+    else
+      _mm256_mask_storeu_epi16(p, m, v);
   }
   static Words Low(Words a, Words b) { return _mm256_unpacklo_epi16(a, b); }
   static Words High(Words a, Words b) { return _mm256_unpackhi_epi16(a, b); }
@@ -70,6 +78,9 @@ struct Small {
   }
   static Words Weights(const float* p) {
     return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  }
+  static Floats Leaky(Floats v, float slope) {
+    return _mm256_max_ps(v, _mm256_mul_ps(v, _mm256_set1_ps(slope)));
   }
   static Floats Clamp(Floats v, float low, float high) {
     return _mm256_min_ps(_mm256_set1_ps(high), _mm256_max_ps(_mm256_set1_ps(low), v));
@@ -157,6 +168,13 @@ __attribute__((noinline)) void Sum(const DepthwiseShape& s, const DepthwiseParam
     }
   }
   if (y) {
+    if (row.activation == InPlace::kLeaky) {
+#pragma GCC unroll 8
+      for (int i = 0; i < kOutputs; ++i) {
+        low[i] = T::Leaky(low[i], p.a);
+        high[i] = T::Leaky(high[i], p.a);
+      }
+    }
     if constexpr (T::kInPlace) {
       if (row.activation == InPlace::kSwish) {
 #pragma GCC unroll 8
@@ -224,8 +242,9 @@ SumFunction ChooseSum(const DepthwiseShape& s) {
 
 template <typename T>
 void Outputs(const DepthwiseShape& s, const DepthwiseParams& p, const Row& row, SumFunction sum) {
-  const bool simple = !row.residual && (row.activation == InPlace::kNone ||
-                                        (T::kInPlace && row.activation != InPlace::kOther));
+  const bool simple =
+      !row.residual && (row.activation == InPlace::kNone || row.activation == InPlace::kLeaky ||
+                        (T::kInPlace && row.activation != InPlace::kOther));
   alignas(64) float sums[kOutputs * T::kChannels];
   for (int64_t column = 0; column < s.out_w; column += kOutputs) {
     const int64_t left = column * s.stride_w - s.pad_left, rest = s.out_w - column;
@@ -242,7 +261,9 @@ void Run(const DepthwiseShape& s, const DepthwiseParams& p, const DepthwiseCall&
   const int64_t pixel = blocked ? p.block : s.channels, parts = s.channels / pixel;
   const int64_t taps = (s.kernel_h + 1) / 2 * s.kernel_w, room = (pixel + 15) / 16 * 16;
   const SumFunction wide = ChooseSum<Wide>(s), small = ChooseSum<Small>(s);
-  const InPlace activation = !p.activation                                ? InPlace::kNone
+  const InPlace activation = !p.activation ? InPlace::kNone
+                             : p.kind == UnaryKind::kLeakyRelu && p.a >= 0 && p.a <= 1
+                                 ? InPlace::kLeaky
                              : p.kind == UnaryKind::kSwish && p.a == 1.0f ? InPlace::kSwish
                              : p.kind == UnaryKind::kHardSwish            ? InPlace::kHardSwish
                                                                           : InPlace::kOther;

@@ -99,7 +99,9 @@ struct Row {
   const float* residual;  // or null
   float* y;
   float low, high;
-  bool hard_swish;  // of the sums, in registers; what takes longer is as fast over whole rows
+  // Of the sums, in registers; what takes longer is as fast over whole rows.
+  bool hard_swish, leaky;
+  float slope;
 };
 
 // kOutputs outputs from x on, which is where the window of the first begins. Without kInside only
@@ -177,6 +179,12 @@ void Outputs(const DepthwiseShape& shape, const Row& row, const Tail& tail) {
       Sum<kWindow, kStride, kTail, kOften>(shape, row, tail, x, 0, 0, acc);
     else
       Sum<kWindow, kStride, kTail, false>(shape, row, tail, x, -left, shape.in_w - left, acc);
+    if (row.leaky) {
+      const F slope = SLIPWAY_MM(set1_ps)(row.slope);
+#pragma GCC unroll 8
+      for (int i = 0; i < kOutputs; ++i)
+        acc[i] = SLIPWAY_MM(max_ps)(acc[i], SLIPWAY_MM(mul_ps)(acc[i], slope));
+    }
 #if defined(__AVX512F__)
     if (row.hard_swish) {
 #pragma GCC unroll 8
@@ -223,7 +231,8 @@ void Run(const DepthwiseShape& shape, const DepthwiseParams& p, const DepthwiseC
   const int64_t packed = (taps + 1) * kLanes;
   const OutputsFunction full = ChooseOutputs<false>(d), part = ChooseOutputs<true>(d);
   const Tail tail(pixel % kLanes);
-  const bool hard_swish = kLanes == 16 && p.kind == UnaryKind::kHardSwish && !call.residual;
+  const bool hard_swish = kLanes == 16 && p.kind == UnaryKind::kHardSwish && !call.residual,
+             leaky = p.kind == UnaryKind::kLeakyRelu && p.a >= 0 && p.a <= 1 && !call.residual;
   for (int64_t unit = begin; unit < end; ++unit) {
     const int64_t band = unit % bands, plane = unit / bands;  // [batch, parts]
     const float* x = static_cast<const float*>(call.x) + plane * d.in_h * d.in_w * pixel;
@@ -244,6 +253,8 @@ void Run(const DepthwiseShape& shape, const DepthwiseParams& p, const DepthwiseC
       s.low = p.low;
       s.high = p.high;
       s.hard_swish = hard_swish;
+      s.leaky = leaky;
+      s.slope = p.a;
       for (int64_t c = 0; c < pixel; c += kLanes) {
         const float* w = weights + c / kLanes * packed;
         s.x = s.rows > 0 ? x + (top + first * d.dilation_h) * d.in_w * pixel + c : x;
@@ -253,7 +264,7 @@ void Run(const DepthwiseShape& shape, const DepthwiseParams& p, const DepthwiseC
         s.y = static_cast<float*>(call.y) + at + c;
         (pixel - c < kLanes ? part : full)(d, s, tail);
       }
-      if (p.activation && !hard_swish) {
+      if (p.activation && !hard_swish && !leaky) {
         float* y = static_cast<float*>(call.y) + at;
         p.activation(y, y, d.out_w * pixel, p.a, p.b);
       }

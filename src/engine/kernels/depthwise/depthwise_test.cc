@@ -58,7 +58,7 @@ void Check(const DepthwiseShape& s, int64_t block, bool with_bias, bool with_res
   p.low = activation == 1 ? 0 : -kInfinity;
   p.high = activation == 1 ? 0.7f : kInfinity;
   if (activation == 2) p.activation = Twice, p.a = 2, p.b = 0.5f;
-  if (activation == 3) p.a = 1, p.kind = kind;
+  if (activation == 3) p.a = kind == UnaryKind::kLeakyRelu ? 0.3f : 1, p.kind = kind;
   std::vector<double> want(residual.size());
   for (int64_t n = 0; n < s.batch; ++n) {
     for (int64_t c = 0; c < s.channels; ++c) {
@@ -76,8 +76,9 @@ void Check(const DepthwiseShape& s, int64_t block, bool with_bias, bool with_res
           const size_t at = At(block, s.channels, s.out_h, s.out_w, n, c, oy, ox);
           if (with_residual) sum += static_cast<double>(static_cast<float>(residual[at]));
           if (activation == 3)
-            sum *= kind == UnaryKind::kSwish ? 1 / (1 + std::exp(-sum))
-                                             : std::clamp(sum / 6 + 0.5, 0.0, 1.0);
+            sum *= kind == UnaryKind::kSwish       ? 1 / (1 + std::exp(-sum))
+                   : kind == UnaryKind::kLeakyRelu ? (sum < 0 ? 0.3 : 1)
+                                                   : std::clamp(sum / 6 + 0.5, 0.0, 1.0);
           want[at] = activation == 1   ? std::clamp(sum, 0.0, 0.7)
                      : activation == 2 ? sum * 2 + 0.5
                                        : sum;
@@ -162,7 +163,8 @@ TEST(Depthwise, RandomLayers) {
     SCOPED_TRACE(name);
     const bool bias = r.Chance(0.7), residual = r.Chance(0.3);
     const int activation = static_cast<int>(r.Int(0, 3));
-    const UnaryKind kind = r.Chance(0.5) ? UnaryKind::kSwish : UnaryKind::kHardSwish;
+    const UnaryKind kinds[] = {UnaryKind::kSwish, UnaryKind::kHardSwish, UnaryKind::kLeakyRelu},
+                    kind = kinds[r.Int(0, 2)];
     Check<float>(s, block, bias, residual, activation, kind, r);
     Check<BFloat16>(s, block, bias, residual, activation, kind, r);
   }
