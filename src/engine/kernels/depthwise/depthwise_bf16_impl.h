@@ -60,12 +60,8 @@ struct Small {
   using Mask = __mmask16;
   static Words Load(Mask m, const uint16_t* p) { return _mm256_maskz_loadu_epi16(m, p); }
   static void Store(uint16_t* p, Mask m, Words v) {
-    if (m == 0xffff)
-      _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), v);
-    else if (m == 0xff)  // a mask takes several times as long
-      _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(v));
-    else
-      _mm256_mask_storeu_epi16(p, m, v);
+    m == 0xffff ? _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), v)
+                : _mm256_mask_storeu_epi16(p, m, v);
   }
   static Words Low(Words a, Words b) { return _mm256_unpacklo_epi16(a, b); }
   static Words High(Words a, Words b) { return _mm256_unpackhi_epi16(a, b); }
