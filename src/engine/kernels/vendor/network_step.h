@@ -25,6 +25,24 @@ Status CheckTensors(const slipway_step& step, Check&& check) {
   return OkStatus();
 }
 
+// Plain float32 with an extent that memory can have; `sized`: also with room for its elements.
+inline Status CheckFloatTensor(const std::string& whose, const slipway_tensor& t, bool sized) {
+  constexpr uint32_t kFloat = 1;
+  if (t.dtype != kFloat || t.layout != 0 || t.rank < 0 || t.rank > SLIPWAY_MAX_RANK)
+    return InvalidArgument(whose + " gets plain float32 tensors only");
+  if (!sized) return OkStatus();
+  uint64_t count = 1;
+  for (int i = 0; i < t.rank; ++i) {
+    if (t.dims[i] < 0 || t.dims[i] > (int64_t{1} << 40))
+      return InvalidArgument("an extent of a tensor is negative or too large");
+    if (t.dims[i] > 0 && count > (uint64_t{1} << 40) / static_cast<uint64_t>(t.dims[i]))
+      return InvalidArgument("a tensor is too large");
+    count *= static_cast<uint64_t>(t.dims[i]);
+  }
+  if (count * 4 > t.bytes) return InvalidArgument("a tensor without room for its elements");
+  return OkStatus();
+}
+
 // check(tensor) says whether the library takes such a tensor. DataLoss: the blob is damaged,
 // another's, or not for so many tensors.
 template <typename Check>

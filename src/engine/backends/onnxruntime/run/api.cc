@@ -2,9 +2,9 @@
 
 #include <dlfcn.h>
 
-#include <cstdlib>
 #include <mutex>
-#include <vector>
+
+#include "engine/kernels/vendor/library.h"
 
 namespace slipway::ort {
 namespace {
@@ -26,31 +26,21 @@ Status Api::Take(OrtStatus* status) const {
       reinterpret_cast<const char* (*)(const OrtStatus*)>(table_[kGetErrorMessage])(status);
   std::string message = text ? text : "an error without a message";
   Release(kReleaseStatus, status);
-  for (char& c : message) {
-    if (c == '\n') c = ' ';
-  }
-  return Unsupported("ONNX Runtime " + version_ + ": " + message);
+  return Unsupported("ONNX Runtime " + version_ + ": " + kernels::OneLine(std::move(message)));
 }
 
 Status Api::Open() {
-  std::vector<std::string> names = {"libonnxruntime.so.1", "libonnxruntime.so"};
-  if (const char* given = std::getenv("SLIPWAY_ONNXRUNTIME"); given && *given) names = {given};
-  std::string tried;
-  void* handle = nullptr;
-  for (const std::string& name : names) {
-    handle = ::dlopen(name.c_str(), RTLD_NOW | RTLD_LOCAL);
-    if (handle) break;
-    const char* why = ::dlerror();
-    tried += (tried.empty() ? "" : "; ") + std::string(why ? why : name.c_str());
-  }
-  if (!handle)
-    return Unsupported("ONNX Runtime is not on this machine (" + tried +
-                       "); name the file of its library in SLIPWAY_ONNXRUNTIME (npm's package "
-                       "onnxruntime-node has one), or compile for another platform");
-  const auto base = reinterpret_cast<const ApiBase* (*)()>(::dlsym(handle, "OrtGetApiBase"));
+  SLIPWAY_ASSIGN_OR_RETURN(
+      const kernels::OpenLibrary library,
+      kernels::OpenVendorLibrary({.whose = "ONNX Runtime",
+                                  .variable = "SLIPWAY_ONNXRUNTIME",
+                                  .names = {"libonnxruntime.so.1", "libonnxruntime.so"},
+                                  .remedy = "npm's package onnxruntime-node has one"}));
+  const auto base =
+      reinterpret_cast<const ApiBase* (*)()>(::dlsym(library.handle, "OrtGetApiBase"));
   const ApiBase* given = base ? base() : nullptr;
   if (!given || !given->GetApi || !given->GetVersionString)
-    return Unsupported(names[0] + " is no ONNX Runtime: it has no OrtGetApiBase");
+    return Unsupported(library.name + " is no ONNX Runtime: it has no OrtGetApiBase");
   version_ = given->GetVersionString();
   table_ = given->GetApi(kVersion);
   if (!table_)
