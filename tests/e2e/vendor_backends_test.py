@@ -12,15 +12,17 @@ import onnx_writer as ox
 DATA = os.path.join(ROOT, "..", "shared", "data", "models")
 MODELS = ["resnet20_cifar10.onnx", "mobilenetv2_small_cifar10.onnx", "mobilenet_v1_025_imagenet.onnx",
           "ultraface/version-RFB-320_simplified.onnx", "vit_small_cifar10.onnx"]
-BACKENDS = ["opencv", "xnnpack", "onnxruntime"]
+BACKENDS = ["opencv", "xnnpack", "onnxruntime", "openvino"]
 # Nothing of ONNX Runtime is built in: its library is looked for when the first step needs it.
 ORT = sorted(glob.glob(os.path.join(ROOT, ".cache", "ort", "node_modules", "onnxruntime-node", "bin", "*", "linux", "x64", "libonnxruntime.so.1")))
+# Nor of OpenVINO, which cannot be had here: a test double, which runs networks by the interpreter (tests/doubles/openvino_c.cc).
+OPENVINO = os.path.join(os.path.dirname(os.path.abspath(BINARY)), "doubles", "libopenvino_c_double.so")
 # Share of the multiplications that the backend itself runs at least, where that is not 99 %.
 LESS = {("opencv", "vit_small_cifar10.onnx"): 0.0}
 
 
 def built(backend):
-    if backend == "onnxruntime" and not ORT:
+    if (backend == "onnxruntime" and not ORT) or (backend == "openvino" and not os.path.exists(OPENVINO)):
         return False
     return os.path.exists(os.path.join(os.path.dirname(os.path.abspath(BINARY)), f"libslipway_{backend}.so"))
 
@@ -30,6 +32,7 @@ class VendorBackends(Case):
         super().setUp()
         if ORT:
             self.environment["SLIPWAY_ONNXRUNTIME"] = ORT[0]
+        self.environment["SLIPWAY_OPENVINO"] = OPENVINO
 
     def backends(self):
         found = [b for b in BACKENDS if built(b)]
@@ -100,8 +103,8 @@ class VendorBackends(Case):
             self.slipway("compile", model, "--platform", "x86-" + backend, "-o", package)
             with open(package, "rb") as file:
                 data = bytearray(file.read())
-            # In what goes to OpenCV and ONNX Runtime, which look for themselves; in a step, which the package's hash covers.
-            mark = {"opencv": b"SLIPCV", "onnxruntime": b"SLIPORT"}.get(backend)
+            # In what goes to OpenCV, ONNX Runtime and OpenVINO, which look for themselves; in a step, which the package's hash covers.
+            mark = {"opencv": b"SLIPCV", "onnxruntime": b"SLIPORT", "openvino": b"SLIPOV"}.get(backend)
             data[data.index(mark) + 300 if mark else data.index(b"Conv")] ^= 0x10
             r = self.slipway("run", self.write("bad.slip", bytes(data)), "--random", code=None)
             self.assertNotEqual(r.code, 0)

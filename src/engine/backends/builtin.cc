@@ -23,6 +23,9 @@
 #if SLIPWAY_HAS_OPENCV
 #include "engine/backends/opencv/run/backend.h"
 #endif
+#if SLIPWAY_HAS_OPENVINO
+#include "engine/backends/openvino/run/backend.h"
+#endif
 #if SLIPWAY_HAS_XNNPACK
 #include "engine/backends/xnnpack/run/backend.h"
 #endif
@@ -50,6 +53,9 @@ Status RegisterBuiltinBackends(Registry& registry) {
 #endif
 #if SLIPWAY_HAS_OPENCV
   SLIPWAY_RETURN_IF_ERROR(registry.Add(backends::OpencvBackend()));
+#endif
+#if SLIPWAY_HAS_OPENVINO
+  SLIPWAY_RETURN_IF_ERROR(registry.Add(backends::OpenvinoBackend()));
 #endif
 #if SLIPWAY_HAS_XNNPACK
   SLIPWAY_RETURN_IF_ERROR(registry.Add(backends::XnnpackBackend()));

@@ -23,11 +23,13 @@ const BackendSet& Backends() {
   return *set;
 }
 
-// The backends that can run here: ONNX Runtime's library is not part of a build.
+// The backends that can run here: the libraries of ONNX Runtime and OpenVINO are not part of a
+// build.
 std::vector<std::string> BackendsHere() {
   std::vector<std::string> names = Backends().Names();
   std::erase_if(names, [](const std::string& name) {
-    return name == "null" || (name == "onnxruntime" && !std::getenv("SLIPWAY_ONNXRUNTIME"));
+    return name == "null" || (name == "onnxruntime" && !std::getenv("SLIPWAY_ONNXRUNTIME")) ||
+           (name == "openvino" && !std::getenv("SLIPWAY_OPENVINO"));
   });
   return names;
 }

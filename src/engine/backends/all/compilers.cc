@@ -17,6 +17,9 @@
 #if SLIPWAY_HAS_OPENCV
 #include "engine/backends/opencv/compile/compiler.h"
 #endif
+#if SLIPWAY_HAS_OPENVINO
+#include "engine/backends/openvino/compile/compiler.h"
+#endif
 #if SLIPWAY_HAS_XNNPACK
 #include "engine/backends/xnnpack/compile/compiler.h"
 #endif
@@ -39,6 +42,9 @@ std::vector<std::unique_ptr<CompileBackend>> MakeCompilers() {
 #endif
 #if SLIPWAY_HAS_OPENCV
   out.push_back(MakeOpencvCompiler());
+#endif
+#if SLIPWAY_HAS_OPENVINO
+  out.push_back(MakeOpenvinoCompiler());
 #endif
 #if SLIPWAY_HAS_XNNPACK
   out.push_back(MakeXnnpackCompiler());

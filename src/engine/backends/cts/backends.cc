@@ -18,6 +18,10 @@
 #include "engine/backends/opencv/compile/compiler.h"
 #include "engine/backends/opencv/run/backend.h"
 #endif
+#if SLIPWAY_HAS_OPENVINO
+#include "engine/backends/openvino/compile/compiler.h"
+#include "engine/backends/openvino/run/backend.h"
+#endif
 #if SLIPWAY_HAS_XNNPACK
 #include "engine/backends/xnnpack/compile/compiler.h"
 #include "engine/backends/xnnpack/run/backend.h"
@@ -64,6 +68,15 @@ std::vector<Backend> Backends() {
     all.push_back({.name = "onnxruntime",
                    .compiler = MakeOnnxruntimeCompiler,
                    .run = OnnxruntimeBackend(),
+                   .checks_shapes = false});
+  }
+#endif
+#if SLIPWAY_HAS_OPENVINO
+  // Nor is OpenVINO's: the test has a double of it, tests/doubles/openvino_c.cc.
+  if (std::getenv("SLIPWAY_OPENVINO")) {
+    all.push_back({.name = "openvino",
+                   .compiler = MakeOpenvinoCompiler,
+                   .run = OpenvinoBackend(),
                    .checks_shapes = false});
   }
 #endif
