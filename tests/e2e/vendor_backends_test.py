@@ -96,6 +96,30 @@ class VendorBackends(Case):
         r = self.slipway("run", package, "--random", code=None)
         self.assertIn("is no ONNX Runtime", r.err)
 
+    def test_onnxruntime_providers(self):
+        """npm's library has no provider that works here: the error path, and with it that the functions are where we take them from."""
+        if not built("onnxruntime"):
+            self.skipTest("skipped: no ONNX Runtime; scripts/setup dev")
+        model, package = self.write("m.onnx", ox.tiny_cnn(seed=3)), self.path("m.slip")
+        self.slipway("compile", model, "--platform", "x86-onnxruntime", "-o", package)
+
+        def refused(providers, *says):
+            self.environment["SLIPWAY_ONNXRUNTIME_PROVIDERS"] = providers
+            self.fails("run", package, "--random", says=["SLIPWAY_ONNXRUNTIME_PROVIDERS", *says])
+
+        for name, file in (("TensorRT", "libonnxruntime_providers_tensorrt.so"), ("CUDA", "libonnxruntime_providers_cuda.so")):
+            # Without options and with one: the calls that make, set, append and free them.
+            for options in ("", ":device_id=0", ":no_such_option=1"):
+                refused(name + options, f"the provider {name} ", "libonnxruntime_providers_shared.so", file, "CPUExecutionProvider")
+            refused("CPU," + name + ",OpenVINO", f"the provider {name} ")
+        refused("OpenVINO:device_type=CPU", "the provider OpenVINO ", "CPUExecutionProvider", "OpenVINO execution provider is not supported in this build")
+        refused("Nonsense", "the provider Nonsense ", "Unknown provider name")
+        for list_, says in ((",CUDA", "without a name"), ("CUDA:x", "'x' is no KEY=VALUE"), ("CUDA:=1", "'=1' is no KEY=VALUE"), ("CUDA:a=1;", "'' is no KEY=VALUE")):
+            refused(list_, says, "is to be as in")
+        for list_ in ("", "CPU"):
+            self.environment["SLIPWAY_ONNXRUNTIME_PROVIDERS"] = list_
+            self.slipway("verify", package, "--against", model)
+
     def test_a_damaged_package_is_refused(self):
         model = self.write("m.onnx", ox.tiny_cnn(seed=3))
         for backend in self.backends():

@@ -4,8 +4,8 @@
 // Its library exports OrtGetApiBase; what that gives has GetApi(version), whose answer is a table
 // of functions that only grows at its end (onnxruntime_c_api.h, struct OrtApi). So a position in
 // that table means the same in all versions since 1.0, and no header of ONNX Runtime is needed to
-// build. Positions below were read in the header of version 1.13 and are held by a test that runs
-// networks.
+// build. Positions below were read in the header of version 1.13, those from 125 on counted in the
+// table of onnxruntime_c_api.cc, and are held by tests that call them.
 
 #include <cstddef>
 #include <cstdint>
@@ -41,6 +41,17 @@ enum Function : int {
   kReleaseSession = 95,
   kReleaseValue = 96,
   kReleaseSessionOptions = 100,
+  kGetAvailableProviders = 125,
+  kReleaseAvailableProviders = 126,
+  kAppendExecutionProviderTensorRT = 170,  // ..._TensorRT_V2
+  kCreateTensorRTProviderOptions = 171,
+  kUpdateTensorRTProviderOptions = 172,
+  kReleaseTensorRTProviderOptions = 174,
+  kAppendExecutionProviderCUDA = 204,  // ..._CUDA_V2
+  kCreateCUDAProviderOptions = 205,
+  kUpdateCUDAProviderOptions = 206,
+  kReleaseCUDAProviderOptions = 208,
+  kAppendExecutionProvider = 216,  // by name
 };
 
 class Api {

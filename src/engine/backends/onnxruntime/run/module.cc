@@ -8,6 +8,7 @@
 
 #include "engine/backends/onnxruntime/run/api.h"
 #include "engine/backends/onnxruntime/run/backend.h"
+#include "engine/backends/onnxruntime/run/providers.h"
 #include "engine/kernels/backend_glue.h"
 #include "engine/kernels/vendor/network_step.h"
 
@@ -113,6 +114,7 @@ Status MakeSession(const Api& api, const kernels::NetworkProgram& p, int threads
   if (s.ok()) s = api.Call(kSetInterOpNumThreads, options, 1);
   if (s.ok()) s = api.Call(kSetSessionGraphOptimizationLevel, options, int{kAll});
   if (s.ok()) s = api.Call(kSetSessionLogSeverityLevel, options, int{kFatal});
+  if (s.ok()) s = AppendProviders(api, options);
   if (s.ok())
     s = api.Call(kCreateSessionFromArray, static_cast<const OrtEnv*>(api.env()),
                  static_cast<const void*>(p.parts.onnx.data()), p.parts.onnx.size(),
