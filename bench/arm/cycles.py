@@ -20,19 +20,21 @@ import sys
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 EXPECTED = os.path.join(ROOT, "bench", "arm", "expected.json")
-KERNELS = "src/engine/kernels/{0}/CMakeFiles/slipway_kernels_{0}.dir/arm_{1}.cc.o"
+KERNELS = "src/engine/kernels/{0}/CMakeFiles/slipway_kernels_{0}.dir/{1}.cc.o"
 # Name, object, function, cores (llvm's names); the widths that run it, weights and activations.
 CORES = {"A53": "cortex-a53", "A55": "cortex-a55", "A72": "cortex-a72", "N1": "neoverse-n1"}
 DOT = ("A55", "N1")
 LOOPS = [
-    ("two", ("qgemm", "baseline"), r"\d+LoopTwo", tuple(CORES), "8/8", "SMULL, SMLAL, SADALP: two products in a lane of 16 bits"),
-    ("many", ("qgemm", "baseline"), r"\d+LoopMany", tuple(CORES), "4/8, 4/4", "SMLAL: 28 to 272 products in a lane of 16 bits"),
-    ("bytes2", ("qgemm", "baseline"), r"\d+LoopBytes2", tuple(CORES), "3/4", "MUL, MLA, SADALP: two products in a lane of 8 bits"),
-    ("bytes4", ("qgemm", "baseline"), r"\d+LoopBytes4", tuple(CORES), "3/3, 2/4", "the same, four"),
-    ("bytes", ("qgemm", "baseline"), r"\d+LoopBytes8", tuple(CORES), "2/2", "the same, eight"),
-    ("bits", ("bits", "baseline"), r"\d+CountFour", tuple(CORES), "1/1", "AND, CNT, ADD; times the planes of both sides"),
-    ("sdot", ("qgemm", "dotprod"), r"\d+LoopDot", DOT, "any", "SDOT: four products in a lane of 32 bits"),
-    ("smmla", ("qgemm", "i8mm"), r"ProductsILi4E", ("N1",), "any", "SMMLA, on N1's model only to compare: it has none"),
+    ("two", ("qgemm", "arm_baseline"), r"\d+LoopTwo", tuple(CORES), "8/8", "SMULL, SMLAL, SADALP: two products in a lane of 16 bits"),
+    ("many", ("qgemm", "arm_baseline"), r"\d+LoopMany", tuple(CORES), "4/8, 4/4", "SMLAL: 28 to 272 products in a lane of 16 bits"),
+    ("bytes2", ("qgemm", "arm_baseline"), r"\d+LoopBytes2", tuple(CORES), "3/4", "MUL, MLA, SADALP: two products in a lane of 8 bits"),
+    ("bytes4", ("qgemm", "arm_baseline"), r"\d+LoopBytes4", tuple(CORES), "3/3, 2/4", "the same, four"),
+    ("bytes", ("qgemm", "arm_baseline"), r"\d+LoopBytes8", tuple(CORES), "2/2", "the same, eight"),
+    ("bits", ("bits", "arm_baseline"), r"\d+CountFour", tuple(CORES), "1/1", "AND, CNT, ADD; times the planes of both sides"),
+    ("depthwise", ("depthwise", "qarm_baseline"), r"OutputsILi3ELi1ELb1E", tuple(CORES), "any", "SMLAL by channel: 7 outputs of 4 channels and 2 taps of a column"),
+    ("depthwise sdot", ("depthwise", "qarm_dotprod"), r"OutputsILi3ELi1ELb1E", DOT, "any", "SDOT by channel: 4 taps of a column, of which a window of 3 x 3 has 3"),
+    ("sdot", ("qgemm", "arm_dotprod"), r"\d+LoopDot", DOT, "any", "SDOT: four products in a lane of 32 bits"),
+    ("smmla", ("qgemm", "arm_i8mm"), r"ProductsILi4E", ("N1",), "any", "SMMLA, on N1's model only to compare: it has none"),
 ]
 MULTIPLY = {"smull": 8, "smull2": 8, "smlal": 8, "smlal2": 8, "sdot": 16, "smmla": 32}
 BRANCH = re.compile(r"(b\.\w+|cbn?z|tbn?z)\s")
@@ -43,7 +45,9 @@ def macs(body):
     count = 0
     for text in body:
         op, _, rest = text.partition(" ")
-        if op in MULTIPLY:
+        if op in ("smlal", "smlal2") and ".4s" in rest:
+            count += 4
+        elif op in MULTIPLY:
             count += MULTIPLY[op]
         elif op in ("mul", "mla") and ".16b" in rest:
             count += 16
@@ -164,7 +168,7 @@ def main():
     mca = shutil.which("llvm-mca-19")
     for have, what in ((mca, "llvm-mca-19 is not installed; scripts/setup dev"),
                        (shutil.which("aarch64-linux-gnu-objdump"), "no aarch64-linux-gnu-objdump; scripts/setup core"),
-                       (os.path.exists(os.path.join(options.build, KERNELS.format("qgemm", "baseline"))),
+                       (os.path.exists(os.path.join(options.build, KERNELS.format("qgemm", "arm_baseline"))),
                         f"{options.build} has no kernels; scripts/build runtime-aarch64")):
         if not have:
             print(f"skipped: {what}")

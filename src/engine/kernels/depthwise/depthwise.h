@@ -96,9 +96,9 @@ extern const DepthwiseKernels kDepthwise;
 //
 // x and y lie channels last: [batch, height, width, channels]. Bytes of several rows of the image
 // are interleaved in a small buffer on the stack, so that one instruction multiplies and adds 4
-// (VNNI) or 2 (multiply-add of pairs) taps of a column; signed codes are moved to unsigned ones by
-// flipping their top bit, and what that and zero points add is taken off the bias, modulo 2^32 as
-// the sums are.
+// (VNNI, SDOT) or 2 (multiply-add of pairs) taps of a column; signed codes are moved to unsigned
+// ones by flipping their top bit (SDOT: unsigned to signed ones), and what that and zero points add
+// is taken off the bias, modulo 2^32 as the sums are.
 
 struct QDepthwiseParams {
   bool x_signed = false;
@@ -153,10 +153,12 @@ struct QDepthwiseCall {
 };
 
 struct QDepthwiseKernels {
-  int taps;     // of a column that one instruction takes: 4 int8 or 2 int16 weights
-  int width;    // bytes of a vector
-  int outputs;  // of a row that one step computes
-  bool direct;  // small windows have a way of their own
+  int taps;        // of a column that one instruction takes: 4 int8 or 2 int16 weights
+  bool is_signed;  // the codes that it multiplies; others are moved
+  bool apart;      // weights of two taps lie behind each other for four channels, not in pairs
+  int width;       // bytes of a vector
+  int outputs;     // of a row that one step computes
+  bool direct;     // small windows have a way of their own
   // The units [begin, end) of what QDepthwisePlan::units counts.
   void (*run)(const QDepthwiseView& view, const QDepthwiseCall& call, int64_t begin, int64_t end);
 };
@@ -183,6 +185,9 @@ class QDepthwisePlan {
   std::vector<uint8_t> storage_;
 };
 
+namespace dotprod {
+extern const QDepthwiseKernels kQDepthwise;
+}
 namespace baseline {
 extern const QDepthwiseKernels kQDepthwise;
 }

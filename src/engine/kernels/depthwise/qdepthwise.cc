@@ -13,8 +13,8 @@ const QDepthwiseKernels& GetQDepthwise(Isa isa) {
          : isa >= Isa::kAvx2     ? avx2::kQDepthwise
                                  : baseline::kQDepthwise;
 #else
-  (void)isa;
-  return baseline::kQDepthwise;
+  return isa == Isa::kArmDotprod || isa == Isa::kArmI8mm ? dotprod::kQDepthwise
+                                                         : baseline::kQDepthwise;
 #endif
 }
 
@@ -131,12 +131,15 @@ bool QDepthwisePlan::Make(const DepthwiseShape& shape, const QDepthwiseParams& p
             const int16_t value = w[y * s.kernel_w + x];
             if (taps == 4)
               p[t] = static_cast<uint8_t>(value);
+            else if (kernels.apart)
+              std::memcpy(p - i % 4 * 2 + t * 8, &value, 2);
             else
               std::memcpy(p + t * 2, &value, 2);
           }
         }
       }
-      const int32_t zero = params.x_zero + (params.x_signed ? 128 : 0);
+      const int32_t zero =
+          params.x_zero + (params.x_signed ? 128 : 0) - (kernels.is_signed ? 128 : 0);
       const uint32_t offset =
           (bias ? static_cast<uint32_t>(bias[channel]) : 0) - static_cast<uint32_t>(zero) * sum;
       std::memcpy(behind + part * width + at, &offset, 4);

@@ -34,14 +34,38 @@ constexpr int kTaps = 2, kBytes = 32, kOutputs = 4;
 using I = __m256i;
 using F = __m256;
 #else
+#if defined(__ARM_FEATURE_DOTPROD)
+constexpr int kTaps = 4, kBytes = 16, kOutputs = 7;
+#elif defined(__aarch64__)
+constexpr int kTaps = 2, kBytes = 16, kOutputs = 7;
+#else
 constexpr int kTaps = 2, kBytes = 16, kOutputs = 4;
+#endif
 #define SLIPWAY_MM(op) _mm_##op
 using I = __m128i;
 using F = __m128;
 #endif
+#if defined(__ARM_FEATURE_DOTPROD)
+constexpr bool kSigned = true;
+#else
+constexpr bool kSigned = false;
+#endif
+// Two taps of four channels lie behind each other, not in pairs.
+#if defined(__aarch64__)
+constexpr bool kApart = kTaps == 2;
+#else
+constexpr bool kApart = false;
+#endif
+#if defined(__AVX512VNNI__)
+constexpr bool kDirect = true;
+#else
+constexpr bool kDirect = false;
+#endif
 // All shuffles work in lanes of 16 bytes. Of 16 channels in a lane, part j of four holds 4 j to 4 j
 // + 3.
 constexpr int kLanes = kBytes / 16;
+// One column of interleaved rows.
+constexpr int kColumnBytes = 4 * kBytes;
 constexpr int kMostGroups = kQDepthwiseMostRows / kTaps;
 
 template <typename T>
@@ -57,10 +81,35 @@ inline void Store(void* p, T v) {
 inline I Dot(I acc, I x, I w) {
 #if defined(__AVX512VNNI__)
   return _mm512_dpbusd_epi32(acc, x, w);
+#elif defined(__ARM_FEATURE_DOTPROD)
+  return (I)vdotq_s32((int32x4_t)acc, (int8x16_t)x, (int8x16_t)w);
+#elif defined(__aarch64__)
+  const int16x8_t a = (int16x8_t)x, b = (int16x8_t)w;
+  return (I)vmlal_high_s16(vmlal_s16((int32x4_t)acc, vget_low_s16(a), vget_low_s16(b)), a, b);
 #else
   return SLIPWAY_MM(add_epi32)(acc, SLIPWAY_MM(madd_epi16)(x, w));
 #endif
 }
+#if defined(__aarch64__)
+// The same in instructions that stay where they stand, for cores that do not reorder: half 1 of a
+// product is the second of its instructions, if it has two.
+template <int kHalf>
+inline void DotInOrder(I& acc, I x, I w) {
+#if defined(__ARM_FEATURE_DOTPROD)
+  if (kHalf == 0) asm volatile("sdot %0.4s, %1.16b, %2.16b" : "+w"(acc) : "w"(x), "w"(w));
+#else
+  if (kHalf == 0)
+    asm volatile("smlal %0.4s, %1.4h, %2.4h" : "+w"(acc) : "w"(x), "w"(w));
+  else
+    asm volatile("smlal2 %0.4s, %1.8h, %2.8h" : "+w"(acc) : "w"(x), "w"(w));
+#endif
+}
+inline I LoadInOrder(const uint8_t* p) {
+  I v;
+  asm volatile("ldr %q0, %1" : "=w"(v) : "m"(*reinterpret_cast<const uint8_t(*)[16]>(p)));
+  return v;
+}
+#endif
 // Between int32 and float32, to the nearest even. The plain intrinsics of GCC 12 warn of their own
 // undefined operands.
 inline F ToFloat(I v) {
@@ -122,7 +171,8 @@ inline I Gather(const uint8_t* (&at)[kPieces], const int64_t (&step)[kPieces]) {
 
 inline void Interleave(const I (&rows)[kTaps], I flip, uint8_t* to) {
   const I a = rows[0] ^ flip, b = rows[1] ^ flip;
-  const I low = SLIPWAY_MM(unpacklo_epi8)(a, b), high = SLIPWAY_MM(unpackhi_epi8)(a, b);
+  const I low = kApart ? SLIPWAY_MM(unpacklo_epi32)(a, b) : SLIPWAY_MM(unpacklo_epi8)(a, b),
+          high = kApart ? SLIPWAY_MM(unpackhi_epi32)(a, b) : SLIPWAY_MM(unpackhi_epi8)(a, b);
   if constexpr (kTaps == 4) {
     const I c = rows[kTaps - 2] ^ flip, d = rows[kTaps - 1] ^ flip;
     const I low2 = SLIPWAY_MM(unpacklo_epi8)(c, d), high2 = SLIPWAY_MM(unpackhi_epi8)(c, d);
@@ -143,7 +193,7 @@ inline void Interleave(const I (&rows)[kTaps], I flip, uint8_t* to) {
 template <int kPieces>
 struct Strip {
   Rows<kPieces> rows[kMostGroups];
-  int64_t groups, stride;      // bytes from one column of the buffer to the next
+  int64_t groups, plane;       // bytes from one group's columns in the buffer to the next's
   int64_t left;                // column of the image that column 0 of the buffer is
   int64_t inside, inside_end;  // columns of the buffer that lie in the image
   int64_t safe_end;            // up to here whole vectors may be loaded
@@ -175,10 +225,10 @@ __attribute__((noinline)) void Fill(const Strip<kPieces>& s, uint8_t* buffer, in
   const I flip = SLIPWAY_MM(set1_epi8)(static_cast<char>(s.flip));
   for (int64_t g = 0; g < s.groups; ++g) {
     const Rows<kPieces>& r = s.rows[g];
-    uint8_t* to = buffer + begin * s.stride + g * 4 * kBytes;
+    uint8_t* to = buffer + g * s.plane + begin * kColumnBytes;
     int64_t c = begin;
     const auto pad = [&](int64_t stop) {
-      for (; c < stop; ++c, to += s.stride) {
+      for (; c < stop; ++c, to += kColumnBytes) {
         const I byte = Load<I>(s.padding) ^ flip;
         const I rows = kTaps == 4 ? byte : SLIPWAY_MM(unpacklo_epi8)(byte, I{});
         for (int j = 0; j < 4; ++j) Store(to + j * kBytes, rows);
@@ -190,13 +240,13 @@ __attribute__((noinline)) void Fill(const Strip<kPieces>& s, uint8_t* buffer, in
     for (int t = 0; t < kTaps; ++t) {
       for (int p = 0; p < kPieces; ++p) at[t][p] = r.at[t][p] + (s.left + c) * r.step[t][p];
     }
-    for (const int64_t stop = MinOf(s.safe_end, end); c < stop; ++c, to += s.stride) {
+    for (const int64_t stop = MinOf(s.safe_end, end); c < stop; ++c, to += kColumnBytes) {
       I rows[kTaps];
 #pragma GCC unroll 4
       for (int t = 0; t < kTaps; ++t) rows[t] = Gather<kPieces>(at[t], r.step[t]);
       Interleave(rows, flip, to);
     }
-    for (const int64_t stop = MinOf(s.inside_end, end); c < stop; ++c, to += s.stride) {
+    for (const int64_t stop = MinOf(s.inside_end, end); c < stop; ++c, to += kColumnBytes) {
       I rows[kTaps];
       SlowColumn(s, g, c, rows);
       Interleave(rows, flip, to);
@@ -246,6 +296,7 @@ struct Finish {
   const uint8_t* residual[kLanes];
   int64_t count[kLanes];  // channels
   int64_t step;           // elements from one output to the next
+  int64_t plane;          // of the strip
 };
 
 // One value of lane l of output i.
@@ -362,7 +413,7 @@ __attribute__((noinline)) void FinishActivated(const Finish& f, uint8_t* values,
 template <int kWindow, int kStride, bool kCodes>
 void Outputs(const QDepthwiseView& d, const uint8_t* buffer, const uint8_t* weights,
              const uint8_t* bias, const Finish& f, int64_t outputs) {
-  const int64_t groups = d.groups, window = d.shape.kernel_w, step = groups * 4 * kBytes;
+  const int64_t groups = d.groups, window = d.shape.kernel_w;
   alignas(64) uint8_t kept[(kCodes ? 1 : 4) * kOutputs * kBytes];
   I half[kOutputs], first[kOutputs];
   const bool whole = f.whole && outputs == kOutputs;
@@ -374,14 +425,38 @@ void Outputs(const QDepthwiseView& d, const uint8_t* buffer, const uint8_t* weig
     for (int i = 1; i < kOutputs; ++i) acc[i] = acc[0];
 #pragma GCC unroll 1
     for (int64_t g = 0; g < groups; ++g) {
-      const uint8_t* x = buffer + (g * 4 + j) * kBytes;
+      const uint8_t* x = buffer + g * f.plane + j * kBytes;
       if constexpr (kWindow > 0) {
         I w[kWindow];
 #pragma GCC unroll 8
         for (int k = 0; k < kWindow; ++k)
           w[k] = Load<I>(weights + ((g * kWindow + k) * 4 + j) * kBytes);
+#if defined(__aarch64__)
+        // All outputs by one tap, then by the next: what is summed waits for kOutputs others, and
+        // columns are loaded some products before they are needed.
+        constexpr int kColumns = (kOutputs - 1) * kStride + kWindow,
+                      kAhead = kStride * 3 > kWindow - kStride ? kStride * 3 : kWindow - kStride;
+        I v[kColumns];
+#pragma GCC unroll 8
+        for (int c = 0; c < kAhead; ++c) v[c] = LoadInOrder(x + c * kColumnBytes);
+#pragma GCC unroll 8
+        for (int k = 0; k < kWindow; ++k) {
+#pragma GCC unroll 8
+          for (int i = 0; i < kOutputs; ++i) {
+#pragma GCC unroll 8
+            for (int s = 0; s < kStride; ++s) {
+              const int c = i * kStride + kAhead + s;
+              if (k == 0 && c < kColumns) v[c] = LoadInOrder(x + c * kColumnBytes);
+            }
+            DotInOrder<0>(acc[i], v[i * kStride + k], w[k]);
+          }
+#pragma GCC unroll 8
+          for (int i = 0; i < kOutputs; ++i) DotInOrder<1>(acc[i], v[i * kStride + k], w[k]);
+        }
+        continue;
+#endif
 #pragma GCC unroll 32
-        for (int c = 0; c < (kOutputs - 1) * kStride + kWindow; ++c, x += step) {
+        for (int c = 0; c < (kOutputs - 1) * kStride + kWindow; ++c, x += kColumnBytes) {
           const I v = Load<I>(x);
 #pragma GCC unroll 8
           for (int k = 0; k < kWindow; ++k) {
@@ -392,11 +467,11 @@ void Outputs(const QDepthwiseView& d, const uint8_t* buffer, const uint8_t* weig
         }
       } else {
 #pragma GCC unroll 1
-        for (int64_t k = 0; k < window; ++k, x += d.shape.dilation_w * step) {
+        for (int64_t k = 0; k < window; ++k, x += d.shape.dilation_w * kColumnBytes) {
           const I w = Load<I>(weights + ((g * window + k) * 4 + j) * kBytes);
 #pragma GCC unroll 8
           for (int i = 0; i < kOutputs; ++i)
-            acc[i] = Dot(acc[i], Load<I>(x + i * d.shape.stride_w * step), w);
+            acc[i] = Dot(acc[i], Load<I>(x + i * d.shape.stride_w * kColumnBytes), w);
         }
       }
     }
@@ -468,8 +543,9 @@ using OutputsFunction = void (*)(const QDepthwiseView&, const uint8_t*, const ui
                                  const uint8_t*, const Finish&, int64_t);
 template <bool kCodes>
 OutputsFunction ChooseOutputs([[maybe_unused]] const DepthwiseShape& s) {
-#if defined(__AVX2__)
-  if (s.dilation_w == 1) {
+#if defined(__AVX2__) || defined(__aarch64__)
+  constexpr bool kWorth = kCodes || kBytes > 16;  // the code
+  if (kWorth && s.dilation_w == 1) {
     if (s.kernel_w == 3 && s.stride_w == 1) return Outputs<3, 1, kCodes>;
     if (s.kernel_w == 3 && s.stride_w == 2) return Outputs<3, 2, kCodes>;
     if (s.kernel_w == 5 && s.stride_w == 1) return Outputs<5, 1, kCodes>;
@@ -494,10 +570,10 @@ __attribute__((noinline)) void Prepare(const QDepthwiseView& d, const Unit& u, i
                                        Strip<kPieces>& strip) {
   const DepthwiseShape& s = d.shape;
   strip.groups = d.groups;
-  strip.stride = d.groups * 4 * kBytes;
+  strip.plane = columns * kColumnBytes;
   strip.left = u.column * s.stride_w - s.pad_left;
   strip.count = u.block->count;
-  strip.flip = d.params.x_signed ? 0x80 : 0;
+  strip.flip = d.params.x_signed == kSigned ? 0 : 0x80;
   for (uint8_t& b : strip.padding) b = static_cast<uint8_t>(d.params.x_zero);
   strip.inside = MinOf(MaxOf(-strip.left, 0), columns);
   strip.inside_end = MaxOf(MinOf(s.in_w - strip.left, columns), strip.inside);
@@ -539,7 +615,7 @@ void Prepare(const QDepthwiseView& d, const Unit& u, Finish& f) {
   f.step = d.shape.channels;
   for (int l = 0; l < kLanes; ++l)
     f.count[l] = MaxOf(0, MinOf(u.block->count - l % (kLanes / kPieces) * 16, 16));
-  f.swish = kTaps == 4 && d.params.y == CodeType::kF32 && d.params.activation &&
+  f.swish = kDirect && d.params.y == CodeType::kF32 && d.params.activation &&
             d.params.in_registers() && u.block->count == kBytes / kPieces;
 }
 
@@ -572,6 +648,7 @@ void RunBand(const QDepthwiseView& d, const QDepthwiseCall& call, const Unit& u,
   Prepare(d, u, (steps - 1) * advance + reach, strip);
   Finish f;
   Prepare<kPieces>(d, u, f);
+  f.plane = strip.plane;
   const bool codes =
       d.params.y != CodeType::kF32 && !call.residual && d.bounded && !d.params.activation;
   const OutputsFunction compute = codes ? ChooseOutputs<true>(s) : ChooseOutputs<false>(s);
@@ -587,7 +664,7 @@ void RunBand(const QDepthwiseView& d, const QDepthwiseCall& call, const Unit& u,
     for (int64_t r = 0; r < d.rows; ++r) {
       Place<kPieces>(d, call, u, band, r, first, f);
       if (kPieces == 1 && !f.y[0]) break;
-      compute(d, buffer + i * advance * strip.stride, packed + r * weights,
+      compute(d, buffer + i * advance * kColumnBytes, packed + r * weights,
               packed + d.rows * weights, f, outputs);
     }
   }
@@ -792,6 +869,6 @@ void Run(const QDepthwiseView& d, const QDepthwiseCall& call, int64_t begin, int
 
 }  // namespace
 
-const QDepthwiseKernels kQDepthwise = {kTaps, kBytes, kOutputs, kTaps == 4, Run};
+const QDepthwiseKernels kQDepthwise = {kTaps, kSigned, kApart, kBytes, kOutputs, kDirect, Run};
 
 }  // namespace slipway::kernels::SLIPWAY_ISA

@@ -17,7 +17,9 @@ namespace {
 std::vector<Isa> Isas() {
   std::vector<Isa> all = {Isa::kBaseline};
   if (HasFeature(CpuFeature::kAvx2)) all.push_back(Isa::kAvx2);
-  if (BestIntegerIsa() == Isa::kAvx512Vnni) all.push_back(Isa::kAvx512Vnni);
+  const Isa best = BestIntegerIsa();
+  if (best == Isa::kAvx512Vnni || best == Isa::kArmDotprod || best == Isa::kArmI8mm)
+    all.push_back(best);
   return all;
 }
 
@@ -241,6 +243,7 @@ TEST(QDepthwise, Networks) {
     for (const int64_t stride : {1, 2}) {
       for (const int64_t channels : {8, 16, 24, 32, 72, 88, 96, 144, 240}) {
         for (const int64_t size : {7, 14, 57}) {
+          if (size == 57 && channels > 32) continue;
           Layer l;
           l.shape = {.batch = 1, .channels = channels, .in_h = size, .in_w = size};
           l.shape.kernel_h = l.shape.kernel_w = kernel;

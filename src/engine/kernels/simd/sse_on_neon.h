@@ -65,6 +65,12 @@ SLIPWAY_SSE __m128i _mm_unpacklo_epi16(__m128i a, __m128i b) {
 SLIPWAY_SSE __m128i _mm_unpackhi_epi16(__m128i a, __m128i b) {
   return (__m128i)vzip2q_s16(AsHalves(a), AsHalves(b));
 }
+SLIPWAY_SSE __m128i _mm_unpacklo_epi32(__m128i a, __m128i b) {
+  return (__m128i)vzip1q_s32(AsWords(a), AsWords(b));
+}
+SLIPWAY_SSE __m128i _mm_unpackhi_epi32(__m128i a, __m128i b) {
+  return (__m128i)vzip2q_s32(AsWords(a), AsWords(b));
+}
 SLIPWAY_SSE __m128i _mm_packs_epi32(__m128i a, __m128i b) {
   return (__m128i)vqmovn_high_s32(vqmovn_s32(AsWords(a)), AsWords(b));
 }
