@@ -1,6 +1,7 @@
 #include "deploy/mixed.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -40,7 +41,7 @@ class Mixer {
   Status MeasureLosses();
   Status StaticCosts();
   Status MeasureTimes();
-  // The tensors between layers, and what it takes to convert one of its elements.
+  // The tensors between layers.
   void FindSwitches();
   Status PriceSwitches();
   Result<BenchResult> Profile(const ir::Graph& graph);
@@ -72,9 +73,10 @@ class Mixer {
   std::vector<std::vector<ir::Tensor>> inputs_;
   std::vector<LayerOptions> layers_;
   double rest_ = 0;
-  std::vector<double> uniform_ms_;                // of each choice; empty: not a budget of latency
-  std::vector<compiler::DomainSwitch> switches_;  // costs in elements until they are priced
-  std::set<size_t> first_;                        // layers that read an input of the network
+  std::vector<double> uniform_ms_;  // of each choice; empty: not a budget of latency
+  std::vector<compiler::DomainSwitch> switches_;
+  std::vector<double> shares_;  // of each switch: elements of its tensor, by its layers' number
+  std::set<size_t> first_;      // layers that read an input of the network
 };
 
 Status Mixer::Open(const ir::Graph& graph) {
@@ -301,12 +303,14 @@ void Mixer::FindSwitches() {
     for (const size_t l : to) {
       for (const size_t f : from) {
         if (f >= l) continue;
-        switches_.push_back({f, l, elements / static_cast<double>(from.size() * to.size())});
+        switches_.push_back({f, l, 0, 0});
+        shares_.push_back(elements / static_cast<double>(from.size() * to.size()));
       }
     }
   }
 }
 
+// Conversions carry the names of the tensors that they convert, with a suffix.
 Status Mixer::PriceSwitches() {
   const auto is_float = [&](const LayerBits& b) { return IsFloat(b); };
   const auto floats = std::find_if(options_.choices.begin(), options_.choices.end(), is_float),
@@ -315,24 +319,52 @@ Status Mixer::PriceSwitches() {
   if (switches_.empty()) return OkStatus();
   const std::vector<size_t> pair = {static_cast<size_t>(floats - options_.choices.begin()),
                                     static_cast<size_t>(codes - options_.choices.begin())};
-  double excess = 0, elements = 0;
+  std::map<const ir::Value*, double> readers;
+  for (const ir::Node* n : nodes_) ++readers[n->input(0)];
+  std::vector<std::array<bool, 2>> measured(switches_.size(), {false, false});
+  double all = 0, elements = 0;
   for (size_t turn = 0; turn < 2; ++turn) {
     Report("timing conversions", static_cast<int64_t>(turn), 2);
     std::vector<size_t> picks;
-    double expected = rest_;
-    for (size_t l = 0; l < layers_.size(); ++l) {
-      picks.push_back(pair[(l + turn) % 2]);
-      expected += layers_[l].options[picks.back()].cost;
-    }
-    for (const compiler::DomainSwitch& s : switches_) {
-      if ((s.to - s.from) % 2 == 1) elements += s.cost;
-    }
+    for (size_t l = 0; l < layers_.size(); ++l) picks.push_back(pair[(l + turn) % 2]);
     SLIPWAY_ASSIGN_OR_RETURN(const auto variant, Variant(Named(picks), true));
     SLIPWAY_ASSIGN_OR_RETURN(const BenchResult result, Profile(*variant));
-    excess += result.measurement.stats.p50 - expected;
+    double total = 0;
+    for (const NodeTime& n : result.nodes) total += n.least_ms * n.calls;
+    const double scale = result.measurement.stats.p50 / total;
+    std::map<const ir::Value*, double> conversions;
+    std::map<std::string, double> nodes;
+    for (const NodeTime& n : result.nodes) {
+      const double ms = n.least_ms * n.calls * scale;
+      nodes[n.name] += ms;
+      std::string name = n.name.substr(0, n.name.rfind('/'));
+      const ir::Value* v = original_->FindValue(name);
+      if (!v) v = original_->FindValue(name.substr(0, name.rfind('_')));
+      if (v && !original_->FindNode(n.name)) conversions[v] += ms;
+    }
+    for (size_t i = 0; i < switches_.size(); ++i) {
+      compiler::DomainSwitch& s = switches_[i];
+      if (picks[s.from] == picks[s.to]) continue;
+      // A layer that makes floats for codes or codes for floats may take longer itself.
+      const auto own = nodes.find(layers_[s.from].node);
+      const double more =
+          own == nodes.end() ? 0 : own->second - layers_[s.from].options[picks[s.from]].cost;
+      const ir::Value* v = nodes_[s.to]->input(0);
+      double ms = conversions[v] / readers[v];
+      if (first_.count(s.from) == 0 && more > 0) ms += more / readers[v];
+      const bool up = picks[s.from] == pair[0];
+      (up ? s.up : s.down) = ms;
+      measured[i][up ? 0 : 1] = true;
+      all += ms;
+      elements += shares_[i];
+    }
   }
-  const double each = elements > 0 ? std::max(0.0, excess / elements) : 0;
-  for (compiler::DomainSwitch& s : switches_) s.cost *= each;
+  // Layers that have one precision in both networks: by their tensors' size.
+  const double each = elements > 0 ? all / elements : 0;
+  for (size_t i = 0; i < switches_.size(); ++i) {
+    if (!measured[i][0]) switches_[i].up = each * shares_[i];
+    if (!measured[i][1]) switches_[i].down = each * shares_[i];
+  }
   return OkStatus();
 }
 
@@ -379,9 +411,8 @@ Result<MixedOutcome> Mixer::Choose(const ir::Graph& graph, const std::vector<Bud
   const auto converting = [&](const std::vector<size_t>& picks) {
     double ms = 0;
     for (const compiler::DomainSwitch& s : switches_) {
-      if (layers_[s.from].options[picks[s.from]].domain !=
-          layers_[s.to].options[picks[s.to]].domain)
-        ms += s.cost;
+      ms += s.Cost(layers_[s.from].options[picks[s.from]].domain,
+                   layers_[s.to].options[picks[s.to]].domain);
     }
     return ms;
   };

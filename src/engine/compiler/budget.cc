@@ -137,10 +137,12 @@ class Switching {
     std::vector<size_t> last(count);  // the last layer that needs a layer's domain
     for (size_t l = 0; l < count; ++l) last[l] = l;
     for (const DomainSwitch& s : switches_) {
-      if (s.from >= s.to || s.to >= count || !(s.cost >= 0) || !std::isfinite(s.cost))
-        return InvalidArgument("a switch of cost " + std::to_string(s.cost) + " from layer " +
-                               std::to_string(s.from) + " to layer " + std::to_string(s.to) +
-                               " of " + std::to_string(count));
+      if (s.from >= s.to || s.to >= count || !(s.up >= 0) || !std::isfinite(s.up) ||
+          !(s.down >= 0) || !std::isfinite(s.down))
+        return InvalidArgument("a switch of costs " + std::to_string(s.up) + " and " +
+                               std::to_string(s.down) + " from layer " + std::to_string(s.from) +
+                               " to layer " + std::to_string(s.to) + " of " +
+                               std::to_string(count));
       into_[s.to].push_back(s);
       last[s.from] = std::max(last[s.from], s.to);
     }
@@ -178,8 +180,8 @@ class Switching {
           State to{from.cost + a.cost, from.loss + a.loss, s, pick, {}};
           for (const DomainSwitch& w : into_[l]) {
             const auto at = std::find(open.begin(), open.end(), w.from) - open.begin();
-            if (static_cast<uint8_t>(from.domains[static_cast<size_t>(at)]) != a.domain)
-              to.cost += w.cost;
+            to.cost +=
+                w.Cost(static_cast<uint8_t>(from.domains[static_cast<size_t>(at)]), a.domain);
           }
           const double loss = to.loss + bounds_[l + 1].Loss(budget_ + slack_ - to.cost);
           if (!std::isfinite(loss) || loss > best_ + 1e-12 * (1 + loss)) continue;
@@ -242,9 +244,8 @@ class Switching {
   BudgetChoice TotalOf(std::vector<size_t> picks) const {
     BudgetChoice c = Total(layers_, std::move(picks));
     for (const DomainSwitch& s : switches_) {
-      if (layers_[s.from].options[c.picks[s.from]].domain !=
-          layers_[s.to].options[c.picks[s.to]].domain)
-        c.cost += s.cost;
+      c.cost += s.Cost(layers_[s.from].options[c.picks[s.from]].domain,
+                       layers_[s.to].options[c.picks[s.to]].domain);
     }
     return c;
   }

@@ -24,10 +24,15 @@ struct LayerOptions {
   std::vector<LayerOption> options;
 };
 
-// Costs that much when the options of both layers are of different domains.
+// Costs that much when the options of both layers are of different domains: `up` when that of `to`
+// is the greater. Neither is negative.
 struct DomainSwitch {
   size_t from = 0, to = 0;  // layers, from < to
-  double cost = 0;          // not negative
+  double up = 0, down = 0;
+
+  double Cost(int from_domain, int to_domain) const {
+    return from_domain == to_domain ? 0 : from_domain < to_domain ? up : down;
+  }
 };
 
 struct BudgetChoice {

@@ -74,8 +74,8 @@ void TrySwitching(const std::vector<LayerOptions>& layers,
   for (size_t l = 0; l < layers.size(); ++l)
     cost += layers[l].options[picks[l]].cost, loss += layers[l].options[picks[l]].loss;
   for (const DomainSwitch& s : switches) {
-    if (layers[s.from].options[picks[s.from]].domain != layers[s.to].options[picks[s.to]].domain)
-      cost += s.cost;
+    cost += s.Cost(layers[s.from].options[picks[s.from]].domain,
+                   layers[s.to].options[picks[s.to]].domain);
   }
   cheapest = std::min(cheapest, cost);
   if (cost <= budget * (1 + 1e-12)) best = std::min(best, loss);
@@ -95,8 +95,9 @@ TEST(Budget, WithSwitchesIsTheBestOfAllCombinations) {
     // Chains with short cuts, as residual networks have them.
     std::vector<DomainSwitch> switches;
     for (size_t l = 1; l < layers.size(); ++l) {
-      switches.push_back({l - 1, l, 0.4 * real(random)});
-      if (random() % 2 == 0) switches.push_back({random() % l, l, 0.4 * real(random)});
+      switches.push_back({l - 1, l, 0.4 * real(random), 0.4 * real(random)});
+      if (random() % 2 == 0)
+        switches.push_back({random() % l, l, 0.4 * real(random), 0.4 * real(random)});
     }
     const double budget = 3 * real(random);
     double best = 1e300, cheapest = 1e300;
@@ -128,7 +129,7 @@ TEST(Budget, SwitchesKeepNeighboursTogether) {
   for (size_t l = 0; l < 100; ++l) {
     layers.push_back(
         {"n" + std::to_string(l), {{"int8", 1, l % 3 == 0 ? 0.5 : 0.4, 1}, {"float", 2, 0, 0}}});
-    if (l > 0) switches.push_back({l - 1, l, 0.75});
+    if (l > 0) switches.push_back({l - 1, l, 0.75, 0.75});
   }
   auto apart = ChooseUnderBudget(layers, 150), together = ChooseUnderBudget(layers, 150, switches);
   ASSERT_TRUE(apart.ok() && together.ok());
@@ -154,8 +155,8 @@ TEST(Budget, ManyLayersWithSwitchesAreQuick) {
         {"n" + std::to_string(l),
          {{"int8", ms * (0.3 + 0.4 * real(random)), std::pow(10, -3 * real(random)), 1},
           {"float", ms, 0, 0}}});
-    if (l > 0) switches.push_back({l - 1, l, 0.2 * real(random)});
-    if (l > 2 && l % 3 == 0) switches.push_back({l - 3, l, 0.2 * real(random)});
+    if (l > 0) switches.push_back({l - 1, l, 0.2 * real(random), 0.2 * real(random)});
+    if (l > 2 && l % 3 == 0) switches.push_back({l - 3, l, 0.2 * real(random), 0.2 * real(random)});
   }
   for (const double budget : {50.0, 60.0, 70.0}) {
     auto got = ChooseUnderBudget(layers, budget, switches);
@@ -167,12 +168,15 @@ TEST(Budget, ManyLayersWithSwitchesAreQuick) {
 TEST(Budget, SwitchesAreChecked) {
   const std::vector<LayerOptions> layers = {{"a", {{"int8", 1, 1, 1}}},
                                             {"b", {{"float", 1, 0, 0}}}};
-  EXPECT_TRUE(ChooseUnderBudget(layers, 3, {{0, 1, 1}}).ok());
-  EXPECT_FALSE(ChooseUnderBudget(layers, 2.5, {{0, 1, 1}}).ok());
-  EXPECT_FALSE(ChooseUnderBudget(layers, 3, {{1, 0, 1}}).ok());
-  EXPECT_FALSE(ChooseUnderBudget(layers, 3, {{0, 2, 1}}).ok());
-  EXPECT_FALSE(ChooseUnderBudget(layers, 3, {{0, 1, -1}}).ok());
-  EXPECT_FALSE(ChooseUnderBudget({{"a", {{"int8", 1, 1, 300}}}, layers[1]}, 3, {{0, 1, 1}}).ok());
+  // From codes (1) to floats (0): down.
+  EXPECT_TRUE(ChooseUnderBudget(layers, 3, {{0, 1, 7, 1}}).ok());
+  EXPECT_FALSE(ChooseUnderBudget(layers, 2.5, {{0, 1, 0, 1}}).ok());
+  EXPECT_FALSE(ChooseUnderBudget(layers, 3, {{1, 0, 1, 1}}).ok());
+  EXPECT_FALSE(ChooseUnderBudget(layers, 3, {{0, 2, 1, 1}}).ok());
+  EXPECT_FALSE(ChooseUnderBudget(layers, 3, {{0, 1, -1, 0}}).ok());
+  EXPECT_FALSE(ChooseUnderBudget(layers, 3, {{0, 1, 0, std::nan("")}}).ok());
+  EXPECT_FALSE(
+      ChooseUnderBudget({{"a", {{"int8", 1, 1, 300}}}, layers[1]}, 3, {{0, 1, 1, 1}}).ok());
 }
 
 TEST(Budget, LargeProblemsAreQuickAndExactAgainstDynamicProgramming) {
