@@ -4,7 +4,7 @@ bfloat16, int8 and in mixtures that `slipway quantize --budget latency=...` chos
 Everything of a model is timed in the same run, in turns; the table has the median of all rounds, their spread, and the
 accuracy on the test data. Run it on an idle machine. Raw samples stay in .cache/mixed/rows.json.
 
-usage: mixed_front.py [--threads 1] [--rounds 7] [--points 3] [--only TEXT] [--docs docs/mixed-precision.md]
+usage: mixed_front.py [--threads 1] [--rounds 7] [--points 5] [--only TEXT] [--docs docs/mixed-precision.md]
 
 --points: budgets between the fastest uniform network and bfloat16. Exit code: 0, 1 a model failed, 2 wrong usage.
 """
@@ -103,7 +103,7 @@ def main():
     parser = argparse.ArgumentParser(usage=__doc__.split("usage: ")[1].split("\n\n")[0])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--points", type=int, default=3)
+    parser.add_argument("--points", type=int, default=5)
     parser.add_argument("--only", default="")
     parser.add_argument("--docs", default="")
     args = parser.parse_args()
