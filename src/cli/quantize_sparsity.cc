@@ -82,8 +82,13 @@ std::string ShowSparsity(const deploy::SparseModel& sparse, int bits,
                       {"error_after", b.loss_after},
                       {"iterations", b.iterations},
                       {"seconds", b.seconds}});
+      if (!b.kept.empty()) rows.back()["kept"] = b.kept;
     }
     text += Show(blocks);
+    for (const quant::BlockReport& b : sparse.blocks) {
+      if (!b.kept.empty())
+        text += "note: block '" + b.block.name + "' is pruned but not trained: " + b.kept + "\n";
+    }
     json["sparsity"]["blocks"] = std::move(rows);
   }
   const std::string warning = deploy::SparsityWarning(platform, sparse.pattern);

@@ -110,6 +110,7 @@ std::string ShowBlocks(const std::vector<quant::BlockReport>& blocks, nlohmann::
                             {"learn_seconds", b.learn_seconds},
                             {"rounding_iterations", b.rounding_iterations},
                             {"rounding_seconds", b.rounding_seconds}};
+    if (!b.kept.empty()) entry["kept"] = b.kept;
     if (apart) {
       row.insert(row.end(), {Number(b.scales_before), Number(b.scales_after)});
       entry["scales_before"] = b.scales_before;

@@ -35,12 +35,7 @@ Status Execute(const Options& o, Context& context) {
     return deploy::Runner::ForGraph(
         std::move(graph), o.platform.empty() ? deploy::HostPlatform() : o.platform, session);
   }());
-  if (runner.inputs().size() != 1)
-    return InvalidArgument("the model has " + std::to_string(runner.inputs().size()) +
-                           " inputs; eval feeds models with one");
-  SLIPWAY_ASSIGN_OR_RETURN(
-      deploy::Feed feed,
-      deploy::FeedFor(runner.inputs()[0].type, runner.inputs()[0].name, *dataset, o.batch));
+  SLIPWAY_ASSIGN_OR_RETURN(deploy::Feed feed, deploy::FeedFor(runner.inputs(), *dataset, o.batch));
   StageProgress progress("evaluating", context);
   deploy::EvaluateOptions options;
   options.samples = o.samples;

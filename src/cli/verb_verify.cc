@@ -53,7 +53,7 @@ Status Execute(const Options& o, Context& context) {
     for (int64_t i = 0; i < std::min<int64_t>(o.runs, dataset->size()); ++i) {
       SLIPWAY_ASSIGN_OR_RETURN(
           auto t, deploy::LoadBatch(*dataset, feed, i, dataset->size(), nullptr, nullptr));
-      inputs.push_back({std::move(t)});
+      inputs.push_back(std::move(t));
     }
   } else {
     for (int i = 0; i < o.runs; ++i) {

@@ -99,6 +99,7 @@ Result<std::unique_ptr<Dataset>> Dataset::Open(const std::string& path,
                                                     first.channels, source.name(set->first_)));
   } else {
     set->dims_ = source.tensor_dims();
+    set->parts_ = source.parts();
   }
   const auto elements = CheckedCount(set->dims_);
   if (!elements || *elements == 0) return InvalidArgument(path + ": samples have no elements");
@@ -108,7 +109,15 @@ Result<std::unique_ptr<Dataset>> Dataset::Open(const std::string& path,
 
 std::string Dataset::Describe() const {
   std::string s = std::to_string(count_) + (is_images() ? " images " : " tensors ");
-  for (size_t i = 0; i < dims_.size(); ++i) s += (i ? "x" : "") + std::to_string(dims_[i]);
+  const auto extents = [](const std::vector<int64_t>& dims) {
+    std::string text;
+    for (size_t i = 0; i < dims.size(); ++i) text += (i ? "x" : "") + std::to_string(dims[i]);
+    return text;
+  };
+  if (parts_.empty()) s += extents(dims_);
+  for (size_t i = 0; i < parts_.size(); ++i)
+    s += (i ? ", " : "") + parts_[i].name +
+         (parts_[i].dims.empty() ? "" : " " + extents(parts_[i].dims));
   return s + " from " + fs::path(path_).filename().string() +
          (has_labels_ ? ", labelled" : ", unlabelled");
 }

@@ -3,7 +3,8 @@
 // and evaluation.
 //
 //   x.npz, x.npy                    key `images` (N,H,W,C or N,H,W uint8) or `inputs` (N,...
-//   numeric), and `labels` (N);
+//   numeric), and `labels` (N); or one numeric array (N,...) for each
+//                                   input of the network, under its name;
 //                                   a single .npy is one of the two by its type, its labels in
 //                                   labels.npy beside it
 //   train-images-idx3-ubyte[.gz]    raw IDX (MNIST family); labels found beside it by name
@@ -42,6 +43,13 @@ struct DatasetOptions {
   bool need_labels = false;  // an error at once when there are none
 };
 
+// One input's share of a sample, in a set whose arrays bear the names of a network's inputs.
+struct Part {
+  std::string name;
+  std::vector<int64_t> dims;         // without the batch axis
+  int64_t offset = 0, elements = 0;  // of the sample's values
+};
+
 struct Sample {
   std::vector<int64_t> dims;  // without the batch axis
   std::vector<float> values;
@@ -71,6 +79,8 @@ class SampleSource {
   // !is_images(): dims and values as the network takes them.
   virtual std::vector<int64_t> tensor_dims() const { return {}; }
   virtual Status tensor(int64_t i, std::span<float> out) const;
+  // Not empty: a sample is these, one behind the other.
+  virtual std::vector<Part> parts() const { return {}; }
   virtual std::string description() const = 0;
   virtual std::vector<std::string> files() const = 0;  // all that the samples are made of
 };
@@ -88,6 +98,9 @@ class Dataset {
   const std::vector<int64_t>& sample_dims() const { return dims_; }
   int64_t sample_elements() const { return elements_; }
   const Preprocess& preprocess() const { return preprocess_; }
+  // Of a set with one array an input, in the file's order; then sample_dims() is the number of all
+  // elements. Else empty.
+  const std::vector<Part>& parts() const { return parts_; }
   // False when the samples are `inputs`, which no preprocessing touches.
   bool is_images() const;
   const std::string& path() const { return path_; }
@@ -118,6 +131,7 @@ class Dataset {
   std::unique_ptr<SampleSource> source_;
   Preprocess preprocess_;
   std::vector<int64_t> dims_;
+  std::vector<Part> parts_;
   int64_t elements_ = 0, count_ = 0, first_ = 0, step_ = 1;
   bool has_labels_ = false;
 };

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <map>
 
+#include "base/checked.h"
 #include "base/mapped_file.h"
 #include "data/idx.h"
 #include "data/npy.h"
@@ -102,6 +103,70 @@ class ArraySource : public SampleSource {
   std::vector<std::string> files_;
 };
 
+// Samples whose parts are slices of several arrays, one an input of the network.
+class NamedSource : public SampleSource {
+ public:
+  static Result<std::unique_ptr<SampleSource>> Make(
+      std::vector<std::pair<std::string, NpyArray>> arrays, const std::optional<NpyArray>& labels,
+      const std::string& path) {
+    auto out = std::make_unique<NamedSource>();
+    out->path_ = path;
+    for (auto& [name, array] : arrays) {
+      if (array.dims.empty() || array.dims[0] < 1) {
+        return InvalidArgument(path + ": array '" + name + "' has shape " + ShapeText(array.dims) +
+                               "; an input's array is [N, ...], one row a sample");
+      }
+      const int64_t count = out->arrays_.empty() ? array.dims[0] : out->size();
+      if (array.dims[0] != count) {
+        return InvalidArgument(path + ": '" + name + "' has " + std::to_string(array.dims[0]) +
+                               " samples, '" + arrays[0].first + "' has " + std::to_string(count) +
+                               "; every input's array needs as many, and what is no input does "
+                               "not belong into the file");
+      }
+      Part part{name, {array.dims.begin() + 1, array.dims.end()}, out->elements_, 0};
+      const auto elements = CheckedCount(part.dims);
+      const auto all = elements ? CheckedAdd(out->elements_, *elements) : std::nullopt;
+      if (!all || *elements == 0)
+        return InvalidArgument(path + ": array '" + name + "' has no elements");
+      part.elements = *elements;
+      out->elements_ = *all;
+      out->parts_.push_back(std::move(part));
+      out->arrays_.push_back(std::move(array));
+    }
+    if (labels) {
+      SLIPWAY_ASSIGN_OR_RETURN(out->labels_, LabelsOf(*labels, out->size(), path));
+    }
+    return std::unique_ptr<SampleSource>(std::move(out));
+  }
+
+  int64_t size() const override { return arrays_[0].dims[0]; }
+  bool is_images() const override { return false; }
+  std::string name(int64_t i) const override { return path_ + "[" + std::to_string(i) + "]"; }
+  std::optional<int64_t> label(int64_t i) const override {
+    if (!labels_) return std::nullopt;
+    return (*labels_)[static_cast<size_t>(i)];
+  }
+  std::vector<int64_t> tensor_dims() const override { return {elements_}; }
+  std::vector<Part> parts() const override { return parts_; }
+  Status tensor(int64_t i, std::span<float> out) const override {
+    for (size_t p = 0; p < parts_.size(); ++p) {
+      const Part& part = parts_[p];
+      NpyToFloat(arrays_[p], i * part.elements,
+                 out.subspan(static_cast<size_t>(part.offset), static_cast<size_t>(part.elements)));
+    }
+    return OkStatus();
+  }
+  std::string description() const override { return fs::path(path_).filename().string(); }
+  std::vector<std::string> files() const override { return {path_}; }
+
+ private:
+  std::string path_;
+  std::vector<NpyArray> arrays_;
+  std::vector<Part> parts_;
+  std::optional<std::vector<int64_t>> labels_;
+  int64_t elements_ = 0;
+};
+
 struct FileEntry {
   std::string path;  // to open
   std::string name;  // as the user wrote it
@@ -190,6 +255,7 @@ Result<std::unique_ptr<SampleSource>> FromArrays(std::optional<NpyArray> images,
 Result<std::unique_ptr<SampleSource>> OpenNpz(const std::string& path) {
   SLIPWAY_ASSIGN_OR_RETURN(auto arrays, ReadNpz(path));
   std::optional<NpyArray> images, inputs, labels;
+  std::vector<std::pair<std::string, NpyArray>> named;
   std::string keys;
   for (auto& [key, array] : arrays) {
     keys += (keys.empty() ? "" : ", ") + key;
@@ -199,11 +265,15 @@ Result<std::unique_ptr<SampleSource>> OpenNpz(const std::string& path) {
       inputs = std::move(array);
     else if (key == "labels")
       labels = std::move(array);
+    else
+      named.emplace_back(key, std::move(array));
   }
-  if (!images && !inputs) {
+  if (!images && !inputs && named.empty()) {
     return InvalidArgument(path + ": has no 'images' or 'inputs' (keys: " + keys +
-                           "); save with numpy.savez(path, images=..., labels=...)");
+                           "); save with numpy.savez(path, images=..., labels=...), or one array "
+                           "an input of the network, under its name");
   }
+  if (!images && !inputs) return NamedSource::Make(std::move(named), labels, path);
   return FromArrays(std::move(images), std::move(inputs), std::move(labels), path, {path});
 }
 

@@ -168,14 +168,46 @@ TEST_F(DataFolder, OneNpyASampleAndOneNpyForAll) {
   EXPECT_EQ((*all)->Get(3)->label, 3);
 }
 
+TEST_F(DataFolder, OneArrayAnInput) {
+  WriteArrays("a.npz", {{"ids", MakeArray<int64_t>({3, 2}, {5, 6, 7, 8, 9, 10})},
+                        {"labels", MakeArray<int64_t>({3}, {2, 1, 0})},
+                        {"mask", MakeArray<uint8_t>({3}, {1, 0, 1})},
+                        {"x", MakeArray<float>({3, 1, 2}, {0.5f, 1, 2, 3, 4, -1})}});
+  auto set = Dataset::Open(File("a.npz"), {.first = 1});
+  ASSERT_TRUE(set.ok()) << set.status().ToString();
+  ASSERT_EQ((*set)->parts().size(), 3u);
+  EXPECT_EQ((*set)->parts()[0].name, "ids");
+  EXPECT_EQ((*set)->parts()[1].dims, (std::vector<int64_t>{}));
+  EXPECT_EQ((*set)->parts()[2].dims, (std::vector<int64_t>{1, 2}));
+  EXPECT_EQ((*set)->parts()[2].offset, 3);
+  EXPECT_EQ((*set)->sample_dims(), (std::vector<int64_t>{5}));
+  EXPECT_FALSE((*set)->is_images());
+  const auto sample = (*set)->Get(1);
+  ASSERT_TRUE(sample.ok());
+  EXPECT_EQ(sample->values, (std::vector<float>{9, 10, 1, 4, -1}));
+  EXPECT_EQ(sample->label, 0);
+  EXPECT_EQ((*set)->Describe(), "2 tensors ids 2, mask, x 1x2 from a.npz, labelled");
+  // With `inputs` or `images` it is a set of those alone.
+  WriteArrays("b.npz", {{"images", Images(3)}, {"ids", MakeArray<int64_t>({2}, {5, 6})}});
+  set = Dataset::Open(File("b.npz"));
+  ASSERT_TRUE(set.ok()) << set.status().ToString();
+  EXPECT_TRUE((*set)->parts().empty());
+}
+
 TEST_F(DataFolder, ErrorsNameTheThing) {
   std::filesystem::create_directory(File("empty"));
   EXPECT_MESSAGE(OpenError("empty"), "no data found");
   EXPECT_MESSAGE(OpenError("nowhere"), "no such file");
   Write("x.bin", "?");
   EXPECT_MESSAGE(OpenError("x.bin"), "not a data set");
-  WriteArrays("keys.npz", {{"foo", Images(1)}});
-  EXPECT_MESSAGE(OpenError("keys.npz"), "keys: foo");
+  WriteArrays("keys.npz", {{"labels", MakeArray<int64_t>({2}, {0, 10})}});
+  EXPECT_MESSAGE(OpenError("keys.npz"), "keys: labels");
+  WriteArrays("rows.npz", {{"a", Images(3)}, {"b", Images(2)}});
+  EXPECT_MESSAGE(OpenError("rows.npz"), "'b' has 2 samples, 'a' has 3");
+  WriteArrays("scalar.npz", {{"a", MakeArray<float>({}, {1})}});
+  EXPECT_MESSAGE(OpenError("scalar.npz"), "array 'a' has shape []");
+  WriteArrays("nothing.npz", {{"a", Images(3)}, {"b", MakeArray<float>({3, 0}, {})}});
+  EXPECT_MESSAGE(OpenError("nothing.npz"), "array 'b' has no elements");
   WriteArrays("shape.npz",
               {{"images", MakeArray<uint8_t>({2, 2, 2, 2}, std::vector<uint8_t>(16))}});
   EXPECT_MESSAGE(OpenError("shape.npz"), "[2,2,2,2]");

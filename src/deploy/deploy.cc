@@ -49,6 +49,12 @@ struct Hits {
   }
 };
 
+std::vector<std::string> Names(const auto& inputs) {
+  std::vector<std::string> names;
+  for (const auto& input : inputs) names.push_back(input.name);
+  return names;
+}
+
 class Road {
  public:
   explicit Road(const DeployOptions& options)
@@ -313,9 +319,8 @@ Status Road::Verify(const Platform& platform, PlatformOutcome& out) {
   if (data) {
     SLIPWAY_ASSIGN_OR_RETURN(Feed feed, FeedFor(*graph_, *data, 1));
     for (int64_t i = 0; i < std::min<int64_t>(2, data->size()); ++i) {
-      SLIPWAY_ASSIGN_OR_RETURN(ir::Tensor t,
-                               LoadBatch(*data, feed, i, data->size(), nullptr, nullptr));
-      inputs.push_back({std::move(t)});
+      SLIPWAY_ASSIGN_OR_RETURN(auto set, LoadBatch(*data, feed, i, data->size(), nullptr, nullptr));
+      inputs.push_back(std::move(set));
     }
   } else {
     SLIPWAY_ASSIGN_OR_RETURN(auto random, MakeInputs(oracle.inputs(), {}, o_.shapes, true));
@@ -329,8 +334,8 @@ Status Road::Verify(const Platform& platform, PlatformOutcome& out) {
     run = [runner](const auto& in) { return runner->Run(in); };
   } else {
     run = [&](const std::vector<ir::Tensor>& in) -> Result<std::vector<ir::Tensor>> {
-      SLIPWAY_ASSIGN_OR_RETURN(ir::Tensor t, RunRowsOnDevice(out.package, platform,
-                                                             oracle.inputs()[0].name, in[0], 300));
+      SLIPWAY_ASSIGN_OR_RETURN(
+          ir::Tensor t, RunRowsOnDevice(out.package, platform, Names(oracle.inputs()), in, 300));
       return std::vector<ir::Tensor>{std::move(t)};
     };
   }
@@ -369,10 +374,10 @@ Result<Hits> Road::HitsOnDevice(const Platform& platform, const std::string& pac
     feed.batch = count;
     feed.dynamic_batch = true;  // slipway-run cuts the rows into the package's batches
     std::vector<int64_t> labels;
-    SLIPWAY_ASSIGN_OR_RETURN(ir::Tensor rows,
+    SLIPWAY_ASSIGN_OR_RETURN(const auto rows,
                              LoadBatch(*evaluation_, feed, begin, begin + count, &pool_, &labels));
     SLIPWAY_ASSIGN_OR_RETURN(ir::Tensor logits,
-                             RunRowsOnDevice(package, platform, feed.input, rows, 600));
+                             RunRowsOnDevice(package, platform, Names(feed.inputs), rows, 600));
     if (logits.dtype() != DType::kFloat32)
       return InvalidArgument("the model's first output is not float32 class scores");
     SLIPWAY_RETURN_IF_ERROR(
@@ -399,8 +404,8 @@ Status Road::Accuracy(const Platform& platform, PlatformOutcome& out) {
     if (platform.device == "local") {
       SLIPWAY_ASSIGN_OR_RETURN(Runner runner,
                                Runner::ForPackage(out.package, {.threads = pool_.threads()}));
-      SLIPWAY_ASSIGN_OR_RETURN(Feed feed, FeedFor(runner.inputs()[0].type, runner.inputs()[0].name,
-                                                  *evaluation_, o_.quantize.batch));
+      SLIPWAY_ASSIGN_OR_RETURN(Feed feed,
+                               FeedFor(runner.inputs(), *evaluation_, o_.quantize.batch));
       SLIPWAY_ASSIGN_OR_RETURN(
           auto counter, Evaluate([&](const auto& in) { return runner.Run(in); }, *evaluation_, feed,
                                  EvaluationOptions(platform.name, true)));

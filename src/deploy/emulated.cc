@@ -188,18 +188,19 @@ Result<BenchResult> BenchOnDevice(const std::string& package_path,
 
 Result<ir::Tensor> RunRowsOnDevice(const std::string& package_path,
                                    const compiler::Platform& platform,
-                                   const std::string& input_name, const ir::Tensor& rows,
-                                   double timeout_seconds) {
+                                   const std::vector<std::string>& names,
+                                   const std::vector<ir::Tensor>& rows, double timeout_seconds) {
   SLIPWAY_ASSIGN_OR_RETURN(ScratchFolder scratch, ScratchFolder::Make());
-  SLIPWAY_RETURN_IF_ERROR(
-      data::WriteNpy(InputFile(scratch.path(), 0), rows.dtype(), rows.dims(), rows.bytes()));
   std::string out = scratch.path() + "/out";
   fs::create_directory(out);
-  SLIPWAY_ASSIGN_OR_RETURN(auto process,
-                           RunPackage(platform,
-                                      {"--input", input_name + "=" + InputFile(scratch.path(), 0),
-                                       "--batched", "--output-dir", out},
-                                      scratch.path(), package_path, timeout_seconds));
+  std::vector<std::string> arguments = {"--batched", "--output-dir", out};
+  for (size_t i = 0; i < rows.size(); ++i) {
+    SLIPWAY_RETURN_IF_ERROR(data::WriteNpy(InputFile(scratch.path(), i), rows[i].dtype(),
+                                           rows[i].dims(), rows[i].bytes()));
+    arguments.insert(arguments.end(), {"--input", names[i] + "=" + InputFile(scratch.path(), i)});
+  }
+  SLIPWAY_ASSIGN_OR_RETURN(auto process, RunPackage(platform, std::move(arguments), scratch.path(),
+                                                    package_path, timeout_seconds));
   SLIPWAY_ASSIGN_OR_RETURN(auto package, format::ReadPackage(package_path));
   if (package.outputs.empty()) return InvalidArgument("the package has no output");
   const std::string& name = package.tensors[static_cast<size_t>(package.outputs[0])].name;

@@ -17,12 +17,12 @@ Result<BenchResult> BenchOnDevice(const std::string& package_path,
                                   const std::vector<std::string>& input_names,
                                   const BenchOptions& options);
 
-// Runs inputs whose first dimension holds any number of rows through the package's own batch; gives
-// output 0 of all rows.
+// Runs inputs (by their names) whose first dimension holds any number of rows through the package's
+// own batch; gives output 0 of all rows.
 Result<ir::Tensor> RunRowsOnDevice(const std::string& package_path,
                                    const compiler::Platform& platform,
-                                   const std::string& input_name, const ir::Tensor& rows,
-                                   double timeout_seconds);
+                                   const std::vector<std::string>& names,
+                                   const std::vector<ir::Tensor>& rows, double timeout_seconds);
 
 // One run of a package; inputs and outputs in the package's order. Unsupported: an output of a type
 // below 8 bits whose extent the package does not know.

@@ -16,10 +16,10 @@ Result<data::AccuracyCounter> Evaluate(const RunFunction& run, const data::Datas
   const auto start = std::chrono::steady_clock::now();
   for (int64_t begin = 0; begin < end; begin += feed.batch) {
     std::vector<int64_t> labels;
-    SLIPWAY_ASSIGN_OR_RETURN(ir::Tensor batch,
+    SLIPWAY_ASSIGN_OR_RETURN(const auto batch,
                              LoadBatch(data, feed, begin, end, options.pool, &labels));
-    const int64_t rows = batch.dims()[0];
-    SLIPWAY_ASSIGN_OR_RETURN(auto outputs, run({std::move(batch)}));
+    const int64_t rows = batch[0].dims()[0];
+    SLIPWAY_ASSIGN_OR_RETURN(auto outputs, run(batch));
     if (outputs.empty() || outputs[0].dtype() != DType::kFloat32 || outputs[0].dims().empty() ||
         outputs[0].dims()[0] != rows || rows == 0) {
       return InvalidArgument(

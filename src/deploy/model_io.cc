@@ -1,10 +1,12 @@
 #include "deploy/model_io.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <filesystem>
 #include <set>
 
+#include "base/float16.h"
 #include "base/hash.h"
 #include "base/mapped_file.h"
 #include "model/frontends/caffe/import.h"
@@ -151,53 +153,149 @@ std::string Text(const std::vector<int64_t>& dims) {
 
 }  // namespace
 
-Result<Feed> FeedFor(const ir::Type& type, const std::string& name, const data::Dataset& data,
-                     int64_t preferred_batch) {
-  if (type.dtype != DType::kFloat32 || !type.shape || type.shape->empty()) {
-    return InvalidArgument("input '" + name + "' is " + type.ToString() +
-                           "; data sets feed one float32 input with a batch dimension first");
+namespace {
+
+// Which part of a sample an input takes.
+Result<Feed::Input> InputOf(const Port& port, const data::Dataset& data) {
+  Feed::Input input{port.name, port.type.dtype, data.sample_dims(), 0, data.sample_elements()};
+  if (!data.parts().empty()) {
+    const auto part = std::find_if(data.parts().begin(), data.parts().end(),
+                                   [&](const data::Part& p) { return p.name == port.name; });
+    if (part == data.parts().end()) {
+      std::string names;
+      for (const data::Part& p : data.parts()) names += (names.empty() ? "" : ", ") + p.name;
+      return InvalidArgument("'" + data.path() + "' has no array for input '" + port.name +
+                             "' (it has: " + names +
+                             "); save with numpy.savez(path, NAME=...), one array an input");
+    }
+    input.dims = part->dims;
+    input.offset = part->offset;
+    input.elements = part->elements;
   }
-  const SymShape& shape = *type.shape;
-  const auto& sample = data.sample_dims();
-  bool fits = shape.size() == sample.size() + 1;
-  for (size_t i = 0; fits && i < sample.size(); ++i)
-    fits = !shape[i + 1].known() || shape[i + 1].value() == sample[i];
+  const DType t = port.type.dtype;
+  const bool real = t == DType::kFloat32 || t == DType::kFloat16;
+  const bool whole = t == DType::kInt64 || t == DType::kInt32 || t == DType::kBool;
+  if (!port.type.shape || port.type.shape->empty() || !(real || (whole && !data.is_images()))) {
+    return InvalidArgument("input '" + port.name + "' is " + port.type.ToString() +
+                           "; data sets feed inputs with a batch dimension first, float32 or "
+                           "float16, and from arrays also int32, int64 and bool");
+  }
+  const SymShape& shape = *port.type.shape;
+  bool fits = shape.size() == input.dims.size() + 1;
+  for (size_t i = 0; fits && i < input.dims.size(); ++i)
+    fits = !shape[i + 1].known() || shape[i + 1].value() == input.dims[i];
   if (!fits) {
-    return InvalidArgument("samples of '" + data.path() + "' are " + Text(sample) +
-                           " after preprocessing, but input '" + name + "' is " + type.ToString() +
+    const std::string what = "samples of '" + data.path() + "' are " + Text(input.dims);
+    if (!data.is_images())
+      return InvalidArgument(what + ", but input '" + port.name + "' is " + port.type.ToString() +
+                             "; give arrays of [N, ...] with these extents behind N");
+    return InvalidArgument(what + " after preprocessing, but input '" + port.name + "' is " +
+                           port.type.ToString() +
                            "; give a preprocess.yaml that resizes and lays them out so");
   }
+  return input;
+}
+
+// One sample's values as an input's elements. Whole numbers reach float32 exactly below 2^24.
+Status Store(std::span<const float> from, const Feed::Input& input, uint8_t* to) {
+  if (input.dtype == DType::kFloat32) {
+    std::memcpy(to, from.data(), from.size_bytes());
+    return OkStatus();
+  }
+  for (size_t i = 0; i < from.size(); ++i) {
+    const float v = from[i];
+    if (input.dtype == DType::kFloat16) {
+      reinterpret_cast<Float16*>(to)[i] = Float16(v);
+      continue;
+    }
+    if (!(std::fabs(v) < 16777216.f) || v != std::floor(v)) {
+      return InvalidArgument("a sample has " + std::to_string(v) + " for input '" + input.name +
+                             "', which is " + std::string(DTypeName(input.dtype)) +
+                             "; it takes whole numbers below 2^24");
+    }
+    if (input.dtype == DType::kInt64)
+      reinterpret_cast<int64_t*>(to)[i] = static_cast<int64_t>(v);
+    else if (input.dtype == DType::kInt32)
+      reinterpret_cast<int32_t*>(to)[i] = static_cast<int32_t>(v);
+    else
+      to[i] = v != 0;
+  }
+  return OkStatus();
+}
+
+}  // namespace
+
+Result<Feed> FeedFor(const std::vector<Port>& inputs, const data::Dataset& data,
+                     int64_t preferred_batch) {
+  if (data.parts().empty() && inputs.size() != 1) {
+    std::string names;
+    for (const Port& p : inputs) names += (names.empty() ? "" : "=..., ") + p.name;
+    return InvalidArgument("the model has " + std::to_string(inputs.size()) + " inputs, '" +
+                           data.path() + "' has samples for one; save one array an input: " +
+                           "numpy.savez(path, " + names + "=..., labels=...)");
+  }
+  if (inputs.empty()) return InvalidArgument("the model has no inputs to feed");
   Feed feed;
-  feed.input = name;
-  feed.dynamic_batch = !shape[0].known();
-  feed.batch = feed.dynamic_batch ? preferred_batch : shape[0].value();
-  if (feed.batch < 1)
-    return InvalidArgument("input '" + name + "' has a batch of " + shape[0].ToString() +
-                           "; export the model with a batch of 1");
+  std::string fixed;
+  for (const Port& port : inputs) {
+    SLIPWAY_ASSIGN_OR_RETURN(Feed::Input input, InputOf(port, data));
+    const Dim& batch = (*port.type.shape)[0];
+    if (batch.known()) {
+      if (batch.value() < 1)
+        return InvalidArgument("input '" + port.name + "' has a batch of " + batch.ToString() +
+                               "; export the model with a batch of 1");
+      if (!fixed.empty() && batch.value() != feed.batch)
+        return InvalidArgument("input '" + port.name + "' has a batch of " + batch.ToString() +
+                               ", input '" + fixed + "' of " + std::to_string(feed.batch) +
+                               "; data sets feed inputs that have a row for each sample");
+      feed.batch = batch.value();
+      fixed = port.name;
+    }
+    feed.inputs.push_back(std::move(input));
+  }
+  feed.dynamic_batch = fixed.empty();
+  if (feed.dynamic_batch) feed.batch = preferred_batch;
   return feed;
 }
 
 Result<Feed> FeedFor(const ir::Graph& graph, const data::Dataset& data, int64_t preferred_batch) {
-  if (graph.inputs().size() != 1) {
-    return InvalidArgument("the model has " + std::to_string(graph.inputs().size()) +
-                           " inputs; data sets feed models with one input");
-  }
-  return FeedFor(graph.inputs()[0]->type(), graph.inputs()[0]->name(), data, preferred_batch);
+  std::vector<Port> ports;
+  for (const ir::Value* v : graph.inputs()) ports.push_back({v->name(), v->type()});
+  return FeedFor(ports, data, preferred_batch);
 }
 
-Result<ir::Tensor> LoadBatch(const data::Dataset& data, const Feed& feed, int64_t begin,
-                             int64_t end, ThreadPool* pool, std::vector<int64_t>* labels) {
-  int64_t count = std::min(feed.batch, end - begin);
-  int64_t rows = feed.dynamic_batch ? count : feed.batch;
-  Dims dims{rows};
-  for (int64_t d : data.sample_dims()) dims.push_back(d);
-  SLIPWAY_ASSIGN_OR_RETURN(ir::Tensor batch, ir::Tensor::Allocate(DType::kFloat32, dims));
-  auto* values = reinterpret_cast<float*>(batch.mutable_data());
+Result<std::vector<ir::Tensor>> LoadBatch(const data::Dataset& data, const Feed& feed,
+                                          int64_t begin, int64_t end, ThreadPool* pool,
+                                          std::vector<int64_t>* labels) {
+  const int64_t count = std::min(feed.batch, end - begin);
+  const int64_t rows = feed.dynamic_batch ? count : feed.batch;
+  std::vector<ir::Tensor> batch;
+  for (const Feed::Input& input : feed.inputs) {
+    Dims dims{rows};
+    for (int64_t d : input.dims) dims.push_back(d);
+    SLIPWAY_ASSIGN_OR_RETURN(ir::Tensor t, ir::Tensor::Allocate(input.dtype, dims));
+    batch.push_back(std::move(t));
+  }
   const int64_t n = data.sample_elements();
+  const bool direct = data.parts().empty() && feed.inputs[0].dtype == DType::kFloat32;
+  std::vector<float> samples(direct ? 0 : static_cast<size_t>(count * n));
+  float* values = direct ? reinterpret_cast<float*>(batch[0].mutable_data()) : samples.data();
   SLIPWAY_RETURN_IF_ERROR(
       data.LoadBatch(begin, count, {values, static_cast<size_t>(count * n)}, labels, pool));
-  for (int64_t i = count; i < rows; ++i)
-    std::memcpy(values + i * n, values + (count - 1) * n, static_cast<size_t>(n) * sizeof(float));
+  for (size_t k = 0; k < batch.size(); ++k) {
+    const Feed::Input& input = feed.inputs[k];
+    uint8_t* to = batch[k].mutable_data();
+    const size_t each = batch[k].bytes().size() / static_cast<size_t>(rows);
+    for (int64_t i = 0; i < count && !direct; ++i) {
+      SLIPWAY_RETURN_IF_ERROR(
+          Store({values + i * n + input.offset, static_cast<size_t>(input.elements)}, input,
+                to + static_cast<size_t>(i) * each)
+              .With("sample " + std::to_string(begin + i)));
+    }
+    for (int64_t i = count; i < rows; ++i)
+      std::memcpy(to + static_cast<size_t>(i) * each, to + static_cast<size_t>(count - 1) * each,
+                  each);
+  }
   return batch;
 }
 
@@ -206,9 +304,7 @@ quant::BatchSource CalibrationBatches(const data::Dataset& data, const Feed& fee
   int64_t end = samples > 0 ? std::min(samples, data.size()) : data.size();
   return [&data, feed, end, pool](int64_t i) -> Result<std::vector<ir::Tensor>> {
     if (i * feed.batch >= end) return std::vector<ir::Tensor>{};
-    SLIPWAY_ASSIGN_OR_RETURN(ir::Tensor t,
-                             LoadBatch(data, feed, i * feed.batch, end, pool, nullptr));
-    return std::vector<ir::Tensor>{std::move(t)};
+    return LoadBatch(data, feed, i * feed.batch, end, pool, nullptr);
   };
 }
 

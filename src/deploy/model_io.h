@@ -39,22 +39,37 @@ Status CheckPackageOptions(const std::string& path, const ModelOptions& options)
 // SHA-256 over the model's bytes, weights file included, in hexadecimal.
 Result<std::string> ModelHash(const std::string& path, const ModelOptions& options = {});
 
-// How a data set feeds a model: its one input, and the batch size to use.
+// An input or output of a model.
+struct Port {
+  std::string name;
+  ir::Type type;
+};
+
+// How a data set feeds a model: its inputs in the model's order, and the batch size to use.
 struct Feed {
-  std::string input;
+  struct Input {
+    std::string name;
+    DType dtype = DType::kFloat32;
+    std::vector<int64_t> dims;         // of a sample
+    int64_t offset = 0, elements = 0;  // of the sample's values
+  };
+  std::vector<Input> inputs;
   int64_t batch = 1;
   bool dynamic_batch = false;
 };
-// InvalidArgument when the model does not have exactly one float32 input whose extent fits the
-// samples, with both extents.
-Result<Feed> FeedFor(const ir::Type& input_type, const std::string& input_name,
-                     const data::Dataset& data, int64_t preferred_batch);
+// A set of images or of `inputs` feeds a model of one input, a set with named arrays any. Inputs
+// are float32 or float16 or, where no preprocessing makes the values, int32, int64 or bool; a batch
+// comes first. InvalidArgument names the input that does not fit, with both extents.
+Result<Feed> FeedFor(const std::vector<Port>& inputs, const data::Dataset& data,
+                     int64_t preferred_batch);
 Result<Feed> FeedFor(const ir::Graph& graph, const data::Dataset& data, int64_t preferred_batch);
 
-// Samples [begin, begin + feed.batch) as the input tensor; a static batch is filled up by repeating
-// the last sample. `labels` gets those of the real samples.
-Result<ir::Tensor> LoadBatch(const data::Dataset& data, const Feed& feed, int64_t begin,
-                             int64_t end, ThreadPool* pool, std::vector<int64_t>* labels);
+// Samples [begin, begin + feed.batch) as the input tensors; a static batch is filled up by
+// repeating the last sample. `labels` gets those of the real samples. InvalidArgument: a value that
+// an integer input cannot take.
+Result<std::vector<ir::Tensor>> LoadBatch(const data::Dataset& data, const Feed& feed,
+                                          int64_t begin, int64_t end, ThreadPool* pool,
+                                          std::vector<int64_t>* labels);
 
 quant::BatchSource CalibrationBatches(const data::Dataset& data, const Feed& feed, int64_t samples,
                                       ThreadPool* pool);

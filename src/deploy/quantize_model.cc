@@ -1,6 +1,7 @@
 #include "deploy/quantize_model.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "deploy/model_io.h"
 #include "deploy/runtime_evaluator.h"
@@ -9,23 +10,49 @@
 
 namespace slipway::deploy {
 
-Result<ir::Tensor> AllSamples(const data::Dataset& data, const Feed& feed, int64_t samples,
-                              ThreadPool* pool, quant::WorkFolder& work) {
+Result<std::vector<ir::Tensor>> AllSamples(const data::Dataset& data, const Feed& feed,
+                                           int64_t samples, ThreadPool* pool,
+                                           quant::WorkFolder& work) {
   const int64_t count = samples < feed.batch ? samples : samples / feed.batch * feed.batch;
   Feed part = feed;
   part.batch = std::min(count, feed.batch);
   part.dynamic_batch = true;
-  SLIPWAY_ASSIGN_OR_RETURN(const auto writer, work.NewTensor(""));
-  Dims dims;
-  for (int64_t begin = 0; begin < count; begin += part.batch) {
-    SLIPWAY_ASSIGN_OR_RETURN(const ir::Tensor batch,
-                             LoadBatch(data, part, begin, begin + part.batch, pool, nullptr));
-    dims = batch.dims();
-    SLIPWAY_RETURN_IF_ERROR(writer->Append(batch.bytes()));
+  std::vector<ir::Tensor> all;
+  std::vector<std::unique_ptr<quant::WorkFolder::Writer>> writers;  // of float32 inputs
+  for (const Feed::Input& input : feed.inputs) {
+    Dims dims{count};
+    for (int64_t d : input.dims) dims.push_back(d);
+    all.emplace_back();
+    writers.emplace_back();
+    if (input.dtype == DType::kFloat32) {
+      SLIPWAY_ASSIGN_OR_RETURN(writers.back(), work.NewTensor(""));
+    } else {
+      SLIPWAY_ASSIGN_OR_RETURN(all.back(), ir::Tensor::Allocate(input.dtype, dims));
+    }
   }
-  dims[0] = count;
-  SLIPWAY_ASSIGN_OR_RETURN(const auto whole, writer->Finish(dims));
-  return *whole;
+  size_t done = 0;
+  for (int64_t begin = 0; begin < count; begin += part.batch) {
+    SLIPWAY_ASSIGN_OR_RETURN(const auto batch,
+                             LoadBatch(data, part, begin, begin + part.batch, pool, nullptr));
+    for (size_t i = 0; i < batch.size(); ++i) {
+      const auto bytes = batch[i].bytes();
+      if (writers[i]) {
+        SLIPWAY_RETURN_IF_ERROR(writers[i]->Append(bytes));
+      } else {
+        const size_t each = bytes.size() / static_cast<size_t>(part.batch);
+        std::memcpy(all[i].mutable_data() + done * each, bytes.data(), bytes.size());
+      }
+    }
+    done += static_cast<size_t>(part.batch);
+  }
+  for (size_t i = 0; i < all.size(); ++i) {
+    if (!writers[i]) continue;
+    Dims dims{count};
+    for (int64_t d : feed.inputs[i].dims) dims.push_back(d);
+    SLIPWAY_ASSIGN_OR_RETURN(const auto whole, writers[i]->Finish(dims));
+    all[i] = *whole;
+  }
+  return all;
 }
 
 namespace {
@@ -36,7 +63,7 @@ Status Learn(QuantizedModel& model, const data::Dataset& calibration, const Feed
                            quant::MethodOptions(options.method));
   SLIPWAY_ASSIGN_OR_RETURN(learn::Engine* const engine, learn::GetEngine());
   SLIPWAY_ASSIGN_OR_RETURN(const auto work, quant::WorkFolder::Open(options.work));
-  SLIPWAY_ASSIGN_OR_RETURN(ir::Tensor all,
+  SLIPWAY_ASSIGN_OR_RETURN(const auto all,
                            AllSamples(calibration, feed, samples, options.pool, *work));
   learn.work = work.get();
   learn.fisher = options.fisher;
@@ -53,8 +80,12 @@ Status Learn(QuantizedModel& model, const data::Dataset& calibration, const Feed
                               iteration);
     };
   }
-  SLIPWAY_ASSIGN_OR_RETURN(model.blocks, quant::Reconstruct(*model.original, *model.quantized,
-                                                            *engine, {std::move(all)}, learn));
+  SLIPWAY_ASSIGN_OR_RETURN(
+      model.blocks, quant::Reconstruct(*model.original, *model.quantized, *engine, all, learn));
+  for (const quant::BlockReport& b : model.blocks) {
+    if (!b.kept.empty())
+      model.notes.push_back("block '" + b.block.name + "' stays rounded to the nearest: " + b.kept);
+  }
   return OkStatus();
 }
 

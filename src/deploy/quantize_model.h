@@ -62,8 +62,9 @@ struct QuantizedModel {
 };
 
 // The first `samples` of the data, a whole number of batches, in a file without a name.
-Result<ir::Tensor> AllSamples(const data::Dataset& data, const Feed& feed, int64_t samples,
-                              ThreadPool* pool, quant::WorkFolder& work);
+Result<std::vector<ir::Tensor>> AllSamples(const data::Dataset& data, const Feed& feed,
+                                           int64_t samples, ThreadPool* pool,
+                                           quant::WorkFolder& work);
 
 // A copy in the form that pairs are put into: fused, with activations (and residual additions,
 // where the scheme's outputs are codes) that integers cannot absorb apart.

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "deploy/model_io.h"
 #include "deploy/session.h"
 #include "deploy/toolchain.h"
 #include "device/measure.h"
@@ -50,10 +51,7 @@ class Runner {
                                  const compiler::Platform& platform, const SessionOptions& options);
   static Result<Runner> ForPackage(const std::string& path, const SessionOptions& options);
 
-  struct Port {
-    std::string name;
-    ir::Type type;
-  };
+  using Port = deploy::Port;
   const std::vector<Port>& inputs() const { return inputs_; }
   const std::vector<Port>& outputs() const { return outputs_; }
   Result<std::vector<ir::Tensor>> Run(const std::vector<ir::Tensor>& inputs) {

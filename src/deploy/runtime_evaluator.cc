@@ -12,10 +12,15 @@ constexpr int64_t kShownBytes = int64_t{16} << 20;
 
 // Samples to run at a time; 0: the batch is fixed.
 int64_t PartOf(const ir::Graph& graph, const std::vector<const ir::Value*>& shown) {
-  if (graph.inputs().size() != 1) return 0;
-  const ir::Type& input = graph.inputs()[0]->type();
-  if (!input.known() || input.shape->empty() || (*input.shape)[0].known()) return 0;
-  const std::string batch = (*input.shape)[0].ToString();
+  std::string batch;
+  for (const ir::Value* v : graph.inputs()) {
+    const ir::Type& input = v->type();
+    if (!input.known() || input.shape->empty() || (*input.shape)[0].known()) return 0;
+    const std::string name = (*input.shape)[0].ToString();
+    if (!batch.empty() && name != batch) return 0;
+    batch = name;
+  }
+  if (batch.empty()) return 0;
   double bytes = 0;
   for (const ir::Value* v : shown) {
     if (!v->type().known() || v->type().shape->empty()) return 0;
@@ -112,7 +117,9 @@ Result<quant::Evaluator> RuntimeEvaluator(const ir::Graph& graph,
     for (int64_t begin = 0; begin == 0 || begin < rows; begin += std::max<int64_t>(1, part)) {
       std::vector<ir::Tensor> piece = inputs;
       if (part < rows) {
-        SLIPWAY_ASSIGN_OR_RETURN(piece[0], Rows(inputs[0], begin, std::min(rows, begin + part)));
+        for (size_t i = 0; i < piece.size(); ++i) {
+          SLIPWAY_ASSIGN_OR_RETURN(piece[i], Rows(inputs[i], begin, std::min(rows, begin + part)));
+        }
       }
       SLIPWAY_RETURN_IF_ERROR(c->session->SetInputs(piece));
       SLIPWAY_RETURN_IF_ERROR(c->session->RunOnly());

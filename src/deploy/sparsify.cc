@@ -18,7 +18,7 @@ Status Train(const ir::Graph& dense, const data::Dataset& calibration, const Fee
   SLIPWAY_ASSIGN_OR_RETURN(const auto work, quant::WorkFolder::Open(options.work));
   const int64_t total =
       options.samples > 0 ? std::min(options.samples, calibration.size()) : calibration.size();
-  SLIPWAY_ASSIGN_OR_RETURN(ir::Tensor all,
+  SLIPWAY_ASSIGN_OR_RETURN(const auto all,
                            AllSamples(calibration, feed, total, options.pool, *work));
   if (options.pool) engine->SetThreads(options.pool->threads());
   learn.work = work.get();
@@ -32,8 +32,8 @@ Status Train(const ir::Graph& dense, const data::Dataset& calibration, const Fee
                               iteration);
     };
   }
-  SLIPWAY_ASSIGN_OR_RETURN(
-      model->blocks, quant::Reconstruct(dense, *model->graph, *engine, {std::move(all)}, learn));
+  SLIPWAY_ASSIGN_OR_RETURN(model->blocks,
+                           quant::Reconstruct(dense, *model->graph, *engine, all, learn));
   return OkStatus();
 }
 

@@ -315,6 +315,26 @@ const Case kCases[] = {
      "const %s: int64[3] = [2, 6, 20] %a = Reshape(%x, %s) %b = Reshape(%y, %s) %z = Attention(%a, "
      "%b, %b) "
      "{q_num_heads = 4, kv_num_heads = 4} output %z"},
+    {"Pad",
+     "const %p: int64[8] = [0, 1, 2, 3, 0, 2, -1, 4] %z = Pad(%x, %p) {mode = \"reflect\"} "
+     "output %z"},
+    {"Pad",
+     "const %p: int64[4] = [1, 7, 2, 0] const %a: int64[2] = [2, -1] %z = Pad(%x, %p, _, %a) "
+     "{mode = \"edge\"} output %z"},
+    {"Pad", "const %p: int64[4] = [1, 9, 2, 0] %z = Pad(%m, %p) {mode = \"wrap\"} output %z"},
+    {"Resize",
+     "const %s: int64[4] = [2, 4, 12, 7] %z = Resize(%x, _, _, %s) {mode = \"nearest\"} output %z"},
+    {"Resize",
+     "const %s: int64[4] = [2, 4, 11, 3] %z = Resize(%x, _, _, %s) {mode = \"linear\"} output %z"},
+    {"Resize",
+     "const %s: int64[4] = [2, 4, 12, 10] %z = Resize(%x, _, _, %s) {mode = \"linear\", "
+     "coordinate_transformation_mode = \"align_corners\"} output %z"},
+    {"Resize",
+     "const %s: int64[2] = [10, 2] %z = Resize(%x, _, _, %s) {mode = \"cubic\", axes = [2, 3], "
+     "antialias = 1} output %z"},
+    {"LRN", "%z = LRN(%x) {size = 3, alpha = 0.3, beta = 0.6, bias = 1.5} output %z"},
+    {"LRN", "%z = LRN(%x) {size = 2, alpha = 0.3} output %z"},
+    {"Einsum", "%z = Einsum(%x, %y) {equation = \"nchw,nkhw->nck\"} output %z"},
 };
 
 TEST(Operators, ForwardAndDerivative) {

@@ -228,6 +228,25 @@ Outputs GroupNormalization(const Call& c) {
   return {y * Channels(c.Array(1), x) + Channels(c.Array(2), x)};
 }
 
+Outputs LRN(const Call& c) {
+  const at::Tensor x = c.Array(0);
+  const int64_t size = c.Int("size", 1);
+  std::vector<int64_t> order(static_cast<size_t>(2 * x.dim()), 0);
+  order[static_cast<size_t>(2 * (x.dim() - 2))] = (size - 1) / 2;
+  order[static_cast<size_t>(2 * (x.dim() - 2)) + 1] = size / 2;
+  const at::Tensor squares = at::constant_pad_nd(x.square(), order);
+  at::Tensor sum = squares.slice(1, 0, x.size(1));
+  for (int64_t i = 1; i < size; ++i) sum = sum + squares.slice(1, i, i + x.size(1));
+  const double alpha = c.Float("alpha", 1e-4f) / static_cast<double>(size);
+  return {x / at::pow(sum * alpha + c.Float("bias", 1), c.Float("beta", 0.75f))};
+}
+
+Outputs Einsum(const Call& c) {
+  std::vector<at::Tensor> terms;
+  for (size_t i = 0; i < c.in.size(); ++i) terms.push_back(c.Array(i));
+  return {at::einsum(std::string(c.node.attributes.String("equation", "")), terms)};
+}
+
 // Without caches, lengths and scores.
 Outputs Attention(const Call& c) {
   for (size_t i = 4; i < c.in.size(); ++i) {
@@ -319,6 +338,8 @@ constexpr Operator kOperators[] = {
     {"", "RMSNormalization", RMSNormalization},
     {"", "InstanceNormalization", InstanceNormalization},
     {"", "GroupNormalization", GroupNormalization},
+    {"", "LRN", LRN},
+    {"", "Einsum", Einsum},
     {"", "Attention", Attention},
     {"slipway", "Quantize", Quantize},
     {"slipway", "Dequantize", Dequantize},

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "learn/call.h"
+#include "model/ops/resize.h"
 
 namespace slipway::learn {
 namespace {
@@ -134,11 +135,33 @@ Outputs Tile(const Call& c) { return {c.Array(0).repeat(c.Ints(1))}; }
 Outputs Pad(const Call& c) {
   const at::Tensor x = c.Array(0);
   const std::string mode(c.node.attributes.String("mode", "constant"));
-  if (mode != "constant") return {};
   const std::vector<int64_t> pads = c.Ints(1);
   std::vector<int64_t> axes = AxesOf(c, 3, x.dim());
   if (!c.Has(3)) {
     for (int64_t i = 0; i < x.dim(); ++i) axes.push_back(i);
+  }
+  if (mode != "constant") {
+    at::Tensor y = x;
+    for (size_t i = 0; i < axes.size(); ++i) {
+      const int64_t size = x.size(axes[i]), begin = pads[i], end = size + pads[i + axes.size()];
+      if (begin == 0 && end == size) continue;
+      if (size < 1) return {};
+      std::vector<int64_t> from;
+      for (int64_t at = -begin; at < end; ++at) {
+        const int64_t period = mode == "reflect" ? std::max<int64_t>(1, 2 * (size - 1)) : size;
+        const int64_t turn = ((at % period) + period) % period;
+        if (mode == "edge")
+          from.push_back(std::clamp<int64_t>(at, 0, size - 1));
+        else if (mode == "wrap")
+          from.push_back(turn);
+        else if (mode == "reflect")
+          from.push_back(turn < size ? turn : period - turn);
+        else
+          return {};
+      }
+      y = y.index_select(axes[i], at::tensor(from, c.options.dtype(at::kLong)));
+    }
+    return {y};
   }
   std::vector<int64_t> order(static_cast<size_t>(2 * x.dim()), 0);  // from the last dimension on
   for (size_t i = 0; i < axes.size(); ++i) {
@@ -151,6 +174,56 @@ Outputs Pad(const Call& c) {
   if (!value.requires_grad()) return {at::constant_pad_nd(x, order, value.item())};
   const at::Tensor inside = at::constant_pad_nd(at::ones_like(x), order);
   return {at::constant_pad_nd(x, order) + (1 - inside) * value};
+}
+// A weighted sum of slices along each axis, as kernels have it. Scales and sizes are constants
+// here.
+Outputs Resize(const Call& c) {
+  at::Tensor x = c.Array(0);
+  std::vector<ir::Tensor> hosts(c.in.size());
+  std::vector<ops::TensorView> in(c.in.size()), out(1);
+  in[0] = {DType::kFloat32, Dims(std::span<const int64_t>(x.sizes().data(), x.sizes().size())),
+           nullptr};
+  for (size_t i = 1; i < c.in.size(); ++i) {
+    if (!c.Has(i)) continue;
+    if (c.in[i].array.defined()) {
+      auto host = ToHost(c.in[i].array.detach(), DType::kFloat32);
+      if (!host.ok()) return {};
+      hosts[i] = std::move(*host);
+    } else {
+      hosts[i] = c.in[i].host.Aligned();
+    }
+    in[i] = {hosts[i].dtype(), hosts[i].dims(), const_cast<uint8_t*>(hosts[i].bytes().data())};
+  }
+  out[0].dtype = DType::kFloat32;
+  const ops::OpContext context{in, out, &c.node.attributes};
+  const ops::ShapeEntry* const shape = ops::FindShapeFunction("", "Resize");
+  std::vector<Dims> extents(1);
+  if (!shape || !shape->function(context, extents).ok()) return {};
+  out[0].dims = extents[0];
+  const auto tables = ops::TabulateResize(context, int64_t{1} << 20);
+  if (!tables.ok()) return {};
+  for (size_t d = 0; d < tables->axes.size(); ++d) {
+    const ops::ResizeAxis& axis = tables->axes[d];
+    if (axis.identity) continue;
+    std::vector<int64_t> along(static_cast<size_t>(x.dim()), 1);
+    along[d] = axis.out;
+    at::Tensor y;
+    for (int64_t tap = 0; tap < axis.taps; ++tap) {
+      std::vector<int64_t> from;
+      std::vector<float> weight;
+      for (int64_t o = 0; o < axis.out; ++o) {
+        from.push_back(axis.index[static_cast<size_t>(o * axis.taps + tap)]);
+        if (!tables->nearest)
+          weight.push_back(axis.weight[static_cast<size_t>(o * axis.taps + tap)]);
+      }
+      at::Tensor piece =
+          x.index_select(static_cast<int64_t>(d), at::tensor(from, c.options.dtype(at::kLong)));
+      if (!tables->nearest) piece = piece * at::tensor(weight, c.options).reshape(along);
+      y = y.defined() ? y + piece : piece;
+    }
+    x = y;
+  }
+  return {x};
 }
 Outputs DepthToSpace(const Call& c) {
   const at::Tensor x = c.Array(0);
@@ -229,6 +302,7 @@ constexpr Operator kOperators[] = {
     {"", "Expand", Expand},
     {"", "Tile", Tile},
     {"", "Pad", Pad},
+    {"", "Resize", Resize},
     {"", "DepthToSpace", DepthToSpace},
     {"", "SpaceToDepth", SpaceToDepth},
     {"", "ReduceMean", Reduce<MeanOf>},

@@ -209,6 +209,12 @@ Status Reconstruction::PrepareData() {
       return InvalidArgument("reconstruction: " + std::to_string(from.size()) + " " + what +
                              " for " + std::to_string(count));
     for (const ir::Tensor& t : from) {
+      if (t.dims().rank() > 0 && t.dims()[0] == data_.samples &&
+          from.data() != data_.targets.data() &&
+          !IsFloating(t.dtype())) {  // of the graph: indices, masks
+        to->push_back(ToArray(t.Aligned(), at::TensorOptions(at::kFloat)));
+        continue;
+      }
       if (t.dtype() != DType::kFloat32 || t.dims().rank() < 1 || t.dims()[0] != data_.samples)
         return InvalidArgument(std::string("reconstruction: ") + what + " of " + t.Describe() +
                                " for " + std::to_string(data_.samples) + " samples");

@@ -18,6 +18,22 @@ bool IsActivation(const Value* v) {
   return v && !v->is_constant() && v->dtype() == DType::kFloat32;
 }
 
+// Indices and masks that the graph is given come along.
+void AddOtherInputs(const Graph& graph, Block& block) {
+  std::set<const Value*> seen;
+  std::vector<const Value*> open;
+  for (const std::string& name : block.inputs) seen.insert(graph.FindValue(name));
+  for (const std::string& name : block.outputs) open.push_back(graph.FindValue(name));
+  while (!open.empty()) {
+    const Value* v = open.back();
+    open.pop_back();
+    if (!v || v->is_constant() || !seen.insert(v).second) continue;
+    if (!v->producer() && v->dtype() != DType::kFloat32) block.inputs.push_back(v->name());
+    if (!v->producer()) continue;
+    for (const Value* in : v->producer()->inputs()) open.push_back(in);
+  }
+}
+
 }  // namespace
 
 std::vector<Block> FindBlocks(const Graph& graph, const BlockOptions& options) {
@@ -39,13 +55,18 @@ std::vector<Block> FindBlocks(const Graph& graph, const BlockOptions& options) {
     if (value->is_output()) s.used = count + 1;
     if (s.used > s.made) spans.push_back(s);
   }
-  std::vector<int> change(count + 3, 0);
-  for (const Span& s : spans) ++change[s.made], --change[s.used];
-  std::vector<bool> cut(count + 1, false), layer(count, false);
-  int alive = 0;
+  std::vector<int> change(count + 3, 0), forbidden(count + 3, 0);
+  for (const Span& s : spans) {
+    ++change[s.made], --change[s.used];
+    if (options.uncut.contains(s.value->name())) ++forbidden[s.made], --forbidden[s.used];
+  }
+  std::vector<bool> cut(count + 1, false), free(count + 1, false), layer(count, false);
+  int alive = 0, kept = 0;
   for (size_t at = 0; at <= count; ++at) {
     alive += change[at];
-    cut[at] = alive <= 1 || at == 0 || at == count;
+    kept += forbidden[at];
+    free[at] = kept == 0;
+    cut[at] = (alive <= 1 && free[at]) || at == 0 || at == count;
   }
   for (size_t i = 0; i < count; ++i) layer[i] = HasConstantWeights(*nodes[i]);
   const auto layers_in = [&](size_t begin, size_t end) {
@@ -58,7 +79,7 @@ std::vector<Block> FindBlocks(const Graph& graph, const BlockOptions& options) {
     if (!cut[end]) continue;
     if (options.by_layer || layers_in(begin, end) > options.most_layers) {
       for (size_t i = begin + 1; i < end; ++i) {
-        if (layer[i] && layers_in(begin, i) > 0) ends.push_back(i);
+        if (layer[i] && free[i] && layers_in(begin, i) > 0) ends.push_back(i);
       }
     }
     ends.push_back(end);
@@ -92,6 +113,7 @@ std::vector<Block> FindBlocks(const Graph& graph, const BlockOptions& options) {
       }
       if (s.made > first && s.made <= last && s.used > last) b.outputs.push_back(s.value->name());
     }
+    AddOtherInputs(graph, b);
     blocks.push_back(std::move(b));
   }
   return blocks;

@@ -1,6 +1,7 @@
 #pragma once
 // Parts of a graph that are reconstructed together, found from the graph alone.
 
+#include <set>
 #include <string>
 #include <vector>
 
@@ -11,14 +12,16 @@ namespace slipway::quant {
 
 // A stretch of the graph's order. Values are named, as a quantized copy of the graph has them too.
 struct Block {
-  std::string name;                          // of its last node with weights
-  std::vector<std::string> layers;           // nodes with constant weights, in order
-  std::vector<std::string> inputs, outputs;  // float values that cross its ends
+  std::string name;                 // of its last node with weights
+  std::vector<std::string> layers;  // nodes with constant weights, in order
+  // Float values that cross its ends, and inputs of the graph of other types that it reads.
+  std::vector<std::string> inputs, outputs;
 };
 
 struct BlockOptions {
-  bool by_layer = false;     // every layer is a block of its own
-  int64_t most_layers = 10;  // larger regions are split into layers
+  bool by_layer = false;        // every layer is a block of its own
+  int64_t most_layers = 10;     // larger regions are split into layers
+  std::set<std::string> uncut;  // values that may not lie between two blocks
 };
 
 // Cuts the graph where a single floating-point activation is alive: between two such places lies a

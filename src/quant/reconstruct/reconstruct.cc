@@ -112,6 +112,31 @@ std::string OptionsText(const ReconstructionOptions& o) {
   return text;
 }
 
+// Activations that have no row for each sample: transposed, or folded with another dimension.
+// Where shapes are symbolic no extent is the batch by chance.
+std::set<std::string> WithoutSamples(const Graph& original, const Graph& bound) {
+  std::set<std::string> names;
+  const Dim batch = (*original.inputs()[0]->type().shape)[0];
+  const Dim rows = (*bound.inputs()[0]->type().shape)[0];
+  for (const auto& value : original.values()) {
+    if (value->is_constant() || value->dtype() != DType::kFloat32) continue;
+    const auto& shape = value->type().shape;
+    const Value* twin = bound.FindValue(value->name());
+    if (shape ? shape->empty() || (*shape)[0] != batch
+              : twin && twin->type().shape &&
+                    (twin->type().shape->empty() || (*twin->type().shape)[0] != rows))
+      names.insert(value->name());
+  }
+  return names;
+}
+// The first reason, when nothing could be learned.
+Status SomethingLearned(const std::vector<BlockReport>& reports) {
+  for (const BlockReport& r : reports) {
+    if (r.kept.empty()) return OkStatus();
+  }
+  return reports.empty() ? OkStatus() : Unsupported(reports[0].kept);
+}
+
 class Network {
  public:
   Network(Graph& quantized, learn::Engine& engine, const ReconstructionOptions& options)
@@ -187,15 +212,16 @@ Status Network::Start(const Graph& original, const std::vector<Tensor>& inputs) 
     return InvalidArgument("reconstruction: " + std::to_string(samples_) +
                            " samples are no multiple of the batch " + std::to_string(batch_));
   for (size_t i = 0; i < inputs.size(); ++i) {
-    if (inputs[i].dtype() != DType::kFloat32 || inputs[i].dims().rank() < 1 ||
-        inputs[i].dims()[0] != samples_)
+    if (inputs[i].dims().rank() < 1 || inputs[i].dims()[0] != samples_)
       return InvalidArgument("reconstruction: input '" + original.inputs()[i]->name() + "' is " +
                              inputs[i].Describe());
     inputs_[original.inputs()[i]->name()] = std::make_shared<Tensor>(inputs[i].Aligned());
   }
   SLIPWAY_ASSIGN_OR_RETURN(original_, Bind(original, batch_));
   SLIPWAY_ASSIGN_OR_RETURN(work_, Bind(quantized_, batch_));
-  blocks_ = FindBlocks(*original_, options_.blocks);
+  BlockOptions find = options_.blocks;
+  find.uncut = WithoutSamples(original, *original_);
+  blocks_ = FindBlocks(*original_, find);
   for (const Block& block : blocks_) {
     for (const std::string& layer : block.layers) {
       if (!quantized_.FindNode(layer))
@@ -367,6 +393,7 @@ void Network::Report(size_t index, bool rounding, const learn::ReconstructResult
     report.scales_before = result.loss_before;
     report.scales_after = result.loss_after;
   }
+  if (report.kept.empty()) report.kept = times.kept;
   report.seconds += times.seconds;
   report.learn_seconds += times.learn_seconds;
   report.iterations += times.iterations;
@@ -386,6 +413,7 @@ Status Network::Save(size_t index, const learn::ReconstructResult& result,
   w.Real(result.loss_before), w.Real(result.loss_after);
   w.Real(times.seconds), w.Real(times.learn_seconds);
   w.Number(static_cast<uint64_t>(times.iterations));
+  if (!times.kept.empty()) w.Bytes(times.kept);
   return work_folder_->SaveRecord(RecordName(index), w.bytes());
 }
 
@@ -422,6 +450,7 @@ std::optional<std::pair<learn::ReconstructResult, BlockReport>> Network::Saved(s
   result.loss_before = r.Real(), result.loss_after = r.Real();
   times.seconds = r.Real(), times.learn_seconds = r.Real();
   times.iterations = static_cast<int64_t>(r.Number());
+  if (r.ok() && !r.AtEnd()) times.kept = r.Bytes();
   if (!r.AtEnd() || !fits) return std::nullopt;
   return std::pair(std::move(result), std::move(times));
 }
@@ -508,17 +537,23 @@ Status Network::Pass(bool rounding, bool scales, bool float_activations, int64_t
     }
     learn.iterations = rounded.empty() && stepped.empty() && learn.weights.empty() ? 0 : iterations;
     learn.seed += i;
-    SLIPWAY_ASSIGN_OR_RETURN(
-        const auto result,
+    auto learned =
         engine_.Reconstruct(*soft, rounded, stepped, data, learn, [&](int64_t iteration) {
           return !options_.progress || options_.progress(block, i, blocks_.size(), iteration);
-        }));
+        });
+    BlockReport times;
+    if (!learned.ok() && learned.status().code() == StatusCode::kUnsupported) {
+      times.kept = learned.status().message();
+      learn.iterations = 0;
+      learn.weights.clear();
+      learned = engine_.Reconstruct(*soft, {}, {}, data, learn);  // its error as it is
+    }
+    SLIPWAY_ASSIGN_OR_RETURN(const auto result, std::move(learned));
     SLIPWAY_RETURN_IF_ERROR(Apply(result));
     // What the next block gets.
     SLIPWAY_ASSIGN_OR_RETURN(const auto hard, Soft(block, false, float_activations, false));
     SLIPWAY_RETURN_IF_ERROR(
         Run(*hard, block, RecordName(i) + "-codes", codes).With("block " + block.name));
-    BlockReport times;
     times.seconds = since(begin);
     times.learn_seconds = result.seconds;
     times.iterations = learn.iterations;
@@ -603,6 +638,7 @@ Result<std::vector<BlockReport>> Reconstruct(const Graph& original, Graph& quant
   const int64_t iterations = options.learn.iterations;
   if (options.weights) {
     SLIPWAY_RETURN_IF_ERROR(network.Pass(false, false, false, iterations, &reports));
+    SLIPWAY_RETURN_IF_ERROR(SomethingLearned(reports));
     return reports;
   }
   if (options.together) {
@@ -612,6 +648,7 @@ Result<std::vector<BlockReport>> Reconstruct(const Graph& original, Graph& quant
     if (options.scales)
       SLIPWAY_RETURN_IF_ERROR(network.Pass(false, true, false, options.scale_iterations, &reports));
   }
+  SLIPWAY_RETURN_IF_ERROR(SomethingLearned(reports));
   SLIPWAY_RETURN_IF_ERROR(network.UpdateBiases());
   return reports;
 }

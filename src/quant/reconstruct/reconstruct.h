@@ -57,13 +57,17 @@ struct BlockReport {
   double rounding_seconds = 0;
   int64_t rounding_iterations = 0;
   int64_t iterations = 0;
+  // Why it could not be learned and stays rounded to the nearest (an operator without a
+  // derivative); else empty.
+  std::string kept;
 };
 
 // `quantized` is `original` with the pairs that InsertQuantization put in; its weights' codes and
 // activations' scales become those that were learned (and biases what follows). inputs: for each
-// graph input all samples [samples, ...] of float32, whose number is a multiple of the batch (or
+// graph input all samples [samples, ...], whose number is a multiple of the batch (or
 // less); they may lie in mapped files. Dynamic first dimensions of the graph are bound to the
-// batch. InvalidArgument: also a work folder of another model, scheme, data or options.
+// batch. A block that cannot be learned stays as it is and says so; Unsupported when none can.
+// InvalidArgument: also a work folder of another model, scheme, data or options.
 Result<std::vector<BlockReport>> Reconstruct(const ir::Graph& original, ir::Graph& quantized,
                                              learn::Engine& engine,
                                              const std::vector<ir::Tensor>& inputs,

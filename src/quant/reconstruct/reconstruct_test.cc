@@ -115,6 +115,38 @@ TEST(Blocks, PartsMakeTheWhole) {
   EXPECT_NE(more.status().message().find("'x'"), std::string::npos) << more.status().message();
 }
 
+// Where samples lie along another dimension, or are folded with one, nothing is cut; indices that
+// the graph is given come along.
+TEST(Blocks, KeepWhatIsNoSampleAndTakeIndicesAlong) {
+  auto graph = ir::ParseText(R"(graph "sequence" {
+    input %ids: int64[N, 6]
+    const %table: float32[9, 4] = random(1)
+    const %w1: float32[4, 4] = random(2)
+    const %w2: float32[4, 4] = random(3)
+    const %w3: float32[4, 4] = random(4)
+    %e = Gather(%table, %ids)
+    %a = MatMul(%e, %w1) "first"
+    %t = Transpose(%a) {perm = [1, 0, 2]}
+    %b = MatMul(%t, %w2) "second"
+    %u = Transpose(%b) {perm = [1, 0, 2]}
+    %y = MatMul(%u, %w3) "third"
+    output %y
+  })");
+  ASSERT_TRUE(graph.ok()) << graph.status().message();
+  ASSERT_TRUE(ir::InferShapes(**graph).ok());
+  const auto plain = FindBlocks(**graph, {.by_layer = true});
+  ASSERT_EQ(plain.size(), 3u);
+  EXPECT_EQ(plain[0].inputs, (Names{"ids"}));
+  EXPECT_EQ(plain[0].outputs, (Names{"t"}));
+  const auto whole = FindBlocks(**graph, {.by_layer = true, .uncut = {"t", "b"}});
+  ASSERT_EQ(whole.size(), 3u);
+  EXPECT_EQ(whole[0].outputs, (Names{"a"}));
+  EXPECT_EQ(whole[1].layers, (Names{"second"}));
+  EXPECT_EQ(whole[1].inputs, (Names{"a"}));
+  EXPECT_EQ(whole[1].outputs, (Names{"u"}));
+  EXPECT_EQ(whole[2].layers, (Names{"third"}));
+}
+
 TEST(Blocks, OfRealModels) {
   const std::string folder = std::string(SLIPWAY_SOURCE_DIR) + "/../shared/data/models/";
   if (!std::filesystem::exists(folder)) GTEST_SKIP() << "no models under " << folder;
@@ -270,6 +302,70 @@ TEST(Reconstruct, MovedCodesKeepOneScale) {
   EXPECT_NE(scale("r"), before);
   EXPECT_EQ(scale("m"), scale("r"));
   EXPECT_EQ(scale("pad"), scale("r"));
+}
+
+// Layers in front of an operator without a derivative stay rounded to the nearest, the others are
+// learned; a sequence whose samples lie along its second dimension is learned in one block.
+TEST(Reconstruct, WhatCannotBeLearnedStaysAndSaysSo) {
+  learn::Engine* engine = EngineOrNull();
+  if (!engine) GTEST_SKIP() << learn::GetEngine().status().message();
+  const auto run = [&](const std::string& text, const char* method, Quantized& q) {
+    auto graph = ir::ParseText(text);
+    EXPECT_TRUE(graph.ok()) << graph.status().message();
+    q.original = std::move(*graph);
+    EXPECT_TRUE(ir::InferShapes(*q.original).ok());
+    q.quantized = q.original->Clone();
+    const auto make = [](const Graph& g) { return InterpreterEvaluator(g, nullptr); };
+    const BatchSource data = [&](int64_t i) -> Result<std::vector<Tensor>> {
+      return i == 0 ? q.samples : std::vector<Tensor>();
+    };
+    const Status status = Quantize(*q.quantized, LowBits(4), make, data, {});
+    EXPECT_TRUE(status.ok()) << status.message();
+    auto options = *MethodOptions(method);
+    options.learn.iterations = 30;
+    options.learn.batch = 6;  // as long as the sequence
+    return Reconstruct(*q.original, *q.quantized, *engine, q.samples, options);
+  };
+  const std::string start = R"(graph "sequence" {
+    input %x: float32[N, 6, 4]
+    const %w1: float32[4, 8] = random(2)
+    const %w2: float32[8, 4] = random(3)
+    const %w3: float32[4, 5] = random(4)
+    const %axis: int64[] = [1]
+    %a = MatMul(%x, %w1) "first"
+    %t = Transpose(%a) {perm = [1, 0, 2]}
+    %b = MatMul(%t, %w2) "second"
+    %u = Transpose(%b) {perm = [1, 0, 2]}
+)";
+  for (const char* method : {"adaround", "brecq", "qdrop"}) {
+    SCOPED_TRACE(method);
+    Quantized q{nullptr, nullptr, Samples({36, 6, 4}, -1, 1)};
+    auto reports =
+        run(start + "    %s = CumSum(%u, %axis)\n    %y = MatMul(%s, %w3) \"third\"\n output %y }",
+            method, q);
+    ASSERT_TRUE(reports.ok()) << reports.status().message();
+    ASSERT_EQ(reports->size(), 3u);
+    EXPECT_EQ((*reports)[0].kept, "");
+    EXPECT_NE((*reports)[1].kept.find("CumSum"), std::string::npos) << (*reports)[1].kept;
+    EXPECT_EQ((*reports)[1].block.layers, (Names{"second"}));
+    EXPECT_EQ((*reports)[1].iterations, 0);
+    EXPECT_EQ((*reports)[1].loss_before, (*reports)[1].loss_after);
+    EXPECT_EQ((*reports)[2].kept, "");
+    EXPECT_GT((*reports)[2].iterations, 0);
+    Quantized whole{nullptr, nullptr, Samples({36, 6, 4}, -1, 1)};
+    reports = run(start + "    %y = MatMul(%u, %w3) \"third\"\n output %y }", method, whole);
+    ASSERT_TRUE(reports.ok()) << reports.status().message();
+    EXPECT_EQ((*reports)[1].kept, "");
+    EXPECT_LT((*reports)[1].loss_after, (*reports)[1].loss_before);
+    Quantized none{nullptr, nullptr, Samples({36, 6, 4}, -1, 1)};
+    reports =
+        run("graph \"g\" { input %x: float32[N, 6, 4] const %w1: float32[4, 8] = random(2) const "
+            "%axis: "
+            "int64[] = [1] %a = MatMul(%x, %w1) \"first\" %y = CumSum(%a, %axis) output %y }",
+            method, none);
+    ASSERT_FALSE(reports.ok());
+    EXPECT_NE(reports.status().message().find("CumSum"), std::string::npos);
+  }
 }
 
 // A run that stops in a block and one that goes on give the bits of one that was not stopped, also

@@ -1,0 +1,181 @@
+#include "deploy/model_io.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <numeric>
+
+#include "base/float16.h"
+#include "data/archive.h"
+#include "data/npy.h"
+#include "deploy/graph_test_util.h"
+#include "deploy/quantize_model.h"
+#include "deploy/toolchain.h"
+#include "learn/learn.h"
+#include "model/interp/interpreter.h"
+
+namespace slipway::deploy {
+namespace {
+
+class FeedTest : public ::testing::Test {
+ protected:
+  void SetUp() override { folder_ = std::move(data::TemporaryFolder::Create()).value(); }
+  template <typename T>
+  static std::pair<std::string, data::NpyArray> Array(const std::string& name,
+                                                      std::vector<int64_t> dims,
+                                                      const std::vector<T>& values) {
+    auto array = data::NpyArray::Copy(
+        DTypeOf<T>::value, std::move(dims),
+        {reinterpret_cast<const uint8_t*>(values.data()), values.size() * sizeof(T)});
+    EXPECT_TRUE(array.ok()) << array.status().ToString();
+    return {name, *array};
+  }
+  std::unique_ptr<data::Dataset> Set(std::vector<std::pair<std::string, data::NpyArray>> arrays) {
+    const std::string path = folder_->path() + "/d.npz";
+    EXPECT_TRUE(data::WriteNpz(path, arrays).ok());
+    auto set = data::Dataset::Open(path);
+    EXPECT_TRUE(set.ok()) << set.status().ToString();
+    return set.ok() ? std::move(*set) : nullptr;
+  }
+  std::unique_ptr<data::TemporaryFolder> folder_;
+};
+
+Port In(const std::string& name, DType dtype, SymShape shape) {
+  return {name, {.dtype = dtype, .shape = std::move(shape), .container = {}}};
+}
+
+TEST_F(FeedTest, SeveralInputsOfSeveralTypes) {
+  const auto set = Set(
+      {Array<int64_t>("ids", {3, 2}, {1, 2, 3, 4, 5, 16777215}),
+       Array<uint8_t>("mask", {3, 1}, {1, 0, 2}), Array<float>("h", {3}, {0.5f, 1, -2}),
+       Array<float>("x", {3, 2}, {1, 2, 3, 4, 5, 6}), Array<int64_t>("labels", {3}, {0, 1, 2})});
+  ASSERT_TRUE(set);
+  const Dim n = Dim::Symbol("N");
+  // In the model's order, not the file's.
+  auto feed =
+      FeedFor({In("x", DType::kFloat32, {n, Dim(2)}), In("mask", DType::kBool, {n, Dim(1)}),
+               In("ids", DType::kInt64, {n, Dim::Symbol("T")}), In("h", DType::kFloat16, {n})},
+              *set, 2);
+  ASSERT_TRUE(feed.ok()) << feed.status().ToString();
+  EXPECT_TRUE(feed->dynamic_batch);
+  std::vector<int64_t> labels;
+  auto batch = LoadBatch(*set, *feed, 1, 3, nullptr, &labels);
+  ASSERT_TRUE(batch.ok()) << batch.status().ToString();
+  ASSERT_EQ(batch->size(), 4u);
+  EXPECT_EQ((*batch)[0].ToDoubles(), (std::vector<double>{3, 4, 5, 6}));
+  EXPECT_EQ((*batch)[1].ToDoubles(), (std::vector<double>{0, 1}));
+  EXPECT_EQ((*batch)[1].dtype(), DType::kBool);
+  EXPECT_EQ((*batch)[2].ToDoubles(), (std::vector<double>{3, 4, 5, 16777215}));
+  EXPECT_EQ((*batch)[2].dims(), (Dims{2, 2}));
+  EXPECT_EQ((*batch)[3].ToDoubles(), (std::vector<double>{1, -2}));
+  EXPECT_EQ(labels, (std::vector<int64_t>{1, 2}));
+  // A fixed batch is filled up.
+  feed =
+      FeedFor({In("ids", DType::kInt32, {Dim(4), Dim(2)}), In("h", DType::kFloat32, {n})}, *set, 2);
+  ASSERT_TRUE(feed.ok()) << feed.status().ToString();
+  batch = LoadBatch(*set, *feed, 0, 3, nullptr, nullptr);
+  ASSERT_TRUE(batch.ok()) << batch.status().ToString();
+  EXPECT_EQ((*batch)[0].ToDoubles(), (std::vector<double>{1, 2, 3, 4, 5, 16777215, 5, 16777215}));
+  EXPECT_EQ((*batch)[1].ToDoubles(), (std::vector<double>{0.5, 1, -2, -2}));
+}
+
+TEST_F(FeedTest, WhatDoesNotFitIsNamed) {
+  const Dim n = Dim::Symbol("N");
+  const auto named = Set({Array<float>("a", {2, 2}, {1, 2, 3, 4.5f}),
+                          Array<int64_t>("b", {2, 1}, {1, int64_t{1} << 24})});
+  const auto error = [&](const std::vector<Port>& ports, const data::Dataset& set) {
+    auto feed = FeedFor(ports, set, 2);
+    return feed.ok() ? std::string() : std::string(feed.status().message());
+  };
+  const auto has = [](const std::string& text, const std::string& part) {
+    EXPECT_NE(text.find(part), std::string::npos) << text;
+  };
+  has(error({In("a", DType::kFloat32, {n, Dim(2)}), In("c", DType::kFloat32, {n, Dim(2)})}, *named),
+      "no array for input 'c' (it has: a, b)");
+  has(error({In("a", DType::kFloat32, {n, Dim(3)})}, *named), "are [2], but input 'a' is");
+  has(error({In("a", DType::kInt8, {n, Dim(2)})}, *named), "input 'a' is int8");
+  has(error({In("a", DType::kFloat32, {Dim(1), Dim(2)}), In("b", DType::kInt64, {Dim(2), Dim(1)})},
+            *named),
+      "input 'b' has a batch of 2, input 'a' of 1");
+  for (const char* name : {"a", "b"}) {  // no whole number, and one too large
+    const int64_t each = name[0] == 'a' ? 2 : 1;
+    auto feed = FeedFor({In(name, DType::kInt64, {n, Dim(each)})}, *named, 2);
+    ASSERT_TRUE(feed.ok()) << feed.status().ToString();
+    auto batch = LoadBatch(*named, *feed, 0, 2, nullptr, nullptr);
+    ASSERT_FALSE(batch.ok());
+    has(std::string(batch.status().message()), "sample 1");
+    has(std::string(batch.status().message()), "below 2^24");
+  }
+  const auto single = Set({Array<int64_t>("inputs", {2, 2}, {1, 2, 3, 4})});
+  has(error({In("a", DType::kFloat32, {n, Dim(2)}), In("b", DType::kFloat32, {n, Dim(2)})},
+            *single),
+      "numpy.savez(path, a=..., b=..., labels=...)");
+  EXPECT_EQ(error({In("a", DType::kInt64, {n, Dim(2)})}, *single), "");
+  const auto images = Set({Array<uint8_t>("images", {2, 2, 2}, std::vector<uint8_t>(8))});
+  has(error({In("a", DType::kInt64, {n, Dim(1), Dim(2), Dim(2)})}, *images), "input 'a' is int64");
+}
+
+// Indices and an image: ranges, learned roundings and weights alone.
+TEST_F(FeedTest, AModelOfTwoInputsIsQuantized) {
+  const auto graph = ParseGraph(R"(graph "two" {
+    input %ids: int64[N, 4]
+    input %x: float32[N, 3, 6, 6]
+    const %table: float32[20, 8] = random(1)
+    const %w1: float32[8, 3, 3, 3] = random(2)
+    const %w2: float32[8, 8] = random(3)
+    const %fc: float32[16, 5] = random(4)
+    const %axis: int64[1] = [1]
+    %e = Gather(%table, %ids)
+    %m = ReduceMean(%e, %axis) {keepdims = 0}
+    %t = MatMul(%m, %w2) "text"
+    %u = Relu(%t)
+    %c = Conv(%x, %w1) "image"
+    %r = Relu(%c)
+    %p = GlobalAveragePool(%r)
+    %f = Flatten(%p)
+    %j = Concat(%f, %u) {axis = 1}
+    %y = MatMul(%j, %fc) "fc"
+    output %y
+  })");
+  ASSERT_TRUE(graph);
+  const int64_t count = 32;
+  std::vector<int64_t> ids(count * 4);
+  std::vector<float> x(count * 108);
+  for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<int64_t>(i * i * 7 % 20);
+  for (size_t i = 0; i < x.size(); ++i) x[i] = std::sin(static_cast<float>(i * i % 97 + i * 7));
+  const auto set =
+      Set({Array<float>("x", {count, 3, 6, 6}, x), Array<int64_t>("ids", {count, 4}, ids)});
+  ASSERT_TRUE(set);
+  auto platform = GetPlatform("x86-int8");
+  ASSERT_TRUE(platform.ok());
+  auto feed = FeedFor(*graph, *set, 8);
+  ASSERT_TRUE(feed.ok()) << feed.status().ToString();
+  auto batch = LoadBatch(*set, *feed, 0, 8, nullptr, nullptr);
+  ASSERT_TRUE(batch.ok()) << batch.status().ToString();
+  auto want = interp::Evaluate(*graph, *batch);
+  ASSERT_TRUE(want.ok()) << want.status().ToString();
+  for (const char* method : {"", "brecq"}) {
+    SCOPED_TRACE(method);
+    if (*method && !learn::GetEngine().ok()) continue;
+    QuantizeModelOptions options;
+    options.batch = 8;
+    options.method = method;
+    options.iterations = 20;
+    auto model = QuantizeModel(*graph, platform->scheme, *set, options);
+    ASSERT_TRUE(model.ok()) << model.status().ToString();
+    int pairs = 0;
+    for (const auto& node : model->quantized->nodes()) pairs += node->IsSlipway("Quantize");
+    EXPECT_GE(pairs, 3);
+    auto got = interp::Evaluate(*model->quantized, *batch);
+    ASSERT_TRUE(got.ok()) << got.status().ToString();
+    const auto a = (*want)[0].ToDoubles(), b = (*got)[0].ToDoubles();
+    double error = 0, power = 0;
+    for (size_t i = 0; i < a.size(); ++i)
+      error += (a[i] - b[i]) * (a[i] - b[i]), power += a[i] * a[i];
+    EXPECT_GT(error, 0);
+    EXPECT_LT(error, 1e-3 * power);
+  }
+}
+
+}  // namespace
+}  // namespace slipway::deploy
