@@ -205,7 +205,15 @@ class BadData(Case):
 
     def test_samples_of_another_shape(self):
         npy.save_npz(self.path("big.npz"), inputs=([0.5] * 200, [2, 1, 10, 10], "<f4"), labels=([0, 1], [2], "<i8"))
-        self.with_data(self.path("big.npz"), ["big.npz", "'x'", "preprocess.yaml"])
+        self.with_data(self.path("big.npz"), ["big.npz", "'x'", "[1, 10, 10]", "[N, ...]"])
+        npy.save_npz(self.path("images.npz"), images=([1] * 200, [2, 10, 10, 1], "|u1"), labels=([0, 1], [2], "<i8"))
+        self.with_data(self.path("images.npz"), ["images.npz", "'x'", "preprocess.yaml"])
+
+    def test_arrays_of_other_names_and_lengths(self):
+        npy.save_npz(self.path("names.npz"), y=([0.5] * 128, [2, 1, 8, 8], "<f4"), labels=([0, 1], [2], "<i8"))
+        self.with_data(self.path("names.npz"), ["names.npz", "no array for input 'x'", "it has: y"])
+        npy.save_npz(self.path("rows.npz"), x=([0.5] * 128, [2, 1, 8, 8], "<f4"), y=([0.5], [1], "<f4"))
+        self.with_data(self.path("rows.npz"), ["rows.npz", "'y' has 1 samples, 'x' has 2"])
 
     def test_no_labels(self):
         npy.save_npz(self.path("bare.npz"), inputs=([0.5] * 64, [1, 1, 8, 8], "<f4"))
