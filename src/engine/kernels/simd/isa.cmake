@@ -30,6 +30,8 @@ function(slipway_isa_sources target)
         list(APPEND flags -march=armv8.2-a+dotprod)
       elseif(source MATCHES "i8mm")
         list(APPEND flags -march=armv8.2-a+dotprod+i8mm)
+      elseif(source MATCHES "fp16")
+        list(APPEND flags -march=armv8.2-a+fp16)
       endif()
     elseif(source MATCHES "baseline")
       list(APPEND flags -O2)  # few CPUs run it, all packages of the runtime carry it: half the size

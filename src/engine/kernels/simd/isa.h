@@ -4,7 +4,8 @@
 // functions by BestIsa() when a package is loaded. Families with 8-bit products have an
 // x86_avx512vnni.cc too (AVX-512 with its VNNI) and pick by BestIntegerIsa(); families with
 // products of bfloat16 have an x86_avx512bf16.cc and pick by BestBfloat16Isa(). On ARM there is
-// arm_baseline.cc, and arm_dotprod.cc and arm_i8mm.cc of families with 8-bit products.
+// arm_baseline.cc, arm_dotprod.cc and arm_i8mm.cc of families with 8-bit products, and arm_fp16.cc
+// of those with products of float16.
 
 #include "base/cpu.h"
 
@@ -18,7 +19,8 @@ enum class Isa : unsigned char {
   kAvx512Bf16 = 4,
   // ARM: baseline is NEON; kernels of integer products have more levels.
   kArmDotprod = 16,
-  kArmI8mm = 17
+  kArmI8mm = 17,
+  kArmFp16 = 18
 };
 
 // The best this CPU has, as narrowed by SLIPWAY_CPU_FEATURES.
@@ -38,7 +40,12 @@ inline Isa BestBfloat16Isa() {
   const Isa best = BestIsa();
   return best == Isa::kAvx512 && HasFeature(CpuFeature::kAvx512Bf16) ? Isa::kAvx512Bf16 : best;
 }
+// Of float16: on ARM with FEAT_FP16, else by way of float32.
+inline Isa BestHalfIsa() {
+  return HasFeature(CpuFeature::kArmFp16) ? Isa::kArmFp16 : Isa::kBaseline;
+}
 inline const char* IsaName(Isa isa) {
+  if (isa == Isa::kArmFp16) return "fp16";
   if (isa == Isa::kArmI8mm) return "i8mm";
   if (isa == Isa::kArmDotprod) return "dotprod";
   if (isa == Isa::kAvx512Bf16) return "avx512bf16";
