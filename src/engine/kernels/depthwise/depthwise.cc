@@ -34,6 +34,15 @@ const DepthwiseKernels* GetDepthwiseBf16(Isa isa, int64_t block) {
 #endif
 }
 
+const DepthwiseKernels* GetDepthwiseF16(Isa isa) {
+#if defined(__aarch64__)
+  return isa == Isa::kArmFp16 ? &fp16::kDepthwiseF16 : &baseline::kDepthwiseF16;
+#else
+  (void)isa;
+  return nullptr;
+#endif
+}
+
 int64_t DepthwiseUnits(const DepthwiseShape& s, const DepthwiseParams& p) {
   const int64_t parts = p.block > 1 ? s.channels / p.block : 1;
   return s.batch * parts * ((s.out_h + p.rows - 1) / p.rows);
@@ -50,6 +59,22 @@ AlignedBuffer PackDepthwise(const DepthwiseShape& s, int lanes, const float* wei
     float* p = to + c / lanes * (taps + 1) * lanes + c % lanes;
     if (bias) *p = bias[c];
     for (int64_t k = 0; k < taps; ++k) p[(k + 1) * lanes] = weights[c * taps + k];
+  }
+  return packed;
+}
+
+AlignedBuffer PackDepthwiseF16(const DepthwiseShape& s, const uint16_t* weights,
+                               const float* bias) {
+  const int64_t taps = s.kernel_h * s.kernel_w, blocks = (s.channels + 7) / 8;
+  const int64_t floats = 8 + taps * 4;  // of a block
+  AlignedBuffer packed(static_cast<size_t>(blocks * floats) * sizeof(float));
+  if (!packed.data()) return packed;
+  std::memset(packed.data(), 0, packed.size());
+  for (int64_t c = 0; c < s.channels; ++c) {
+    float* block = reinterpret_cast<float*>(packed.data()) + c / 8 * floats;
+    if (bias) block[c % 8] = bias[c];
+    auto* to = reinterpret_cast<uint16_t*>(block + 8) + c % 8;
+    for (int64_t k = 0; k < taps; ++k) to[k * 8] = weights[c * taps + k];
   }
   return packed;
 }

@@ -1,6 +1,6 @@
 #pragma once
 // Depthwise convolution: every channel has a window of its own, y[n, c, :] = x[n, c, :] * w[c, :].
-// Float32 and bfloat16 as slipway.Conv has it and 8-bit codes as slipway.QConv has it (bit for
+// Float32, bfloat16 and float16 as slipway.Conv has it and 8-bit codes as slipway.QConv has it (bit for
 // bit), for group = channels in = channels out and two spatial dimensions (one: let the height be
 // 1). Windows, strides, dilations and padding are arbitrary; padding is never written to memory.
 //
@@ -30,7 +30,7 @@ struct DepthwiseShape {
   bool Valid() const;
 };
 
-// ---- float32 and bfloat16 -----------------------------------------------------------------------
+// ---- float32, bfloat16, float16 -------------------------------------------------------------------
 //
 // x and y lie channels last ([batch, height, width, channels]) or in blocks of channels ([batch,
 // channels / block, height, width, block]); sums are made in the order of the window's taps. x, y
@@ -66,6 +66,12 @@ const DepthwiseKernels& GetDepthwise(Isa isa, int64_t block);
 // are multiplied in pairs; numbers below the least normal one count as 0.
 const DepthwiseKernels* GetDepthwiseBf16(Isa isa, int64_t block);
 
+// Of float16 with channels last, by BestHalfIsa(): null on other processors than 64-bit ARM. With
+// FEAT_FP16 sums of windows of up to kHalfTaps taps are made in float16, and in float32 where they
+// leave its range there.
+const DepthwiseKernels* GetDepthwiseF16(Isa isa);
+inline constexpr int64_t kHalfTaps = 64;
+
 // Units can be computed in any order.
 int64_t DepthwiseUnits(const DepthwiseShape& shape, const DepthwiseParams& params);
 
@@ -78,8 +84,15 @@ AlignedBuffer PackDepthwise(const DepthwiseShape& shape, int lanes, const float*
 AlignedBuffer PackDepthwiseBf16(const DepthwiseShape& shape, int64_t block, const uint16_t* weights,
                                 const float* bias);
 
+// For float16, likewise: for every 8 channels their bias as floats, then their taps.
+AlignedBuffer PackDepthwiseF16(const DepthwiseShape& shape, const uint16_t* weights,
+                               const float* bias);
+
 namespace baseline {
-extern const DepthwiseKernels kDepthwise;
+extern const DepthwiseKernels kDepthwise, kDepthwiseF16;
+}
+namespace fp16 {
+extern const DepthwiseKernels kDepthwiseF16;
 }
 namespace avx2 {
 extern const DepthwiseKernels kDepthwise;

@@ -1,4 +1,4 @@
-// Float32 and bfloat16 against sums in double, in every layout and for every instruction set.
+// Float32, bfloat16 and float16 against sums in double, in every layout and for every instruction set.
 
 #include "engine/kernels/depthwise/depthwise.h"
 
@@ -59,19 +59,21 @@ void Check(const DepthwiseShape& s, int64_t block, bool with_bias, bool with_res
   p.high = activation == 1 ? 0.7f : kInfinity;
   if (activation == 2) p.activation = Twice, p.a = 2, p.b = 0.5f;
   if (activation == 3) p.a = kind == UnaryKind::kLeakyRelu ? 0.3f : 1, p.kind = kind;
-  std::vector<double> want(residual.size());
+  std::vector<double> want(residual.size()), magnitudes(residual.size());
   for (int64_t n = 0; n < s.batch; ++n) {
     for (int64_t c = 0; c < s.channels; ++c) {
       for (int64_t oy = 0; oy < s.out_h; ++oy) {
         for (int64_t ox = 0; ox < s.out_w; ++ox) {
-          double sum = with_bias ? bias[static_cast<size_t>(c)] : 0;
+          double sum = with_bias ? bias[static_cast<size_t>(c)] : 0, magnitude = 0;
           for (int64_t k = 0; k < taps; ++k) {
             const int64_t iy = oy * s.stride_h - s.pad_top + k / s.kernel_w * s.dilation_h,
                           ix = ox * s.stride_w - s.pad_left + k % s.kernel_w * s.dilation_w;
             if (iy < 0 || iy >= s.in_h || ix < 0 || ix >= s.in_w) continue;
             const T v = x[At(block, s.channels, s.in_h, s.in_w, n, c, iy, ix)];
-            sum +=
+            const double product =
                 static_cast<double>(static_cast<float>(v)) * w[static_cast<size_t>(c * taps + k)];
+            sum += product;
+            magnitude += std::fabs(product);
           }
           const size_t at = At(block, s.channels, s.out_h, s.out_w, n, c, oy, ox);
           if (with_residual) sum += static_cast<double>(static_cast<float>(residual[at]));
@@ -79,6 +81,7 @@ void Check(const DepthwiseShape& s, int64_t block, bool with_bias, bool with_res
             sum *= kind == UnaryKind::kSwish       ? 1 / (1 + std::exp(-sum))
                    : kind == UnaryKind::kLeakyRelu ? (sum < 0 ? 0.3 : 1)
                                                    : std::clamp(sum / 6 + 0.5, 0.0, 1.0);
+          magnitudes[at] = magnitude;
           want[at] = activation == 1   ? std::clamp(sum, 0.0, 0.7)
                      : activation == 2 ? sum * 2 + 0.5
                                        : sum;
@@ -86,16 +89,21 @@ void Check(const DepthwiseShape& s, int64_t block, bool with_bias, bool with_res
       }
     }
   }
-  constexpr bool kHalf = std::is_same_v<T, BFloat16>;
-  for (const Isa isa : kHalf ? std::vector<Isa>{BestBfloat16Isa()} : Isas()) {
+  constexpr bool kHalf = std::is_same_v<T, BFloat16>, kFloat16 = std::is_same_v<T, Float16>;
+  for (const Isa isa : kFloat16 ? std::vector<Isa>{Isa::kBaseline, BestHalfIsa()}
+                       : kHalf  ? std::vector<Isa>{BestBfloat16Isa()}
+                                : Isas()) {
     SCOPED_TRACE(IsaName(isa));
     if (kHalf && !GetDepthwiseBf16(isa, block)) continue;
-    const DepthwiseKernels& kernels =
-        kHalf ? *GetDepthwiseBf16(isa, block) : GetDepthwise(isa, block);
+    if (kFloat16 && (!GetDepthwiseF16(isa) || block != 1)) continue;
+    const DepthwiseKernels& kernels = kFloat16 ? *GetDepthwiseF16(isa)
+                                      : kHalf  ? *GetDepthwiseBf16(isa, block)
+                                               : GetDepthwise(isa, block);
     std::vector<uint16_t> bits;
-    for (const float v : w) bits.push_back(BFloat16(v).bits);
+    for (const float v : w) bits.push_back(kFloat16 ? Float16(v).bits : BFloat16(v).bits);
     const float* b = with_bias ? bias.data() : nullptr;
-    const AlignedBuffer packed = kHalf ? PackDepthwiseBf16(s, block, bits.data(), b)
+    const AlignedBuffer packed = kFloat16 ? PackDepthwiseF16(s, bits.data(), b)
+                                 : kHalf ? PackDepthwiseBf16(s, block, bits.data(), b)
                                        : PackDepthwise(s, kernels.lanes, w.data(), b);
     if (activation == 3) {
       const EltwiseKernels& eltwise = GetEltwise(kHalf ? Isa::kAvx512 : isa);
@@ -119,7 +127,14 @@ void Check(const DepthwiseShape& s, int64_t block, bool with_bias, bool with_res
     const double tolerance = 1e-6 * static_cast<double>(taps + 4);
     for (size_t i = 0; i < want.size(); ++i) {
       // Swish for bfloat16 is off by 2e-4 before it is rounded.
-      const double more = kHalf ? std::fabs(want[i]) * (activation == 3 ? 1.1 : 1) / 256 : 0;
+      double more = kHalf ? std::fabs(want[i]) * (activation == 3 ? 1.1 : 1) / 256 : 0;
+      // Roundings of float16 in the sum, twice as much behind an activation, and of the result.
+      if (kFloat16) {
+        const double sums = isa == Isa::kArmFp16 && taps <= kHalfTaps
+                                ? static_cast<double>(taps) * magnitudes[i] / 2048
+                                : 0;
+        more = 2.01 * sums + std::fabs(want[i]) / 2048 + 1e-7;
+      }
       ASSERT_NEAR(static_cast<float>(y[i]), want[i], tolerance + more) << "element " << i;
     }
   }
@@ -167,8 +182,43 @@ TEST(Depthwise, RandomLayers) {
                     kind = kinds[r.Int(0, 2)];
     Check<float>(s, block, bias, residual, activation, kind, r);
     Check<BFloat16>(s, block, bias, residual, activation, kind, r);
+    Check<Float16>(s, block, bias, residual, activation, kind, r);
   }
   EXPECT_GT(cases, 50);
+}
+
+// Sums that leave float16 on the way and come back, or stay outside.
+TEST(Depthwise, Float16Overflow) {
+  const DepthwiseShape s = {.batch = 1,
+                            .channels = 11,
+                            .in_h = 3,
+                            .in_w = 12,
+                            .out_h = 1,
+                            .out_w = 10,
+                            .kernel_h = 3,
+                            .kernel_w = 3};
+  const auto half = [](double v) { return Float16(v).bits; };
+  std::vector<uint16_t> x(11 * 3 * 12), y(11 * 10), w(11 * 9, half(1));
+  for (size_t i = 0; i < x.size(); ++i) x[i] = half(i < 11 * 12 ? 30000 : i < 22 * 12 ? -1 : -28992);
+  for (const Isa isa : {Isa::kBaseline, BestHalfIsa()}) {
+    const DepthwiseKernels* kernels = GetDepthwiseF16(isa);
+    if (!kernels) GTEST_SKIP() << "only 64-bit ARM has these kernels";
+    DepthwiseParams p;
+    p.low = -kInfinity, p.high = kInfinity;
+    const auto run = [&] {
+      const AlignedBuffer packed = PackDepthwiseF16(s, w.data(), nullptr);
+      kernels->run(s, p,
+                   {x.data(), reinterpret_cast<const float*>(packed.data()), nullptr, y.data()}, 0,
+                   DepthwiseUnits(s, p));
+    };
+    w.assign(11 * 9, half(1));
+    run();
+    for (const uint16_t v : y) EXPECT_EQ(v, half(3 * 30000 - 3 - 3 * 28992.0));
+    w.assign(11 * 9, half(-30));
+    for (size_t i = 0; i < w.size(); ++i) w[i] = half(i % 9 < 6 ? 1 : 0);
+    run();
+    for (const uint16_t v : y) EXPECT_EQ(v, half(kInfinity));
+  }
 }
 
 // NaN stays NaN through the clamp, as the plain loops have it.

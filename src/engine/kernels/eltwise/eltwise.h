@@ -46,6 +46,10 @@ struct EltwiseKernels {
   // Between float32 and bfloat16, rounding half to even; NaN becomes a quiet one.
   void (*to_bfloat16)(const float* x, uint16_t* y, int64_t n);
   void (*from_bfloat16)(const uint16_t* x, float* y, int64_t n);
+  // Between float32 and float16, likewise; what lies beyond 65504 becomes infinite. Null on other
+  // processors than 64-bit ARM.
+  void (*to_float16)(const float* x, uint16_t* y, int64_t n);
+  void (*from_float16)(const uint16_t* x, float* y, int64_t n);
   // Swish for results that are rounded to bfloat16: 2e-4 of the value.
   UnaryFunction rough_swish;
   // z = x + y, x - y and x * y of bfloat16 (kAdd, kSub, kMul), z may be x or y; null without AVX-512.

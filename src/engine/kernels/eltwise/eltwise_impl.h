@@ -168,6 +168,26 @@ void FromBFloat16(const uint16_t* x, float* y, int64_t n) {
     y[i] = FloatOf(static_cast<int32_t>(static_cast<uint32_t>(x[i]) << 16));
 }
 #endif
+#if defined(__aarch64__)
+void ToFloat16(const float* x, uint16_t* y, int64_t n) {
+  int64_t i = 0;
+  for (; i + 8 <= n; i += 8) {
+    const float16x8_t v = vcvt_high_f16_f32(vcvt_f16_f32(vld1q_f32(x + i)), vld1q_f32(x + i + 4));
+    vst1q_u16(y + i, vreinterpretq_u16_f16(v));
+  }
+  for (; i < n; ++i) y[i] = vget_lane_u16(vreinterpret_u16_f16(vcvt_f16_f32(vdupq_n_f32(x[i]))), 0);
+}
+void FromFloat16(const uint16_t* x, float* y, int64_t n) {
+  int64_t i = 0;
+  for (; i + 8 <= n; i += 8) {
+    const float16x8_t v = vreinterpretq_f16_u16(vld1q_u16(x + i));
+    vst1q_f32(y + i, vcvt_f32_f16(vget_low_f16(v)));
+    vst1q_f32(y + i + 4, vcvt_high_f32_f16(v));
+  }
+  for (; i < n; ++i)
+    y[i] = vgetq_lane_f32(vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(x[i]))), 0);
+}
+#endif
 
 void Where(const uint8_t* c, int64_t cs, const float* x, int64_t xs, const float* y, int64_t ys,
            float* z, int64_t n) {
@@ -360,6 +380,13 @@ constexpr EltwiseKernels Make() {
       Where,
       ToBFloat16,
       FromBFloat16,
+#if defined(__aarch64__)
+      ToFloat16,
+      FromFloat16,
+#else
+      nullptr,
+      nullptr,
+#endif
       UnaryRow<UnarySwish>,
       {},
   };

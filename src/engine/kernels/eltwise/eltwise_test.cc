@@ -209,6 +209,35 @@ TEST_P(Eltwise, BFloat16) {
   }
 }
 
+TEST_P(Eltwise, Float16) {
+  const EltwiseKernels& k = GetEltwise(GetParam());
+  if (!k.to_float16) GTEST_SKIP() << "only 64-bit ARM has these functions";
+  std::vector<float> x = {0,     -0.0f,  1,        -1,      INFINITY, -INFINITY, NAN,
+                          65504, 65519.f, 65520.f, -65521.f, 3e38f,    1e-40f,    6e-8f};
+  // Both sides of every tie of some numbers, normal and not.
+  for (uint16_t code : {uint16_t{1}, uint16_t{0x3ff}, uint16_t{0x400}, uint16_t{0x3c01}}) {
+    const float a = Float16::FromBits(code),
+                b = Float16::FromBits(static_cast<uint16_t>(code + 1)), middle = (a + b) / 2;
+    for (float v : {std::nextafter(middle, 0.0f), middle, std::nextafter(middle, 1e9f)})
+      x.push_back(v), x.push_back(-v);
+  }
+  for (size_t n : {size_t{0}, size_t{1}, size_t{17}, x.size()}) {
+    std::vector<uint16_t> y(x.size() + 1, 0x1234);
+    std::vector<float> z(x.size() + 1, 7);
+    k.to_float16(x.data(), y.data(), static_cast<int64_t>(n));
+    k.from_float16(y.data(), z.data(), static_cast<int64_t>(n));
+    for (size_t i = 0; i < n; ++i) {
+      ASSERT_EQ(y[i], Float16(x[i]).bits) << i << " " << x[i];
+      const float want = Float16::FromBits(y[i]);
+      if (!std::isnan(want)) {
+        ASSERT_EQ(z[i], want);
+      }
+    }
+    ASSERT_EQ(y[n], 0x1234);
+    ASSERT_EQ(z[n], 7);
+  }
+}
+
 // As the kernels read the table.
 float ByTable(const RectifierTable& t, float x) {
   const float at = std::min(std::fabs(x), t.limit * (1 - 1e-6f));

@@ -13,4 +13,13 @@ const PoolKernels* GetPool(Isa isa, bool bfloat16) {
 #endif
 }
 
+const PoolKernels* GetPoolF16() {
+#if defined(__aarch64__)
+  return &baseline::kPoolF16;
+#else
+  static constexpr PoolKernels kNone = {};
+  return &kNone;
+#endif
+}
+
 }  // namespace slipway::kernels

@@ -1,5 +1,5 @@
 #pragma once
-// Pooling of float32 and bfloat16 over windows and whole images, and the scaling of channels, where
+// Pooling of float32, bfloat16 and float16 over windows and whole images, and the scaling of channels, where
 // the channels of a pixel lie together: in blocks of channels ([batch, channels / block,
 // spatial..., block]) or channels last. Sums are float32, in an order that depends on the shape
 // only.
@@ -40,9 +40,11 @@ struct PoolKernels {
 
 // bfloat16: with AVX-512 only, else null.
 const PoolKernels* GetPool(Isa isa, bool bfloat16);
+// float16, widened and rounded by NEON; without functions on other processors than 64-bit ARM.
+const PoolKernels* GetPoolF16();
 
 namespace baseline {
-extern const PoolKernels kPool;
+extern const PoolKernels kPool, kPoolF16;
 }
 namespace avx2 {
 extern const PoolKernels kPool;

@@ -37,7 +37,15 @@ inline F Sum(F a, F b) { return a + b; }
 inline F Times(F a, F b) { return a * b; }
 inline F All(F, float x) { return reinterpret_cast<F>(Splat(x)); }
 inline F Factors(F, const float* p) { return Read(p); }
-#if defined(__AVX512F__)
+#if defined(__aarch64__)
+// Of float16.
+inline F Read(const uint16_t* p) {
+  return reinterpret_cast<F>(vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p))));
+}
+inline void Write(uint16_t* p, F v) {
+  vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(reinterpret_cast<float32x4_t>(v))));
+}
+#elif defined(__AVX512F__)
 // Of bfloat16 the elements at even and at odd places: a shift and a mask take them apart, which is
 // cheaper than to widen them in order.
 struct Half {
@@ -310,7 +318,9 @@ void Scale(const void* from, int64_t pixels, int64_t stride, const float* factor
 }  // namespace
 
 const PoolKernels kPool = {Windows<float>, Sums<float>, Scale<float>};
-#if defined(__AVX512F__)
+#if defined(__aarch64__)
+const PoolKernels kPoolF16 = {Windows<uint16_t>, Sums<uint16_t>, Scale<uint16_t>};
+#elif defined(__AVX512F__)
 const PoolKernels kPoolBf16 = {Windows<uint16_t>, Sums<uint16_t>, Scale<uint16_t>};
 #endif
 

@@ -27,6 +27,7 @@ void ForAll(F&& f) {
     if (const PoolKernels* half = GetPool(isa, true))
       f(*half, BFloat16{}, std::string(IsaName(isa)) + " bfloat16");
   }
+  if (GetPoolF16()->windows) f(*GetPoolF16(), Float16{}, "float16");
 }
 template <typename T>
 std::vector<T> Numbers(int64_t n, Random& r) {
