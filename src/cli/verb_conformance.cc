@@ -284,6 +284,7 @@ Status RunCase(const Case& c, const Options& o, Outcome* outcome) {
   if (o.platform != "interpreter") {
     SLIPWAY_ASSIGN_OR_RETURN(const auto platform, deploy::GetPlatform(o.platform));
     if (platform.precision == "bfloat16") share = 0.02;  // eight bits, and sums of them
+    if (platform.precision == "float16") share = 0.01;   // eleven, and sums in them
   }
   const bool random = std::any_of(graph->nodes().begin(), graph->nodes().end(),
                                   [](const auto& n) { return ir::DrawsRandom(*n); });

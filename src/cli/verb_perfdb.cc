@@ -199,7 +199,7 @@ Action SetupPerfdb(CLI::App& app) {
   o->read.Declare(*query, "--model");
   query->add_flag("--any-shape", o->any_shape, "with --model: of any input size");
   query->add_option("--structure", o->structure, "of this structure hash")->excludes("--model");
-  query->add_option("--precision", o->precision, "float32, bfloat16 or int8");
+  query->add_option("--precision", o->precision, "float32, bfloat16, float16 or int8");
   query->add_option("--batch", o->batch, "at this batch size")->check(CLI::PositiveNumber);
   query->add_option("--threads", o->threads, "with so many threads")->check(CLI::PositiveNumber);
   query->add_option("--limit", o->limit, "at most so many (0 = all)")

@@ -68,10 +68,11 @@ Status Execute(const Options& o, Context& context) {
       auto parity, deploy::Compare([&](const auto& in) { return oracle.Run(in); },
                                    [&](const auto& in) { return runner.Run(in); }, inputs, names));
   bool integer = package.provenance["precision"] == "int8",
-       half = package.provenance["precision"] == "bfloat16";
-  // Float platforms differ by rounding only, bfloat16 by that of eight bits. Integers compute other numbers by design: there the
+       half = package.provenance["precision"] == "bfloat16",
+       float16 = package.provenance["precision"] == "float16";
+  // Float platforms differ by rounding only, bfloat16 by that of eight bits, float16 by that of eleven, in sums too. Integers compute other numbers by design: there the
   // ratio of signal to noise is what counts.
-  double tolerance = o.tolerance >= 0 ? o.tolerance : integer ? 0.25 : half ? 0.05 : 1e-4;
+  double tolerance = o.tolerance >= 0 ? o.tolerance : integer ? 0.25 : half ? 0.05 : float16 ? 0.02 : 1e-4;
   text += "against " + o.model + " (interpreter, " + std::to_string(parity.runs) +
           " inputs): largest difference " + Fixed(100 * parity.max_error, 5) +
           " % of the output's range ('" + parity.worst_output + "'), signal to noise " +

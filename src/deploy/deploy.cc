@@ -354,6 +354,7 @@ Status Road::Verify(const Platform& platform, PlatformOutcome& out) {
   const double most = Quantizes(platform)                ? std::numeric_limits<double>::infinity()
                       : platform.precision == "float32"  ? 1e-3
                       : platform.precision == "bfloat16" ? 5e-2
+                      : platform.precision == "float16"  ? 2e-2
                                                          : std::numeric_limits<double>::infinity();
   if (parity.max_error > most) {
     return GateFailed("the package's output '" + parity.worst_output +

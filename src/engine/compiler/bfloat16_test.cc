@@ -1,5 +1,5 @@
-// Models on the bfloat16 platform, against the interpreter of the float32 model within what eight
-// bits allow: at random (the seed is printed, the time is bounded).
+// Models on the platforms of 16 bits: bfloat16 against the interpreter of the float32 model within
+// what eight bits allow, at random (the seed is printed, the time is bounded); what becomes float16.
 
 #include <chrono>
 #include <cstdlib>
@@ -132,6 +132,32 @@ TEST(CompileBFloat16, RandomModelsStayNear) {
   std::cout << "  seed " << base << ": " << models << " models, " << half
             << " convolutions in bfloat16, " << rounded << " results rounded\n";
   EXPECT_TRUE(fixed || (half > 10 && rounded > 5));
+}
+
+// Compiled anywhere for 64-bit ARM (tests/e2e/arm_fp16_test.py runs it): all that there are kernels
+// for is in float16, and nothing is asked of the CPU, since those without FEAT_FP16 compute it too.
+TEST(CompileFloat16, ModelsGoToTheirKernels) {
+  auto platform = LoadPlatform(std::string(SLIPWAY_SOURCE_DIR) + "/platforms/arm64-fp16.yaml");
+  ASSERT_TRUE(platform.ok()) << platform.status().ToString();
+  const char* fixed = std::getenv("SLIPWAY_TEST_SEED");
+  const uint64_t base = fixed ? std::strtoull(fixed, nullptr, 10) : std::random_device{}();
+  int64_t half = 0;
+  for (uint64_t seed = base; seed < base + (fixed ? 1 : 20); ++seed) {
+    SCOPED_TRACE("SLIPWAY_TEST_SEED=" + std::to_string(seed));
+    const std::string text = Random(seed).Model();
+    auto graph = Parse(text);
+    ASSERT_TRUE(graph) << text;
+    auto compiled = Compile(*graph, *platform, Backends(), {});
+    ASSERT_TRUE(compiled.ok()) << compiled.status().ToString() << "\n" << text;
+    EXPECT_EQ(compiled->package.required_features, 0u);
+    for (const PlacementRow& row : compiled->placement) {
+      if (row.op.find("Conv") == std::string::npos) continue;
+      EXPECT_EQ(row.dtype, "float16") << text;
+      EXPECT_EQ(row.backend, "arm") << text;
+      ++half;
+    }
+  }
+  EXPECT_GT(half, 0);
 }
 
 }  // namespace

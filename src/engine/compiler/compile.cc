@@ -11,7 +11,7 @@
 #include "model/ir/control.h"
 #include "model/ir/infer.h"
 #include "model/ir/stats.h"
-#include "model/passes/lower_bfloat16.h"
+#include "model/passes/lower_half.h"
 
 namespace slipway::compiler {
 namespace {
@@ -221,6 +221,9 @@ backends::Target TargetOf(const Platform& platform, int threads) {
   bool native = std::find(platform.features.begin(), platform.features.end(), "native") !=
                 platform.features.end();
   if (native && ThisCpu().arch == platform.arch) t.features = ThisCpu().features;
+  // Where the CPU lacks it, the runtime computes by way of float32: nothing is required.
+  if (platform.precision == "float16" && platform.arch == "aarch64")
+    t.features |= static_cast<uint64_t>(CpuFeature::kArmFp16);
   t.threads = threads;
   t.float_gmacs = platform.float_gmacs;
   t.int8_gmacs = platform.int8_gmacs;
@@ -314,14 +317,17 @@ Result<std::unique_ptr<ir::Graph>> PreparedGraph(const ir::Graph& original,
   if (!HasQMatMul(own, target)) prepare.disabled_passes.emplace_back("lower-matmul");
   if (!HasQAffine(own, target)) prepare.disabled_passes.emplace_back("lower-affine");
   const auto supported = [&](const ir::Node& node) { return AnySupports(own, node, target); };
-  // Other precisions have convolutions, but no ConvTranspose of their own.
-  const bool all = platform.precision == "float32";
+  // Other precisions have convolutions, but no ConvTranspose of their own, and float16 no pairs.
+  const bool all = platform.precision == "float32", pairs = platform.precision != "float16";
   SLIPWAY_ASSIGN_OR_RETURN(auto ran, Prepare(*graph, platform, prepare, [&](const ir::Node& node) {
-                             return (all || !node.Is("ConvTranspose")) && supported(node);
+                             return (all || !node.Is("ConvTranspose")) &&
+                                    (pairs || !node.IsSlipway("ConvDepthwise")) && supported(node);
                            }));
   if (reports) *reports = std::move(ran);
-  if (platform.precision == "bfloat16")
-    SLIPWAY_RETURN_IF_ERROR(passes::LowerBFloat16(*graph, supported).status());
+  if (platform.precision == "bfloat16" || platform.precision == "float16") {
+    const DType type = platform.precision == "float16" ? DType::kFloat16 : DType::kBFloat16;
+    SLIPWAY_RETURN_IF_ERROR(passes::LowerHalf(*graph, type, supported).status());
+  }
   SLIPWAY_RETURN_IF_ERROR(ForgetStaleSymbols(*graph));
   return graph;
 }

@@ -35,8 +35,9 @@ double AnalyticCost::StepMs(const ir::Node& node, const std::string&,
                             const backends::Candidate& candidate,
                             const backends::Target& target) const {
   if (candidate.cost_us >= 0) return candidate.cost_us * 1e-3;
-  // Products of bfloat16 have twice the rate of float32 where the CPU has them.
-  const bool half = node.input(0) && node.input(0)->dtype() == DType::kBFloat16;
+  // Products of 16 bits have twice the rate of float32 where the CPU has them.
+  const bool half = node.input(0) && (node.input(0)->dtype() == DType::kBFloat16 ||
+                                      node.input(0)->dtype() == DType::kFloat16);
   double rate = (IsIntegerNode(node) ? target.int8_gmacs : target.float_gmacs * (half ? 2 : 1)) *
                 target.threads;
   double compute_ms =

@@ -142,7 +142,7 @@ Result<Platform> ParsePlatform(const std::string& yaml, const std::string& sourc
     r.GetList("backends", p.backends);
     r.GetList("fallback", p.fallback);
     r.GetList("plugins", p.plugins);
-    r.GetText("precision", p.precision, {"float32", "bfloat16", "int8"});
+    r.GetText("precision", p.precision, {"float32", "bfloat16", "float16", "int8"});
     r.GetText("device", p.device);
     r.Get("emulated", p.emulated, "true or false");
     ReadDevice(r, root["device"], source, p);
@@ -179,6 +179,10 @@ Result<Platform> ParsePlatform(const std::string& yaml, const std::string& sourc
     SLIPWAY_RETURN_IF_ERROR(r.Finish());
     if (p.backends.empty())
       return InvalidArgument(source + ": 'backends' is empty; name at least one backend");
+    if (p.precision == "float16" && p.arch != "aarch64") {
+      return InvalidArgument(source + ": precision float16 is computed on arch aarch64 only, not '" +
+                             p.arch + "'; take bfloat16 or float32");
+    }
     if (p.precision == "int8" && !p.has_scheme) {
       return InvalidArgument(source +
                              ": precision int8 needs a 'scheme' that says what its integers mean");

@@ -67,7 +67,7 @@ TEST(Platform, MistakesAreNamedWithTheirLine) {
       {"per: channel", "per: group", "needs 'group'"},
       {"operators: [Conv, Linear]", "operator: [Conv]", "unknown key 'operator'"},
       {"backends: [reference]", "backends: []", "'backends' is empty"},
-      {"precision: int8", "precision: int9", "it may be float32, bfloat16, int8"},
+      {"precision: int8", "precision: int9", "it may be float32, bfloat16, float16, int8"},
       {"arch: aarch64", "arch: [", "chip.yaml:"},
       {"narrow: true, per: channel", "narrow: true, kind: logarithmic", "not narrow"},
       {"{bits: 8, sign: auto}", "floating", "must be a mapping"},
@@ -92,6 +92,18 @@ TEST(Platform, MistakesAreNamedWithTheirLine) {
     EXPECT_EQ(p.status().code(), StatusCode::kInvalidArgument);
     EXPECT_NE(p.status().message().find(c.expected), std::string::npos) << p.status().message();
   }
+}
+
+TEST(Platform, Float16IsForArm) {
+  const auto parse = [](const std::string& arch) {
+    return ParsePlatform("name: a\nopenness: L2\nbackends: [reference]\nprecision: float16\narch: " +
+                             arch + "\n",
+                         "a.yaml");
+  };
+  EXPECT_TRUE(parse("aarch64").ok());
+  const auto p = parse("x86_64");
+  ASSERT_FALSE(p.ok());
+  EXPECT_NE(p.status().message().find("aarch64"), std::string::npos) << p.status().message();
 }
 
 TEST(Platform, Devices) {

@@ -214,6 +214,10 @@ double PackedFigure(const ir::Node& node) {
   const int64_t rows = RowsOf(node.output());
   return rows >= 0 && rows <= 2 && node.output()->dtype() == DType::kFloat32 ? 0.85 : 1;
 }
+// What the runtime then does with FEAT_FP16, or without by way of float32.
+bool ComputesFloat16(const Target& target) {
+  return (target.features & static_cast<uint64_t>(CpuFeature::kArmFp16)) != 0;
+}
 bool HasPacked(const ir::Node& node, const Target& target) {
   const bool half = node.input(0) && node.input(0)->dtype() == DType::kBFloat16;
   return node.constant_input(1) &&
@@ -353,7 +357,7 @@ class X86Compiler final : public OpBackend {
       choice.status = Unsupported("shapes that cannot be tried");
       return;
     }
-    const auto probed = x86::Probe(description->Step());
+    const auto probed = x86::Probe(description->Step(), ComputesFloat16(target));
     if (!probed.ok()) {
       if (choice.candidates.empty() && choice.status.ok())
         choice.status = Unsupported(probed.status().message());
@@ -391,7 +395,7 @@ class X86Compiler final : public OpBackend {
                                                    : x86::DepthwiseCandidates(node, target)) {
       const auto description = Describe(node, c);
       if (!description) return {{}, Unsupported("shapes that cannot be tried")};
-      const auto probed = x86::Probe(description->Step());
+      const auto probed = x86::Probe(description->Step(), ComputesFloat16(target));
       if (probed.ok()) {
         choice.candidates.push_back(std::move(c));
       } else if (choice.candidates.empty()) {

@@ -95,7 +95,11 @@ Result<std::vector<Candidate>> ConvCandidates(const ir::Node& node, const Target
   const bool half = type == DType::kBFloat16;
   if (half && !has(CpuFeature::kAvx512Bf16))
     return Unsupported("bfloat16 on a CPU without AVX512-BF16");
-  if (!half && type != DType::kFloat32) return Unsupported("other types than float32 and bfloat16");
+  const bool float16 = type == DType::kFloat16;
+  if (float16 && !has(CpuFeature::kArmFp16))
+    return Unsupported("float16 on a platform that does not compute in it");
+  if (!half && !float16 && type != DType::kFloat32)
+    return Unsupported("other types than float32, bfloat16 and float16");
   if (!node.constant_input(1)) return Unsupported("weights that are no constant");
   const auto &x = *node.input(0)->type().shape, &w = *node.input(1)->type().shape,
              &y = *node.output()->type().shape;
@@ -118,7 +122,7 @@ Result<std::vector<Candidate>> ConvCandidates(const ir::Node& node, const Target
       why = Unsupported("shapes that cannot be tried");
       return;
     }
-    if (const auto probed = Probe(description->Step()); !probed.ok()) {
+    if (const auto probed = Probe(description->Step(), float16); !probed.ok()) {
       why = Unsupported(probed.status().message());
       return;
     }
@@ -129,6 +133,17 @@ Result<std::vector<Candidate>> ConvCandidates(const ir::Node& node, const Target
     candidates.push_back(std::move(c));
   };
 
+  if (float16) {
+    // By llvm-mca on a Cortex-A55 (docs/arm.md), of twice the rate of float32; a panel is 8 or 16.
+    const double outs = w[0].known() ? static_cast<double>(w[0].value()) /
+                                           static_cast<double>(node.attributes.Int("group", 1))
+                                     : 1;
+    if (!node.Is("ConvTranspose"))
+      try_it(node.op() + ":nhwc" + kDirect, Layout::kChannelsLast, Layout::kChannelsLast,
+             0.8 * outs / (std::ceil(outs / 8) * 8), 0.5);
+    if (candidates.empty()) return why;
+    return candidates;
+  }
   if (node.Is("ConvTranspose")) {  // outputs apart from each other: an epilogue of their own
     try_it(name + kDirect, block, block, 0.8, 0.5);
     try_it(node.op() + ":nhwc" + kDirect, Layout::kChannelsLast, Layout::kChannelsLast, 0.75, 0.5);

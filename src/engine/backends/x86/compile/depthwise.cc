@@ -29,7 +29,9 @@ bool IsDepthwise(const ir::Node& node) {
   const ir::Value *x = node.input(0), *w = node.input(1);
   if (!x || !w || !x->type().shape || !w->type().shape) return false;
   const auto &xs = *x->type().shape, &ws = *w->type().shape;
-  if (conv && x->dtype() != DType::kFloat32 && x->dtype() != DType::kBFloat16) return false;
+  if (conv && x->dtype() != DType::kFloat32 && x->dtype() != DType::kBFloat16 &&
+      x->dtype() != DType::kFloat16)
+    return false;
   const int64_t group = node.attributes.Int("group", 1);
   return (xs.size() == 3 || xs.size() == 4) && ws.size() == xs.size() && xs[1].Is(group) &&
          ws[0].Is(group) && ws[1].Is(1);
@@ -54,6 +56,7 @@ std::vector<Candidate> DepthwiseCandidates(const ir::Node& node, const Target& t
     return {
         candidate(Layout::kChannelsLast, has(CpuFeature::kAvx512Vnni) ? figure : figure * 0.35)};
   }
+  if (node.input(0)->dtype() == DType::kFloat16) return {candidate(Layout::kChannelsLast, 0.4)};
   if (node.input(0)->dtype() == DType::kBFloat16) {  // of twice the rate
     const double figure = small ? (stride ? 0.25 : 0.36) : stride ? 0.37 : 0.43;
     return {candidate(Layout::kChannelsLast, figure), candidate(Layout::kBlocked16, figure * 0.85)};

@@ -1,6 +1,7 @@
 #pragma once
 // The elementwise kernel of an activation that is fused into another operator.
 
+#include "base/dtype.h"
 #include "engine/kernels/eltwise/eltwise.h"
 #include "model/ops/activation.h"
 
@@ -41,6 +42,18 @@ inline UnaryCall FromActivation(const ops::Activation& act) {
   }
   return {};
 }
+
+// Between float32 and a 16-bit type; of float16 null in a probe on other processors than ARM.
+struct Conversions {
+  void (*widen)(const uint16_t*, float*, int64_t);
+  void (*narrow)(const float*, uint16_t*, int64_t);
+
+  static Conversions Of(DType type, kernels::Isa isa) {
+    const kernels::EltwiseKernels& k = kernels::GetEltwise(isa);
+    if (type == DType::kFloat16) return {k.from_float16, k.to_float16};
+    return {k.from_bfloat16, k.to_bfloat16};
+  }
+};
 
 // A pass of its own over n elements that have just been written; nothing for no activation.
 struct FusedActivation {

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "engine/backends/x86/run/activation.h"
 #include "engine/backends/x86/run/step.h"
 
 namespace slipway::backends::x86 {
@@ -33,10 +34,11 @@ Status BuildAttention(Builder& b) {
   const DType type = b.in_type();
   for (size_t i = 1; i < 3; ++i) SLIPWAY_RETURN_IF_ERROR(b.NeedType(i, type));
   if (b.out_type() != type) return Unsupported("attention to another type");
-  const bool half = type == DType::kBFloat16;
+  const bool half = type == DType::kBFloat16, float16 = type == DType::kFloat16;
+  SLIPWAY_RETURN_IF_ERROR(b.NeedHalf(type));
   const kernels::AttentionFunction attention =
       half                      ? kernels::GetAttentionBf16(kernels::BestBfloat16Isa())
-      : type == DType::kFloat32 ? kernels::GetAttention(b.isa())
+      : type == DType::kFloat32 || float16 ? kernels::GetAttention(b.isa())
                                 : nullptr;
   if (!attention) return Unsupported(std::string("attention on ") + DTypeName(type) + " here");
   const ops::Attributes& a = b.attributes();
@@ -87,7 +89,11 @@ Status BuildAttention(Builder& b) {
   if (half && (q.size % 2 != 0 || q.row % 2 != 0 || k.row % 2 != 0))
     return Unsupported("heads of an odd size in bfloat16");
   const int threads = b.threads();
-  const auto workspace = CheckedMul(shape.workspace_floats() * 4, threads);
+  // Float16 becomes float32 before, and again behind: the operands of a head.
+  const int64_t head_floats =
+      float16 ? (q.length + k.length) * q.size + (k.length + q.length) * v.size : 0;
+  const int64_t floats = shape.workspace_floats() + RoundUp(head_floats, 16);
+  const auto workspace = CheckedMul(floats * 4, threads);
   if (!workspace) return ResourceExhausted("too many keys");
   b.Workspace(static_cast<uint64_t>(*workspace));
   // Few heads are cut, each part with its own copy of keys and values.
@@ -100,19 +106,19 @@ Status BuildAttention(Builder& b) {
   const int64_t jobs = heads * parts;
   const int64_t mask_batch = strides[0], mask_head = strides[1], mask_row = strides[2],
                 mask_key = strides[3];
-  b.Run([=](const RunContext& c) {
+  b.Run([=, to = Conversions::Of(type, b.isa())](const RunContext& c) {
     c.parallel.ParallelFor(threads, 1, [&](int64_t slot, int64_t end) {
       for (; slot < end; ++slot) {
-        float* scratch = static_cast<float*>(c.workspace) + slot * shape.workspace_floats();
+        float* scratch = static_cast<float*>(c.workspace) + slot * floats;
         const int64_t last = jobs * (slot + 1) / threads;
         for (int64_t job = jobs * slot / threads; job < last; ++job) {
           const int64_t batch = job / parts / q.heads, head = job / parts % q.heads,
                         part = job % parts, kv = head / group;
           const auto at = [&](const slipway_tensor& t, const Heads& h, int64_t i) {
             return static_cast<uint8_t*>(t.data) +
-                   (batch * h.batch_stride + i * h.head_stride) * (half ? 2 : 4);
+                   (batch * h.batch_stride + i * h.head_stride) * (half || float16 ? 2 : 4);
           };
-          const kernels::AttentionCall call{
+          kernels::AttentionCall call{
               .q = at(c.inputs[0], q, head),
               .k = at(c.inputs[1], k, kv),
               .v = at(c.inputs[2], v, kv),
@@ -124,7 +130,28 @@ Status BuildAttention(Builder& b) {
               .mask = masked ? c.in<float>(3) + batch * mask_batch + head * mask_head : nullptr,
               .mask_row = mask_row,
               .mask_key = mask_key};
-          attention(shape, call, scratch, q.length * part / parts, q.length * (part + 1) / parts);
+          const int64_t first = q.length * part / parts, end_row = q.length * (part + 1) / parts;
+          if (!float16) {
+            attention(shape, call, scratch, first, end_row);
+            continue;
+          }
+          float* wide = scratch + shape.workspace_floats();
+          const auto widen = [&](const void*& x, int64_t& row, int64_t length, int64_t size) {
+            for (int64_t i = 0; i < length; ++i)
+              to.widen(static_cast<const uint16_t*>(x) + i * row, wide + i * size, size);
+            x = wide;
+            row = size;
+            wide += length * size;
+          };
+          widen(call.q, call.q_row, q.length, q.size);
+          widen(call.k, call.k_row, k.length, k.size);
+          widen(call.v, call.v_row, v.length, v.size);
+          auto* y_half = static_cast<uint16_t*>(call.y);
+          call.y = wide;
+          call.y_row = v.size;
+          attention(shape, call, scratch, first, end_row);
+          for (int64_t i = first; i < end_row; ++i)
+            to.narrow(wide + i * v.size, y_half + i * y.row, v.size);
         }
       }
     });

@@ -225,10 +225,11 @@ BuildFunction FindBuild(const format::OpDesc& op) {
   return nullptr;
 }
 
-Result<ProbeResult> Probe(const slipway_step& step) {
+Result<ProbeResult> Probe(const slipway_step& step, bool float16) {
   SLIPWAY_ASSIGN_OR_RETURN(const Program p, Decode(step));
   SLIPWAY_RETURN_IF_ERROR(CheckTensors(step));
   Builder builder(p.op, step, 1);
+  builder.SetFloat16(float16);
   SLIPWAY_RETURN_IF_ERROR(builder.Open());
   SLIPWAY_RETURN_IF_ERROR(p.build(builder));
   return ProbeResult{builder.view()};

@@ -29,8 +29,9 @@ inline constexpr char kGemm[] = ":gemm";
 struct ProbeResult {
   bool view = false;  // output 0 is input 0's bytes
 };
-// Whether prepare would accept this step; the step is as for prepare.
-Result<ProbeResult> Probe(const slipway_step& step);
+// Whether prepare would accept this step; the step is as for prepare. `float16`: as 64-bit ARM, for a
+// platform that computes in it.
+Result<ProbeResult> Probe(const slipway_step& step, bool float16 = false);
 // The weights of this step (constants carry data) as its kernel reads them on a CPU with `isa`; null
 // when it reads them as they are.
 struct PackedWeights;

@@ -1,4 +1,4 @@
-// Conv and slipway.Conv in float32 and bfloat16. The compile side names the kernel; see
+// Conv and slipway.Conv in float32, bfloat16 and float16. The compile side names the kernel; see
 // kernels/winograd and kernels/conv.
 
 #include "engine/kernels/conv/conv.h"
@@ -10,6 +10,7 @@
 
 #include "engine/backends/x86/run/backend.h"
 #include "engine/backends/x86/run/conv.h"
+#include "engine/backends/x86/run/half.h"
 #include "engine/backends/x86/run/step.h"
 #include "engine/kernels/winograd/winograd.h"
 #include "model/ops/window.h"
@@ -27,7 +28,7 @@ struct Conv {
 Result<Conv> ReadConv(const Builder& b) {
   SLIPWAY_RETURN_IF_ERROR(b.Need(2));
   const DType type = b.in_type();
-  if (type != DType::kBFloat16) SLIPWAY_RETURN_IF_ERROR(b.NeedType(0, DType::kFloat32));
+  if (!IsHalf(type)) SLIPWAY_RETURN_IF_ERROR(b.NeedType(0, DType::kFloat32));
   for (size_t i = 1; i < b.num_inputs(); ++i) {
     if (b.Has(i)) SLIPWAY_RETURN_IF_ERROR(b.NeedType(i, type));
   }
@@ -155,6 +156,22 @@ Status BuildWinograd(Builder& b, const Conv& c, int tile) {
   return OkStatus();
 }
 
+// In float16, on 64-bit ARM.
+Status BuildHalfConv(Builder& b, const Conv& c) {
+  const ops::Window& w = c.window;
+  if (w.spatial > 2) return Unsupported("three spatial dimensions");
+  if (b.in_layout(0) != Layout::kChannelsLast || b.out_layout() != Layout::kChannelsLast)
+    return Unsupported("float16 in other layouts than channels last");
+  auto shape = ExtentsOf<kernels::HalfShape>(c);
+  shape.kernel_height = w.kernel[1];
+  shape.kernel_width = w.kernel[2];
+  shape.stride_height = w.stride[1];
+  shape.stride_width = w.stride[2];
+  shape.dilation_height = w.dilation[1];
+  shape.dilation_width = w.dilation[2];
+  return BuildHalf(b, shape, false, c.activation);
+}
+
 // The plan of a session and what it points to.
 struct DirectPlan {
   kernels::ConvPlan plan;
@@ -257,6 +274,7 @@ Status BuildConv(Builder& b) {
   const std::string kernel(b.attributes().String("kernel", ""));
   if (kernel.ends_with(kDepthwise)) return BuildDepthwise(b);
   SLIPWAY_ASSIGN_OR_RETURN(const Conv c, ReadConv(b));
+  if (b.in_type() == DType::kFloat16) return BuildHalfConv(b, c);
   if (kernel.ends_with(kWinograd4x4)) return BuildWinograd(b, c, 4);
   if (kernel.ends_with(kWinograd2x2)) return BuildWinograd(b, c, 2);
   if (kernel.ends_with(kDirect)) return BuildDirect(b, c);

@@ -1,4 +1,4 @@
-// Conv, slipway.Conv (float32 and bfloat16) and slipway.QConv where every channel has a window of
+// Conv, slipway.Conv (float32, bfloat16, float16) and slipway.QConv where every channel has a window of
 // its own.
 
 #include "engine/kernels/depthwise/depthwise.h"
@@ -77,7 +77,9 @@ std::vector<float> Floats(const Builder& b, size_t i) {
   const void* data = b.ConstantData(i);
   std::vector<float> v(data ? static_cast<size_t>(b.in_dims(i).count()) : 0);
   for (size_t k = 0; k < v.size(); ++k) {
-    v[k] = b.in_type(i) == DType::kBFloat16
+    v[k] = b.in_type(i) == DType::kFloat16
+               ? static_cast<float>(static_cast<const Float16*>(data)[k])
+           : b.in_type(i) == DType::kBFloat16
                ? static_cast<float>(static_cast<const BFloat16*>(data)[k])
                : static_cast<const float*>(data)[k];
   }
@@ -87,9 +89,10 @@ std::vector<float> Floats(const Builder& b, size_t i) {
 Status BuildDepthwise(Builder& b) {
   SLIPWAY_RETURN_IF_ERROR(b.Need(2));
   SLIPWAY_ASSIGN_OR_RETURN(const kernels::DepthwiseShape shape, ReadShape(b));
-  const bool half = b.in_type() == DType::kBFloat16;
+  const bool float16 = b.in_type() == DType::kFloat16, half = IsHalf(b.in_type());
+  SLIPWAY_RETURN_IF_ERROR(b.NeedHalf(b.in_type()));
   for (size_t i = 0; i < b.num_inputs(); ++i) {
-    if (b.Has(i)) SLIPWAY_RETURN_IF_ERROR(b.NeedType(i, half ? DType::kBFloat16 : DType::kFloat32));
+    if (b.Has(i)) SLIPWAY_RETURN_IF_ERROR(b.NeedType(i, half ? b.in_type() : DType::kFloat32));
   }
   if (b.out_type() != b.in_type()) return Unsupported("an output of another type");
   const Layout layout = b.out_layout();
@@ -97,6 +100,7 @@ Status BuildDepthwise(Builder& b) {
     return Unsupported("layouts other than channels last and blocks of channels");
   kernels::DepthwiseParams p;
   p.block = format::ChannelBlock(layout);
+  if (float16 && p.block != 1) return Unsupported("float16 in other layouts than channels last");
   const int64_t channels = shape.channels;
   if (channels % p.block != 0) return Unsupported("channels that do not fill the blocks");
   if (b.Has(2) && b.in_dims(2) != Dims{channels})
@@ -112,10 +116,13 @@ Status BuildDepthwise(Builder& b) {
   if (b.out_dims().count() == 0) return OkStatus();
   if (!b.ConstantData(1) || (b.Has(2) && !b.ConstantData(2)))
     return Unsupported("weights or a bias that are no constants");
-  SetActivation(activation, b.isa(), p, half);
+  SetActivation(activation, b.isa(), p, half && !float16);
   p.rows = std::max<int64_t>(1, 112 / shape.out_w);
   const kernels::DepthwiseKernels* const half_kernels =
-      half ? kernels::GetDepthwiseBf16(kernels::BestBfloat16Isa(), p.block) : nullptr;
+      float16 ? kernels::GetDepthwiseF16(kernels::BestHalfIsa())
+      : half  ? kernels::GetDepthwiseBf16(kernels::BestBfloat16Isa(), p.block)
+              : nullptr;
+  if (float16 && !half_kernels) return OkStatus();  // a probe
   if (half && !half_kernels) return Unsupported("bfloat16 in blocks of 8 or without AVX512-BF16");
   const kernels::DepthwiseKernels& kernels =
       half ? *half_kernels : kernels::GetDepthwise(b.isa(), p.block);
@@ -126,7 +133,9 @@ Status BuildDepthwise(Builder& b) {
         const auto bias = Floats(b, 2), weights = half ? std::vector<float>() : Floats(b, 1);
         auto made = std::make_shared<DepthwiseWeights>(DepthwiseWeights{
             channels, taps, kernels.lanes,
-            half ? kernels::PackDepthwiseBf16(
+            float16 ? kernels::PackDepthwiseF16(
+                          shape, static_cast<const uint16_t*>(b.ConstantData(1)), bias.data())
+            : half ? kernels::PackDepthwiseBf16(
                        shape, p.block, static_cast<const uint16_t*>(b.ConstantData(1)), bias.data())
                  : kernels::PackDepthwise(shape, kernels.lanes, weights.data(), bias.data())});
         if (!made->data.data()) return ResourceExhausted("no memory for packed weights");

@@ -66,19 +66,18 @@ Result<UnaryCall> ReadUnary(const Builder& b) {
   return Unsupported("no " + op);
 }
 
-// All of them and the output float32, or all bfloat16.
+// All of them and the output float32, or all bfloat16 or float16.
 Status CheckHalfOrFloats(const Builder& b, size_t inputs) {
-  const DType type = b.in_type() == DType::kBFloat16 ? DType::kBFloat16 : DType::kFloat32;
+  const DType type = IsHalf(b.in_type()) ? b.in_type() : DType::kFloat32;
+  SLIPWAY_RETURN_IF_ERROR(b.NeedHalf(type));
   for (size_t i = 0; i < inputs; ++i) SLIPWAY_RETURN_IF_ERROR(b.NeedType(i, type));
   return b.out_type() == type ? OkStatus()
                               : Unsupported(std::string(DTypeName(b.out_type())) + " output");
 }
 
-// bfloat16 goes through the kernels of float32 in pieces that stay in the first-level cache.
+// bfloat16 and float16 go through the kernels of float32 in pieces that stay in the first-level cache.
 constexpr int64_t kHalfPiece = 1024;
-struct HalfRows {
-  void (*widen)(const uint16_t*, float*, int64_t);
-  void (*narrow)(const float*, uint16_t*, int64_t);
+struct HalfRows : Conversions {
   kernels::UnaryFunction activation = nullptr;
   float a = 0, b = 0;
   // Where there is no need of float32 in memory: for rows.
@@ -208,9 +207,10 @@ Status BuildUnary(Builder& b) {
   const int64_t n = b.Physical(b.output());
   const kernels::EltwiseKernels& k = kernels::GetEltwise(b.isa());
   const auto f = k.unary[static_cast<int>(call.kind)];
-  if (b.in_type() == DType::kBFloat16) {
-    const HalfRows rows = {k.from_bfloat16, k.to_bfloat16,
-                           call.kind == UnaryKind::kSwish ? k.rough_swish : f, call.a, call.b};
+  if (IsHalf(b.in_type())) {
+    const bool rough = b.in_type() == DType::kBFloat16 && call.kind == UnaryKind::kSwish;
+    const HalfRows rows = {Conversions::Of(b.in_type(), b.isa()), rough ? k.rough_swish : f, call.a,
+                           call.b};
     b.Run([=](const RunContext& c) {
       c.parallel.ParallelFor(n, kGrain / 2, [&](int64_t begin, int64_t end) {
         rows.Unary(c.in<uint16_t>(0) + begin, c.out<uint16_t>() + begin, end - begin);
@@ -249,11 +249,11 @@ Status BuildBinary(Builder& b) {
   const UnaryCall call = FromActivation(activation);
   const auto act =
       call.kind == UnaryKind::kIdentity ? nullptr : k.unary[static_cast<int>(call.kind)];
-  if (b.in_type() == DType::kBFloat16) {
-    const bool simple = !act && *kind <= BinaryKind::kMul;
-    const HalfRows rows = {
-        k.from_bfloat16, k.to_bfloat16, act,
-        call.a,          call.b,        simple ? k.half_rows[static_cast<int>(*kind)] : nullptr};
+  if (IsHalf(b.in_type())) {
+    const bool simple =
+        !act && *kind <= BinaryKind::kMul && b.in_type() == DType::kBFloat16;
+    const HalfRows rows = {Conversions::Of(b.in_type(), b.isa()), act, call.a, call.b,
+                           simple ? k.half_rows[static_cast<int>(*kind)] : nullptr};
     const auto f = s.plan.period() ? k.binary[static_cast<int>(*kind)].rows : s.function;
     // Rows of one element: neither operand walks.
     const bool walk_x = s.plan.walk(0) || !s.plan.walk(1);
@@ -339,11 +339,11 @@ Status BuildVariadic(Builder& b) {
 Status BuildCast(Builder& b) {
   SLIPWAY_RETURN_IF_ERROR(b.Need(1));
   SLIPWAY_RETURN_IF_ERROR(b.NeedLikeOutput(0));
-  const kernels::EltwiseKernels& k = kernels::GetEltwise(b.isa());
   const int64_t total = b.Physical(b.output());
   constexpr int64_t kGrain = 16384;
-  if (b.in_type() == DType::kFloat32 && b.out_type() == DType::kBFloat16) {
-    b.Run([total, f = k.to_bfloat16](const RunContext& c) {
+  for (const DType type : {b.in_type(), b.out_type()}) SLIPWAY_RETURN_IF_ERROR(b.NeedHalf(type));
+  if (b.in_type() == DType::kFloat32 && IsHalf(b.out_type())) {
+    b.Run([total, f = Conversions::Of(b.out_type(), b.isa()).narrow](const RunContext& c) {
       c.parallel.ParallelFor(total, kGrain, [&](int64_t begin, int64_t end) {
         f(c.in<float>(0) + begin, c.out<uint16_t>() + begin, end - begin);
       });
@@ -351,8 +351,8 @@ Status BuildCast(Builder& b) {
     });
     return OkStatus();
   }
-  if (b.in_type() == DType::kBFloat16 && b.out_type() == DType::kFloat32) {
-    b.Run([total, f = k.from_bfloat16](const RunContext& c) {
+  if (IsHalf(b.in_type()) && b.out_type() == DType::kFloat32) {
+    b.Run([total, f = Conversions::Of(b.in_type(), b.isa()).widen](const RunContext& c) {
       c.parallel.ParallelFor(total, kGrain, [&](int64_t begin, int64_t end) {
         f(c.in<uint16_t>(0) + begin, c.out<float>() + begin, end - begin);
       });

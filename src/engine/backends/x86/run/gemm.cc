@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <atomic>
 
+#include "engine/backends/x86/run/half.h"
 #include "engine/backends/x86/run/linear.h"
 
 namespace slipway::backends::x86 {
@@ -21,6 +22,13 @@ Result<GemmType> TypeOf(DType type) {
 }  // namespace
 
 Status BuildPacked(Builder& b, const Linear& l) {
+  if (b.in_type() == DType::kFloat16) {
+    kernels::HalfShape shape;
+    shape.width = shape.out_width = l.m;
+    shape.in_channels = l.k;
+    shape.out_channels = l.n;
+    return BuildHalf(b, shape, !l.transposed, l.activation);
+  }
   kernels::GemmCall call{
       .x_stride = l.k, .z_stride = l.n, .y_stride = l.n, .m = l.m, .k = l.k, .n = l.n};
   GemmType weights;

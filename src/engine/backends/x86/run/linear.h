@@ -14,7 +14,7 @@ struct Linear {
   ops::Activation activation;
 };
 
-// With packed weights, float32 or bfloat16 (gemm.cc). All shapes have been checked.
+// With packed weights, float32, bfloat16 or float16 (gemm.cc). All shapes have been checked.
 Status BuildPacked(Builder& b, const Linear& linear);
 
 }  // namespace slipway::backends::x86

@@ -1,5 +1,5 @@
-// MaxPool, AveragePool, GlobalAveragePool and squeeze-excite of float32 and bfloat16 where the
-// channels of a pixel lie together.
+// MaxPool, AveragePool, GlobalAveragePool and squeeze-excite of float32, bfloat16 and float16 where
+// the channels of a pixel lie together.
 
 #include "engine/kernels/pool/pool.h"
 
@@ -54,7 +54,7 @@ struct Means {
 
 Status BuildGlobal(Builder& b, const Means& means) {
   const bool half = means.size == 2;
-  const auto narrow = kernels::GetEltwise(b.isa()).to_bfloat16;
+  const auto narrow = Conversions::Of(b.in_type(), b.isa()).narrow;
   b.Run([=](const RunContext& c) {
     means.Run(c.parallel, c.in<uint8_t>(0), [&](const float* all, int64_t n, int64_t at) {
       if (half)
@@ -69,10 +69,13 @@ Status BuildGlobal(Builder& b, const Means& means) {
 
 // The kernels for the type of input 0, which output 0 must have too.
 Result<const kernels::PoolKernels*> Kernels(const Builder& b) {
-  const bool half = b.in_type() == DType::kBFloat16;
-  if (!half) SLIPWAY_RETURN_IF_ERROR(b.NeedType(0, DType::kFloat32));
-  if (b.out_type() != b.in_type()) return InvalidArgument("an output of another type");
-  const kernels::PoolKernels* k = kernels::GetPool(b.isa(), half);
+  const DType type = b.in_type();
+  if (!IsHalf(type)) SLIPWAY_RETURN_IF_ERROR(b.NeedType(0, DType::kFloat32));
+  SLIPWAY_RETURN_IF_ERROR(b.NeedHalf(type));
+  if (b.out_type() != type) return InvalidArgument("an output of another type");
+  const kernels::PoolKernels* k = type == DType::kFloat16
+                                      ? kernels::GetPoolF16()
+                                      : kernels::GetPool(b.isa(), type == DType::kBFloat16);
   if (!k) return Unsupported("bfloat16 without AVX-512");
   if (b.out_layout() == Layout::kPlain || b.in_layout() != b.out_layout())
     return Unsupported("layouts other than channels last and blocks of channels");
@@ -93,9 +96,10 @@ struct SqueezeWeights {
   int64_t channels, hidden;
   AlignedBuffer data;
 };
-// Element k of input i, float32 or bfloat16.
+// Element k of input i, float32, bfloat16 or float16.
 float At(const Builder& b, size_t i, int64_t k) {
   const void* data = b.ConstantData(i);
+  if (b.in_type(i) == DType::kFloat16) return static_cast<const Float16*>(data)[k];
   return b.in_type(i) == DType::kBFloat16
              ? static_cast<float>(static_cast<const BFloat16*>(data)[k])
              : static_cast<const float*>(data)[k];

@@ -6,6 +6,7 @@
 #include <memory>
 #include <vector>
 
+#include "engine/backends/x86/run/activation.h"
 #include "engine/backends/x86/run/broadcast.h"
 #include "engine/kernels/eltwise/eltwise.h"
 #include "engine/kernels/quant/quant.h"
@@ -132,9 +133,37 @@ Split3 Spatial(const Dims& x, Layout layout) {
 
 }  // namespace
 
+// Rows of n numbers of float16 by a function of rows of float32 in place, some at a time in memory
+// of each thread. f(rows of float32, how many).
+template <typename F>
+void RunHalfRows(Builder& b, int64_t rows, int64_t n, const F& f) {
+  const int64_t some = std::clamp<int64_t>(4096 / n, 1, rows);
+  const int64_t threads = std::min<int64_t>(b.threads(), CeilDiv(rows, some));
+  b.Workspace(static_cast<uint64_t>(threads * some * n) * 4);
+  const Conversions to = Conversions::Of(DType::kFloat16, b.isa());
+  b.Run([=](const RunContext& c) {
+    c.parallel.ParallelFor(threads, 1, [&](int64_t slot, int64_t end) {
+      for (; slot < end; ++slot) {
+        float* all = static_cast<float*>(c.workspace) + slot * some * n;
+        const int64_t last = rows * (slot + 1) / threads;
+        for (int64_t row = rows * slot / threads; row < last; row += some) {
+          const int64_t now = std::min(some, last - row);
+          to.widen(c.in<uint16_t>(0) + row * n, all, now * n);
+          f(all, now);
+          to.narrow(all, c.out<uint16_t>() + row * n, now * n);
+        }
+      }
+    });
+    return OkStatus();
+  });
+}
+
 Status BuildSoftmax(Builder& b) {
   SLIPWAY_RETURN_IF_ERROR(b.Need(1));
-  SLIPWAY_RETURN_IF_ERROR(CheckFloats(b, 1));
+  const bool half = b.in_type() == DType::kFloat16;
+  if (!half) SLIPWAY_RETURN_IF_ERROR(CheckFloats(b, 1));
+  SLIPWAY_RETURN_IF_ERROR(b.NeedHalf(b.in_type()));
+  if (b.out_type() != b.in_type()) return Unsupported("softmax to another type");
   SLIPWAY_RETURN_IF_ERROR(b.NeedPlain());
   SLIPWAY_RETURN_IF_ERROR(b.NeedLikeOutput(0));
   const Dims x = b.in_dims();
@@ -143,6 +172,13 @@ Status BuildSoftmax(Builder& b) {
   const Split3 s{x.count(0, axis), x[static_cast<size_t>(axis)], x.count(axis + 1, x.rank())};
   const bool log = b.op() == "LogSoftmax";
   const kernels::RowKernels& k = kernels::GetRows(b.isa());
+  if (half) {
+    if (s.inner != 1) return Unsupported("softmax of float16 over another axis than the last");
+    RunHalfRows(b, s.outer, s.n, [f = k.softmax, n = s.n, log](float* all, int64_t rows) {
+      f(all, all, rows, n, log);
+    });
+    return OkStatus();
+  }
   if (s.inner == 1) {
     b.Run([=, f = k.softmax](const RunContext& c) {
       c.parallel.ParallelFor(s.outer, std::max<int64_t>(1, 8192 / s.n),
@@ -250,10 +286,14 @@ Status BuildQLayerNorm(Builder& b) {
 
 Status BuildLayerNorm(Builder& b) {
   SLIPWAY_RETURN_IF_ERROR(b.Need(2));
-  const bool half = b.in_type() == DType::kBFloat16, bias = b.Has(2);
+  const bool half = IsHalf(b.in_type()), bias = b.Has(2);
+  const bool float16 = b.in_type() == DType::kFloat16;
   const kernels::RowKernels* k = &kernels::GetRows(b.isa());
+  SLIPWAY_RETURN_IF_ERROR(b.NeedHalf(b.in_type()));
   if (!half) {
     SLIPWAY_RETURN_IF_ERROR(CheckFloats(b, bias ? 3 : 2));
+  } else if (float16) {
+    if (b.out_type() != DType::kFloat16) return Unsupported("float16 normalised to another type");
   } else if (!k->half_rows || b.out_type() != DType::kBFloat16) {
     return Unsupported("bfloat16 normalised to another type, or without AVX-512");
   }
@@ -270,15 +310,16 @@ Status BuildLayerNorm(Builder& b) {
     if (b.Has(i) && b.in_dims(i).count() != n)
       return Unsupported("a scale or bias that broadcasts");
   }
-  // Parameters in bfloat16 are widened once.
+  // Parameters in 16 bits are widened once.
   auto wide = std::make_shared<std::vector<float>>();
   if (half) {
     wide->resize(static_cast<size_t>(bias ? 2 * n : n));
     for (size_t i = 1; i < (bias ? 3 : 2); ++i) {
       const auto* from = static_cast<const uint16_t*>(b.ConstantData(i));
-      if (!from || b.in_type(i) != DType::kBFloat16)
-        return Unsupported("parameters that are no bfloat16 constants");
-      kernels::GetEltwise(b.isa()).from_bfloat16(from, wide->data() + (i == 2 ? n : 0), n);
+      if (!from || b.in_type(i) != b.in_type())
+        return Unsupported("parameters that are no constants of the input's type");
+      const auto widen = Conversions::Of(b.in_type(), b.isa()).widen;
+      if (widen) widen(from, wide->data() + (i == 2 ? n : 0), n);
     }
   }
   kernels::LayerNormCall call{.x = nullptr,
@@ -289,6 +330,17 @@ Status BuildLayerNorm(Builder& b) {
                               .scale = nullptr,
                               .bias = nullptr,
                               .epsilon = b.attributes().Float("epsilon", 1e-5f)};
+  if (float16) {
+    call.half = false;
+    RunHalfRows(b, rows, n, [=, layer_norm = k->layer_norm](float* all, int64_t count) {
+      kernels::LayerNormCall now = call;
+      now.x = now.y = all;
+      now.scale = wide->data();
+      if (bias) now.bias = wide->data() + n;
+      layer_norm(now, 0, count);
+    });
+    return OkStatus();
+  }
   b.Run([=, layer_norm = k->layer_norm](const RunContext& c) {
     kernels::LayerNormCall now = call;
     now.x = c.inputs[0].data;

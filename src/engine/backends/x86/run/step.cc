@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/float16.h"
+
 namespace slipway::backends::x86 {
 
 Status Builder::Open() {
@@ -138,13 +140,21 @@ Result<std::vector<int64_t>> Builder::Ints(size_t i) const {
   return v;
 }
 
+Status Builder::NeedHalf(DType type) const {
+  return type != DType::kFloat16 || float16_
+             ? OkStatus()
+             : Unsupported("float16 where nothing computes in it");
+}
+
 Result<float> Builder::Scalar(size_t i, float fallback) const {
   if (!Has(i)) return fallback;
   const void* data = ConstantData(i);
   if (!data) return Unsupported("input " + std::to_string(i) + " that is no constant");
-  if (in_type(i) != DType::kFloat32 || in_dims(i).count() != 1)
+  const bool half = in_type(i) == DType::kFloat16;
+  if ((in_type(i) != DType::kFloat32 && !half) || in_dims(i).count() != 1)
     return InvalidArgument("input " + std::to_string(i) + " must be a float32 scalar");
-  return *static_cast<const float*>(data);
+  return half ? static_cast<float>(*static_cast<const Float16*>(data))
+              : *static_cast<const float*>(data);
 }
 
 Result<int> Builder::Axis(int64_t axis, int rank) {

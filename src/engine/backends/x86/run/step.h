@@ -85,6 +85,8 @@ class Builder {
   Status Close() const;
   // To pack for another CPU of x86-64.
   void SetIsa(kernels::Isa isa) { isa_ = isa; }
+  // Whether a step that is only tried may be of float16.
+  void SetFloat16(bool may) { float16_ = may; }
 
   const std::string& op() const { return op_.op; }
   bool IsSlipway() const { return op_.domain == "slipway"; }
@@ -114,13 +116,16 @@ class Builder {
   Status Need(size_t inputs, size_t outputs = 1) const;
   // Unsupported unless input i (output 0) has this type.
   Status NeedType(size_t i, DType type) const;
+  // Unsupported for float16 on other processors than 64-bit ARM, or as SetFloat16 says. Kernels may
+  // then still be null, when a step for ARM is tried elsewhere.
+  Status NeedHalf(DType type) const;
   // Unsupported unless every present tensor is plain.
   Status NeedPlain() const;
   // InvalidArgument unless input i has the shape and layout of the output.
   Status NeedLikeOutput(size_t i) const;
   // The elements of a constant int64 or int32 input. Unsupported when it is not constant.
   Result<std::vector<int64_t>> Ints(size_t i) const;
-  // The constant float32 scalar at input i, or the fallback when absent. Unsupported when not
+  // The constant float32 or float16 scalar at input i, or the fallback when absent. Unsupported when not
   // constant.
   Result<float> Scalar(size_t i, float fallback) const;
   // The constant data of input i, or null.
@@ -178,7 +183,15 @@ class Builder {
   RunFunction run_;
   uint64_t workspace_ = 0;
   bool view_ = false;
+#if defined(__aarch64__)
+  bool float16_ = true;
+#else
+  bool float16_ = false;
+#endif
 };
+
+// The types whose numbers become float32 on their way through kernels.
+inline bool IsHalf(DType type) { return type == DType::kBFloat16 || type == DType::kFloat16; }
 
 using BuildFunction = Status (*)(Builder&);
 

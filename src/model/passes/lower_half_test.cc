@@ -1,4 +1,4 @@
-#include "model/passes/lower_bfloat16.h"
+#include "model/passes/lower_half.h"
 
 #include "model/passes/pass_test_util.h"
 
@@ -14,22 +14,25 @@ std::unique_ptr<Graph> Graphed(const std::string& text) {
   return std::move(*graph);
 }
 
-std::string Lowered(const std::string& text, const std::string& refused = "") {
+std::string Lowered(const std::string& text, const std::string& refused = "",
+                    DType type = DType::kBFloat16) {
   auto graph = Graphed(text);
   if (!graph) return "";
-  auto changed = LowerBFloat16(*graph, [&](const Node& n) { return n.op() != refused; });
+  auto changed = LowerHalf(*graph, type, [&](const Node& n) { return n.op() != refused; });
   EXPECT_TRUE(changed.ok()) << changed.status().message();
   const Status verified = ir::Verify(*graph);
   EXPECT_TRUE(verified.ok()) << verified.message();
   std::string ops;
   for (const auto& n : graph->nodes()) {
-    const bool half = n->output()->dtype() == DType::kBFloat16;
-    ops += (ops.empty() ? "" : " ") + n->op() + (half ? ":bf16" : "");
+    const bool half = n->output()->dtype() == type;
+    ops += (ops.empty() ? "" : " ") + n->op() +
+           (!half ? "" : type == DType::kFloat16 ? ":fp16" : ":bf16");
   }
   // Inputs and outputs keep their names and types.
   for (const Value* v : graph->outputs()) {
     EXPECT_EQ(v->dtype(), DType::kFloat32);
     EXPECT_EQ(v->name().find("_bf16"), std::string::npos);
+    EXPECT_EQ(v->name().find("_fp16"), std::string::npos);
   }
   return ops;
 }
@@ -50,7 +53,7 @@ constexpr char kNet[] = R"(graph "net" {
   output %p
 })";
 
-TEST(LowerBFloat16, FromTheFirstProductToWhatStays) {
+TEST(LowerHalf, FromTheFirstProductToWhatStays) {
   EXPECT_EQ(Lowered(kNet),
             "Cast:bf16 Conv:bf16 MaxPool:bf16 Cast Flatten:bf16 Linear:bf16 Cast Erf Cast:bf16 "
             "Add:bf16 Cast");
@@ -76,7 +79,7 @@ constexpr char kBlock[] = R"(graph "g" {
   output %y
 })";
 
-TEST(LowerBFloat16, NormsAndAttentionFollow) {
+TEST(LowerHalf, NormsAndAttentionFollow) {
   EXPECT_EQ(Lowered(kBlock),
             "Cast:bf16 Linear:bf16 LayerNormalization:bf16 Attention:bf16 RMSNormalization:bf16 "
             "Cast");
@@ -86,7 +89,7 @@ TEST(LowerBFloat16, NormsAndAttentionFollow) {
 }
 
 // An upsampling between two convolutions; its scales stay float32.
-TEST(LowerBFloat16, ResizeFollows) {
+TEST(LowerHalf, ResizeFollows) {
   EXPECT_EQ(Lowered(R"(graph "g" {
   input %x: float32[1, 4, 6, 6]
   const %w: float32[4, 4, 3, 3] = random(1)
@@ -99,7 +102,7 @@ TEST(LowerBFloat16, ResizeFollows) {
             "Cast:bf16 Conv:bf16 Resize:bf16 Conv:bf16 Cast");
 }
 
-TEST(LowerBFloat16, NothingWithoutProducts) {
+TEST(LowerHalf, NothingWithoutProducts) {
   EXPECT_EQ(Lowered(R"(graph "g" {
   input %x: float32[2, 3]
   %y = Relu(%x)
@@ -109,7 +112,7 @@ TEST(LowerBFloat16, NothingWithoutProducts) {
             "Relu Add");
 }
 
-TEST(LowerBFloat16, QuantizedModelsKeepTheirRounding) {
+TEST(LowerHalf, QuantizedModelsKeepTheirRounding) {
   EXPECT_EQ(Lowered(R"(graph "g" {
   input %x: float32[2, 3]
   const %s: float32[] = [0.1]
@@ -122,7 +125,31 @@ TEST(LowerBFloat16, QuantizedModelsKeepTheirRounding) {
             "Quantize Dequantize MatMul");
 }
 
-void StaysNear(const char* text, const Dims& dims) {
+TEST(LowerHalf, Float16) {
+  EXPECT_EQ(Lowered(kNet, "", DType::kFloat16),
+            "Cast:fp16 Conv:fp16 MaxPool:fp16 Cast Flatten:fp16 Linear:fp16 Cast Erf Cast:fp16 "
+            "Add:fp16 Cast");
+}
+
+// What float16 has no numbers for stays; a bound of Clip, beyond which there is nothing, does not
+// matter. In bfloat16 all of it is there.
+TEST(LowerHalf, ConstantsBeyondFloat16) {
+  constexpr char kText[] = R"(graph "g" {
+  input %x: float32[2, 3]
+  const %w: float32[3, 4] = random(1)
+  const %m: float32[4] = [0, -1e9, 0, 65504]
+  const %low: float32[] = [0]
+  const %high: float32[] = [3.4e38]
+  %y = MatMul(%x, %w)
+  %c = Clip(%y, %low, %high)
+  %s = Add(%c, %m)
+  output %s
+})";
+  EXPECT_EQ(Lowered(kText, "", DType::kFloat16), "Cast:fp16 MatMul:fp16 Clip:fp16 Cast Add");
+  EXPECT_EQ(Lowered(kText), "Cast:bf16 MatMul:bf16 Clip:bf16 Add:bf16 Cast");
+}
+
+void StaysNear(const char* text, const Dims& dims, DType type, float share) {
   auto graph = Graphed(text);
   ASSERT_TRUE(graph);
   auto x = Tensor::Allocate(DType::kFloat32, dims);
@@ -131,7 +158,7 @@ void StaysNear(const char* text, const Dims& dims) {
   const std::vector<Tensor> inputs{*x};
   auto want = interp::Evaluate(*graph, inputs);
   ASSERT_TRUE(want.ok());
-  ASSERT_TRUE(LowerBFloat16(*graph, [](const Node&) { return true; }).ok());
+  ASSERT_TRUE(LowerHalf(*graph, type, [](const Node&) { return true; }).ok());
   auto got = interp::Evaluate(*graph, inputs);
   ASSERT_TRUE(got.ok()) << got.status().message();
   for (size_t k = 0; k < want->size(); ++k) {
@@ -141,12 +168,14 @@ void StaysNear(const char* text, const Dims& dims) {
       off = std::max(off, std::fabs((*want)[k].data<float>()[i] - (*got)[k].data<float>()[i]));
     }
     EXPECT_GT(off, 0);  // it is rounded
-    EXPECT_LT(off, 0.02f * range);
+    EXPECT_LT(off, share * range);
   }
 }
-TEST(LowerBFloat16, ResultsStayNear) {
-  StaysNear(kNet, {1, 4, 6, 6});
-  StaysNear(kBlock, {1, 6, 8});
+TEST(LowerHalf, ResultsStayNear) {
+  StaysNear(kNet, {1, 4, 6, 6}, DType::kBFloat16, 0.02f);
+  StaysNear(kBlock, {1, 6, 8}, DType::kBFloat16, 0.02f);
+  StaysNear(kNet, {1, 4, 6, 6}, DType::kFloat16, 0.003f);
+  StaysNear(kBlock, {1, 6, 8}, DType::kFloat16, 0.003f);
 }
 
 }  // namespace
