@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Cycles of the inner loops of ARM's integer products, by llvm-mca on the code that the build made (nothing is run).
+"""Cycles of the inner loops of ARM's products, by llvm-mca on the code that the build made (nothing is run).
 
 The loops are found in the objects of build/runtime-aarch64: in each function below the innermost loop with the most multiplications.
 llvm-mca says how many cycles a turn takes when turns follow each other (all loads hit the first-level cache) and what the busiest
@@ -34,6 +34,8 @@ LOOPS = [
     ("depthwise", ("depthwise", "qarm_baseline"), r"OutputsILi3ELi1ELb1E", tuple(CORES), "any", "SMLAL by channel: 7 outputs of 4 channels and 2 taps of a column"),
     ("depthwise sdot", ("depthwise", "qarm_dotprod"), r"OutputsILi3ELi1ELb1E", DOT, "any", "SDOT by channel: 4 taps of a column, of which a window of 3 x 3 has 3"),
     ("sdot", ("qgemm", "arm_dotprod"), r"\d+LoopDot", DOT, "any", "SDOT: four products in a lane of 32 bits"),
+    ("float", ("gemm", "arm_baseline"), r"4TileILi4ELi2E", tuple(CORES), "float32", "FMLA on 4 numbers"),
+    ("half", ("half", "arm_fp16"), r"\d+LoopHalf", DOT, "float16", "FMLA on 8 numbers of 16 bits; sums move to float32 every 64 products"),
     ("smmla", ("qgemm", "arm_i8mm"), r"ProductsILi4E", ("N1",), "any", "SMMLA, on N1's model only to compare: it has none"),
 ]
 MULTIPLY = {"smull": 8, "smull2": 8, "smlal": 8, "smlal2": 8, "sdot": 16, "smmla": 32}
@@ -51,6 +53,8 @@ def macs(body):
             count += MULTIPLY[op]
         elif op in ("mul", "mla") and ".16b" in rest:
             count += 16
+        elif op == "fmla":
+            count += 8 if ".8h" in rest else 4
         elif op == "cnt" and ".16b" in rest:
             count += 128
     return count
@@ -82,7 +86,7 @@ def loops(listing):
 def analyse(mca, body, core):
     """(cycles of a turn, cycles that the busiest port takes)."""
     turns = 400
-    done = subprocess.run([mca, "-mtriple=aarch64", f"-mcpu={core}", "-mattr=+dotprod,+i8mm", f"-iterations={turns}"], input="\n".join(body) + "\n",
+    done = subprocess.run([mca, "-mtriple=aarch64", f"-mcpu={core}", "-mattr=+dotprod,+i8mm,+fullfp16", f"-iterations={turns}"], input="\n".join(body) + "\n",
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
     cycles = re.search(r"Total Cycles:\s+(\d+)", done.stdout)
     limit = re.search(r"Block RThroughput:\s+([\d.]+)", done.stdout)
