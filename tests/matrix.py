@@ -204,7 +204,7 @@ def run_row(p, name):
     integers = p["weight_bits"] and p["precision"] != "float32" and model != source
     loose = used & VENDORS or any(n["op"] in FLOATING for n in compiled["nodes"]) or p["precision"] == "bfloat16"
     if not integers:
-        limit = 0.05 if p["precision"] == "bfloat16" else 1e-4
+        limit = {"bfloat16": 0.05, "float16": 0.01}.get(p["precision"], 1e-4)
         row["ok"] = largest <= limit
         row["result"] = "equal" if largest == 0 else f"differs by {largest:.1g} of the range"
     else:
