@@ -163,6 +163,7 @@ TEST_F(FeedTest, AModelOfTwoInputsIsQuantized) {
     options.iterations = 20;
     auto model = QuantizeModel(*graph, platform->scheme, *set, options);
     ASSERT_TRUE(model.ok()) << model.status().ToString();
+    EXPECT_TRUE(model->notes.empty()) << model->notes[0];
     int pairs = 0;
     for (const auto& node : model->quantized->nodes()) pairs += node->IsSlipway("Quantize");
     EXPECT_GE(pairs, 3);
@@ -175,6 +176,33 @@ TEST_F(FeedTest, AModelOfTwoInputsIsQuantized) {
     EXPECT_GT(error, 0);
     EXPECT_LT(error, 1e-3 * power);
   }
+}
+
+// Data that cannot give ranges are quantized with, and said so.
+TEST_F(FeedTest, DataThatSayNothingAreNamed) {
+  const auto graph = ParseGraph(R"(graph "g" {
+    input %x: float32[N, 4]
+    const %w: float32[4, 4] = random(1)
+    %y = MatMul(%x, %w) "fc"
+    output %y
+  })");
+  ASSERT_TRUE(graph);
+  auto platform = GetPlatform("x86-int8");
+  ASSERT_TRUE(platform.ok());
+  const auto notes = [&](int64_t count, float step) {
+    std::vector<float> x(static_cast<size_t>(count * 4));
+    for (size_t i = 0; i < x.size(); ++i) x[i] = 0.25f + step * static_cast<float>(i % 7);
+    const auto set = Set({Array<float>("inputs", {count, 4}, x)});
+    auto model = QuantizeModel(*graph, platform->scheme, *set, {});
+    EXPECT_TRUE(model.ok()) << model.status().ToString();
+    std::string all;
+    for (const std::string& note : model->notes) all += note + "\n";
+    return all;
+  };
+  EXPECT_EQ(notes(16, 1), "");
+  EXPECT_NE(notes(16, 0).find("input 'x' is 0.25 everywhere"), std::string::npos);
+  EXPECT_NE(notes(1, 1).find("calibrated on 1 sample,"), std::string::npos);
+  EXPECT_NE(notes(7, 1).find("calibrated on 7 samples,"), std::string::npos);
 }
 
 }  // namespace

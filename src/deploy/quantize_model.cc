@@ -1,6 +1,8 @@
 #include "deploy/quantize_model.h"
 
 #include <algorithm>
+#include <cmath>
+#include <cstdio>
 #include <cstring>
 
 #include "deploy/model_io.h"
@@ -89,6 +91,43 @@ Status Learn(QuantizedModel& model, const data::Dataset& calibration, const Feed
   return OkStatus();
 }
 
+// What the data bring, and the extremes of every float32 input besides.
+quant::BatchSource Watched(quant::BatchSource data,
+                           std::vector<std::pair<float, float>>* extremes) {
+  return [data = std::move(data), extremes](int64_t i) -> Result<std::vector<ir::Tensor>> {
+    SLIPWAY_ASSIGN_OR_RETURN(auto batch, data(i));
+    for (size_t k = 0; k < batch.size() && k < extremes->size(); ++k) {
+      if (batch[k].dtype() != DType::kFloat32) continue;
+      auto& [low, high] = (*extremes)[k];
+      const float* v = batch[k].data<float>();
+      for (int64_t j = 0; j < batch[k].count(); ++j)
+        low = std::min(low, v[j]), high = std::max(high, v[j]);
+    }
+    return batch;
+  };
+}
+
+// Ranges that such data give may be wrong for what the network will see, and no error says so.
+void NoteData(const Feed& feed, const std::vector<std::pair<float, float>>& extremes,
+              int64_t samples, std::vector<std::string>* notes) {
+  constexpr int64_t kFew = 8;
+  for (size_t k = 0; k < extremes.size(); ++k) {
+    if (extremes[k].first == extremes[k].second) {
+      char value[32];
+      std::snprintf(value, sizeof value, "%g", static_cast<double>(extremes[k].first));
+      notes->push_back("input '" + feed.inputs[k].name + "' is " + value +
+                       " everywhere in the calibration data, so that the ranges fit no other data; "
+                       "give some 256 samples that look like what the network will see");
+    }
+  }
+  if (samples < kFew) {
+    notes->push_back("calibrated on " + std::to_string(samples) +
+                     (samples == 1 ? " sample" : " samples") +
+                     ", whose ranges may clip others; give some 256 that look like what the "
+                     "network will see");
+  }
+}
+
 // Layers inside of If, Loop and Scan are not quantized: their values are seen by nobody, and a
 // branch may never run.
 void NoteBodies(const ir::Graph& graph, std::vector<std::string>* notes) {
@@ -129,7 +168,9 @@ Result<QuantizedModel> QuantizeModel(const ir::Graph& graph, const compiler::Sch
   int64_t total = options.calibration_samples > 0
                       ? std::min(options.calibration_samples, calibration.size())
                       : calibration.size();
-  const quant::BatchSource batches = CalibrationBatches(calibration, feed, total, options.pool);
+  std::vector<std::pair<float, float>> extremes(feed.inputs.size(), {INFINITY, -INFINITY});
+  const quant::BatchSource batches =
+      Watched(CalibrationBatches(calibration, feed, total, options.pool), &extremes);
   SLIPWAY_RETURN_IF_ERROR(
       AdjustFloat(*model.original, batches, options.adjust,
                   options.weight_bits > 0 ? options.weight_bits : scheme.weights.bits,
@@ -184,6 +225,7 @@ Result<QuantizedModel> QuantizeModel(const ir::Graph& graph, const compiler::Sch
   };
   SLIPWAY_RETURN_IF_ERROR(
       quant::Quantize(*model.quantized, scheme, make, batches, quantize, progress, options.pool));
+  NoteData(feed, extremes, total, &model.notes);
   if (!options.method.empty())
     SLIPWAY_RETURN_IF_ERROR(Learn(model, calibration, feed, total, options));
   SLIPWAY_RETURN_IF_ERROR(AdjustQuantized(*model.original, *model.quantized, batches,

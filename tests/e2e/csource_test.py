@@ -141,6 +141,16 @@ class CSource(Case):
     def test_operators(self):
         self.check(self.write("ops.onnx", self.operators()), [1, 3, 8, 8], False, TARGETS)
 
+    def test_depth_to_space(self):
+        """Both orders, of floats and behind a transposed convolution, which becomes one."""
+        for mode in ("DCR", "CRD"):
+            net = ox.Net(4)
+            x = net.op("DepthToSpace", net.op("Relu", "x"), blocksize=2, mode=mode)
+            self.check(self.write(f"{mode}.onnx", net.finish(x, [2, 8, 3, 5], [2, 2, 6, 10])), [2, 8, 3, 5], False, TARGETS)
+        net = ox.Net(3)
+        x = net.op("ConvTranspose", "x", net.weight([8, 4, 2, 2]), kernel_shape=[2, 2], strides=[2, 2])
+        self.check(self.write("up.onnx", net.finish(x, [1, 8, 5, 3], [1, 4, 10, 6])), [1, 8, 5, 3], False, TARGETS)
+
     def test_resize(self):
         """Nearest and linear over the axes and coordinates that exporters write, and what has no form."""
         for name, attributes, scales, shape in (

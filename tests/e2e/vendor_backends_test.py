@@ -59,6 +59,25 @@ class VendorBackends(Case):
             ran = self.call(RUNNER, package, "--shape", "x=2,1,8,8")
             self.assertEqual(ran.code, 0, str(ran))
 
+    def test_an_image_and_rows_with_an_open_batch(self):
+        net = ox.Net(5)
+        a = net.op("Flatten", net.op("GlobalAveragePool", net.op("Relu", net.conv("x", 1, 8))))
+        b = net.op("Relu", net.op("Gemm", "z", net.weight([8, 6]), net.weight([8]), transB=1))
+        both = net.op("Concat", net.op("Add", a, b), b, axis=1)
+        net.nodes.append(ox.node("Gemm", [both, net.weight([4, 16]), net.weight([4])], ["y"], "last", transB=1))
+        model = self.write("two.onnx", ox.model(net.nodes, [ox.value_info("x", ["N", 1, 8, 8]), ox.value_info("z", ["N", 6])],
+                                                [ox.value_info("y", ["N", 4])], net.initializers))
+        npy.save(self.path("x.npy"), [0.01 * ((i * 37) % 400) - 2 for i in range(3 * 64)], [3, 1, 8, 8])
+        npy.save(self.path("z.npy"), [0.1 * ((i * 7) % 11) - 0.5 for i in range(18)], [3, 6])
+        given = ["--input", "x=" + self.path("x.npy"), "--input", "z=" + self.path("z.npy")]
+        want = self.run_model(model, *given, "--platform", "interpreter", label="want")
+        for backend in self.backends():
+            with self.subTest(backend=backend):
+                package = self.path(backend + "2.slip")
+                r = self.slipway("compile", model, "--platform", "x86-" + backend, "-o", package, "--json").json
+                self.assertGreaterEqual(r["own_mac_share"], 0.99, r)
+                self.agree(self.run_model(package, *given, label=backend), want, 1e-5, backend)
+
     def test_a_machine_without_it_says_so(self):
         model = self.write("m.onnx", ox.tiny_cnn(seed=3))
         for backend in self.backends():

@@ -88,6 +88,10 @@ class TfliteWriter {
   Status BatchMatMul(const Site& s);
   Status LayerNorm(const Site& s);
   Status Split(const Site& s);
+  Status Gather(const Site& s);
+  Status Mean(const Site& s);
+  Status HardSigmoid(const Site& s);
+  Status BatchNorm(const Site& s);
   // The input with explicit padding before it where SAME and VALID do not say the same.
   Result<int> Padded(const Site& s, int x, const std::vector<int64_t>& kernel, bool lowest,
                      fb::Padding* padding);

@@ -28,22 +28,42 @@ bool SameOrder(const std::vector<int64_t>& nhwc) {
 TfliteWriter::Emit TfliteWriter::EmitterOf(const Node& n) {
   if (!n.domain().empty()) return nullptr;
   static const std::map<std::string, Emit> kTable = {
-      {"Conv", &TfliteWriter::Conv},         {"Gemm", &TfliteWriter::Dense},
-      {"MatMul", &TfliteWriter::Dense},      {"MaxPool", &TfliteWriter::Pool},
-      {"AveragePool", &TfliteWriter::Pool},  {"GlobalAveragePool", &TfliteWriter::GlobalPool},
-      {"Add", &TfliteWriter::Binary},        {"Mul", &TfliteWriter::Binary},
-      {"Sub", &TfliteWriter::Binary},        {"Relu", &TfliteWriter::Unary},
-      {"Clip", &TfliteWriter::Unary},        {"Sigmoid", &TfliteWriter::Unary},
-      {"Tanh", &TfliteWriter::Unary},        {"HardSwish", &TfliteWriter::Unary},
-      {"LeakyRelu", &TfliteWriter::Unary},   {"Elu", &TfliteWriter::Unary},
-      {"Gelu", &TfliteWriter::Unary},        {"Exp", &TfliteWriter::Unary},
-      {"Softmax", &TfliteWriter::SoftmaxOp}, {"Concat", &TfliteWriter::Concat},
-      {"Reshape", &TfliteWriter::Reshape},   {"Flatten", &TfliteWriter::Reshape},
-      {"Squeeze", &TfliteWriter::Reshape},   {"Unsqueeze", &TfliteWriter::Reshape},
-      {"Identity", &TfliteWriter::Reshape},  {"Transpose", &TfliteWriter::Transpose},
-      {"Pad", &TfliteWriter::Pad},           {"Slice", &TfliteWriter::Slice},
-      {"Resize", &TfliteWriter::Resize},     {"DepthToSpace", &TfliteWriter::DepthToSpace},
-      {"Split", &TfliteWriter::Split},       {"LayerNormalization", &TfliteWriter::LayerNorm},
+      {"Conv", &TfliteWriter::Conv},
+      {"Gemm", &TfliteWriter::Dense},
+      {"MatMul", &TfliteWriter::Dense},
+      {"MaxPool", &TfliteWriter::Pool},
+      {"AveragePool", &TfliteWriter::Pool},
+      {"GlobalAveragePool", &TfliteWriter::GlobalPool},
+      {"Add", &TfliteWriter::Binary},
+      {"Mul", &TfliteWriter::Binary},
+      {"Sub", &TfliteWriter::Binary},
+      {"Relu", &TfliteWriter::Unary},
+      {"Clip", &TfliteWriter::Unary},
+      {"Sigmoid", &TfliteWriter::Unary},
+      {"Tanh", &TfliteWriter::Unary},
+      {"HardSwish", &TfliteWriter::Unary},
+      {"LeakyRelu", &TfliteWriter::Unary},
+      {"Elu", &TfliteWriter::Unary},
+      {"Gelu", &TfliteWriter::Unary},
+      {"Exp", &TfliteWriter::Unary},
+      {"Softmax", &TfliteWriter::SoftmaxOp},
+      {"Concat", &TfliteWriter::Concat},
+      {"Reshape", &TfliteWriter::Reshape},
+      {"Flatten", &TfliteWriter::Reshape},
+      {"Squeeze", &TfliteWriter::Reshape},
+      {"Unsqueeze", &TfliteWriter::Reshape},
+      {"Identity", &TfliteWriter::Reshape},
+      {"Transpose", &TfliteWriter::Transpose},
+      {"Pad", &TfliteWriter::Pad},
+      {"Slice", &TfliteWriter::Slice},
+      {"Resize", &TfliteWriter::Resize},
+      {"DepthToSpace", &TfliteWriter::DepthToSpace},
+      {"Split", &TfliteWriter::Split},
+      {"LayerNormalization", &TfliteWriter::LayerNorm},
+      {"Gather", &TfliteWriter::Gather},
+      {"ReduceMean", &TfliteWriter::Mean},
+      {"HardSigmoid", &TfliteWriter::HardSigmoid},
+      {"BatchNormalization", &TfliteWriter::BatchNorm},
   };
   const auto it = kTable.find(n.op());
   return it == kTable.end() ? nullptr : it->second;
@@ -64,6 +84,20 @@ Result<int> TfliteWriter::Padded(const Site& s, int x, const std::vector<int64_t
   const std::vector<int64_t> in = file_.ShapeOf(x);
   if (pads.size() != 4 || in.size() != 4)
     return Refuse(n, "TensorFlow Lite has windows over images of two dimensions only");
+  if (n.attributes.Int("ceil_mode", 0) != 0) {
+    SLIPWAY_ASSIGN_OR_RETURN(const auto result, Shape(n.output()));
+    bool beyond = false;  // the last window reaches beyond the padding
+    for (size_t i = 0; i < 2; ++i) {
+      const int64_t stride = i < strides.size() ? strides[i] : 1;
+      const int64_t more =
+          (result[i + 1] - 1) * stride + kernel[i] - in[i + 1] - pads[i] - pads[i + 2];
+      beyond = beyond || more > 0;
+      pads[i + 2] += std::max<int64_t>(0, more);
+    }
+    if (beyond && n.attributes.Int("count_include_pad", 0) != 0)
+      return Refuse(
+          n, "TensorFlow Lite has no average that counts padding, but not that of ceil_mode");
+  }
   *padding = fb::Padding::VALID;
   if (std::all_of(pads.begin(), pads.end(), [](int64_t p) { return p == 0; })) return x;
   bool same = true;
@@ -225,7 +259,7 @@ Status TfliteWriter::Dense(const Site& s) {
                                           : nullptr;
   const int64_t rank = Rank(n.input(0));
   if (n.Is("MatMul") && !weights) return BatchMatMul(s);
-  if (!weights || weights->dims().rank() != 2 || rank > 3 || rank < 2)
+  if (!weights || weights->dims().rank() != 2 || rank > 4 || rank < 2 || IsImage(n.input(0)))
     return Refuse(n, "only products with constant matrices are written");
   if (n.Is("Gemm") && (n.attributes.Float("alpha", 1) != 1 || n.attributes.Float("beta", 1) != 1 ||
                        n.attributes.Int("transA", 0) != 0))
@@ -254,6 +288,14 @@ Status TfliteWriter::Dense(const Site& s) {
     return to;
   };
   const std::vector<int64_t> in = file_.ShapeOf(x), result = file_.ShapeOf(out);
+  if (rank == 4) {  // as it lies
+    fb::Conv2DOptionsT options;
+    options.padding = fb::Padding::VALID;
+    options.stride_h = options.stride_w = 1;
+    options.activation = s.fused;
+    file_.Op(Code::CONV_2D, 3, inputs, {out}, options);
+    return OkStatus();
+  }
   const int64_t middle = rank == 3 ? in[1] : 1;
   inputs[0] = reshape(n.name() + "/image", x, {in[0], middle, 1, in.back()}, -1);
   const int y = Like(n.name() + "/product", {in[0], middle, 1, outputs}, out);
@@ -271,9 +313,9 @@ Status TfliteWriter::Pool(const Site& s) {
   const bool max = n.Is("MaxPool");
   const auto kernel = n.attributes.Ints("kernel_shape");
   const auto strides = n.attributes.Ints("strides"), dilations = n.attributes.Ints("dilations");
-  if (kernel.size() != 2 || n.attributes.Int("ceil_mode", 0) != 0 || n.output(1) ||
+  if (kernel.size() != 2 || n.output(1) ||
       std::any_of(dilations.begin(), dilations.end(), [](int64_t d) { return d != 1; }))
-    return Refuse(n, "TensorFlow Lite pools images, without dilation, ceil_mode and indices");
+    return Refuse(n, "TensorFlow Lite pools images, without dilation and indices");
   SLIPWAY_ASSIGN_OR_RETURN(int x, In(s, 0));
   fb::Padding padding;
   SLIPWAY_ASSIGN_OR_RETURN(x, Padded(s, x, ToVector(kernel), max, &padding));
@@ -569,14 +611,135 @@ Status TfliteWriter::Resize(const Site& s) {
 }
 
 Status TfliteWriter::DepthToSpace(const Site& s) {
-  if (s.node->attributes.String("mode", "DCR") != "DCR")
-    return Refuse(*s.node, "TensorFlow Lite has the mode DCR only");
-  SLIPWAY_ASSIGN_OR_RETURN(const int x, In(s, 0));
+  SLIPWAY_ASSIGN_OR_RETURN(int x, In(s, 0));
+  const int64_t block = s.node->attributes.Int("blocksize", 1);
+  if (s.node->attributes.String("mode", "DCR") != "DCR") {
+    // The channels of one place in a block lie apart there, and together here.
+    const std::vector<int64_t> shape = file_.ShapeOf(x);
+    const int64_t places = block * block, depth = shape[3] / places;
+    std::vector<int64_t> order;
+    for (int64_t i = 0; i < shape[3]; ++i) order.push_back(i % depth * places + i / depth);
+    const std::string name = s.node->name() + "/order";
+    const int turned = Like(name, shape, x);
+    fb::GatherOptionsT gather;
+    gather.axis = 3;
+    file_.Op(Code::GATHER, s.coded ? 2 : 1, {x, file_.Ints(name + "/channels", order)}, {turned},
+             gather);
+    x = turned;
+  }
   SLIPWAY_ASSIGN_OR_RETURN(const int out, Moved(s, x));
   fb::DepthToSpaceOptionsT options;
-  options.block_size = static_cast<int32_t>(s.node->attributes.Int("blocksize", 1));
+  options.block_size = static_cast<int32_t>(block);
   file_.Op(Code::DEPTH_TO_SPACE, s.coded ? 2 : 1, {x}, {out}, options);
   return FinishMove(s, out);
+}
+
+Status TfliteWriter::Gather(const Site& s) {
+  const Node& n = *s.node;
+  const Tensor* indices = n.constant_input(1);
+  const int64_t axis = n.attributes.Int("axis", 0), rank = Rank(n.input(0));
+  if (!indices || indices->dims().rank() > 1 ||
+      (indices->dims().rank() == 0 && (IsImage(n.input(0)) || IsImage(n.output()))))
+    return Refuse(n, "only a Gather with a list of constant indices is written");
+  SLIPWAY_ASSIGN_OR_RETURN(const int x, In(s, 0));
+  const int64_t file_axis = FileAxis(axis, n.input(0));
+  const int64_t extent = file_.ShapeOf(x)[static_cast<size_t>(file_axis)];
+  std::vector<int32_t> list;
+  for (int64_t i : indices->ToInts()) {
+    if (i < 0 && extent < 0) return Refuse(n, "an index counts from the end of an open dimension");
+    list.push_back(static_cast<int32_t>(i < 0 ? i + extent : i));
+  }
+  SLIPWAY_ASSIGN_OR_RETURN(const int out, Moved(s, x));
+  Tensor at = Tensor::Vector(list);
+  if (indices->dims().rank() == 0) at = at.Reshaped({});
+  fb::GatherOptionsT options;
+  options.axis = static_cast<int32_t>(file_axis);
+  file_.Op(Code::GATHER,
+           rank > 4  ? 4
+           : s.coded ? 2
+                     : 1,
+           {x, file_.Constant(n.name() + "/indices", at)}, {out}, options);
+  return FinishMove(s, out);
+}
+
+Status TfliteWriter::Mean(const Site& s) {
+  const Node& n = *s.node;
+  const Tensor* given = n.constant_input(1);
+  const int64_t rank = Rank(n.input(0));
+  const bool keep = n.attributes.Int("keepdims", 1) != 0;
+  if (n.input(1) && !given) return Refuse(n, "its axes are no constants");
+  std::vector<int64_t> axes = given ? given->ToInts() : std::vector<int64_t>();
+  for (int64_t i = 0; axes.empty() && !n.input(1) && i < rank; ++i) axes.push_back(i);
+  bool spatial = true;
+  for (int64_t& a : axes) {
+    if (a < 0) a += rank;
+    spatial = spatial && a >= 2;
+    a = FileAxis(a, n.input(0));
+  }
+  if (axes.empty() || (IsImage(n.input(0)) && !keep && (!spatial || axes.size() != 2)) ||
+      (IsImage(n.output()) && !IsImage(n.input(0))))
+    return Refuse(n, "what is left of an image has another order of axes in the file");
+  SLIPWAY_ASSIGN_OR_RETURN(const int x, In(s, 0));
+  SLIPWAY_ASSIGN_OR_RETURN(const int out, Out(s));
+  fb::ReducerOptionsT options;
+  options.keep_dims = keep;
+  file_.Op(Code::MEAN, s.coded ? 2 : 1, {x, file_.Ints(n.name() + "/axes", axes)}, {out}, options);
+  return OkStatus();
+}
+
+// min(max(alpha x + beta, 0), 1), in its pieces.
+Status TfliteWriter::HardSigmoid(const Site& s) {
+  const Node& n = *s.node;
+  const Site real{&n};
+  if (s.coded) floats_.push_back(n.name());
+  SLIPWAY_ASSIGN_OR_RETURN(const int x, In(real, 0));
+  const std::vector<int64_t> shape = file_.ShapeOf(x);
+  const auto number = [&](const char* what, float v) {
+    return file_.Constant(n.name() + what, Tensor::Scalar(v));
+  };
+  const int scaled = Like(n.name() + "/scaled", shape, x),
+            moved = Like(n.name() + "/moved", shape, x);
+  SLIPWAY_ASSIGN_OR_RETURN(const int out, Out(real));
+  fb::AddOptionsT rectified;
+  rectified.activation = fb::Activation::RELU;
+  file_.Op(Code::MUL, 1, {x, number("/alpha", n.attributes.Float("alpha", 0.2f))}, {scaled},
+           fb::MulOptionsT());
+  file_.Op(Code::ADD, 1, {scaled, number("/beta", n.attributes.Float("beta", 0.5f))}, {moved},
+           rectified);
+  file_.Op(Code::MINIMUM, 1, {moved, number("/one", 1)}, {out});
+  return OkStatus();
+}
+
+// A product and a sum for each channel.
+Status TfliteWriter::BatchNorm(const Site& s) {
+  const Node& n = *s.node;
+  const int64_t rank = Rank(n.input(0));
+  std::vector<std::vector<double>> of;
+  for (size_t i = 1; i <= 4; ++i) {
+    const Tensor* t = n.constant_input(i);
+    if (!t || n.output(1)) return Refuse(n, "its statistics are no constants");
+    of.push_back(t->ToDoubles());
+  }
+  std::vector<float> factor, offset;
+  for (size_t c = 0; c < of[0].size(); ++c) {
+    const double f = of[0][c] / std::sqrt(of[3][c] + double{n.attributes.Float("epsilon", 1e-5f)});
+    factor.push_back(static_cast<float>(f));
+    offset.push_back(static_cast<float>(of[1][c] - of[2][c] * f));
+  }
+  const Site real{&n};
+  if (s.coded) floats_.push_back(n.name());
+  SLIPWAY_ASSIGN_OR_RETURN(const int x, In(real, 0));
+  Dims shape;  // channels are last in images and rows
+  shape.push_back(static_cast<int64_t>(factor.size()));
+  for (int64_t i = 2; i < rank && !IsImage(n.input(0)); ++i) shape.push_back(1);
+  const auto constant = [&](const char* what, const std::vector<float>& v) {
+    return file_.Constant(n.name() + what, Tensor::Vector(v).Reshaped(shape));
+  };
+  const int scaled = Like(n.name() + "/scaled", file_.ShapeOf(x), x);
+  SLIPWAY_ASSIGN_OR_RETURN(const int out, Out(real));
+  file_.Op(Code::MUL, 1, {x, constant("/factor", factor)}, {scaled}, fb::MulOptionsT());
+  file_.Op(Code::ADD, 1, {scaled, constant("/offset", offset)}, {out}, fb::AddOptionsT());
+  return OkStatus();
 }
 
 }  // namespace slipway::quant

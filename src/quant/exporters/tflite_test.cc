@@ -241,6 +241,73 @@ TEST(TfliteWriter, RefusesWhatHasNoFormOnCodes) {
           {"Gemm node 'fc'", "scale of the products"});
 }
 
+void ExpectComesBack(const std::string& text, const std::vector<std::string>& floats) {
+  auto graph = Parse(text);
+  ASSERT_NE(graph, nullptr);
+  TfliteWriter writer(*graph, "");
+  auto made = writer.Run();
+  ASSERT_TRUE(made.ok()) << made.status().ToString();
+  EXPECT_EQ(writer.floats(), floats);
+  auto bytes = std::make_shared<std::vector<uint8_t>>(made->begin(), made->end());
+  auto back = tflite::ImportTfliteBytes(*bytes, bytes);
+  ASSERT_TRUE(back.ok()) << back.status().ToString();
+  for (unsigned seed = 1; seed <= 4; ++seed) {
+    const ir::Tensor x = Image(seed);
+    auto nhwc = PermutedConstant(x, {0, 2, 3, 1});
+    auto want = interp::Evaluate(*graph, std::vector<ir::Tensor>{x});
+    auto got = interp::Evaluate(**back, std::vector<ir::Tensor>{*nhwc});
+    ASSERT_TRUE(want.ok()) << want.status().ToString();
+    ASSERT_TRUE(got.ok()) << got.status().ToString();
+    ASSERT_EQ((*got)[0].count(), (*want)[0].count());
+    double power = 0;
+    int64_t off = 0;
+    for (int64_t i = 0; i < (*want)[0].count(); ++i) {
+      const float a = (*got)[0].data<float>()[i], b = (*want)[0].data<float>()[i];
+      power += double{b} * double{b};
+      off += a != b;
+    }
+    EXPECT_GT(power, 0);
+    // A code may lie half-way where a function stands in its pieces.
+    EXPECT_LE(off, floats.empty() ? 0 : (*want)[0].count() / 50) << "image " << seed;
+  }
+}
+
+// What squeezenet, a U-Net with transposed convolutions and shufflenet need; means of images.
+TEST(TfliteWriter, PoolsWithAnOpenEndBlocksAndGatheredChannels) {
+  for (const char* ends : {"", ", pads = [1, 1, 0, 0]"}) {
+    ExpectComesBack(
+        "graph \"net\" {\n  input %x: float32[1, 3, 9, 9]\n" + Pair("x", 0.02f, 4) +
+            "  %p = MaxPool(%x_d) {kernel_shape = [2, 3], strides = [2, 2], ceil_mode = 1" + ends +
+            "} \"max\"\n" + Pair("p", 0.02f, 4) + Weights("w1", "8, 3, 1, 1", 24, 8, 0.02f, 0, 1) +
+            "  %c = Conv(%p_d, %w1, %w1b) \"conv\"\n" + Pair("c", 0.03f, 0) +
+            "  %d = DepthToSpace(%c_d) {blocksize = 2, mode = \"CRD\"} \"blocks\"\n" +
+            Pair("d", 0.03f, 0) +
+            "  const %i: int64[3] = [1, 0, -1]\n  %g = Gather(%d_d, %i) {axis = 1} \"gather\"\n" +
+            Pair("g", 0.03f, 0) +
+            "  const %a: int64[2] = [2, -1]\n"
+            "  %m = ReduceMean(%g_d, %a) {keepdims = 0} \"mean\"\n" +
+            Pair("m", 0.002f, 0) + "  output %m_d\n}\n",
+        {});
+  }
+}
+
+TEST(TfliteWriter, GatesNormsAndProductsOfFourDimensions) {
+  ExpectComesBack(
+      "graph \"net\" {\n  input %x: float32[1, 3, 9, 9]\n" + Pair("x", 0.02f, 4) +
+          "  %h = HardSigmoid(%x_d) {alpha = 0.4, beta = 0.45} \"gate\"\n" +
+          Pair("h", 1.0f / 256, -128) +
+          "  const %f: float32[3] = [1, 2, 0.5]\n  const %o: float32[3] = [0.1, 0, -0.2]\n"
+          "  const %u: float32[3] = [0.3, -0.1, 0.2]\n  const %v: float32[3] = [1, 0.5, 2]\n"
+          "  %b = BatchNormalization(%h_d, %f, %o, %u, %v) \"norm\"\n" +
+          Pair("b", 0.02f, 0) + "  %t = Transpose(%b_d) {perm = [0, 2, 3, 1]} \"turn\"\n" +
+          Pair("t", 0.02f, 0) + Weights("w", "3, 5", 15, 5, 0.02f, 1, 3) +
+          "  %m = MatMul(%t_d, %w) \"product\"\n  %mb = Add(%m, %wb) \"bias\"\n" +
+          Pair("mb", 0.03f, 0) +
+          "  const %s: int64[2] = [1, 405]\n  %r = Reshape(%mb_d, %s) \"rows\"\n" +
+          Pair("r", 0.03f, 0) + "  output %r_d\n}\n",
+      {"gate", "norm"});
+}
+
 // Layers that stay float, functions on either, and what TensorFlow Lite fixes the scale of.
 TEST(TfliteWriter, FloatOperatorsStandBetweenDequantizeAndQuantize) {
   auto graph =

@@ -164,6 +164,22 @@ Status Gather(SourceWriter& w) {
   return OkStatus();
 }
 
+// A copy for each place in a block.
+Status DepthToSpace(SourceWriter& w) {
+  const Dims x = w.Shape(w.In(0));
+  const int64_t b = w.op.attributes.Int("blocksize", 1);
+  if (x.rank() != 4 || b < 1 || b > 16) return Unsupported("a DepthToSpace with blocks over 16");
+  const bool crd = w.op.attributes.String("mode", "DCR") == "CRD";
+  const int64_t plane = x[2] * x[3], depth = x[1] / (b * b), blocks = b * b;
+  const int64_t dims[] = {x[0], depth, x[2], x[3]};
+  const int64_t to[] = {depth * plane * blocks, plane * blocks, b * x[3] * b, b};
+  const int64_t from[] = {x[1] * plane, crd ? blocks * plane : plane, x[3], 1};
+  for (int64_t i = 0; i < blocks; ++i)
+    Copy(w, dims, to, from, i / b * x[3] * b + i % b, i * (crd ? plane : depth * plane),
+         w.Input(0, "void"), w.Output("void"));
+  return OkStatus();
+}
+
 constexpr int64_t kMostEntries = 1 << 16;  // of an axis' table
 
 // The fields of sw_resizing.
@@ -235,11 +251,22 @@ Status QResize(SourceWriter& w) {
 }
 
 constexpr Row kRows[] = {
-    {"", "Reshape", Whole},       {"", "Flatten", Whole},  {"", "Squeeze", Whole},
-    {"", "Unsqueeze", Whole},     {"", "Identity", Whole}, {"", "Dropout", Whole},
-    {"", "Transpose", Transpose}, {"", "Concat", Concat},  {"", "Split", Split},
-    {"", "Slice", Slice},         {"", "Pad", Pad},        {"", "Expand", Expand},
-    {"", "Gather", Gather},       {"", "Resize", Resize},  {"slipway", "QResize", QResize},
+    {"", "Reshape", Whole},
+    {"", "Flatten", Whole},
+    {"", "Squeeze", Whole},
+    {"", "Unsqueeze", Whole},
+    {"", "Identity", Whole},
+    {"", "Dropout", Whole},
+    {"", "Transpose", Transpose},
+    {"", "Concat", Concat},
+    {"", "Split", Split},
+    {"", "Slice", Slice},
+    {"", "Pad", Pad},
+    {"", "Expand", Expand},
+    {"", "Gather", Gather},
+    {"", "Resize", Resize},
+    {"slipway", "QResize", QResize},
+    {"", "DepthToSpace", DepthToSpace},
 };
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include "engine/backends/subgraph.h"
 #include "engine/kernels/vendor/network_blob.h"
 #include "model/frontends/onnx/export.h"
+#include "model/ir/infer.h"
 #include "model/ops/activation.h"
 
 namespace slipway::backends {
@@ -341,6 +342,13 @@ class OpencvCompiler final : public CompileBackend {
   Result<std::vector<StepSpec>> Compile(std::span<const PartitionNode> nodes,
                                         const Target&) const override {
     SLIPWAY_ASSIGN_OR_RETURN(const Subgraph part, CutOut(nodes, AsOpencvReads));
+    // An open batch is written as 1, and every input that is set brings its own. Its reader makes
+    // of an open one 1 for images and 0 for rows, which then do not fit each other.
+    ir::InferOptions one;
+    for (const ir::Value* v : part.graph->inputs()) {
+      for (const std::string& s : v->type().shape->front().Symbols()) one.symbols[s] = 1;
+    }
+    if (!one.symbols.empty()) SLIPWAY_RETURN_IF_ERROR(ir::InferShapes(*part.graph, one));
     onnx::ExportOptions options;
     options.opset = 11;
     options.value_info = false;
