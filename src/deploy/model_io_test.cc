@@ -8,6 +8,7 @@
 #include "base/float16.h"
 #include "data/archive.h"
 #include "data/npy.h"
+#include "deploy/export_model.h"
 #include "deploy/graph_test_util.h"
 #include "deploy/quantize_model.h"
 #include "deploy/toolchain.h"
@@ -176,6 +177,35 @@ TEST_F(FeedTest, AModelOfTwoInputsIsQuantized) {
     EXPECT_GT(error, 0);
     EXPECT_LT(error, 1e-3 * power);
   }
+}
+
+// A value that is in codes only because it is added to a layer's output: ncnn adds in float.
+TEST_F(FeedTest, ResidualsThatNoLayerReadsGoToNcnn) {
+  const auto graph = ParseGraph(R"(graph "g" {
+    input %x: float32[N, 8, 6, 6]
+    const %w1: float32[8, 8, 3, 3] = random(1)
+    const %w2: float32[8, 8, 1, 1] = random(2)
+    const %w3: float32[8, 8, 1, 1] = random(3)
+    %a = Conv(%x, %w1) {pads = [1, 1, 1, 1]} "first"
+    %r = Relu(%a)
+    %b = Conv(%x, %w2) "second"
+    %s = Add(%b, %r)
+    %t = Relu(%s)
+    %y = Conv(%t, %w3) "third"
+    output %y
+  })");
+  ASSERT_TRUE(graph);
+  std::vector<float> x(8 * 288);
+  for (size_t i = 0; i < x.size(); ++i) x[i] = std::sin(static_cast<float>(i * i % 97 + i * 7));
+  const auto set = Set({Array<float>("inputs", {8, 8, 6, 6}, x)});
+  auto platform = GetPlatform("ncnn-int8");
+  ASSERT_TRUE(platform.ok());
+  auto model = QuantizeModel(*graph, platform->scheme, *set, {});
+  ASSERT_TRUE(model.ok()) << model.status().ToString();
+  auto files =
+      ExportModel(*model->quantized, "ncnn-int8",
+                  {.output = folder_->path() + "/ncnn", .stem = "g", .platform = "ncnn-int8"});
+  ASSERT_TRUE(files.ok()) << files.status().ToString();
 }
 
 // Data that cannot give ranges are quantized with, and said so.

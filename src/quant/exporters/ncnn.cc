@@ -38,6 +38,19 @@ void SetToOne(ir::Graph* graph, const std::set<std::string>& symbols) {
   }
 }
 
+// The other operand of a sum or product of two.
+const ir::Value* Other(const ir::Use& use) {
+  return use.node->inputs().size() == 2 ? use.node->input(1 - use.index) : nullptr;
+}
+
+// A layer made this, or the layer's bias.
+bool OfLayer(const ir::Value* v, const std::set<const ir::Node*>& layers) {
+  const ir::Node* n = v ? v->producer() : nullptr;
+  if (n && n->Is("Add") && n->input(1)->is_constant()) n = n->input(0)->producer();
+  if (n && n->Is("Add") && n->input(0)->is_constant()) n = n->input(1)->producer();
+  return layers.contains(n);
+}
+
 // Whether what is computed from the value without arithmetic, or by one function, ends in a layer
 // with quantized weights.
 bool EndsInLayer(const ir::Value* v, const std::set<const ir::Node*>& layers, int depth = 0) {
@@ -51,7 +64,14 @@ bool EndsInLayer(const ir::Value* v, const std::set<const ir::Node*>& layers, in
       if (use.index == 0) return true;
       continue;
     }
-    if (!use.node->domain().empty() || !kThrough.contains(use.node->op()) || depth > 32) continue;
+    const ir::Value* other = use.node->Is("Add") || use.node->Is("Mul") ? Other(use) : nullptr;
+    // What is added to a layer's output lies in codes where both are one integer operator.
+    if (use.node->Is("Add") && OfLayer(other, layers)) return true;
+    const ir::Node* gate = use.node->Is("Mul") && other ? other->producer() : nullptr;
+    const bool swish =
+        gate && (gate->Is("Sigmoid") || gate->Is("HardSigmoid")) && gate->input(0) == v;
+    if (!use.node->domain().empty() || !(swish || kThrough.contains(use.node->op())) || depth > 32)
+      continue;
     for (const ir::Value* out : use.node->outputs()) {
       if (out && EndsInLayer(out, layers, depth + 1)) return true;
     }
