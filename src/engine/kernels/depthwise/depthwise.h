@@ -1,8 +1,8 @@
 #pragma once
 // Depthwise convolution: every channel has a window of its own, y[n, c, :] = x[n, c, :] * w[c, :].
-// Float32, bfloat16 and float16 as slipway.Conv has it and 8-bit codes as slipway.QConv has it (bit for
-// bit), for group = channels in = channels out and two spatial dimensions (one: let the height be
-// 1). Windows, strides, dilations and padding are arbitrary; padding is never written to memory.
+// Float32, bfloat16 and float16 as slipway.Conv has it and 8-bit codes as slipway.QConv has it (bit
+// for bit), for group = channels in = channels out and two spatial dimensions (one: let the height
+// be 1). Windows, strides, dilations and padding are arbitrary; padding is never written to memory.
 //
 // A plan is made once for a shape and holds the packed weights; it is immutable and may be used by
 // several threads.
@@ -30,7 +30,8 @@ struct DepthwiseShape {
   bool Valid() const;
 };
 
-// ---- float32, bfloat16, float16 -------------------------------------------------------------------
+// ---- float32, bfloat16, float16
+// -------------------------------------------------------------------
 //
 // x and y lie channels last ([batch, height, width, channels]) or in blocks of channels ([batch,
 // channels / block, height, width, block]); sums are made in the order of the window's taps. x, y
