@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <cstring>
 #include <numeric>
 
 #include "quant/weight_only/hessian.h"
@@ -18,19 +19,6 @@ void For(Parallel* pool, int64_t count, int64_t grain, F&& body) {
     body(0, count);
 }
 size_t At(int64_t i) { return static_cast<size_t>(i); }
-
-double Dot(const double* a, const double* b, int64_t n) {
-  constexpr int kParts = 8;
-  double sums[kParts] = {};
-  int64_t i = 0;
-  for (; i + kParts <= n; i += kParts) {
-    for (int j = 0; j < kParts; ++j) sums[j] += a[i + j] * b[i + j];
-  }
-  double sum = 0;
-  for (; i < n; ++i) sum += a[i] * b[i];
-  for (const double s : sums) sum += s;
-  return sum;
-}
 
 // Blocks of the matrix: row strips by column pieces; pieces do not cross taps.
 struct Tiles {
@@ -95,64 +83,146 @@ void KeepLargest(const double* scores, int64_t n, int64_t keep, uint8_t* mask) {
   for (int64_t i = 0; i < n; ++i) mask[order[At(i)]] = i < keep;
 }
 
+// Rows that are refined together, so that the matrix is read once for all of them.
+constexpr int kLanes = 8;
+// (Products and sums apart, -ffp-contract=off: every CPU gives the same bits.)
+typedef double Lanes __attribute__((vector_size(kLanes * sizeof(double))));
+
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && \
+    !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // (which choose too late)
+#define SLIPWAY_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
+#else
+#define SLIPWAY_CLONES
+#endif
+
+// y[i] = sum over j of a[i, j] x[j], in every lane, of the rows i that are wanted.
+SLIPWAY_CLONES void Multiply(const double* a, int64_t n, const uint8_t* wanted, const double* x,
+                             double* y) {
+  for (int64_t i = 0; i < n; i += 4) {
+    const int64_t rows = std::min<int64_t>(4, n - i);
+    bool any = false;
+    for (int64_t r = 0; r < rows; ++r) any |= wanted[i + r] != 0;
+    if (!any) continue;
+    Lanes sums[4] = {};
+    if (rows == 4) {
+      const double *a0 = a + i * n, *a1 = a0 + n, *a2 = a1 + n, *a3 = a2 + n;
+      Lanes s0 = {}, s1 = {}, s2 = {}, s3 = {};
+      for (int64_t j = 0; j < n; ++j) {
+        Lanes v;  // aligned for no more than a double
+        std::memcpy(&v, x + j * kLanes, sizeof v);
+        s0 += a0[j] * v;
+        s1 += a1[j] * v;
+        s2 += a2[j] * v;
+        s3 += a3[j] * v;
+      }
+      sums[0] = s0, sums[1] = s1, sums[2] = s2, sums[3] = s3;
+    } else {
+      for (int64_t r = 0; r < rows; ++r) {
+        for (int64_t j = 0; j < n; ++j) {
+          Lanes v;
+          std::memcpy(&v, x + j * kLanes, sizeof v);
+          sums[r] += a[(i + r) * n + j] * v;
+        }
+      }
+    }
+    for (int64_t r = 0; r < rows; ++r) std::memcpy(y + (i + r) * kLanes, &sums[r], sizeof sums[r]);
+  }
+}
+
 // The least-squares weights on a mask: A_SS x_S = (A w)_S by conjugate gradients (Hestenes and
-// Stiefel, 1952) with the diagonal as preconditioner, from `x` on, which is 0 off the mask.
+// Stiefel, 1952) with the diagonal as preconditioner, from `x` on, which is 0 off the mask. Up to
+// kLanes rows at once, none of which knows of the others.
 class Refiner {
  public:
-  Refiner(std::span<const double> a, int64_t n, int64_t steps) : a_(a), n_(n), steps_(steps) {}
+  struct Row {
+    const double* w;
+    const uint8_t* mask;
+    double* x;
+    double* cost;  // gets (w - x)^T A (w - x), without dead inputs
+  };
+  Refiner(std::span<const double> a, int64_t n, int64_t steps, std::span<const uint8_t> dead)
+      : a_(a), n_(n), steps_(steps), dead_(dead), all_(At(n), 1) {}
 
-  void Run(const double* w, const uint8_t* mask, double* x) {
-    const auto off = [&](int64_t i) { return mask[i] == 0; };
-    std::vector<double> r(At(n_), 0), p(At(n_), 0), q(At(n_), 0), d(At(n_));
-    double scale = 0, rho = 0;
-    for (int64_t i = 0; i < n_; ++i) d[At(i)] = w[i] - x[i];
+  void Run(std::span<const Row> rows) {
+    const int count = static_cast<int>(rows.size());
+    const int64_t size = n_ * kLanes;
+    std::vector<double> r(At(size)), p(At(size)), q(At(size)), d(At(size));
+    std::vector<uint8_t> wanted(At(n_), 0);
+    double scale[kLanes] = {}, rho[kLanes] = {};
+    bool done[kLanes];
     for (int64_t i = 0; i < n_; ++i) {
-      if (off(i)) continue;
-      r[At(i)] = Dot(&a_[At(i * n_)], d.data(), n_);
-      const double diagonal = a_[At(i * n_ + i)];
-      p[At(i)] = r[At(i)] / diagonal;
-      rho += r[At(i)] * p[At(i)];
-      scale += diagonal * w[i] * w[i];
+      for (int l = 0; l < count; ++l) {
+        d[At(i * kLanes + l)] = rows[At(l)].w[i] - rows[At(l)].x[i];
+        wanted[At(i)] |= rows[At(l)].mask[i];
+      }
     }
-    const double enough = 1e-12 * scale;
-    for (int64_t step = 0; step < steps_ && rho > enough; ++step) {
-      double pq = 0;
+    Multiply(a_.data(), n_, wanted.data(), d.data(), q.data());
+    for (int l = 0; l < count; ++l) {
+      const Row& row = rows[At(l)];
       for (int64_t i = 0; i < n_; ++i) {
-        if (off(i)) continue;
-        q[At(i)] = Dot(&a_[At(i * n_)], p.data(), n_);
-        pq += p[At(i)] * q[At(i)];
+        if (row.mask[i] == 0) continue;
+        const double diagonal = a_[At(i * n_ + i)], v = q[At(i * kLanes + l)];
+        r[At(i * kLanes + l)] = v;
+        p[At(i * kLanes + l)] = v / diagonal;
+        rho[l] += v * (v / diagonal);
+        scale[l] += diagonal * row.w[i] * row.w[i];
       }
-      if (!(pq > 0)) return;
-      const double alpha = rho / pq;
-      double next = 0;
-      for (int64_t i = 0; i < n_; ++i) {
-        if (off(i)) continue;
-        x[i] += alpha * p[At(i)];
-        r[At(i)] -= alpha * q[At(i)];
-        next += r[At(i)] * r[At(i)] / a_[At(i * n_ + i)];
-      }
-      const double beta = next / rho;
-      for (int64_t i = 0; i < n_; ++i) {
-        if (!off(i)) p[At(i)] = r[At(i)] / a_[At(i * n_ + i)] + beta * p[At(i)];
-      }
-      rho = next;
+      done[l] = false;
     }
-  }
-
-  // (w - x)^T A (w - x), without dead inputs.
-  double Cost(const double* w, const double* x, std::span<const uint8_t> dead) const {
-    std::vector<double> d(At(n_));
-    for (int64_t i = 0; i < n_; ++i) d[At(i)] = dead[At(i)] ? 0 : w[i] - x[i];
-    double sum = 0;
+    for (int64_t step = 0; step < steps_; ++step) {
+      bool going = false;
+      for (int l = 0; l < count; ++l) {
+        done[l] = done[l] || !(rho[l] > 1e-12 * scale[l]);
+        going |= !done[l];
+      }
+      if (!going) break;
+      Multiply(a_.data(), n_, wanted.data(), p.data(), q.data());
+      for (int l = 0; l < count; ++l) {
+        if (!done[l]) done[l] = !Step(rows[At(l)], l, r, p, q, &rho[l]);
+      }
+    }
     for (int64_t i = 0; i < n_; ++i) {
-      if (d[At(i)] != 0) sum += d[At(i)] * Dot(&a_[At(i * n_)], d.data(), n_);
+      for (int l = 0; l < count; ++l)
+        d[At(i * kLanes + l)] = dead_[At(i)] ? 0 : rows[At(l)].w[i] - rows[At(l)].x[i];
     }
-    return sum;
+    Multiply(a_.data(), n_, all_.data(), d.data(), q.data());
+    for (int l = 0; l < count; ++l) {
+      double sum = 0;
+      for (int64_t i = 0; i < n_; ++i) sum += d[At(i * kLanes + l)] * q[At(i * kLanes + l)];
+      *rows[At(l)].cost = sum;
+    }
   }
 
  private:
+  // One step of lane l; false: it has come to its end.
+  bool Step(const Row& row, int l, std::vector<double>& r, std::vector<double>& p,
+            const std::vector<double>& q, double* rho) const {
+    double pq = 0, next = 0;
+    for (int64_t i = 0; i < n_; ++i) {
+      if (row.mask[i]) pq += p[At(i * kLanes + l)] * q[At(i * kLanes + l)];
+    }
+    if (!(pq > 0)) return false;
+    const double alpha = *rho / pq;
+    for (int64_t i = 0; i < n_; ++i) {
+      if (row.mask[i] == 0) continue;
+      row.x[i] += alpha * p[At(i * kLanes + l)];
+      r[At(i * kLanes + l)] -= alpha * q[At(i * kLanes + l)];
+      next += r[At(i * kLanes + l)] * r[At(i * kLanes + l)] / a_[At(i * n_ + i)];
+    }
+    const double beta = next / *rho;
+    for (int64_t i = 0; i < n_; ++i) {
+      if (row.mask[i])
+        p[At(i * kLanes + l)] =
+            r[At(i * kLanes + l)] / a_[At(i * n_ + i)] + beta * p[At(i * kLanes + l)];
+    }
+    *rho = next;
+    return true;
+  }
+
   std::span<const double> a_;
   int64_t n_, steps_;
+  std::span<const uint8_t> dead_;
+  std::vector<uint8_t> all_;
 };
 
 // One row, column after column: what is dropped is made up for by the columns behind it. `choose`:
@@ -395,23 +465,28 @@ Result<Pruned> PruneByInputs(std::span<const float> weights, const WeightShape& 
   // Of both masks; rows of blocks then belong together.
   std::vector<double> lost(At(2 * n)), found(At(2 * n * k));
   std::vector<uint8_t> masks(At(2 * n * k));
-  For(pool, n, 1, [&](int64_t begin, int64_t end) {
-    std::vector<double> given(At(k)), w(At(k)), scores(At(pattern.span()));
-    Refiner refine(a, k, steps);
-    for (int64_t r = begin; r < end; ++r) {
-      for (int64_t i = 0; i < k; ++i) given[At(i)] = w[At(i)] = double{weights[At(r * k + i)]};
-      for (int64_t way = 0; way < 2; ++way) {
-        uint8_t* mask = masks.data() + (way * n + r) * k;
-        double* x = found.data() + (way * n + r) * k;
-        const std::vector<uint8_t>& fixed = way == 0 ? costs : magnitude;
-        if (!fixed.empty()) std::copy_n(fixed.begin() + r * k, k, mask);
-        if (way == 0)
-          Sweep(w.data(), shape, pattern, factor, dead, fixed.empty(), scores.data(), mask, x);
-        else
-          for (int64_t i = 0; i < k; ++i) x[i] = mask[i] ? given[At(i)] : 0;
-        refine.Run(given.data(), mask, x);
-        lost[At(way * n + r)] = refine.Cost(given.data(), x, dead);
+  constexpr int64_t kRows = kLanes / 2;
+  For(pool, (n + kRows - 1) / kRows, 1, [&](int64_t begin, int64_t end) {
+    std::vector<double> given(At(kRows * k)), w(At(k)), scores(At(pattern.span()));
+    Refiner refine(a, k, steps, dead);
+    for (int64_t first = begin * kRows; first < std::min(n, end * kRows); first += kRows) {
+      std::vector<Refiner::Row> rows;
+      for (int64_t r = first; r < std::min(n, first + kRows); ++r) {
+        double* const own = given.data() + (r - first) * k;
+        for (int64_t i = 0; i < k; ++i) own[i] = w[At(i)] = double{weights[At(r * k + i)]};
+        for (int64_t way = 0; way < 2; ++way) {
+          uint8_t* mask = masks.data() + (way * n + r) * k;
+          double* x = found.data() + (way * n + r) * k;
+          const std::vector<uint8_t>& fixed = way == 0 ? costs : magnitude;
+          if (!fixed.empty()) std::copy_n(fixed.begin() + r * k, k, mask);
+          if (way == 0)
+            Sweep(w.data(), shape, pattern, factor, dead, fixed.empty(), scores.data(), mask, x);
+          else
+            for (int64_t i = 0; i < k; ++i) x[i] = mask[i] ? own[i] : 0;
+          rows.push_back({own, mask, x, &lost[At(way * n + r)]});
+        }
       }
+      refine.Run(rows);
     }
   });
   // What loses less: of each strip of rows whose mask is its own.
