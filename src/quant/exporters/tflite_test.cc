@@ -308,6 +308,35 @@ TEST(TfliteWriter, GatesNormsAndProductsOfFourDimensions) {
       {"gate", "norm"});
 }
 
+// As ONNX has a linear layer over a sequence whose weights are rows of outputs.
+TEST(TfliteWriter, TurnedWeightsLieTurned) {
+  const std::string text = "graph \"net\" {\n  input %x: float32[1, 5, 3]\n" + Pair("x", 0.02f, 3) +
+                           Weights("w", "4, 3", 12, 4, 0.02f, 0, 5) +
+                           "  %wt = Transpose(%w) {perm = [1, 0]} \"turn\"\n"
+                           "  %m = MatMul(%x_d, %wt) \"product\"\n  %mb = Add(%m, %wb) \"bias\"\n" +
+                           Pair("mb", 0.03f, 0) + "  output %mb_d\n}\n";
+  auto graph = Parse(text);
+  ASSERT_NE(graph, nullptr);
+  const QuantExporter* row = FindQuantExporter("tflite");
+  ASSERT_NE(row, nullptr);
+  auto model = ReadQuantized(*graph);
+  ASSERT_TRUE(model.ok()) << model.status().ToString();
+  auto bundle = MakeTflite(*row, *model, {.stem = "m"});
+  ASSERT_TRUE(bundle.ok()) << bundle.status().ToString();
+  EXPECT_NE(bundle->notes.find(" 0 of them in float"), std::string::npos) << bundle->notes;
+  const std::string& made = bundle->files[0].bytes;
+  auto bytes = std::make_shared<std::vector<uint8_t>>(made.begin(), made.end());
+  auto back = tflite::ImportTfliteBytes(*bytes, bytes);
+  ASSERT_TRUE(back.ok()) << back.status().ToString();
+  auto x = ir::Tensor::Allocate(DType::kFloat32, {1, 5, 3});
+  for (int64_t i = 0; i < 15; ++i)
+    reinterpret_cast<float*>(x->mutable_data())[i] = 0.3f * static_cast<float>(i % 7) - 1;
+  auto want = interp::Evaluate(*graph, std::vector<ir::Tensor>{*x});
+  auto got = interp::Evaluate(**back, std::vector<ir::Tensor>{*x});
+  ASSERT_TRUE(want.ok() && got.ok());
+  EXPECT_EQ((*got)[0].ToDoubles(), (*want)[0].ToDoubles());
+}
+
 // Layers that stay float, functions on either, and what TensorFlow Lite fixes the scale of.
 TEST(TfliteWriter, FloatOperatorsStandBetweenDequantizeAndQuantize) {
   auto graph =
