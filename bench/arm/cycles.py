@@ -8,6 +8,7 @@ port allows at best (Block RThroughput). A multiply-accumulate counts once; a po
   bench/arm/cycles.py              the table of docs/arm.md
   bench/arm/cycles.py --check      exit 1 when a loop takes 5 % more cycles than bench/arm/expected.json says
   bench/arm/cycles.py --update     writes that file
+  bench/arm/cycles.py --chunk      a whole call of `half`: 64 products of its tile, and the sums to float32
   bench/arm/cycles.py --layers A53 cycles of each layer of ResNet-18 at each width, by the table
 """
 import argparse
@@ -36,6 +37,7 @@ LOOPS = [
     ("sdot", ("qgemm", "arm_dotprod"), r"\d+LoopDot", DOT, "any", "SDOT: four products in a lane of 32 bits"),
     ("float", ("gemm", "arm_baseline"), r"4TileILi4ELi2E", tuple(CORES), "float32", "FMLA on 4 numbers"),
     ("half", ("half", "arm_fp16"), r"\d+LoopHalf", DOT, "float16", "FMLA on 8 numbers of 16 bits; sums move to float32 every 64 products"),
+    ("half wide", ("half", "arm_baseline"), r"4TileILi8ELi2E", ("A53", "A72"), "float16", "without FP16: FCVTL of weights, FMLA on 4 numbers"),
     ("smmla", ("qgemm", "arm_i8mm"), r"ProductsILi4E", ("N1",), "any", "SMMLA, on N1's model only to compare: it has none"),
 ]
 MULTIPLY = {"smull": 8, "smull2": 8, "smlal": 8, "smlal2": 8, "sdot": 16, "smmla": 32}
@@ -113,6 +115,31 @@ def measure(build, mca):
     return result
 
 
+def chunk(build, mca, turns=8):
+    """Prints what LoopHalf takes for `turns` turns, with all before and behind its loop."""
+    path = os.path.join(build, KERNELS.format("half", "arm_fp16"))
+    listing = subprocess.run(["aarch64-linux-gnu-objdump", "-d", "--no-show-raw-insn", path], stdout=subprocess.PIPE, text=True, check=True).stdout
+    code, inside = [], False
+    for line in listing.splitlines():
+        if re.match(r"^[0-9a-f]+ <", line):
+            inside = "LoopHalf" in line
+        found = re.match(r"^\s+([0-9a-f]+):\s+(.*)$", line)
+        if inside and found:
+            code.append((int(found.group(1), 16), found.group(2).split("//")[0].strip().replace("\t", " ")))
+    jumps = [i for i, (_, text) in enumerate(code) if text.startswith("b.ne")]
+    if len(jumps) != 1:
+        sys.exit(f"cycles: LoopHalf of {path} has {len(jumps)} jumps instead of one; change chunk() in {__file__}")
+    end, target = jumps[0], int(code[jumps[0]][1].split()[1], 16)
+    start = [a for a, _ in code].index(target)
+    text = [[t for _, t in part] for part in (code[:start], code[start:end], code[end + 1:])]
+    body = text[0] + (text[1] + ["b.ne .Lagain"]) * turns + [t for t in text[2] if not t.startswith(("ret", "nop"))]
+    for core in DOT:
+        done = subprocess.run([mca, "-mtriple=aarch64", f"-mcpu={CORES[core]}", "-mattr=+fullfp16", "-iterations=1"], input="\n".join(body) + "\n",
+                              stdout=subprocess.PIPE, text=True, check=True)
+        cycles = int(re.search(r"Total Cycles:\s+(\d+)", done.stdout).group(1))
+        print(f"{core}: {cycles} cycles for {macs(body)} products, {cycles / macs(body):.4f} each")
+
+
 def table(result):
     print("| loop | weights/activations | " + " | ".join(CORES) + " | instructions |")
     print("|---" * (len(CORES) + 3) + "|")
@@ -167,6 +194,7 @@ def main():
     parser.add_argument("--build", default=os.path.join(ROOT, "build", "runtime-aarch64"))
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--update", action="store_true")
+    parser.add_argument("--chunk", action="store_true")
     parser.add_argument("--layers", choices=list(CORES))
     options = parser.parse_args()
     mca = shutil.which("llvm-mca-19")
@@ -177,6 +205,9 @@ def main():
         if not have:
             print(f"skipped: {what}")
             sys.exit(77)
+    if options.chunk:
+        chunk(options.build, mca)
+        return
     result = measure(options.build, mca)
     if options.update:
         with open(EXPECTED, "w", encoding="utf-8") as file:

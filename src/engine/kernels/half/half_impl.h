@@ -51,10 +51,10 @@ inline float16x8_t MultiplyAdd(float16x8_t sum, float16x8_t w, float16x8_t x) {
   return sum;
 }
 
-// The sums of a whole tile, 8 rows by 16 columns, of `groups` groups (1 at least). Rows of x lie in
-// v0 to v7, the weights of four numbers in v8 to v15, sums in v16 to v31. Registers are loaded
-// again right after their last use, also in the last turn: 128 bytes behind x and w are read.
-// bench/arm measures it by llvm-mca.
+// Adds the products of a whole tile, 8 rows by 16 columns, of `groups` groups (1 at least) to sums.
+// Rows of x lie in v0 to v7, the weights of four numbers in v8 to v15, sums in v16 to v31.
+// Registers are loaded again right after their last use, also in the last turn: 128 bytes behind x
+// and w are read. bench/arm measures it by llvm-mca.
 // clang-format off
 #define H_FMLA(S, W, X, LANE) "fmla v" #S ".8h, v" #W ".8h, v" #X ".h[" #LANE "]\n"
 #define H_ROW(S0, S1, W0, W1, X, LANE) H_FMLA(S0, W0, X, LANE) H_FMLA(S1, W1, X, LANE)
@@ -66,60 +66,53 @@ inline float16x8_t MultiplyAdd(float16x8_t sum, float16x8_t w, float16x8_t x) {
   ROW(28, 29, W0, W1, 6, LANE) ROW(30, 31, W0, W1, 7, LANE)                                      \
   "ldr q" #W0 ", [%[w], #" #LANE " * 32 + 128]\n"                                                \
   "ldr q" #W1 ", [%[w], #" #LANE " * 32 + 144]\n"
-#define H_ZERO(A, B, C, D)                                                                       \
-  "movi v" #A ".4s, #0\nmovi v" #B ".4s, #0\nmovi v" #C ".4s, #0\nmovi v" #D ".4s, #0\n"
+#define H_FIRST(X, W, S, V, AT) /* a row of x, a vector of weights, two sums */                   \
+  "ldr q" #X ", [%[x], #" #AT "]\nmovi v" #S ".4s, #0\n"                                         \
+  "ldr q" #W ", [%[w], #" #AT "]\nmovi v" #V ".4s, #0\n"
+// Four sums at a time: to float32 in v8 to v15, with those that there are in v0 to v7.
+#define H_LOAD(AT)                                                                               \
+  H_LOAD1(0, AT) H_LOAD1(1, AT) H_LOAD1(2, AT) H_LOAD1(3, AT)                                    \
+  H_LOAD1(4, AT) H_LOAD1(5, AT) H_LOAD1(6, AT) H_LOAD1(7, AT)
+#define H_LOAD1(R, AT) "ldr q" #R ", [%[out], #" #AT " + " #R " * 16]\n"
+#define H_WIDEN(A, B, C, D) H_WIDEN1(8, 9, A) H_WIDEN1(10, 11, B) H_WIDEN1(12, 13, C) H_WIDEN1(14, 15, D)
+#define H_WIDEN1(L, H, S) "fcvtl v" #L ".4s, v" #S ".4h\nfcvtl2 v" #H ".4s, v" #S ".8h\n"
+#define H_ADD(R, BY) "fadd v" #R ".4s, v" #R ".4s, v" #BY ".4s\n"
+#define H_ADDS                                                                                   \
+  H_ADD(8, 0) H_ADD(9, 1) H_ADD(10, 2) H_ADD(11, 3) H_ADD(12, 4) H_ADD(13, 5) H_ADD(14, 6) H_ADD(15, 7)
+#define H_STORE(AT)                                                                              \
+  "stp q8, q9, [%[out], #" #AT "]\nstp q10, q11, [%[out], #" #AT " + 32]\n"                      \
+  "stp q12, q13, [%[out], #" #AT " + 64]\nstp q14, q15, [%[out], #" #AT " + 96]\n"
 __attribute__((noinline)) void LoopHalf(const Element* x, const uint16_t* w, int64_t groups,
                                         float* sums) {
-  register float16x8_t s16 asm("v16");
-  register float16x8_t s17 asm("v17");
-  register float16x8_t s18 asm("v18");
-  register float16x8_t s19 asm("v19");
-  register float16x8_t s20 asm("v20");
-  register float16x8_t s21 asm("v21");
-  register float16x8_t s22 asm("v22");
-  register float16x8_t s23 asm("v23");
-  register float16x8_t s24 asm("v24");
-  register float16x8_t s25 asm("v25");
-  register float16x8_t s26 asm("v26");
-  register float16x8_t s27 asm("v27");
-  register float16x8_t s28 asm("v28");
-  register float16x8_t s29 asm("v29");
-  register float16x8_t s30 asm("v30");
-  register float16x8_t s31 asm("v31");
+  static_assert(kHalfPanel == 16 && kHalfRows == 8);
   asm volatile(
-      "ldp q0, q1, [%[x]]\nldp q2, q3, [%[x], #32]\n"
-      "ldp q4, q5, [%[x], #64]\nldp q6, q7, [%[x], #96]\n"
-      "ldp q8, q9, [%[w]]\nldp q10, q11, [%[w], #32]\n"
-      "ldp q12, q13, [%[w], #64]\nldp q14, q15, [%[w], #96]\n"
-      H_ZERO(16, 17, 18, 19) H_ZERO(20, 21, 22, 23) H_ZERO(24, 25, 26, 27) H_ZERO(28, 29, 30, 31)
+      H_FIRST(0, 8, 16, 17, 0) H_FIRST(1, 9, 18, 19, 16) H_FIRST(2, 10, 20, 21, 32)
+      H_FIRST(3, 11, 22, 23, 48) H_FIRST(4, 12, 24, 25, 64) H_FIRST(5, 13, 26, 27, 80)
+      H_FIRST(6, 14, 28, 29, 96) H_FIRST(7, 15, 30, 31, 112)
       ".p2align 4\n1:\n"
       H_STEP(H_ROW, 0, 8, 9) H_STEP(H_ROW, 1, 10, 11) H_STEP(H_ROW, 2, 12, 13)
       H_STEP(H_ROW, 3, 14, 15) H_STEP(H_ROW, 4, 8, 9) H_STEP(H_ROW, 5, 10, 11)
       H_STEP(H_ROW, 6, 12, 13) H_STEP(H_LAST, 7, 14, 15)
       "subs %[k], %[k], #1\nadd %[x], %[x], #128\nadd %[w], %[w], #256\nb.ne 1b\n"
-      : [k] "+r"(groups), [x] "+r"(x), [w] "+r"(w), "=w"(s16), "=w"(s17), "=w"(s18), "=w"(s19),
-        "=w"(s20), "=w"(s21), "=w"(s22), "=w"(s23), "=w"(s24), "=w"(s25), "=w"(s26), "=w"(s27),
-        "=w"(s28), "=w"(s29), "=w"(s30), "=w"(s31)
-      :
+      H_LOAD(0) H_WIDEN(16, 17, 18, 19) H_ADDS
+      H_LOAD(128) H_STORE(0) H_WIDEN(20, 21, 22, 23) H_ADDS
+      H_LOAD(256) H_STORE(128) H_WIDEN(24, 25, 26, 27) H_ADDS
+      H_LOAD(384) H_STORE(256) H_WIDEN(28, 29, 30, 31) H_ADDS H_STORE(384)
+      : [k] "+r"(groups), [x] "+r"(x), [w] "+r"(w)
+      : [out] "r"(sums)
       : "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v12", "v13",
-        "v14", "v15", "cc", "memory");
-  // clang-format on
-  const auto add = [&](float* to, float16x8_t v) {
-    vst1q_f32(to, vld1q_f32(to) + Low(v));
-    vst1q_f32(to + 4, vld1q_f32(to + 4) + High(v));
-  };
-#define H_ADD(R, S0, S1) add(sums + R * kHalfPanel, S0), add(sums + R * kHalfPanel + 8, S1)
-  H_ADD(0, s16, s17);
-  H_ADD(1, s18, s19);
-  H_ADD(2, s20, s21);
-  H_ADD(3, s22, s23);
-  H_ADD(4, s24, s25);
-  H_ADD(5, s26, s27);
-  H_ADD(6, s28, s29);
-  H_ADD(7, s30, s31);
-#undef H_ADD
+        "v14", "v15", "v16", "v17", "v18", "v19", "v20", "v21", "v22", "v23", "v24", "v25", "v26",
+        "v27", "v28", "v29", "v30", "v31", "cc", "memory");
 }
-#undef H_ZERO
+// clang-format on
+#undef H_STORE
+#undef H_ADDS
+#undef H_ADD
+#undef H_WIDEN1
+#undef H_WIDEN
+#undef H_LOAD1
+#undef H_LOAD
+#undef H_FIRST
 #undef H_STEP
 #undef H_LAST
 #undef H_ROW

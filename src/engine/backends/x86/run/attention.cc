@@ -131,7 +131,7 @@ Status BuildAttention(Builder& b) {
               .mask_row = mask_row,
               .mask_key = mask_key};
           const int64_t first = q.length * part / parts, end_row = q.length * (part + 1) / parts;
-          if (!float16) {
+          if (!kRunsFloat16 || !float16) {
             attention(shape, call, scratch, first, end_row);
             continue;
           }

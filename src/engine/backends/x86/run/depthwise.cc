@@ -119,10 +119,10 @@ Status BuildDepthwise(Builder& b) {
   SetActivation(activation, b.isa(), p, half && !float16);
   p.rows = std::max<int64_t>(1, 112 / shape.out_w);
   const kernels::DepthwiseKernels* const half_kernels =
-      float16 ? kernels::GetDepthwiseF16(kernels::BestHalfIsa())
+      kRunsFloat16 && float16 ? kernels::GetDepthwiseF16(kernels::BestHalfIsa())
       : half  ? kernels::GetDepthwiseBf16(kernels::BestBfloat16Isa(), p.block)
               : nullptr;
-  if (float16 && !half_kernels) return OkStatus();  // a probe
+  if (!kRunsFloat16 && float16) return OkStatus();  // a probe
   if (half && !half_kernels) return Unsupported("bfloat16 in blocks of 8 or without AVX512-BF16");
   const kernels::DepthwiseKernels& kernels =
       half ? *half_kernels : kernels::GetDepthwise(b.isa(), p.block);
@@ -133,7 +133,7 @@ Status BuildDepthwise(Builder& b) {
         const auto bias = Floats(b, 2), weights = half ? std::vector<float>() : Floats(b, 1);
         auto made = std::make_shared<DepthwiseWeights>(DepthwiseWeights{
             channels, taps, kernels.lanes,
-            float16 ? kernels::PackDepthwiseF16(
+            kRunsFloat16 && float16 ? kernels::PackDepthwiseF16(
                           shape, static_cast<const uint16_t*>(b.ConstantData(1)), bias.data())
             : half ? kernels::PackDepthwiseBf16(
                        shape, p.block, static_cast<const uint16_t*>(b.ConstantData(1)), bias.data())

@@ -137,6 +137,7 @@ Split3 Spatial(const Dims& x, Layout layout) {
 // of each thread. f(rows of float32, how many).
 template <typename F>
 void RunHalfRows(Builder& b, int64_t rows, int64_t n, const F& f) {
+  if constexpr (!kRunsFloat16) return;
   const int64_t some = std::clamp<int64_t>(4096 / n, 1, rows);
   const int64_t threads = std::min<int64_t>(b.threads(), CeilDiv(rows, some));
   b.Workspace(static_cast<uint64_t>(threads * some * n) * 4);

@@ -69,6 +69,14 @@ using PackedWeightsPtr = std::shared_ptr<const PackedWeights>;
 inline constexpr char kPackedForm[] = "packed_form", kPackedIsa[] = "packed_isa",
                       kPackedDims[] = "packed_dims", kPackedType[] = "packed_type";
 
+// Whether steps of float16 run here; others are only tried, for 64-bit ARM. What they run is left out
+// of the runtime of other processors.
+#if defined(__aarch64__)
+inline constexpr bool kRunsFloat16 = true;
+#else
+inline constexpr bool kRunsFloat16 = false;
+#endif
+
 class Builder {
  public:
   // Without `shared` the step is only tried.
@@ -183,11 +191,7 @@ class Builder {
   RunFunction run_;
   uint64_t workspace_ = 0;
   bool view_ = false;
-#if defined(__aarch64__)
-  bool float16_ = true;
-#else
-  bool float16_ = false;
-#endif
+  bool float16_ = kRunsFloat16;
 };
 
 // The types whose numbers become float32 on their way through kernels.
