@@ -17,7 +17,7 @@ namespace {
 namespace fs = std::filesystem;
 
 struct Lazy {
-  std::string name, version;
+  std::string name, version, remedy;
   slipway_backend front{};
   std::once_flag once;
   const slipway_backend* behind = nullptr;
@@ -41,6 +41,7 @@ std::vector<fs::path> Folders() {
 
 Status Open(Lazy& lazy) {
   const std::string library = "libslipway_" + lazy.name + ".so";
+  const std::string remedy = lazy.remedy.empty() ? "" : "; " + lazy.remedy;
   std::string tried;
   for (const fs::path& folder : Folders()) {
     const std::string path = (folder / library).lexically_normal().string();
@@ -53,7 +54,7 @@ Status Open(Lazy& lazy) {
     if (!handle) {
       const char* why = ::dlerror();
       return Unsupported("the backend '" + lazy.name +
-                         "' cannot be loaded on this machine: " + (why ? why : path));
+                         "' cannot be loaded on this machine: " + (why ? why : path) + remedy);
     }
     const auto entry =
         reinterpret_cast<slipway_backend_entry>(::dlsym(handle, SLIPWAY_BACKEND_ENTRY));
@@ -68,7 +69,7 @@ Status Open(Lazy& lazy) {
     return OkStatus();
   }
   return Unsupported("the backend '" + lazy.name + "' is not on this machine: there is no " +
-                     tried +
+                     tried + remedy +
                      "; install it there, name its folder in SLIPWAY_BACKENDS, or compile for "
                      "another platform");
 }
@@ -107,10 +108,11 @@ int Run(void* context, void* bound, const slipway_tensor* inputs, const slipway_
 
 }  // namespace
 
-const slipway_backend* LazyBackend(const char* name, const char* version) {
+const slipway_backend* LazyBackend(const char* name, const char* version, const char* remedy) {
   auto* lazy = new Lazy;  // never destroyed: packages may outlive static objects
   lazy->name = name;
   lazy->version = version;
+  lazy->remedy = remedy;
   lazy->front = {.struct_size = sizeof(slipway_backend),
                  .abi_version = SLIPWAY_BACKEND_ABI_VERSION,
                  .name = lazy->name.c_str(),
