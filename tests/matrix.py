@@ -51,7 +51,7 @@ MODELS = {
     "mobilenet_v1_025": ("data/models/mobilenet_v1_025_imagenet.onnx", "imagenet_sample", (1, 3, 224, 224)),
     "squeezenet1_1": (".cache/models/squeezenet1_1.onnx", "imagenet_sample", (1, 3, 224, 224)),
 }
-VENDORS = {"onednn", "opencv", "xnnpack", "onnxruntime", "openvino"}
+VENDORS = {"onednn", "opencv", "xnnpack", "onnxruntime", "openvino", "tensorrt"}
 # What a backend says that is not here.
 ABSENT = ("which this build does not have", "is not on this machine")
 # Float functions that lie between integers.

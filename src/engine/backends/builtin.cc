@@ -26,6 +26,9 @@
 #if SLIPWAY_HAS_OPENVINO
 #include "engine/backends/openvino/run/backend.h"
 #endif
+#if SLIPWAY_HAS_TENSORRT
+#include "engine/backends/tensorrt/run/backend.h"
+#endif
 #if SLIPWAY_HAS_XNNPACK
 #include "engine/backends/xnnpack/run/backend.h"
 #endif
@@ -56,6 +59,9 @@ Status RegisterBuiltinBackends(Registry& registry) {
 #endif
 #if SLIPWAY_HAS_OPENVINO
   SLIPWAY_RETURN_IF_ERROR(registry.Add(backends::OpenvinoBackend()));
+#endif
+#if SLIPWAY_HAS_TENSORRT
+  SLIPWAY_RETURN_IF_ERROR(registry.Add(backends::TensorrtBackend()));
 #endif
 #if SLIPWAY_HAS_XNNPACK
   SLIPWAY_RETURN_IF_ERROR(registry.Add(backends::XnnpackBackend()));

@@ -1,6 +1,6 @@
 #pragma once
 // The compile side of backends that hand whole sub-graphs as ONNX bytes (opset 17) to a vendor's
-// library: ONNX Runtime, OpenVINO.
+// library: ONNX Runtime, OpenVINO, TensorRT.
 
 #include <string>
 #include <string_view>

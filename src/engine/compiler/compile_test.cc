@@ -23,13 +23,14 @@ const BackendSet& Backends() {
   return *set;
 }
 
-// The backends that can run here: the libraries of ONNX Runtime and OpenVINO are not part of a
-// build.
+// The backends that can run here: the libraries of ONNX Runtime, OpenVINO and TensorRT are not part
+// of a build.
 std::vector<std::string> BackendsHere() {
   std::vector<std::string> names = Backends().Names();
   std::erase_if(names, [](const std::string& name) {
     return name == "null" || (name == "onnxruntime" && !std::getenv("SLIPWAY_ONNXRUNTIME")) ||
-           (name == "openvino" && !std::getenv("SLIPWAY_OPENVINO"));
+           (name == "openvino" && !std::getenv("SLIPWAY_OPENVINO")) ||
+           (name == "tensorrt" && !std::getenv("SLIPWAY_TEST_TENSORRT"));
   });
   return names;
 }

@@ -20,6 +20,9 @@
 #if SLIPWAY_HAS_OPENVINO
 #include "engine/backends/openvino/compile/compiler.h"
 #endif
+#if SLIPWAY_HAS_TENSORRT
+#include "engine/backends/tensorrt/compile/compiler.h"
+#endif
 #if SLIPWAY_HAS_XNNPACK
 #include "engine/backends/xnnpack/compile/compiler.h"
 #endif
@@ -45,6 +48,9 @@ std::vector<std::unique_ptr<CompileBackend>> MakeCompilers() {
 #endif
 #if SLIPWAY_HAS_OPENVINO
   out.push_back(MakeOpenvinoCompiler());
+#endif
+#if SLIPWAY_HAS_TENSORRT
+  out.push_back(MakeTensorrtCompiler());
 #endif
 #if SLIPWAY_HAS_XNNPACK
   out.push_back(MakeXnnpackCompiler());

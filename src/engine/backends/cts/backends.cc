@@ -22,6 +22,10 @@
 #include "engine/backends/openvino/compile/compiler.h"
 #include "engine/backends/openvino/run/backend.h"
 #endif
+#if SLIPWAY_HAS_TENSORRT
+#include "engine/backends/tensorrt/compile/compiler.h"
+#include "engine/backends/tensorrt/run/backend.h"
+#endif
 #if SLIPWAY_HAS_XNNPACK
 #include "engine/backends/xnnpack/compile/compiler.h"
 #include "engine/backends/xnnpack/run/backend.h"
@@ -77,6 +81,15 @@ std::vector<Backend> Backends() {
     all.push_back({.name = "openvino",
                    .compiler = MakeOpenvinoCompiler,
                    .run = OpenvinoBackend(),
+                   .checks_shapes = false});
+  }
+#endif
+#if SLIPWAY_HAS_TENSORRT
+  // Its library is built only where its SDK is found; the test has one for a double of the SDK.
+  if (std::getenv("SLIPWAY_TEST_TENSORRT")) {
+    all.push_back({.name = "tensorrt",
+                   .compiler = MakeTensorrtCompiler,
+                   .run = TensorrtBackend(),
                    .checks_shapes = false});
   }
 #endif
