@@ -304,6 +304,9 @@ Result<std::string> TfliteWriter::Run() {
     int tensor = -1;
     if (v->dtype() == DType::kFloat32) {
       tensor = file_.Tensor(v->name(), shape, fb::TensorType::FLOAT32);
+    } else if (v->dtype() == DType::kInt64 || v->dtype() == DType::kInt32) {
+      const bool wide = v->dtype() == DType::kInt64;
+      tensor = file_.Tensor(v->name(), shape, wide ? fb::TensorType::INT64 : fb::TensorType::INT32);
     } else {
       const Node* reader = v->uses().empty() ? nullptr : v->uses()[0].node;
       if (!reader || !reader->IsSlipway("Dequantize") || v->dtype() != DType::kInt8)

@@ -62,6 +62,7 @@ TfliteWriter::Emit TfliteWriter::EmitterOf(const Node& n) {
       {"LayerNormalization", &TfliteWriter::LayerNorm},
       {"Gather", &TfliteWriter::Gather},
       {"ReduceMean", &TfliteWriter::Mean},
+      {"ReduceSum", &TfliteWriter::Mean},
       {"HardSigmoid", &TfliteWriter::HardSigmoid},
       {"BatchNormalization", &TfliteWriter::BatchNorm},
   };
@@ -638,9 +639,21 @@ Status TfliteWriter::Gather(const Site& s) {
   const Node& n = *s.node;
   const Tensor* indices = n.constant_input(1);
   const int64_t axis = n.attributes.Int("axis", 0), rank = Rank(n.input(0));
+  const Value* at_run = n.input(1);
+  if (!at_run->producer() && !indices && !IsImage(n.input(0)) && !IsImage(n.output()) &&
+      tensors_.contains(at_run)) {  // rows of an embedding: indices count from 0 there
+    SLIPWAY_ASSIGN_OR_RETURN(const int x, In(s, 0));
+    SLIPWAY_ASSIGN_OR_RETURN(const int out, Moved(s, x));
+    fb::GatherOptionsT options;
+    options.axis = static_cast<int32_t>(axis < 0 ? axis + rank : axis);
+    file_.Op(Code::GATHER, s.coded ? 2 : 1, {x, tensors_[at_run]}, {out}, options);
+    return FinishMove(s, out);
+  }
   if (!indices || indices->dims().rank() > 1 ||
       (indices->dims().rank() == 0 && (IsImage(n.input(0)) || IsImage(n.output()))))
-    return Refuse(n, "only a Gather with a list of constant indices is written");
+    return Refuse(
+        n,
+        "only a Gather with a list of constant indices, or with an input of the model, is written");
   SLIPWAY_ASSIGN_OR_RETURN(const int x, In(s, 0));
   const int64_t file_axis = FileAxis(axis, n.input(0));
   const int64_t extent = file_.ShapeOf(x)[static_cast<size_t>(file_axis)];
@@ -683,7 +696,8 @@ Status TfliteWriter::Mean(const Site& s) {
   SLIPWAY_ASSIGN_OR_RETURN(const int out, Out(s));
   fb::ReducerOptionsT options;
   options.keep_dims = keep;
-  file_.Op(Code::MEAN, s.coded ? 2 : 1, {x, file_.Ints(n.name() + "/axes", axes)}, {out}, options);
+  file_.Op(n.Is("ReduceSum") ? Code::SUM : Code::MEAN, s.coded ? 2 : 1,
+           {x, file_.Ints(n.name() + "/axes", axes)}, {out}, options);
   return OkStatus();
 }
 

@@ -308,6 +308,36 @@ TEST(TfliteWriter, GatesNormsAndProductsOfFourDimensions) {
       {"gate", "norm"});
 }
 
+TEST(TfliteWriter, RowsOfAnEmbedding) {
+  for (const char* type : {"int64", "int32"}) {
+    auto graph =
+        Parse(std::string("graph \"net\" {\n  input %i: ") + type +
+              "[1, 4]\n  const %t: float32[9, 3] = random(3)\n  %e = Gather(%t, %i) \"table\"\n" +
+              Pair("e", 0.02f, 3) +
+              "  const %a: int64[1] = [1]\n  %s = ReduceSum(%e_d, %a) {keepdims = 0} \"sum\"\n" +
+              Pair("s", 0.05f, 0) + Weights("w", "3, 4", 12, 4, 0.05f, 1, 5) +
+              "  %g = Gemm(%s_d, %w, %wb) \"fc\"\n" + Pair("g", 0.03f, 0) + "  output %g_d\n}\n");
+    ASSERT_NE(graph, nullptr);
+    TfliteWriter writer(*graph, "");
+    auto made = writer.Run();
+    ASSERT_TRUE(made.ok()) << made.status().ToString();
+    EXPECT_EQ(writer.floats(), (std::vector<std::string>{"table"}));
+    auto bytes = std::make_shared<std::vector<uint8_t>>(made->begin(), made->end());
+    auto back = tflite::ImportTfliteBytes(*bytes, bytes);
+    ASSERT_TRUE(back.ok()) << back.status().ToString();
+    const int64_t wide[] = {8, 0, 3, 3};
+    const int32_t narrow[] = {8, 0, 3, 3};
+    const ir::Tensor i = std::string(type) == "int64"
+                             ? ir::Tensor::Of<int64_t>({1, 4}, std::span<const int64_t>(wide))
+                             : ir::Tensor::Of<int32_t>({1, 4}, std::span<const int32_t>(narrow));
+    auto want = interp::Evaluate(*graph, std::vector<ir::Tensor>{i});
+    auto got = interp::Evaluate(**back, std::vector<ir::Tensor>{i});
+    ASSERT_TRUE(want.ok()) << want.status().ToString();
+    ASSERT_TRUE(got.ok()) << got.status().ToString();
+    EXPECT_EQ((*got)[0].ToDoubles(), (*want)[0].ToDoubles());
+  }
+}
+
 // As ONNX has a linear layer over a sequence whose weights are rows of outputs.
 TEST(TfliteWriter, TurnedWeightsLieTurned) {
   const std::string text = "graph \"net\" {\n  input %x: float32[1, 5, 3]\n" + Pair("x", 0.02f, 3) +
