@@ -63,6 +63,17 @@ TfliteWriter::Emit TfliteWriter::EmitterOf(const Node& n) {
       {"Gather", &TfliteWriter::Gather},
       {"ReduceMean", &TfliteWriter::Mean},
       {"ReduceSum", &TfliteWriter::Mean},
+      {"Div", &TfliteWriter::Binary},
+      {"Max", &TfliteWriter::Binary},
+      {"Min", &TfliteWriter::Binary},
+      {"Abs", &TfliteWriter::Unary},
+      {"Sqrt", &TfliteWriter::Unary},
+      {"Log", &TfliteWriter::Unary},
+      {"Neg", &TfliteWriter::Unary},
+      {"Sin", &TfliteWriter::Unary},
+      {"Cos", &TfliteWriter::Unary},
+      {"Floor", &TfliteWriter::Unary},
+      {"Ceil", &TfliteWriter::Unary},
       {"HardSigmoid", &TfliteWriter::HardSigmoid},
       {"BatchNormalization", &TfliteWriter::BatchNorm},
   };
@@ -352,8 +363,12 @@ Status TfliteWriter::GlobalPool(const Site& s) {
   return OkStatus();
 }
 
-Status TfliteWriter::Binary(const Site& s) {
-  const Node& n = *s.node;
+Status TfliteWriter::Binary(const Site& given) {
+  const Node& n = *given.node;
+  const bool real = n.Is("Div") || n.Is("Max") || n.Is("Min");  // in float
+  if (n.inputs().size() != 2) return Refuse(n, "it has not two operands");
+  if (real && given.coded) floats_.push_back(n.name());
+  const Site s = real ? Site{&n} : given;
   std::vector<int> inputs;
   const bool image = IsImage(n.output());
   for (size_t i = 0; i < 2; ++i) {
@@ -383,6 +398,10 @@ Status TfliteWriter::Binary(const Site& s) {
     file_.Op(Code::ADD, version, inputs, {out}, fill(fb::AddOptionsT()));
   } else if (n.Is("Mul")) {
     file_.Op(Code::MUL, version, inputs, {out}, fill(fb::MulOptionsT()));
+  } else if (n.Is("Div")) {
+    file_.Op(Code::DIV, 1, inputs, {out}, fb::DivOptionsT());
+  } else if (real) {
+    file_.Op(n.Is("Max") ? Code::MAXIMUM : Code::MINIMUM, 1, inputs, {out});
   } else {
     file_.Op(Code::SUB, version, inputs, {out}, fill(fb::SubOptionsT()));
   }
@@ -403,7 +422,15 @@ Status TfliteWriter::Unary(const Site& s) {
                                   {"LeakyRelu", Code::LEAKY_RELU, true},
                                   {"Elu", Code::ELU, false},
                                   {"Gelu", Code::GELU, false},
-                                  {"Exp", Code::EXP, false}};
+                                  {"Exp", Code::EXP, false},
+                                  {"Abs", Code::ABS, false},
+                                  {"Sqrt", Code::SQRT, false},
+                                  {"Log", Code::LOG, false},
+                                  {"Neg", Code::NEG, false},
+                                  {"Sin", Code::SIN, false},
+                                  {"Cos", Code::COS, false},
+                                  {"Floor", Code::FLOOR, false},
+                                  {"Ceil", Code::CEIL, false}};
   Code code = Code::RELU6;
   Site site = s;
   for (const Row& row : kRows) {

@@ -308,6 +308,24 @@ TEST(TfliteWriter, GatesNormsAndProductsOfFourDimensions) {
       {"gate", "norm"});
 }
 
+TEST(TfliteWriter, FunctionsInFloat) {
+  ExpectComesBack(
+      "graph \"net\" {\n  input %x: float32[1, 3, 9, 9]\n" + Pair("x", 0.02f, 4) +
+          "  const %two: float32[] = [2.0]\n  const %least: float32[1, 3, 1, 1] = [0.1, 0.2, 0.3]\n"
+          "  %a = Abs(%x_d) \"abs\"\n  %m = Max(%a, %least) \"max\"\n"
+          "  %l = Log(%m) \"log\"\n  %n = Neg(%l) \"neg\"\n  %c = Cos(%n) \"cos\"\n"
+          "  %s = Sin(%c) \"sin\"\n  %q = Sqrt(%m) \"sqrt\"\n  %d = Div(%s, %q) \"div\"\n"
+          "  %v = Div(%d, %two) \"half\"\n" +
+          Pair("v", 0.01f, 0) +
+          "  %f = Floor(%v_d) \"floor\"\n  %e = Ceil(%v_d) \"ceil\"\n  %i = Min(%f, %e) \"min\"\n"
+          "  %k = Sub(%v_d, %i) \"rest\"\n" +
+          Pair("k", 0.02f, 0) +
+          "  const %r: int64[2] = [1, 243]\n  %y = Reshape(%k_d, %r) \"rows\"\n" +
+          Pair("y", 0.02f, 0) + "  output %y_d\n}\n",
+      {"abs", "max", "log", "neg", "cos", "sin", "sqrt", "div", "half", "floor", "ceil", "min",
+       "rest"});
+}
+
 TEST(TfliteWriter, RowsOfAnEmbedding) {
   for (const char* type : {"int64", "int32"}) {
     auto graph =
