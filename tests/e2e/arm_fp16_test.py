@@ -2,7 +2,9 @@
 """Whole networks on arm64-fp16 under qemu-user against the float32 interpreter: with FEAT_FP16 (sums in float16, 64 products at a
 time) and on a CPU without (all in float32), where an instruction of FP16 would end in SIGILL."""
 import os
+import random
 import shutil
+import time
 
 from harness import Case, ROOT, main
 import npy
@@ -12,6 +14,49 @@ DATA = os.path.join(ROOT, "..", "shared", "data")
 RUNNER = os.path.join(ROOT, "build", "runtime-aarch64", "slipway-run")
 # qemu's CPU and the features left to it. The first two have FP16.
 LEVELS = [("cortex-a76", None), ("max", None), ("cortex-a72", None), ("cortex-a53", None), ("max", "neon,dotprod")]
+
+
+def random_network(seed):
+    """A small network of convolutions of all kinds, pooling, residuals and linear layers: (ONNX bytes, input shape)."""
+    r = random.Random(seed)
+    net = ox.Net(seed)
+    channels, height, width = r.randint(1, 20), r.randint(5, 14), r.randint(5, 14)
+    shape, x = [r.randint(1, 2), channels, height, width], "x"
+    for _ in range(r.randint(2, 5)):
+        kind = r.random()
+        if kind < 0.25 and min(height, width) >= 4:
+            x = net.op(r.choice(["MaxPool", "AveragePool"]), x, kernel_shape=[2, 2], strides=[2, 2])
+            height, width = height // 2, width // 2
+            continue
+        if kind < 0.5:
+            group = outs = channels
+        else:
+            group = r.choice([g for g in (1, 1, 2, 4) if channels % g == 0])
+            outs = group * r.choice([1, 3, 4, 8, 11, 16])
+        k, stride, dilation = r.choice([1, 3, 3, 5]), r.choice([1, 1, 2]), r.choice([1, 1, 1, 2])
+        span = (k - 1) * dilation + 1
+        pads = [r.randint(0, span // 2 + 1) for _ in range(4)]
+        high, wide = height + pads[0] + pads[2] - span, width + pads[1] + pads[3] - span
+        if high < 0 or wide < 0:
+            continue
+        before, same = x, outs == channels and pads == [k // 2] * 4 and stride == dilation == 1 and k % 2
+        inputs = [x, net.weight([outs, channels // group, k, k])] + ([net.weight([outs], 0.1)] if r.random() < 0.7 else [])
+        x = net.op("Conv", *inputs, kernel_shape=[k, k], strides=[stride, stride], dilations=[dilation, dilation], pads=pads, group=group)
+        height, width, channels = high // stride + 1, wide // stride + 1, outs
+        if same:
+            x = net.op("Add", x, before)
+        activation = r.choice(["Relu", "LeakyRelu", "HardSwish", "Sigmoid", "Tanh", "Clip", ""])
+        if activation == "Clip":
+            x = net.op("Clip", x, net.weight([], values=[-0.5]), net.weight([], values=[6.0]))
+        elif activation:
+            x = net.op(activation, x)
+    x = net.op("Flatten", net.op("GlobalAveragePool", x) if r.random() < 0.5 else x, axis=1)
+    count = channels if b"GlobalAveragePool" in net.nodes[-2] else channels * height * width
+    outs = r.randint(1, 40)
+    x = net.op("MatMul", x, net.weight([count, outs], count ** -0.5))
+    if r.random() < 0.5:
+        x = net.op("Softmax", x, axis=-1)
+    return net.finish(x, shape, [shape[0], outs], opset=17), shape
 
 
 class ArmFp16(Case):
@@ -77,6 +122,33 @@ class ArmFp16(Case):
 
     def test_vit(self):
         self.near("vit_small_cifar10", 1.5e-3, 1.5e-3)
+
+    def test_random_networks(self):
+        fixed = os.environ.get("SLIPWAY_TEST_SEED")
+        seed, end, count, worst = int(fixed or random.randrange(1 << 30)), time.time() + 20, 0, 0.0
+        print(f"seed {seed}")
+        while time.time() < end:
+            content, shape = random_network(seed)
+            model = self.write("m.onnx", content)
+            values = random.Random(seed)
+            npy.save(self.path("x.npy"), [values.uniform(-1, 1) for _ in range(shape[0] * shape[1] * shape[2] * shape[3])], shape)
+            given = ["--input", "x=" + self.path("x.npy")]
+            want = self.run_model(model, *given, label="want")
+            compiled = self.slipway("compile", model, "--platform", "arm64-fp16", "-o", self.path("m.slip"))
+            self.assertIn("100.0 % of MACs", compiled.out, f"SLIPWAY_TEST_SEED={seed}")
+            for cpu in ("cortex-a76", "cortex-a72"):
+                got = self.device(cpu, None, self.path("m.slip"), *given)
+                for name, (wanted, dims) in want.items():
+                    self.assertEqual(got[name][1], dims, f"SLIPWAY_TEST_SEED={seed}")
+                    extent = max(max(abs(v) for v in wanted), 1e-3)
+                    off = max(abs(a - b) for a, b in zip(got[name][0], wanted)) / extent
+                    worst = max(worst, off)
+                    self.assertLessEqual(off, 0.02, f"SLIPWAY_TEST_SEED={seed} on {cpu}")
+            count, seed = count + 1, seed + 1
+            if fixed:
+                break
+        print(f"{count} networks, at most {worst:.1e} of the largest number off")
+        self.assertGreater(count, 0)
 
     def test_overflow(self):
         # 300 products of 300 * 1: 90000 has no float16, on any CPU; 30000 * 150 - 30000 * 149 - 29984 has, though not on the way.
