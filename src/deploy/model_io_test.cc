@@ -208,6 +208,32 @@ TEST_F(FeedTest, ResidualsThatNoLayerReadsGoToNcnn) {
   ASSERT_TRUE(files.ok()) << files.status().ToString();
 }
 
+// Two layers with one weight, as twin networks have them.
+TEST_F(FeedTest, SharedWeightsGoToNcnn) {
+  const auto graph = ParseGraph(R"(graph "g" {
+    input %x: float32[N, 8, 6, 6]
+    input %z: float32[N, 8, 6, 6]
+    const %w: float32[8, 8, 1, 1] = random(2)
+    const %b: float32[8] = random(3)
+    %a = Conv(%x, %w, %b) "first"
+    %c = Conv(%z, %w, %b) "second"
+    %y = Add(%a, %c)
+    output %y
+  })");
+  ASSERT_TRUE(graph);
+  std::vector<float> x(8 * 288);
+  for (size_t i = 0; i < x.size(); ++i) x[i] = std::sin(static_cast<float>(i * i % 97 + i * 7));
+  const auto set = Set({Array<float>("x", {8, 8, 6, 6}, x), Array<float>("z", {8, 8, 6, 6}, x)});
+  auto platform = GetPlatform("ncnn-int8");
+  ASSERT_TRUE(platform.ok());
+  auto model = QuantizeModel(*graph, platform->scheme, *set, {});
+  ASSERT_TRUE(model.ok()) << model.status().ToString();
+  auto files =
+      ExportModel(*model->quantized, "ncnn-int8",
+                  {.output = folder_->path() + "/ncnn", .stem = "g", .platform = "ncnn-int8"});
+  ASSERT_TRUE(files.ok()) << files.status().ToString();
+}
+
 // Data that cannot give ranges are quantized with, and said so.
 TEST_F(FeedTest, DataThatSayNothingAreNamed) {
   const auto graph = ParseGraph(R"(graph "g" {

@@ -88,7 +88,7 @@ Result<std::unique_ptr<ir::Graph>> PrepareForNcnn(const ir::Graph& graph) {
   SetBatchToOne(copy.get());
   passes::PassOptions options;
   options.level = passes::Level::kFused;
-  options.disabled = {"keep-weight-codes", "recover-channel-shuffle"};
+  options.disabled = {"keep-weight-codes", "recover-channel-shuffle", "merge-common"};
   SLIPWAY_RETURN_IF_ERROR(passes::RunPasses(*copy, options).status());
   return copy;
 }

@@ -34,6 +34,7 @@ Result<QuantBundle> MakeNnie(const QuantExporter&, const QuantizedModel& model,
   SetBatchToOne(graph.get());
   passes::PassOptions options;
   SLIPWAY_ASSIGN_OR_RETURN(options.level, passes::LevelFromName("onnx"));
+  options.disabled = {"merge-common"};  // weights that two layers share are two tensors here
   SLIPWAY_RETURN_IF_ERROR(passes::RunPasses(*graph, options).status());
   SLIPWAY_ASSIGN_OR_RETURN(caffe::CaffeFiles files, caffe::ExportCaffe(*graph));
 

@@ -305,6 +305,69 @@ Result<std::vector<QuantTensor>> RemovePairs(Graph* graph, const RealValue& real
   return Remover(graph, real).Run();
 }
 
+namespace {
+
+// Weights that are turned behind their Dequantize (a linear layer over sequences, in ONNX) lie
+// turned.
+Status TurnWeights(ir::Graph& graph) {
+  for (Node* turn : graph.NodeList()) {
+    if (!turn->Is("Transpose") || !turn->output() || !turn->input(0) ||
+        !turn->input(0)->producer() || !turn->input(0)->producer()->IsSlipway("Dequantize") ||
+        !turn->input(0)->producer()->constant_input(0))
+      continue;
+    const Node& dq = *turn->input(0)->producer();
+    const Tensor& codes = *dq.constant_input(0);
+    const auto perm = turn->attributes.Ints("perm");
+    std::vector<int> order(perm.begin(), perm.end());
+    for (int i = codes.dims().rank(); perm.empty() && i-- > 0;) order.push_back(i);
+    if (dq.attributes.Int("group", 0) > 0) continue;
+    SLIPWAY_ASSIGN_OR_RETURN(const Tensor turned, PermutedConstant(codes, order));
+    ops::Attributes attributes = dq.attributes;
+    if (dq.constant_input(1) && dq.constant_input(1)->count() > 1) {
+      int64_t axis = attributes.Int("axis", 1);
+      if (axis < 0) axis += codes.dims().rank();
+      attributes.Set("axis", static_cast<int64_t>(std::find(order.begin(), order.end(), axis) -
+                                                  order.begin()));
+    }
+    std::vector<Value*> inputs = {graph.AddConstant("", turned), dq.input(1)};
+    if (dq.input(2)) inputs.push_back(dq.input(2));
+    Node* made =
+        graph.AddNode({"Dequantize", inputs, attributes, ir::kSlipwayDomain, turn->name()}, turn);
+    made->output()->set_type(turn->output()->type());
+    graph.ReplaceAllUses(turn->output(), made->output());
+  }
+  graph.RemoveUnused();
+  return OkStatus();
+}
+
+}  // namespace
+
+Result<ir::Tensor> PermutedConstant(const ir::Tensor& tensor, const std::vector<int>& perm) {
+  const ir::Tensor t = tensor.Aligned();
+  const auto rank = static_cast<size_t>(t.dims().rank());
+  if (rank != perm.size()) return Internal("a constant of another rank than its order");
+  Dims dims;
+  std::vector<int64_t> stride(rank);
+  for (size_t i = 0; i < rank; ++i) {
+    dims.push_back(t.dims()[static_cast<size_t>(perm[i])]);
+    stride[i] = t.dims().count(perm[i] + 1, static_cast<int>(rank));
+  }
+  SLIPWAY_ASSIGN_OR_RETURN(ir::Tensor out, ir::Tensor::Allocate(t.dtype(), dims));
+  const size_t size = t.count() ? t.bytes().size() / static_cast<size_t>(t.count()) : 1;
+  std::vector<int64_t> at(rank);
+  for (int64_t i = 0; i < t.count(); ++i) {
+    int64_t from = 0;
+    for (size_t d = 0; d < rank; ++d) from += at[d] * stride[d];
+    std::memcpy(out.mutable_data() + static_cast<size_t>(i) * size,
+                t.bytes().data() + static_cast<size_t>(from) * size, size);
+    for (size_t d = rank; d-- > 0;) {
+      if (++at[d] < dims[d]) break;
+      at[d] = 0;
+    }
+  }
+  return out;
+}
+
 Result<QuantizedModel> ReadQuantized(const Graph& graph, const std::string& platform) {
   QuantizedModel m;
   if (HasFused(graph)) {
@@ -316,6 +379,7 @@ Result<QuantizedModel> ReadQuantized(const Graph& graph, const std::string& plat
     m.quantized = graph.Clone();
   }
   m.quantized->RemoveUnused();
+  SLIPWAY_RETURN_IF_ERROR(TurnWeights(*m.quantized));
   m.real = m.quantized->Clone();
   SLIPWAY_ASSIGN_OR_RETURN(m.tensors, RemovePairs(m.real.get()));
   if (m.tensors.empty()) {

@@ -60,6 +60,9 @@ struct QuantizedModel {
 // that says how to quantize it, for `platform`.
 Result<QuantizedModel> ReadQuantized(const ir::Graph& graph, const std::string& platform = "");
 
+// The constant with its dimensions in another order.
+Result<ir::Tensor> PermutedConstant(const ir::Tensor& tensor, const std::vector<int>& perm);
+
 // The codes that rounding `values` (half to even) to the tensor's grid gives. For tests and checks.
 std::vector<int64_t> CodesOfValues(const QuantTensor& tensor, const ir::Tensor& values);
 

@@ -336,36 +336,6 @@ Result<std::string> TfliteWriter::Run() {
 
 namespace {
 
-// Weights that are turned behind their Dequantize (a linear layer over sequences, in ONNX) lie
-// turned.
-Status TurnWeights(ir::Graph& graph) {
-  for (Node* turn : graph.NodeList()) {
-    if (!turn->Is("Transpose") || !IsCodedConstant(turn->input(0)) || !turn->output()) continue;
-    const Node& dq = *turn->input(0)->producer();
-    const Tensor& codes = *dq.constant_input(0);
-    const auto perm = turn->attributes.Ints("perm");
-    std::vector<int> order(perm.begin(), perm.end());
-    for (int i = codes.dims().rank(); perm.empty() && i-- > 0;) order.push_back(i);
-    if (dq.attributes.Int("group", 0) > 0) continue;
-    SLIPWAY_ASSIGN_OR_RETURN(const Tensor turned, PermutedConstant(codes, order));
-    ops::Attributes attributes = dq.attributes;
-    if (dq.constant_input(1) && dq.constant_input(1)->count() > 1) {
-      int64_t axis = attributes.Int("axis", 1);
-      if (axis < 0) axis += codes.dims().rank();
-      attributes.Set("axis", static_cast<int64_t>(std::find(order.begin(), order.end(), axis) -
-                                                  order.begin()));
-    }
-    std::vector<Value*> inputs = {graph.AddConstant("", turned), dq.input(1)};
-    if (dq.input(2)) inputs.push_back(dq.input(2));
-    Node* made =
-        graph.AddNode({"Dequantize", inputs, attributes, ir::kSlipwayDomain, turn->name()}, turn);
-    made->output()->set_type(turn->output()->type());
-    graph.ReplaceAllUses(turn->output(), made->output());
-  }
-  graph.RemoveUnused();
-  return OkStatus();
-}
-
 // What is computed from constants and shapes, with the open dimension as given (0: open).
 Result<std::unique_ptr<ir::Graph>> Folded(const ir::Graph& graph, const std::string& open,
                                           int64_t extent) {
@@ -378,7 +348,6 @@ Result<std::unique_ptr<ir::Graph>> Folded(const ir::Graph& graph, const std::str
   passes::PassOptions options;
   options.only = {"fold-constants", "remove-dead", "remove-identity"};
   SLIPWAY_RETURN_IF_ERROR(passes::RunPasses(*out, options).status());
-  SLIPWAY_RETURN_IF_ERROR(TurnWeights(*out));
   return out;
 }
 

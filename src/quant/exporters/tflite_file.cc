@@ -110,30 +110,4 @@ Result<std::string> TfliteFile::Bytes() const {
   return std::string(reinterpret_cast<const char*>(builder.GetBufferPointer()), builder.GetSize());
 }
 
-Result<ir::Tensor> PermutedConstant(const ir::Tensor& tensor, const std::vector<int>& perm) {
-  const ir::Tensor t = tensor.Aligned();
-  const auto rank = static_cast<size_t>(t.dims().rank());
-  if (rank != perm.size()) return Internal("a constant of another rank than its order");
-  Dims dims;
-  std::vector<int64_t> stride(rank);
-  for (size_t i = 0; i < rank; ++i) {
-    dims.push_back(t.dims()[static_cast<size_t>(perm[i])]);
-    stride[i] = t.dims().count(perm[i] + 1, static_cast<int>(rank));
-  }
-  SLIPWAY_ASSIGN_OR_RETURN(ir::Tensor out, ir::Tensor::Allocate(t.dtype(), dims));
-  const size_t size = t.count() ? t.bytes().size() / static_cast<size_t>(t.count()) : 1;
-  std::vector<int64_t> at(rank);
-  for (int64_t i = 0; i < t.count(); ++i) {
-    int64_t from = 0;
-    for (size_t d = 0; d < rank; ++d) from += at[d] * stride[d];
-    std::memcpy(out.mutable_data() + static_cast<size_t>(i) * size,
-                t.bytes().data() + static_cast<size_t>(from) * size, size);
-    for (size_t d = rank; d-- > 0;) {
-      if (++at[d] < dims[d]) break;
-      at[d] = 0;
-    }
-  }
-  return out;
-}
-
 }  // namespace slipway::quant

@@ -55,7 +55,4 @@ class TfliteFile {
   fb::ModelT model_;
 };
 
-// The constant with its dimensions in another order.
-Result<ir::Tensor> PermutedConstant(const ir::Tensor& tensor, const std::vector<int>& perm);
-
 }  // namespace slipway::quant
