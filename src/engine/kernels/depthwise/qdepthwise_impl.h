@@ -104,9 +104,13 @@ inline void DotInOrder(I& acc, I x, I w) {
     asm volatile("smlal2 %0.4s, %1.8h, %2.8h" : "+w"(acc) : "w"(x), "w"(w));
 #endif
 }
-inline I LoadInOrder(const uint8_t* p) {
+// The address as a sum of two registers: the A55 issues such loads together with products, and none
+// whose offset is a number.
+inline I LoadInOrder(const uint8_t* p, int64_t offset) {
   I v;
-  asm volatile("ldr %q0, %1" : "=w"(v) : "m"(*reinterpret_cast<const uint8_t(*)[16]>(p)));
+  asm volatile("ldr %q0, [%1, %2]"
+               : "=w"(v)
+               : "r"(p), "r"(offset), "m"(*reinterpret_cast<const uint8_t(*)[16]>(p + offset)));
   return v;
 }
 #endif
@@ -407,6 +411,44 @@ __attribute__((noinline)) void FinishActivated(const Finish& f, uint8_t* values,
   }
 }
 
+#if defined(__aarch64__)
+// All outputs are summed by one tap, then by the next: what is summed waits for kOutputs others.
+// The columns, and behind them in number the weights, in the order in which these products need
+// them; three products pass between a load and its use, and one load stands behind each.
+template <int kWindow, int kStride>
+struct LoadOrder {
+  static constexpr int kColumns = (kOutputs - 1) * kStride + kWindow, kCount = kColumns + kWindow;
+  struct Items {
+    int item[kCount] = {}, before = 0;
+    constexpr int operator[](int i) const { return item[i]; }
+  };
+  static constexpr Items Make() {
+    int need[kCount] = {};
+    for (int c = 0; c < kCount; ++c) {
+      need[c] = c < kColumns ? kWindow * kOutputs : (c - kColumns) * kOutputs;
+      for (int t = kWindow * kOutputs - 1; t >= 0 && c < kColumns; --t) {
+        if (t % kOutputs * kStride + t / kOutputs == c) need[c] = t;
+      }
+    }
+    Items items;
+    int at = 0;
+    for (int t = 0; t <= kWindow * kOutputs; ++t) {
+      for (int c = kCount - 1; c >= 0; --c) {  // weights first
+        if (need[c] == t) items.item[at++] = c;
+      }
+    }
+    // So many before the first product that each of the others has three before its own.
+    for (int i = 0; i < kCount; ++i) {
+      const int early = i - (need[items.item[i]] - 3) + 1;
+      if (early > items.before) items.before = early;
+    }
+    return items;
+  }
+  static constexpr Items kItems = Make();
+  static constexpr int kBefore = kItems.before;
+};
+#endif
+
 // kOutputs outputs of a row, of which the first `outputs` are stored. kWindow and kStride are those
 // of the columns; 0 reads them from the shape. kCodes: the usual way from sums to codes, everything
 // in registers.
@@ -428,33 +470,35 @@ void Outputs(const QDepthwiseView& d, const uint8_t* buffer, const uint8_t* weig
       const uint8_t* x = buffer + g * f.plane + j * kBytes;
       if constexpr (kWindow > 0) {
         I w[kWindow];
-#pragma GCC unroll 8
-        for (int k = 0; k < kWindow; ++k)
-          w[k] = Load<I>(weights + ((g * kWindow + k) * 4 + j) * kBytes);
 #if defined(__aarch64__)
-        // All outputs by one tap, then by the next: what is summed waits for kOutputs others, and
-        // columns are loaded some products before they are needed.
-        constexpr int kColumns = (kOutputs - 1) * kStride + kWindow,
-                      kAhead = kStride * 3 > kWindow - kStride ? kStride * 3 : kWindow - kStride;
-        I v[kColumns];
+        using Order = LoadOrder<kWindow, kStride>;
+        I v[Order::kColumns];
+        const auto load = [&](int at) __attribute__((always_inline)) {
+          const int item = Order::kItems[at];
+          if (item < Order::kColumns)
+            v[item] = LoadInOrder(x, item * kColumnBytes);
+          else
+            w[item - Order::kColumns] = LoadInOrder(weights + (g * kWindow * 4 + j) * kBytes,
+                                                    (item - Order::kColumns) * 4 * kBytes);
+        };
 #pragma GCC unroll 8
-        for (int c = 0; c < kAhead; ++c) v[c] = LoadInOrder(x + c * kColumnBytes);
+        for (int at = 0; at < Order::kBefore; ++at) load(at);
 #pragma GCC unroll 8
         for (int k = 0; k < kWindow; ++k) {
 #pragma GCC unroll 8
           for (int i = 0; i < kOutputs; ++i) {
-#pragma GCC unroll 8
-            for (int s = 0; s < kStride; ++s) {
-              const int c = i * kStride + kAhead + s;
-              if (k == 0 && c < kColumns) v[c] = LoadInOrder(x + c * kColumnBytes);
-            }
             DotInOrder<0>(acc[i], v[i * kStride + k], w[k]);
+            const int at = Order::kBefore + k * kOutputs + i;
+            if (at < Order::kCount) load(at);
           }
 #pragma GCC unroll 8
           for (int i = 0; i < kOutputs; ++i) DotInOrder<1>(acc[i], v[i * kStride + k], w[k]);
         }
         continue;
 #endif
+#pragma GCC unroll 8
+        for (int k = 0; k < kWindow; ++k)
+          w[k] = Load<I>(weights + ((g * kWindow + k) * 4 + j) * kBytes);
 #pragma GCC unroll 32
         for (int c = 0; c < (kOutputs - 1) * kStride + kWindow; ++c, x += kColumnBytes) {
           const I v = Load<I>(x);
