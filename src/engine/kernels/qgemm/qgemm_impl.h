@@ -92,8 +92,14 @@ struct Rounder512 {
   }
 };
 
-// The activations that are computed in registers: none, those with a table, LeakyRelu.
+// The activations that are computed in registers: none, those with a table, LeakyRelu (where its
+// code is worth it).
 enum class Activates { kNot, kTable, kLeaky };
+#if defined(__AVX512VNNI__)
+constexpr bool kLeakyHere = true;
+#else
+constexpr bool kLeakyHere = false;
+#endif
 
 // What makes codes of sums when the columns of the blocks lie together and the activation is one of
 // these.
@@ -662,7 +668,7 @@ void Finish(const Tile& t, int64_t row, int rows) {
 #if defined(__AVX512BW__)
   if (t.whole && c.y_type != CodeType::kF32) {
     if (!c.activation) return kFinishCodes<Activates::kNot>[t.blocks - 1](t, row, rows);
-    if (c.leaky) return kFinishCodes<Activates::kLeaky>[t.blocks - 1](t, row, rows);
+    if (kLeakyHere && c.leaky) return kFinishCodes<Activates::kLeaky>[t.blocks - 1](t, row, rows);
     if (c.rectifier.limit > 0) return kFinishCodes<Activates::kTable>[t.blocks - 1](t, row, rows);
   }
 #endif
@@ -690,7 +696,9 @@ void RunCall(const QGemmCall& c) {
   const int64_t end = c.end_block < own * c.groups ? c.end_block : own * c.groups;
   const int64_t line = c.line > 0 ? c.line : c.rows;
   [[maybe_unused]] const bool values = c.y_type == CodeType::kF32;
-  [[maybe_unused]] const bool floats = values && (!c.activation || c.leaky) && !c.z;
+#if defined(__AVX512BW__)
+  const bool floats = values && (!c.activation || (kLeakyHere && c.leaky)) && !c.z;
+#endif
   for (int64_t first = c.first_block; first < end; first += t.blocks) {
     // At most 4 blocks: of a group, as even as can be, or of several narrow groups.
     const int64_t group = first / own;
@@ -754,7 +762,7 @@ void RunCall(const QGemmCall& c) {
       run(t);
 #if defined(__AVX512BW__)
       if (!t.y && floats) {
-        if (c.activation)
+        if (kLeakyHere && c.activation)
           FinishFloats<Activates::kLeaky>(t, row, rows);
         else
           FinishFloats<Activates::kNot>(t, row, rows);
