@@ -209,8 +209,7 @@ Status Reconstruction::PrepareData() {
       return InvalidArgument("reconstruction: " + std::to_string(from.size()) + " " + what +
                              " for " + std::to_string(count));
     for (const ir::Tensor& t : from) {
-      if (t.dims().rank() > 0 && t.dims()[0] == data_.samples &&
-          from.data() != data_.targets.data() &&
+      if (t.dims().rank() > 0 && t.dims()[0] == data_.samples && to != &targets_ &&
           !IsFloating(t.dtype())) {  // of the graph: indices, masks
         to->push_back(ToArray(t.Aligned(), at::TensorOptions(at::kFloat)));
         continue;

@@ -709,14 +709,19 @@ Status TfliteWriter::Mean(const Site& s) {
   const bool keep = n.attributes.Int("keepdims", 1) != 0;
   if (n.input(1) && !given) return Refuse(n, "its axes are no constants");
   std::vector<int64_t> axes = given ? given->ToInts() : std::vector<int64_t>();
-  for (int64_t i = 0; axes.empty() && !n.input(1) && i < rank; ++i) axes.push_back(i);
+  if (axes.empty()) {
+    if (n.attributes.Int("noop_with_empty_axes", 0) != 0)
+      return Refuse(n, "it has no axes and noop_with_empty_axes: it does nothing, leave it out");
+    for (int64_t i = 0; i < rank; ++i) axes.push_back(i);
+  }
   bool spatial = true;
   for (int64_t& a : axes) {
     if (a < 0) a += rank;
     spatial = spatial && a >= 2;
     a = FileAxis(a, n.input(0));
   }
-  if (axes.empty() || (IsImage(n.input(0)) && !keep && (!spatial || axes.size() != 2)) ||
+  const bool all = static_cast<int64_t>(axes.size()) == rank;  // no axis is left in any order
+  if ((IsImage(n.input(0)) && !keep && !all && (!spatial || axes.size() != 2)) ||
       (IsImage(n.output()) && !IsImage(n.input(0))))
     return Refuse(n, "what is left of an image has another order of axes in the file");
   SLIPWAY_ASSIGN_OR_RETURN(const int x, In(s, 0));

@@ -291,6 +291,28 @@ TEST(TfliteWriter, PoolsWithAnOpenEndBlocksAndGatheredChannels) {
   }
 }
 
+// Without axes every one is reduced.
+TEST(TfliteWriter, MeansOfEverything) {
+  const auto net = [](const std::string& mean) {
+    return "graph \"net\" {\n  input %x: float32[1, 3, 9, 9]\n" + Pair("x", 0.02f, 4) + mean +
+           Pair("m", 0.001f, 0) + "  output %m_d\n}\n";
+  };
+  for (const char* keep : {"0", "1"}) {
+    ExpectComesBack(
+        net(std::string("  %m = ReduceMean(%x_d) {keepdims = ") + keep + "} \"mean\"\n"), {});
+    ExpectComesBack(net(std::string("  const %none: int64[0] = []\n  %m = ReduceMean(%x_d, %none) "
+                                    "{keepdims = ") +
+                        keep + "} \"mean\"\n"),
+                    {});
+  }
+  auto graph = Parse(net("  %m = ReduceMean(%x_d) {noop_with_empty_axes = 1} \"mean\"\n"));
+  ASSERT_NE(graph, nullptr);
+  auto made = TfliteWriter(*graph, "").Run();
+  ASSERT_FALSE(made.ok());
+  EXPECT_NE(made.status().message().find("noop_with_empty_axes"), std::string::npos)
+      << made.status().ToString();
+}
+
 TEST(TfliteWriter, GatesNormsAndProductsOfFourDimensions) {
   ExpectComesBack(
       "graph \"net\" {\n  input %x: float32[1, 3, 9, 9]\n" + Pair("x", 0.02f, 4) +

@@ -217,6 +217,10 @@ Status Network::Start(const Graph& original, const std::vector<Tensor>& inputs) 
                              inputs[i].Describe());
     inputs_[original.inputs()[i]->name()] = std::make_shared<Tensor>(inputs[i].Aligned());
   }
+  const auto& shape = original.inputs()[0]->type().shape;
+  if (!shape || shape->empty())
+    return InvalidArgument("reconstruction: the shape of input '" + original.inputs()[0]->name() +
+                           "' is not known; it needs a batch dimension first");
   SLIPWAY_ASSIGN_OR_RETURN(original_, Bind(original, batch_));
   SLIPWAY_ASSIGN_OR_RETURN(work_, Bind(quantized_, batch_));
   BlockOptions find = options_.blocks;
