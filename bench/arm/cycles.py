@@ -22,7 +22,7 @@ import sys
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 EXPECTED = os.path.join(ROOT, "bench", "arm", "expected.json")
 KERNELS = "src/engine/kernels/{0}/CMakeFiles/slipway_kernels_{0}.dir/{1}.cc.o"
-# Name, object, function, cores (llvm's names); the widths that run it, weights and activations.
+# Name, object, function (or that of A53 and A72 and that of A55 and N1), cores (llvm's names); the widths that run it, weights and activations.
 CORES = {"A53": "cortex-a53", "A55": "cortex-a55", "A72": "cortex-a72", "N1": "neoverse-n1"}
 DOT = ("A55", "N1")
 LOOPS = [
@@ -35,7 +35,7 @@ LOOPS = [
     ("depthwise", ("depthwise", "qarm_baseline"), r"OutputsILi3ELi1ELb1E", tuple(CORES), "any", "SMLAL by channel: 7 outputs of 4 channels and 2 taps of a column"),
     ("depthwise sdot", ("depthwise", "qarm_dotprod"), r"OutputsILi3ELi1ELb1E", DOT, "any", "SDOT by channel: 4 taps of a column, of which a window of 3 x 3 has 3"),
     ("sdot", ("qgemm", "arm_dotprod"), r"\d+LoopDot", DOT, "any", "SDOT: four products in a lane of 32 bits"),
-    ("float", ("gemm", "arm_baseline"), r"4TileILi4ELi2E", tuple(CORES), "float32", "FMLA on 4 numbers"),
+    ("float", ("gemm", "arm_baseline"), (r"\d+TileInFours", r"\d+TileOneByOne"), tuple(CORES), "float32", "FMLA on 4 numbers: 8 rows by 8 columns"),
     ("half", ("half", "arm_fp16"), r"\d+LoopHalf", DOT, "float16", "FMLA on 8 numbers of 16 bits; sums move to float32 every 64 products"),
     ("half wide", ("half", "arm_baseline"), r"4TileILi8ELi2E", ("A53", "A72"), "float16", "without FP16: FCVTL of weights, FMLA on 4 numbers"),
     ("smmla", ("qgemm", "arm_i8mm"), r"ProductsILi4E", ("N1",), "any", "SMMLA, on N1's model only to compare: it has none"),
@@ -105,13 +105,16 @@ def measure(build, mca):
         if path not in listings:
             listings[path] = subprocess.run(["aarch64-linux-gnu-objdump", "-d", "--no-show-raw-insn", path], stdout=subprocess.PIPE, text=True,
                                             check=True).stdout
-        bodies = [body for owner, body in loops(listings[path]) if re.search(function, owner) and macs(body) > 0]
-        if not bodies:
-            sys.exit(f"cycles: no loop of products in {function} of {path}; the source has changed, change LOOPS in {__file__}")
-        body = max(bodies, key=macs)
-        result[name] = {"macs": macs(body)}
+        functions, found = [function] if isinstance(function, str) else function, []
+        for function in functions:
+            bodies = [body for owner, body in loops(listings[path]) if re.search(function, owner) and macs(body) > 0]
+            if not bodies:
+                sys.exit(f"cycles: no loop of products in {function} of {path}; the source has changed, change LOOPS in {__file__}")
+            found.append(max(bodies, key=macs))
+        result[name] = {"macs": macs(found[0])}
         for core in cores:
-            result[name][core] = list(analyse(mca, body, CORES[core]))
+            body = found[-1 if core in DOT else 0]
+            result[name][core] = [number * macs(found[0]) / macs(body) for number in analyse(mca, body, CORES[core])]
     return result
 
 

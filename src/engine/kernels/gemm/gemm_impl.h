@@ -6,6 +6,9 @@
 #include <immintrin.h>
 #endif
 
+#if defined(__aarch64__)
+#include "engine/kernels/gemm/float_tile.h"
+#endif
 #include "engine/kernels/gemm/gemm.h"
 
 namespace slipway::kernels::SLIPWAY_ISA {
@@ -22,7 +25,11 @@ constexpr GemmType kType = GemmType::kFloat32;
 constexpr int kInWord = 1;
 typedef float Number;
 #endif
+#if defined(__aarch64__)
+constexpr int kRows = kFloatTileRows;
+#else
 constexpr int kRows = kLanes == 16 ? 14 : kLanes == 8 ? 6 : 4;
+#endif
 constexpr int64_t kGroup = 4;  // words that lie together for a row of x
 constexpr int64_t kPanel = 2 * kLanes;
 
@@ -86,20 +93,32 @@ __attribute__((noinline)) void Tile(const float* x, const float* w, int64_t grou
 
 using TileFunction = decltype(&Tile<1, 1>);
 
+#if defined(__aarch64__)
+constexpr bool HasTile(int64_t rows) { return rows <= 4 || rows == kRows; }
+#else
 // The numbers of rows that there are tiles for.
 constexpr bool HasTile(int64_t rows) {
   return rows <= 4 || (rows <= kRows && (rows % 2 == 0 || rows == 13));
 }
+#endif
+#if defined(__aarch64__)
+constexpr bool kWhole = true;  // those are in assembly
+#else
+constexpr bool kWhole = false;
+#endif
 template <int kR, int kVectors>
 TileFunction Pick(int64_t rows) {
-  if constexpr (HasTile(kR)) {
+  if constexpr (HasTile(kR) && !(kWhole && kR == kRows && kVectors == 2)) {
     if (rows == kR) return Tile<kR, kVectors>;
   }
   if constexpr (kR > 1) return Pick<kR - 1, kVectors>(rows);
   return nullptr;
 }
-// Of `left` rows the next tile's: about equal numbers.
+// Of `left` rows the next tile's: about equal numbers; on ARM as many as go by assembly.
 int64_t TileRows(int64_t left) {
+#if defined(__aarch64__)
+  if (left >= kRows) return kRows;
+#endif
   const int64_t tiles = (left + kRows - 1) / kRows;
   int64_t rows = (left + tiles - 1) / tiles;
   while (!HasTile(rows)) ++rows;
@@ -276,6 +295,9 @@ void Block(const GemmCall& c, const GemmPart& part, int64_t row, int64_t end, vo
   const int64_t size = c.x_type == GemmType::kFloat32 ? 4 : 2;
   const char* next_rows = static_cast<const char*>(c.x) + end * c.x_stride * size;
   alignas(64) float tmp[kRows * kPanel] = {};
+#if defined(__aarch64__)
+  const FloatTile whole = GetFloatTile();
+#endif
   for (int64_t column = part.column; column < part.column_end; column += kPanel) {
     const int64_t left = part.column_end - column;
     const int64_t width = left > kLanes ? kPanel : kLanes, columns = left < width ? left : width;
@@ -294,8 +316,13 @@ void Block(const GemmCall& c, const GemmPart& part, int64_t row, int64_t end, vo
       AskFor(c, r, now, column, columns);
       const TileFunction tile = width == kPanel ? Pick<kRows, 2>(now) : Pick<kRows, 1>(now);
       float* y = straight ? static_cast<float*>(c.y) + r * c.y_stride + column : tmp;
-      tile(x, w, groups, c.z ? tmp : bias, c.z ? kPanel : 0, y, straight ? c.y_stride : kPanel,
-           ahead);
+#if defined(__aarch64__)
+      if (now == kRows && width == kPanel)
+        whole(x, w, groups, c.z ? tmp : bias, c.z ? kPanel : 0, y, straight ? c.y_stride : kPanel);
+      else
+#endif
+        tile(x, w, groups, c.z ? tmp : bias, c.z ? kPanel : 0, y, straight ? c.y_stride : kPanel,
+             ahead);
       if (!straight) Finish(c, r, now, column, columns, tmp);
       x += now * groups * kGroup;
       r += now;
@@ -304,6 +331,16 @@ void Block(const GemmCall& c, const GemmPart& part, int64_t row, int64_t end, vo
 }
 
 void Run(const GemmCall& call, const GemmPart& part, int64_t step, void* buffer) {
+#if defined(__aarch64__)
+  if (step >= kRows) {  // whole tiles
+    for (int64_t row = part.row, end; row < part.row_end; row = end) {
+      end = row + step / kRows * kRows;
+      if (end > part.row_end) end = part.row_end;
+      Block(call, part, row, end, buffer);
+    }
+    return;
+  }
+#endif
   const int64_t rows = part.row_end - part.row, blocks = (rows + step - 1) / step;
   for (int64_t b = 0; b < blocks; ++b)
     Block(call, part, part.row + rows * b / blocks, part.row + rows * (b + 1) / blocks, buffer);

@@ -7,6 +7,9 @@
 #include <immintrin.h>
 #endif
 
+#if defined(__aarch64__)
+#include "engine/kernels/gemm/float_tile.h"
+#endif
 #include "engine/kernels/winograd/winograd.h"
 
 namespace slipway::kernels::SLIPWAY_ISA {
@@ -14,9 +17,13 @@ namespace {
 
 #include "engine/kernels/simd/vector.h"
 
+#if defined(__aarch64__)
+constexpr int kMostRows = kFloatTileRows;
+#else
 constexpr int kMostRows = kLanes == 16  ? 12
                           : kLanes == 8 ? 6
                                         : 4;  // tiles of a step of the product
+#endif
 constexpr int kPanelVectors = 2;
 constexpr int64_t kPanel =
     kPanelVectors * kLanes;  // output channels of a panel; the last may have half
@@ -142,6 +149,21 @@ void Pack(const WinogradShape& s, const float* weights, float* packed, int64_t p
 
 // --- images
 
+#if defined(__aarch64__)
+// Transformed tiles lie in eights, [channel / 4][8][4]; behind the last of them are more.
+inline int64_t TileAt(int64_t tile, int64_t channel, int64_t channels) {
+  return tile / kMostRows * kMostRows * channels + channel * kMostRows + tile % kMostRows * kLanes;
+}
+constexpr int64_t kWhole = kMostRows;
+#else
+inline int64_t TileAt(int64_t tile, int64_t channel, int64_t channels) {
+  return tile * channels + channel;
+}
+constexpr int64_t kWhole = 1;
+#endif
+// Blocks are whole steps of tiles, where that counts.
+inline int64_t Steps(int64_t tiles) { return (tiles + kWhole - 1) / kWhole; }
+
 struct TilePlace {
   int64_t image, row, column;  // of the first output
 };
@@ -256,6 +278,38 @@ inline void TransformOut(const WinogradShape& s, const WinogradCall& c, const fl
 
 // --- products
 
+#if defined(__aarch64__)
+// y[r][v] = sum over k of x[r][k] * w[k][v] for the first 4 tiles of 8.
+void Product(const float* x, const float* w, int64_t depth, float* y) {
+  V sum[4][kPanelVectors] = {};
+  for (int64_t k = 0; k < depth; k += kLanes, x += kMostRows * kLanes) {
+#pragma GCC unroll 4
+    for (int i = 0; i < kLanes; ++i, w += kPanel) {
+      const V b[kPanelVectors] = {Load(w), Load(w + kLanes)};
+#pragma GCC unroll 4
+      for (int r = 0; r < 4; ++r) {
+        for (int v = 0; v < kPanelVectors; ++v) sum[r][v] = Fma(x[r * kLanes + i], b[v], sum[r][v]);
+      }
+    }
+  }
+  for (int r = 0; r < 4; ++r) {
+    for (int v = 0; v < kPanelVectors; ++v) Store(y + r * kPanel + v * kLanes, sum[r][v]);
+  }
+}
+
+void Multiply(int64_t rows, const float* x, const float* w, int64_t depth, float* y) {
+  alignas(16) static constexpr float kNothing[kPanel] = {};
+  const FloatTile whole = GetFloatTile();
+  for (; rows > 0; rows -= kMostRows) {
+    if (rows > 4)
+      whole(x, w, depth / kLanes, kNothing, 0, y, kPanel);
+    else
+      Product(x, w, depth, y);
+    x += kMostRows * depth;
+    y += kMostRows * kPanel;
+  }
+}
+#else
 // How far ahead weights are asked for, in floats.
 constexpr int64_t kAhead = 1024;
 
@@ -306,6 +360,7 @@ void Multiply(int64_t rows, const float* x, int64_t x_stride, const float* w, in
     y += now * y_stride;
   }
 }
+#endif
 
 // --- the whole
 
@@ -315,8 +370,14 @@ struct Job {
 // Blocks are as equal as can be; the groups of a block follow one another.
 inline Job JobOf(const WinogradShape& s, const WinogradPlan& p, int64_t job) {
   const int64_t block = job / s.groups, tiles = s.tiles();
+#if defined(__aarch64__)
+  const int64_t steps = Steps(tiles), begin = steps * block / p.blocks * kWhole;
+  const int64_t end = steps * (block + 1) / p.blocks * kWhole;
+  return {job % s.groups, begin, (end < tiles ? end : tiles) - begin};
+#else
   const int64_t first = tiles * block / p.blocks;
   return {job % s.groups, first, tiles * (block + 1) / p.blocks - first};
+#endif
 }
 
 template <int kTile>
@@ -329,7 +390,7 @@ void InputOf(const WinogradShape& s, const WinogradPlan& p, const WinogradCall& 
     for (int64_t v = vector; v < end; ++v) {
       const int64_t channel = job.group * s.in_channels + v * kLanes;
       TransformIn<kTile>(s, image + ChannelAt(channel, pixels, s.block), place,
-                         to + t * s.in_channels + v * kLanes, p.point_stride);
+                         to + TileAt(t, v * kLanes, s.in_channels), p.point_stride);
     }
   }
 }
@@ -342,9 +403,14 @@ void OutputOf(const WinogradShape& s, const WinogradPlan& p, const WinogradCall&
     const int64_t width = PanelWidth(s, panel);
     const float* w = c.weights + PanelAt(s, job.group, panel);
     for (int64_t point = 0; point < s.points(); ++point) {
+#if defined(__aarch64__)  // blocks fill panels
+      Multiply(job.count, input + point * p.point_stride, w, s.in_channels,
+               sums + point * p.sum_stride);
+#else
       const auto multiply = width == kPanel ? Multiply<kPanelVectors> : Multiply<1>;
       multiply(job.count, input + point * p.point_stride, s.in_channels, w, s.in_channels,
                sums + point * p.sum_stride, width);
+#endif
       w += s.in_channels * width;
     }
     for (int64_t v = 0; v < width; v += kLanes) {
@@ -401,12 +467,12 @@ WinogradPlan Plan(const WinogradShape& s, int threads) {
     if (tiles * s.groups >= threads * kMostRows) {
       // As many jobs as threads can share evenly.
       p.blocks = (p.blocks + threads - 1) / threads * threads;
-      if (p.blocks > tiles) p.blocks = tiles;
+      if (p.blocks > Steps(tiles)) p.blocks = Steps(tiles);
     } else if (threads > 1) {
       p.shared = true;
     }
   }
-  p.tiles = (tiles + p.blocks - 1) / p.blocks;
+  p.tiles = (Steps(tiles) + p.blocks - 1) / p.blocks * kWhole;
   p.point_stride = OddLines(p.tiles * s.in_channels);
   p.sum_stride = OddLines(p.tiles * width);
   p.input_floats = s.points() * p.point_stride;
