@@ -32,13 +32,13 @@ const std::vector<Verb>& Verbs() {
       {"export", "write the model as ONNX of another opset, or in another format", SetupExport},
       {"compile", "compile a model for a platform into a .slip package", SetupCompile},
       {"verify", "check a package's hashes and its agreement with the model", SetupVerify},
-      {"run", "run a model or package on .npy inputs", SetupRun},
-      {"bench", "measure latency: percentiles, spread and a table per node", SetupBench},
-      {"eval", "top-1 and top-5 on labelled data", SetupEval},
+      {"run", "run a model or package on .npy inputs", SetupRun, true},
+      {"bench", "measure latency: percentiles, spread and a table per node", SetupBench, true},
+      {"eval", "top-1 and top-5 on labelled data", SetupEval, true},
       {"deploy",
        "the whole road: quantize, compile, verify, evaluate and measure on several platforms",
-       SetupDeploy},
-      {"conformance", "run ONNX backend test cases", SetupConformance},
+       SetupDeploy, true},
+      {"conformance", "run ONNX backend test cases", SetupConformance, true},
       {"perfdb", "the performance database: query, export, import", SetupPerfdb},
   };
   return verbs;
@@ -66,6 +66,8 @@ namespace {
 // operators of theirs.
 Status LoadPlugins(const CLI::App& verb, const Context& context) {
   for (const std::string& path : context.plugins) SLIPWAY_RETURN_IF_ERROR(deploy::LoadPlugin(path));
+  for (const std::string& path : context.device_plugins)
+    SLIPWAY_RETURN_IF_ERROR(deploy::AddDevicePlugin(path));
   for (const char* name : {"--platform", "--platforms"}) {
     const CLI::Option* option = verb.get_option_no_throw(name);
     if (!option) continue;
@@ -95,6 +97,10 @@ int Main(int argc, const char* const* argv) {
     sub->add_flag("-q,--quiet", context.quiet, "no progress");
     sub->add_option("--plugin", context.plugins,
                     "load this shared library with backends and operators first; may be repeated");
+    if (verb.on_devices)
+      sub->add_option("--device-plugin", context.device_plugins,
+                      "a plugin's library for the device that runs the package; may be repeated, "
+                      "once per architecture too");
     actions[sub] = verb.setup(*sub);
   }
   try {

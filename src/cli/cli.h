@@ -22,7 +22,8 @@ namespace slipway::cli {
 struct Context {
   bool json = false;  // machine-readable output on standard output, nothing else there
   bool quiet = false;
-  std::vector<std::string> plugins;  // --plugin
+  std::vector<std::string> plugins;         // --plugin
+  std::vector<std::string> device_plugins;  // --device-plugin
   // Prints `text` for people, or `value` with --json.
   void Print(const std::string& text, const nlohmann::json& value) const;
 };
@@ -36,6 +37,7 @@ struct Verb {
   const char* name;
   const char* help;
   Setup setup;
+  bool on_devices = false;  // runs packages where a platform says
 };
 const std::vector<Verb>& Verbs();
 

@@ -24,7 +24,7 @@ struct Options {
 Status Execute(const Options& o, Context& context) {
   deploy::BenchRequest request;
   request.path = o.model;
-  request.platform = o.platform.empty() ? deploy::HostPlatform() : o.platform;
+  request.platform = o.platform;
   SLIPWAY_ASSIGN_OR_RETURN(request.shapes, ParseShapes(o.shapes));
   SLIPWAY_ASSIGN_OR_RETURN(request.read, o.read.OptionsFor(o.model, request.shapes));
   request.batch = o.batch;
@@ -81,6 +81,19 @@ Status Execute(const Options& o, Context& context) {
           std::to_string(s.n) + " samples after " + std::to_string(r.measurement.warmup_runs) +
           " warm-up runs\n";
   if (r.measurement.unstable) text += "UNSTABLE: " + r.measurement.unstable_why + "\n";
+  nlohmann::json plugins = nlohmann::json::array();
+  for (const deploy::PluginUse& p : r.plugins) {
+    plugins.push_back({{"file", p.file},
+                       {"sha256", p.sha256},
+                       {"backend", p.backend},
+                       {"version", p.version},
+                       {"operators", p.operators},
+                       {"operators_version", p.operators_version}});
+    text += "plugin " + p.file + ":" +
+            (p.backend.empty() ? "" : " backend " + p.backend + " " + p.version) +
+            (p.operators.empty() ? "" : " operators " + p.operators + " " + p.operators_version) +
+            " sha256 " + p.sha256.substr(0, 16) + "\n";
+  }
   text += "activations and workspace " + Bytes(r.peak_bytes) +
           (outcome.record.empty() ? "" : "; recorded as " + outcome.record) + "\n";
   if (o.profile) {
@@ -143,6 +156,7 @@ Status Execute(const Options& o, Context& context) {
                        {"emulated", r.emulated},
                        {"peak_bytes", r.peak_bytes},
                        {"samples_ms", r.measurement.samples_ms},
+                       {"plugins", plugins},
                        {"nodes", nodes},
                        {"ceilings", ceilings},
                        {"record", outcome.record}});
@@ -154,7 +168,9 @@ Status Execute(const Options& o, Context& context) {
 Action SetupBench(CLI::App& app) {
   auto o = std::make_shared<Options>();
   app.add_option("MODEL", o->model, "a .slip package or a model file")->required();
-  app.add_option("--platform", o->platform, "for a model file (default: the best here)");
+  app.add_option(
+      "--platform", o->platform,
+      "a platform (default: the best here); for a package the one that it was compiled for");
   app.add_option("--threads", o->threads, "threads")->check(CLI::Range(0, 1024));
   app.add_option("--batch", o->batch, "extent of a dynamic first dimension")
       ->check(CLI::PositiveNumber);

@@ -28,12 +28,13 @@ Status Execute(const Options& o, Context& context) {
     SLIPWAY_ASSIGN_OR_RETURN(deploy::ModelOptions read, o.read.Options());
     if (deploy::IsPackage(o.model)) {
       SLIPWAY_RETURN_IF_ERROR(deploy::CheckPackageOptions(o.model, read));
-      return deploy::Runner::ForPackage(o.model, session);
+      return deploy::Runner::OnDevice(o.model, o.platform, session);
     }
     read.float_io = true;
     SLIPWAY_ASSIGN_OR_RETURN(auto graph, deploy::LoadModel(o.model, read));
-    return deploy::Runner::ForGraph(
-        std::move(graph), o.platform.empty() ? deploy::HostPlatform() : o.platform, session);
+    return deploy::Runner::OnDevice(std::shared_ptr<const ir::Graph>(std::move(graph)),
+                                    o.platform.empty() ? deploy::HostPlatform() : o.platform,
+                                    session);
   }());
   SLIPWAY_ASSIGN_OR_RETURN(deploy::Feed feed, deploy::FeedFor(runner.inputs(), *dataset, o.batch));
   StageProgress progress("evaluating", context);
@@ -69,8 +70,10 @@ Action SetupEval(CLI::App& app) {
   app.add_option("MODEL", o->model, "a .slip package or a model file")->required();
   app.add_option("--data", o->data, "labelled data: folder, archive, .npz, IDX")->required();
   app.add_option("--metric", o->metric, "top1 or top5")->check(CLI::IsMember({"top1", "top5"}));
-  app.add_option("--platform", o->platform,
-                 "for a model file: a platform of this machine, or `interpreter`");
+  app.add_option(
+      "--platform", o->platform,
+      "a platform, whose device runs it, or `interpreter` (default: the best here); for a "
+      "package the one that it was compiled for");
   o->read.Declare(app);
   app.add_option("--samples", o->samples, "at most so many samples (0 = all)")
       ->check(CLI::NonNegativeNumber);

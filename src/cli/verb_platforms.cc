@@ -13,6 +13,13 @@ std::string Join(const std::vector<std::string>& list) {
   return out;
 }
 
+// Paths, and those for one architecture as "aarch64: PATH".
+std::vector<std::string> Plugins(const compiler::Platform& p) {
+  std::vector<std::string> out = p.plugins;
+  for (const auto& [arch, path] : p.arch_plugins) out.push_back(arch + ": " + path);
+  return out;
+}
+
 // What of it was really run.
 const char* WhatRuns(const compiler::Platform& p) {
   return !p.planned.empty() ? "planned"
@@ -45,7 +52,7 @@ nlohmann::json Json(const compiler::Platform& p, const Facts& facts) {
           {"arch", p.arch},
           {"backends", p.backends},
           {"fallback", p.fallback},
-          {"plugins", p.plugins},
+          {"plugins", Plugins(p)},
           {"precision", p.precision},
           {"device", p.device},
           {"emulated", p.emulated},
@@ -108,6 +115,11 @@ Action SetupPlatforms(CLI::App& app) {
         SLIPWAY_ASSIGN_OR_RETURN(const std::string path, deploy::FindPlugin(p, plugin));
         text += "  plugin " + path + "\n";
       }
+      for (const auto& [arch, plugin] : p.arch_plugins) {
+        // Those of devices may be elsewhere.
+        const auto path = deploy::FindPlugin(p, plugin);
+        text += "  plugin for " + arch + " " + (path.ok() ? *path : plugin + " (not found)") + "\n";
+      }
       for (const auto& backend : deploy::Backends().all()) {
         if (!backend->plugin().empty())
           text += "  backend " + backend->name() + " " + backend->version() + " of " +
@@ -154,7 +166,8 @@ Action SetupPlatforms(CLI::App& app) {
     nlohmann::json rows = nlohmann::json::array();
     for (const auto& p : all) {
       // Named only: plugins are loaded for a platform that the user chooses.
-      const std::string plugins = p.plugins.empty() ? "" : " (plugin " + Join(p.plugins) + ")";
+      const auto list = Plugins(p);
+      const std::string plugins = list.empty() ? "" : " (plugin " + Join(list) + ")";
       const auto it = facts.find(p.name);
       table.AddRow({p.name, Brief(p), p.openness, WhatRuns(p), Join(p.backends) + plugins,
                     it == facts.end() ? "" : deploy::Brief(it->second), p.export_format,

@@ -29,11 +29,12 @@ Status Execute(const Options& o, Context& context) {
     SLIPWAY_ASSIGN_OR_RETURN(const auto read, o.read.OptionsFor(o.model, shapes));
     if (deploy::IsPackage(o.model)) {
       SLIPWAY_RETURN_IF_ERROR(deploy::CheckPackageOptions(o.model, read));
-      return deploy::Runner::ForPackage(o.model, session);
+      return deploy::Runner::OnDevice(o.model, o.platform, session);
     }
     SLIPWAY_ASSIGN_OR_RETURN(auto graph, deploy::LoadModel(o.model, read));
-    return deploy::Runner::ForGraph(
-        std::move(graph), o.platform.empty() ? deploy::HostPlatform() : o.platform, session);
+    return deploy::Runner::OnDevice(std::shared_ptr<const ir::Graph>(std::move(graph)),
+                                    o.platform.empty() ? deploy::HostPlatform() : o.platform,
+                                    session);
   }());
   std::map<std::string, ir::Tensor> given;
   for (const auto& [name, file] : files) {
@@ -92,9 +93,10 @@ Action SetupRun(CLI::App& app) {
   o->read.Declare(app);
   app.add_flag("--random", o->random, "fill inputs that are not given with random values");
   app.add_option("-o,--output", o->folder, "folder for the outputs, one .npy each");
-  app.add_option(
-      "--platform", o->platform,
-      "for a model file: a platform of this machine, or `interpreter` (default: the best here)");
+  app.add_option("--platform", o->platform,
+                 "a platform, whose device runs it, or `interpreter` (default: the best here); for "
+                 "a package the "
+                 "one that it was compiled for");
   app.add_option("--threads", o->threads, "threads")->check(CLI::Range(0, 1024));
   return [o](Context& c) { return Execute(*o, c); };
 }

@@ -24,7 +24,10 @@ Result<BenchResult> MeasurePackage(const std::string& package_path,
   if (platform.device != "local")
     return BenchOnDevice(package_path, platform, inputs, input_names, options);
   SLIPWAY_ASSIGN_OR_RETURN(Session session, Session::Load(package_path, options.session));
-  return BenchSession(session, inputs, options);
+  SLIPWAY_ASSIGN_OR_RETURN(BenchResult result, BenchSession(session, inputs, options));
+  SLIPWAY_ASSIGN_OR_RETURN(const auto package, format::ReadPackage(package_path));
+  SLIPWAY_ASSIGN_OR_RETURN(result.plugins, PluginsUsedHere(PluginsNeeded(package)));
+  return result;
 }
 
 Result<std::string> RecordMeasurement(perfdb::Store& store, const ir::Graph& graph,
@@ -37,11 +40,15 @@ Result<std::string> RecordMeasurement(perfdb::Store& store, const ir::Graph& gra
   key.runtime_version = "0.1.0";
   for (const auto& n : result.nodes) {
     if (n.backend == "session") continue;  // no backend: the runtime itself
+    if (std::any_of(result.plugins.begin(), result.plugins.end(),
+                    [&](const PluginUse& p) { return p.backend == n.backend; }))
+      continue;  // below, as it was on the device
     const compiler::BackendSet& set = Backends();
     const auto* backend = set.Find(n.backend);
     std::string part = "+" + n.backend + (backend ? "-" + backend->version() : "");
     if (key.runtime_version.find(part) == std::string::npos) key.runtime_version += part;
   }
+  for (const PluginUse& p : result.plugins) key.runtime_version += "+" + p.Key();
   key.precision = platform.precision;
   key.batch = batch;
   key.threads = threads;
@@ -94,15 +101,10 @@ Result<BenchOutcome> Bench(const BenchRequest& request) {
   if (IsPackage(request.path)) {
     SLIPWAY_RETURN_IF_ERROR(CheckPackageOptions(request.path, request.read));
     SLIPWAY_ASSIGN_OR_RETURN(auto package, format::ReadPackage(request.path));
-    auto found = PlatformOfPackage(package.provenance["platform"]);
-    if (found.ok()) {
-      platform = *found;
-    } else {
-      platform.name = package.provenance["platform"];
-      platform.precision = package.provenance["precision"];
-    }
+    SLIPWAY_ASSIGN_OR_RETURN(platform, PlatformFor(package, request.platform));
   } else {
-    SLIPWAY_ASSIGN_OR_RETURN(platform, GetPlatform(request.platform));
+    SLIPWAY_ASSIGN_OR_RETURN(
+        platform, GetPlatform(request.platform.empty() ? HostPlatform() : request.platform));
     SLIPWAY_ASSIGN_OR_RETURN(graph, LoadModel(request.path, request.read));
     compiler::CompileOptions compile;
     compile.threads = std::max(1, request.options.session.threads);

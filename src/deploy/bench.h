@@ -13,7 +13,9 @@ namespace slipway::deploy {
 
 struct BenchRequest {
   std::string path;      // a .slip package or a model file
-  std::string platform;  // for a model file
+  // For a model file; for a package: the platform that it was compiled for, where its file lies
+  // nowhere that platforms are looked for ("" else).
+  std::string platform;
   std::map<std::string, std::vector<int64_t>> shapes;
   ModelOptions read;  // how to read a model file
   int64_t batch = 0;  // extent of a dynamic first dimension; 0 = 1
@@ -44,7 +46,8 @@ Result<std::string> RecordMeasurement(perfdb::Store& store, const ir::Graph& gra
                                       int threads, const BenchResult& result);
 
 // How packages are run on another instruction set: the runtime's own command, built by
-// `scripts/build runtime-aarch64`. NotFound says how to build it.
-Result<std::string> DeviceRunner(const std::string& arch);
+// `scripts/build runtime-aarch64`. With plugins one that is linked dynamically,
+// slipway-run-dynamic. NotFound says how to build it.
+Result<std::string> DeviceRunner(const std::string& arch, bool with_plugins = false);
 
 }  // namespace slipway::deploy

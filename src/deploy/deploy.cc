@@ -10,6 +10,7 @@
 #include "base/folder.h"
 #include "base/hash.h"
 #include "base/mapped_file.h"
+#include "deploy/device_session.h"
 #include "deploy/emulated.h"
 #include "deploy/evaluate.h"
 #include "deploy/export_model.h"
@@ -467,6 +468,11 @@ Status Road::Measure(const Platform& platform, PlatformOutcome& out) {
 }
 
 Status Road::RunPlatform(const Platform& platform, PlatformOutcome& out) {
+  // Over all that runs there. That it does not answer, the first run says.
+  std::shared_ptr<DeviceSession> device;
+  if (platform.device != "local") {
+    if (auto opened = DeviceSession::Open(platform); opened.ok()) device = *opened;
+  }
   std::shared_ptr<const ir::Graph> graph = graph_;
   if (Quantizes(platform)) SLIPWAY_RETURN_IF_ERROR(Quantize(platform, out, graph));
   // What the vendor's tool cannot hold is told at the end: the rest says what was lost with it.

@@ -10,7 +10,11 @@
 #include "base/cpu.h"
 #include "base/mapped_file.h"
 #include "data/npy.h"
+#include "deploy/device_plugins.h"
+#include "deploy/device_session.h"
+#include "deploy/toolchain.h"
 #include "device/device.h"
+#include "device/elf.h"
 
 namespace slipway::deploy {
 namespace {
@@ -61,7 +65,8 @@ std::string OutputFile(const std::string& folder, std::string name) {
 // ("name=PATH"), the path becomes the device's. Folders are for outputs: pairs (device, local).
 Status PushArguments(device::Device& device, const std::string& scratch,
                      std::vector<std::string>& arguments,
-                     std::vector<std::pair<std::string, std::string>>& folders) {
+                     std::vector<std::pair<std::string, std::string>>& folders,
+                     std::vector<std::string>& made) {
   for (std::string& argument : arguments) {
     const size_t at = argument.find(scratch + "/");
     if (at == std::string::npos) continue;
@@ -74,6 +79,7 @@ Status PushArguments(device::Device& device, const std::string& scratch,
     } else {
       SLIPWAY_ASSIGN_OR_RETURN(there, device.Push(local));
     }
+    made.push_back(there);
     argument = argument.substr(0, at) + there;
   }
   return OkStatus();
@@ -91,57 +97,148 @@ Status PullFolder(device::Device& device, const std::string& there, const std::s
   return OkStatus();
 }
 
+struct PackageRun {
+  device::ProcessResult process;
+  std::vector<PluginUse> plugins;  // in the order of slipway-run's --plugin
+};
+
+// What a run leaves on a device.
+class Leftovers {
+ public:
+  explicit Leftovers(device::Device& device) : device_(device) {}
+  ~Leftovers() { (void)device_.Remove(paths); }
+  Leftovers(const Leftovers&) = delete;
+  Leftovers& operator=(const Leftovers&) = delete;
+  std::vector<std::string> paths;
+
+ private:
+  device::Device& device_;
+};
+
 // `scratch`: the folder of this call's inputs and outputs, which arguments name.
-Result<device::ProcessResult> RunPackage(const compiler::Platform& platform,
-                                         std::vector<std::string> arguments,
-                                         const std::string& scratch,
-                                         const std::string& package_path, double timeout_seconds) {
-  SLIPWAY_ASSIGN_OR_RETURN(auto device, device::MakeDevice(platform.device, platform.arch));
-  SLIPWAY_RETURN_IF_ERROR(device->Check());
-  SLIPWAY_ASSIGN_OR_RETURN(std::string runner, DeviceRunner(device->arch()));
+Result<PackageRun> RunPackage(const compiler::Platform& platform,
+                              std::vector<std::string> arguments, const std::string& scratch,
+                              const std::string& package_path, double timeout_seconds) {
+  SLIPWAY_ASSIGN_OR_RETURN(const auto session, DeviceSession::Open(platform));
+  device::Device& device = session->device();
+  PluginNeeds needs;
+  {
+    SLIPWAY_ASSIGN_OR_RETURN(const auto package, format::ReadPackage(package_path));
+    needs = PluginsNeeded(package);
+  }
+  SLIPWAY_ASSIGN_OR_RETURN(auto libraries,
+                           DevicePlugins(needs, platform, device.name(), device.arch()));
+  SLIPWAY_ASSIGN_OR_RETURN(std::string runner, DeviceRunner(device.arch(), !libraries.empty()));
   std::string package = fs::absolute(package_path).string();
+  PackageRun run;
+  Leftovers left(device);
   std::vector<std::pair<std::string, std::string>> folders;
-  if (!device->shares_files()) {
-    SLIPWAY_ASSIGN_OR_RETURN(runner, device->Push(runner));
-    SLIPWAY_ASSIGN_OR_RETURN(package, device->Push(package));
-    SLIPWAY_RETURN_IF_ERROR(PushArguments(*device, scratch, arguments, folders));
+  for (std::string& library : libraries) {
+    SLIPWAY_ASSIGN_OR_RETURN(PluginUse use, UseOf(library));
+    run.plugins.push_back(std::move(use));
+    SLIPWAY_ASSIGN_OR_RETURN(library, session->PushOnce(library));
+  }
+  if (!device.shares_files()) {
+    SLIPWAY_ASSIGN_OR_RETURN(runner, session->PushOnce(runner));
+    SLIPWAY_ASSIGN_OR_RETURN(package, session->PushOnce(package));
+    if (!session->is_owner()) left.paths.push_back(package);
+    SLIPWAY_RETURN_IF_ERROR(PushArguments(device, scratch, arguments, folders, left.paths));
   }
   std::vector<std::string> argv = {runner, package};
+  for (const std::string& library : libraries) argv.insert(argv.end(), {"--plugin", library});
   argv.insert(argv.end(), arguments.begin(), arguments.end());
-  SLIPWAY_ASSIGN_OR_RETURN(auto result, device->Run(argv, {.timeout_seconds = timeout_seconds}));
-  if (!result.ok()) {
-    const std::string what = "slipway-run on " + platform.device + ": " + result.Describe();
-    const bool refused = result.err.find("slipway-run: unsupported: ") != std::string::npos;
+  SLIPWAY_ASSIGN_OR_RETURN(run.process, device.Run(argv, {.timeout_seconds = timeout_seconds}));
+  if (!run.process.ok()) {
+    const std::string what = "slipway-run on " + platform.device + ": " + run.process.Describe();
+    const bool refused = run.process.err.find("slipway-run: unsupported: ") != std::string::npos;
     return refused ? Unsupported(what) : Unavailable(what);
   }
   for (const auto& [there, local] : folders)
-    SLIPWAY_RETURN_IF_ERROR(PullFolder(*device, there, local));
-  return result;
+    SLIPWAY_RETURN_IF_ERROR(PullFolder(device, there, local));
+  return run;
+}
+
+// What the device says of the plugins that it loaded; in their order.
+void ReadPlugins(const nlohmann::json& list, std::vector<PluginUse>& plugins) {
+  const auto text = [](const nlohmann::json& entry, const char* key) {
+    const auto it = entry.find(key);
+    return it != entry.end() && it->is_string() ? it->get<std::string>().substr(0, 200)
+                                                : std::string();
+  };
+  for (size_t i = 0; list.is_array() && i < std::min(plugins.size(), list.size()); ++i) {
+    if (!list[i].is_object()) continue;
+    plugins[i].backend = text(list[i], "backend");
+    plugins[i].version = text(list[i], "version");
+    plugins[i].operators = text(list[i], "operators");
+    plugins[i].operators_version = text(list[i], "operators_version");
+  }
 }
 
 }  // namespace
 
-Result<std::string> DeviceRunner(const std::string& arch) {
+namespace {
+
+// Where a runner of this name for an architecture may be, the first first.
+std::vector<fs::path> RunnerPlaces(const std::string& name, const std::string& arch) {
   char self[4096];
   ssize_t n = ::readlink("/proc/self/exe", self, sizeof(self));
   fs::path folder =
       n > 0 ? fs::path(std::string(self, static_cast<size_t>(n))).parent_path() : fs::path(".");
   std::vector<fs::path> places;
   if (const char* env = std::getenv("SLIPWAY_RUNNERS"))
-    places.push_back(fs::path(env) / ("slipway-run-" + arch));
+    places.push_back(fs::path(env) / (name + "-" + arch));
   for (fs::path up = folder; !up.empty() && places.size() < 8; up = up.parent_path()) {
-    places.push_back(up / ("runtime-" + arch) / "slipway-run");
-    places.push_back(up / "build" / ("runtime-" + arch) / "slipway-run");
+    places.push_back(up / ("runtime-" + arch) / name);
+    places.push_back(up / "build" / ("runtime-" + arch) / name);
     if (up == up.parent_path()) break;
   }
-  places.push_back(folder / ".." / "lib" / "slipway" / ("slipway-run-" + arch));
-  if (arch == ThisCpu().arch) places.push_back(folder / "slipway-run");
-  for (const fs::path& p : places) {
-    std::error_code error;
-    if (fs::is_regular_file(p, error)) return p.string();
+  places.push_back(folder / ".." / "lib" / "slipway" / (name + "-" + arch));
+  if (arch == ThisCpu().arch) places.push_back(folder / name);
+  return places;
+}
+
+}  // namespace
+
+Result<std::string> DeviceRunner(const std::string& arch, bool with_plugins) {
+  std::string is_static;
+  for (const char* name : {"slipway-run-dynamic", "slipway-run"}) {
+    if (!with_plugins && name == std::string("slipway-run-dynamic")) continue;
+    for (const fs::path& p : RunnerPlaces(name, arch)) {
+      std::error_code error;
+      if (!fs::is_regular_file(p, error)) continue;
+      if (!with_plugins) return p.string();
+      const auto elf = device::ReadElfFile(p.string());
+      if (elf.ok() && elf->is_dynamic && elf->has_interpreter) return p.string();
+      if (is_static.empty()) is_static = p.string();
+    }
   }
-  return NotFound("there is no slipway-run for " + arch +
-                  "; build it with `scripts/build runtime-" + arch + " slipway-run`");
+  const std::string build = "build it with `scripts/build runtime-" + arch + " slipway-run";
+  if (!is_static.empty())
+    return NotFound(is_static +
+                    " is linked statically and loads no plugin, which the package needs; " + build +
+                    "-dynamic`");
+  return NotFound("there is no slipway-run for " + arch + "; " + build +
+                  (with_plugins ? "-dynamic`" : "`"));
+}
+
+Status PrepareDevice(DeviceSession& session, const compiler::Platform& platform,
+                     const std::vector<std::string>& backends) {
+  device::Device& device = session.device();
+  SLIPWAY_ASSIGN_OR_RETURN(const std::string runner, DeviceRunner(device.arch()));
+  SLIPWAY_RETURN_IF_ERROR(session.PushOnce(runner).status());
+  if (backends.empty()) return OkStatus();
+  PluginNeeds needs;
+  for (const std::string& name : backends) {
+    const auto* backend = Backends().Find(name);
+    needs.backends[name] = backend ? backend->plugin() + " " + backend->version() : "";
+  }
+  SLIPWAY_ASSIGN_OR_RETURN(const std::string loads, DeviceRunner(device.arch(), true));
+  SLIPWAY_RETURN_IF_ERROR(session.PushOnce(loads).status());
+  SLIPWAY_ASSIGN_OR_RETURN(const auto libraries,
+                           DevicePlugins(needs, platform, device.name(), device.arch()));
+  for (const std::string& library : libraries)
+    SLIPWAY_RETURN_IF_ERROR(session.PushOnce(library).status());
+  return OkStatus();
 }
 
 Result<BenchResult> BenchOnDevice(const std::string& package_path,
@@ -163,11 +260,13 @@ Result<BenchResult> BenchOnDevice(const std::string& package_path,
   if (options.profile) arguments.push_back("--profile");
   if (options.progress) options.progress(0);
   SLIPWAY_ASSIGN_OR_RETURN(
-      auto process, RunPackage(platform, std::move(arguments), scratch.path(), package_path, 600));
+      auto run, RunPackage(platform, std::move(arguments), scratch.path(), package_path, 600));
   BenchResult result;
   result.emulated = platform.emulated;
   try {
-    nlohmann::json json = nlohmann::json::parse(process.out);
+    nlohmann::json json = nlohmann::json::parse(run.process.out);
+    result.plugins = std::move(run.plugins);
+    if (json.contains("plugins")) ReadPlugins(json["plugins"], result.plugins);
     result.measurement =
         device::FromSamples(json.at("samples_ms").get<std::vector<float>>(), 2, options.measure);
     result.peak_bytes = json.at("peak_bytes").get<uint64_t>();
@@ -199,8 +298,8 @@ Result<ir::Tensor> RunRowsOnDevice(const std::string& package_path,
                                            rows[i].dims(), rows[i].bytes()));
     arguments.insert(arguments.end(), {"--input", names[i] + "=" + InputFile(scratch.path(), i)});
   }
-  SLIPWAY_ASSIGN_OR_RETURN(auto process, RunPackage(platform, std::move(arguments), scratch.path(),
-                                                    package_path, timeout_seconds));
+  SLIPWAY_ASSIGN_OR_RETURN(auto run, RunPackage(platform, std::move(arguments), scratch.path(),
+                                                package_path, timeout_seconds));
   SLIPWAY_ASSIGN_OR_RETURN(auto package, format::ReadPackage(package_path));
   if (package.outputs.empty()) return InvalidArgument("the package has no output");
   const std::string& name = package.tensors[static_cast<size_t>(package.outputs[0])].name;
@@ -293,8 +392,8 @@ Result<std::vector<ir::Tensor>> RunOnDevice(const std::vector<uint8_t>& package,
                                    [](const Dim& d) { return d.known(); });
     if (!known) arguments.insert(arguments.end(), {"--shape", tensor.name + "=" + dims});
   }
-  SLIPWAY_ASSIGN_OR_RETURN(auto process, RunPackage(platform, std::move(arguments), scratch.path(),
-                                                    path, timeout_seconds));
+  SLIPWAY_ASSIGN_OR_RETURN(
+      auto run, RunPackage(platform, std::move(arguments), scratch.path(), path, timeout_seconds));
   std::vector<ir::Tensor> outputs;
   for (auto index : program.outputs) {
     const auto& tensor = program.tensors[static_cast<size_t>(index)];

@@ -6,8 +6,14 @@
 #include <vector>
 
 #include "deploy/bench.h"
+#include "deploy/device_session.h"
 
 namespace slipway::deploy {
+
+// Puts on the device what runs of several processes share: the runner, and where `backends` of
+// plugins are named, that for plugins and their libraries. Errors say what is missing.
+Status PrepareDevice(DeviceSession& session, const compiler::Platform& platform,
+                     const std::vector<std::string>& backends);
 
 // Latency by `slipway-run --bench`: fewer and shorter samples than here, since emulation is slow
 // and its times mean little.

@@ -8,6 +8,8 @@
 #include "base/hash.h"
 #include "base/mapped_file.h"
 #include "base/thread_pool.h"
+#include "deploy/device_session.h"
+#include "deploy/emulated.h"
 #include "deploy/model_io.h"
 #include "model/interp/interpreter.h"
 #include "perfdb/cost_model.h"
@@ -113,6 +115,77 @@ Status Runner::FromSession(Session session) {
   session_ = std::make_shared<Session>(std::move(session));
   run_ = [s = session_](const std::vector<ir::Tensor>& inputs) { return s->Run(inputs); };
   return OkStatus();
+}
+
+Result<compiler::Platform> PlatformFor(const format::PackageData& package,
+                                       const std::string& name) {
+  const auto text = [&](const char* key) {
+    const auto it = package.provenance.find(key);
+    return it == package.provenance.end() ? std::string() : it->second;
+  };
+  const std::string own = text("platform");
+  if (!name.empty()) {
+    SLIPWAY_ASSIGN_OR_RETURN(auto platform, GetPlatform(name));
+    if (platform.name != own)
+      return InvalidArgument("--platform " + platform.name + ": the package was compiled for '" +
+                             own.substr(0, 120) + "'; compile the model for " + platform.name);
+    return platform;
+  }
+  auto found = PlatformOfPackage(own);
+  if (found.ok()) return found;
+  compiler::Platform platform;
+  platform.name = own;
+  platform.precision = text("precision");
+  return platform;
+}
+
+Status Runner::FromDevice(std::vector<uint8_t> bytes, const compiler::Platform& platform) {
+  auto package = std::make_shared<std::vector<uint8_t>>(std::move(bytes));
+  SLIPWAY_ASSIGN_OR_RETURN(const auto program, format::ParsePackage(*package, package));
+  for (const auto& [indices, ports] :
+       {std::pair{&program.inputs, &inputs_}, {&program.outputs, &outputs_}}) {
+    for (const int i : *indices) {
+      const auto& tensor = program.tensors[static_cast<size_t>(i)];
+      ir::Type type;
+      type.dtype = tensor.dtype;
+      type.container = static_cast<ir::Container>(tensor.container);
+      if (!tensor.is_container()) type.shape = tensor.shape;
+      ports->push_back({tensor.name, std::move(type)});
+    }
+  }
+  platform_ = platform.name;
+  SLIPWAY_ASSIGN_OR_RETURN(const auto device, DeviceSession::Open(platform));
+  constexpr double kSeconds = 600;
+  run_ = [package, platform, device](const std::vector<ir::Tensor>& inputs) {
+    return RunOnDevice(*package, platform, inputs, kSeconds);
+  };
+  return OkStatus();
+}
+
+Result<Runner> Runner::OnDevice(std::shared_ptr<const ir::Graph> graph, const std::string& name,
+                                const SessionOptions& options) {
+  if (name == "interpreter") return ForGraph(std::move(graph), name, options);
+  SLIPWAY_ASSIGN_OR_RETURN(const compiler::Platform platform, GetPlatform(name));
+  if (platform.device == "local") return ForGraph(std::move(graph), platform, options);
+  compiler::CompileOptions compile;
+  compile.threads = std::max(1, options.threads);
+  SLIPWAY_ASSIGN_OR_RETURN(CompiledModel model, CompileModel(*graph, platform, compile));
+  Runner runner;
+  SLIPWAY_RETURN_IF_ERROR(runner.FromDevice(std::move(model.bytes), platform));
+  return runner;
+}
+
+Result<Runner> Runner::OnDevice(const std::string& path, const std::string& name,
+                                const SessionOptions& options) {
+  if (name.empty()) return ForPackage(path, options);
+  SLIPWAY_ASSIGN_OR_RETURN(const auto package, format::ReadPackage(path));
+  SLIPWAY_ASSIGN_OR_RETURN(const compiler::Platform platform, PlatformFor(package, name));
+  if (platform.device == "local") return ForPackage(path, options);
+  SLIPWAY_ASSIGN_OR_RETURN(const auto file, MappedFile::Open(path));
+  Runner runner;
+  SLIPWAY_RETURN_IF_ERROR(
+      runner.FromDevice({file->bytes().begin(), file->bytes().end()}, platform));
+  return runner;
 }
 
 Result<Runner> Runner::ForPackage(const std::string& path, const SessionOptions& options) {

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "deploy/device_plugins.h"
 #include "deploy/model_io.h"
 #include "deploy/session.h"
 #include "deploy/toolchain.h"
@@ -40,6 +41,10 @@ compiler::Platform RunnableHere(const compiler::Platform& platform);
 // Whether a time taken on this machine is the platform's.
 bool TimedHere(const compiler::Platform& platform);
 
+// The platform of a package: `name` where it is given (a name or a file; it must be the one that
+// the package was compiled for), else what the package says, or one that has nothing but that name.
+Result<compiler::Platform> PlatformFor(const format::PackageData& package, const std::string& name);
+
 // Something that runs on this machine: the interpreter ("interpreter"), a compiled model, or a
 // package file.
 class Runner {
@@ -50,6 +55,12 @@ class Runner {
   static Result<Runner> ForGraph(std::shared_ptr<const ir::Graph> graph,
                                  const compiler::Platform& platform, const SessionOptions& options);
   static Result<Runner> ForPackage(const std::string& path, const SessionOptions& options);
+  // As ForGraph and ForPackage, but on the platform's device where that is not this machine, which
+  // stays open as long as the Runner and its copies. A package without a `platform` runs here.
+  static Result<Runner> OnDevice(std::shared_ptr<const ir::Graph> graph,
+                                 const std::string& platform, const SessionOptions& options);
+  static Result<Runner> OnDevice(const std::string& package, const std::string& platform,
+                                 const SessionOptions& options);
 
   using Port = deploy::Port;
   const std::vector<Port>& inputs() const { return inputs_; }
@@ -62,6 +73,7 @@ class Runner {
 
  private:
   Status FromSession(Session session);
+  Status FromDevice(std::vector<uint8_t> package, const compiler::Platform& platform);
   std::vector<Port> inputs_, outputs_;
   std::string platform_;
   std::shared_ptr<Session> session_;
@@ -97,6 +109,7 @@ struct BenchResult {
   std::vector<NodeTime>
       nodes;  // from a separate profiled pass: timing every step costs a little itself
   bool emulated = false;
+  std::vector<PluginUse> plugins;  // that the package needed
   // Where they were asked for: 10^9 multiplications with addition a second and thread, and bytes.
   double ceiling_gmacs[kernels::kCeilingKinds] = {};
   double ceiling_read_gbps = 0;

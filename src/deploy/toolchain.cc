@@ -4,6 +4,8 @@
 #include <filesystem>
 #include <set>
 
+#include "base/cpu.h"
+#include "device/elf.h"
 #include "engine/backends/all/compilers.h"
 #include "engine/backends/plugin/compiler.h"
 #include "engine/runtime/registry.h"
@@ -29,7 +31,33 @@ std::set<std::string>& LoadedPlugins() {
   return *loaded;
 }
 
+std::vector<DevicePluginFile>& TheDevicePluginFiles() {
+  static auto* files = new std::vector<DevicePluginFile>;
+  return *files;
+}
+
 }  // namespace
+
+const std::vector<DevicePluginFile>& DevicePluginFiles() { return TheDevicePluginFiles(); }
+const std::set<std::string>& LoadedPluginFiles() { return LoadedPlugins(); }
+
+Status AddDevicePlugin(const std::string& path) {
+  std::error_code error;
+  const fs::path file = fs::canonical(path, error);
+  if (error || !fs::is_regular_file(file, error))
+    return NotFound("--device-plugin '" + path +
+                    "': there is no such file; build the plugin for the device (docs/plugins.md)");
+  auto elf = device::ReadElfFile(file.string());
+  if (!elf.ok()) return InvalidArgument("--device-plugin: " + elf.status().message());
+  if (!elf->shared_library())
+    return InvalidArgument("--device-plugin '" + path + "' (" + elf->arch +
+                           ") is no shared library; build the plugin as one (docs/plugins.md)");
+  for (const DevicePluginFile& f : TheDevicePluginFiles()) {
+    if (f.path == file.string()) return OkStatus();
+  }
+  TheDevicePluginFiles().push_back({file.string(), elf->arch});
+  return OkStatus();
+}
 
 const compiler::BackendSet& Backends() { return TheBackends(); }
 
@@ -73,7 +101,11 @@ Result<std::string> FindPlugin(const compiler::Platform& platform, const std::st
 }
 
 Status LoadPlugins(const compiler::Platform& platform) {
-  for (const std::string& plugin : platform.plugins) {
+  std::vector<std::string> here = platform.plugins;
+  for (const auto& [arch, path] : platform.arch_plugins) {
+    if (arch == ThisCpu().arch) here.push_back(path);
+  }
+  for (const std::string& plugin : here) {
     // A --plugin of that name stands for it.
     const std::string name = fs::path(plugin).filename().string();
     const bool there =

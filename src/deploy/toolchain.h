@@ -2,6 +2,7 @@
 // What this build can target: its compile-side backends and the platform files it finds.
 
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,16 @@ Status LoadPlugin(const std::string& path);
 Result<std::string> FindPlugin(const compiler::Platform& platform, const std::string& plugin);
 // Those of a platform that the user has named.
 Status LoadPlugins(const compiler::Platform& platform);
+
+// A library of a plugin for devices (--device-plugin), for the whole process: not loaded here.
+// Errors: NotFound, InvalidArgument (no shared library).
+Status AddDevicePlugin(const std::string& path);
+struct DevicePluginFile {
+  std::string path, arch;  // as its header says
+};
+const std::vector<DevicePluginFile>& DevicePluginFiles();
+// Canonical paths.
+const std::set<std::string>& LoadedPluginFiles();
 
 // With its plugins loaded.
 Result<compiler::Platform> GetPlatform(const std::string& name);

@@ -1,5 +1,6 @@
 #include "device/command_device.h"
 
+#include <unistd.h>
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
@@ -69,7 +70,8 @@ class CommandDevice final : public Device {
   explicit CommandDevice(DeviceCommands commands)
       : commands_(std::move(commands)), arch_(commands_.arch == "any" ? "" : commands_.arch) {}
   ~CommandDevice() override {
-    if (made_) (void)Shell("rm -rf " + Quoted(folder_), {.timeout_seconds = 30});
+    if (made_ && ::getpid() == owner_)
+      (void)Shell("rm -rf " + Quoted(folder_), {.timeout_seconds = 30});
   }
   CommandDevice(const CommandDevice&) = delete;
   CommandDevice& operator=(const CommandDevice&) = delete;
@@ -121,7 +123,7 @@ class CommandDevice final : public Device {
     for (char& c : file) {
       if (!std::isalnum(static_cast<unsigned char>(c)) && c != '.' && c != '-') c = '_';
     }
-    const std::string remote = folder_ + "/" + std::to_string(files_++) + "_" + file;
+    const std::string remote = folder_ + "/" + Unique() + "_" + file;
     SLIPWAY_RETURN_IF_ERROR(
         Copy(commands_.push, fs::absolute(local_path).string(), remote, "push"));
     const auto mode = fs::status(local_path, ec).permissions();
@@ -132,14 +134,28 @@ class CommandDevice final : public Device {
   Status Pull(const std::string& device_path, const std::string& local_path) override {
     return Copy(commands_.pull, fs::absolute(local_path).string(), device_path, "pull");
   }
+  Status Remove(const std::vector<std::string>& paths) override {
+    std::string line;
+    for (const std::string& path : paths) {
+      if (path.size() > folder_.size() + 1 && path.starts_with(folder_ + "/") &&
+          path.find("/..") == std::string::npos)
+        line += " " + Quoted(path);
+    }
+    return made_ && !line.empty() ? Succeed("rm -rf" + line) : OkStatus();
+  }
   Result<std::string> MakeFolder() override {
     SLIPWAY_RETURN_IF_ERROR(MakeOwnFolder());
-    std::string made = folder_ + "/" + std::to_string(files_++) + "_out";
+    std::string made = folder_ + "/" + Unique() + "_out";
     SLIPWAY_RETURN_IF_ERROR(Succeed("mkdir " + Quoted(made)));
     return made;
   }
 
  private:
+  // Of forked processes, each has its own names in the one folder.
+  std::string Unique() {
+    const pid_t self = ::getpid();
+    return (self == owner_ ? "" : std::to_string(self) + ".") + std::to_string(files_++);
+  }
   Result<ProcessResult> Shell(const std::string& line, const ProcessOptions& options) const {
     SLIPWAY_ASSIGN_OR_RETURN(auto words, Words(commands_.run, commands_.name + ": 'run'"));
     Fill(words, "{command}", line);
@@ -176,6 +192,7 @@ class CommandDevice final : public Device {
   std::string folder_;
   bool made_ = false;
   int files_ = 0;
+  pid_t owner_ = ::getpid();
 };
 
 Result<DeviceCommands> ReadFileOf(const std::string& path, DeviceCommands d) {

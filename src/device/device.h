@@ -31,6 +31,8 @@ class Device {
   // Makes a local file available on the device and returns its path there; fetches one back.
   virtual Result<std::string> Push(const std::string& local_path) = 0;
   virtual Status Pull(const std::string& device_path, const std::string& local_path) = 0;
+  // Takes away what Push or MakeFolder gave; nothing where files are shared.
+  virtual Status Remove(const std::vector<std::string>&) { return OkStatus(); }
   // A new folder on the device; Unsupported where files are shared.
   virtual Result<std::string> MakeFolder() { return Unsupported(name() + " shares files"); }
 };

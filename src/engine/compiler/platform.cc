@@ -125,6 +125,30 @@ void ReadDevice(Reader& r, const YAML::Node& at, const std::string& source, Plat
   if (file.is_relative()) p.device = "command:" + (fs::path(source).parent_path() / file).string();
 }
 
+// Each a path, or paths by architecture: [libnpu.so, {x86_64: libnpu.so, aarch64: arm/libnpu.so}].
+void ReadPlugins(Reader& r, const YAML::Node& list, Platform& p) {
+  const char* form =
+      "platform key 'plugins' must be a list of paths, or of paths by architecture, as in "
+      "[libnpu.so, {x86_64: libnpu.so, aarch64: arm/libnpu.so}]";
+  if (!list) return;
+  if (!list.IsSequence()) return r.Fail(list, form);
+  for (const YAML::Node& entry : list) {
+    if (entry.IsScalar()) {
+      p.plugins.push_back(entry.as<std::string>());
+      continue;
+    }
+    if (!entry.IsMap() || entry.size() == 0) return r.Fail(entry, form);
+    for (const auto& one : entry) {
+      const auto arch = one.first.as<std::string>("");
+      if (arch != "x86_64" && arch != "aarch64" && arch != "riscv64")
+        return r.Fail(one.first, "platform key 'plugins' has '" + arch +
+                                     "' for an architecture; it may be x86_64, aarch64 or riscv64");
+      if (!one.second.IsScalar()) return r.Fail(one.second, form);
+      p.arch_plugins.push_back({arch, one.second.as<std::string>()});
+    }
+  }
+}
+
 }  // namespace
 
 Result<Platform> ParsePlatform(const std::string& yaml, const std::string& source) {
@@ -141,7 +165,7 @@ Result<Platform> ParsePlatform(const std::string& yaml, const std::string& sourc
     r.GetList("features", p.features);
     r.GetList("backends", p.backends);
     r.GetList("fallback", p.fallback);
-    r.GetList("plugins", p.plugins);
+    ReadPlugins(r, r.Child("plugins"), p);
     r.GetText("precision", p.precision, {"float32", "bfloat16", "float16", "int8"});
     r.GetText("device", p.device);
     r.Get("emulated", p.emulated, "true or false");

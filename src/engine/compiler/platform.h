@@ -62,6 +62,11 @@ struct Platform {
   // Shared libraries that bring some of them: paths relative to `source`, or names of files in the folders of
   // $SLIPWAY_PLUGINS.
   std::vector<std::string> plugins;
+  // The same for one architecture each: what this machine loads, and what its devices do.
+  struct ArchPlugin {
+    std::string arch, path;  // "aarch64"
+  };
+  std::vector<ArchPlugin> arch_plugins;
   std::vector<std::string> fallback;  // used only for nodes that none of the former takes
   std::string precision = "float32";  // float32 | int8
   bool has_scheme = false;

@@ -80,9 +80,16 @@ TEST(Platform, MistakesAreNamedWithTheirLine) {
        "chip.yaml:6: platform key 'sparsity': sparsity"},
       {"scheme:", "sparsity: 2:4\nscheme:", "'sparsity' must be a list"},
       {"scheme:", "sparsity: [block:8x4@0.5]\nscheme:", "write 'block:8x4@0.5' as block:8x4"},
+      {"scheme:", "plugins: liba.so\nscheme:",
+       "chip.yaml:6: platform key 'plugins' must be a list"},
+      {"scheme:", "plugins: [[liba.so]]\nscheme:", "'plugins' must be a list of paths"},
+      {"scheme:", "plugins: [{}]\nscheme:", "'plugins' must be a list of paths"},
+      {"scheme:", "plugins: [{arm64: liba.so}]\nscheme:", "it may be x86_64, aarch64 or riscv64"},
+      {"scheme:", "plugins: [{aarch64: [liba.so]}]\nscheme:", "'plugins' must be a list of paths"},
       {"scheme:", "device: toaster\nscheme:", "chip.yaml:6: platform key 'device' is 'toaster'"},
       {"scheme:", "device: ssh\nscheme:", "chip.yaml:6: platform key 'device' is 'ssh'"},
-      {"scheme:", "device: 'command:'\nscheme:", "chip.yaml:6: platform key 'device' is 'command:'"},
+      {"scheme:", "device: 'command:'\nscheme:",
+       "chip.yaml:6: platform key 'device' is 'command:'"},
   };
   for (const Case& c : cases) {
     std::string text = kGood;
@@ -118,6 +125,18 @@ TEST(Platform, Devices) {
   EXPECT_FALSE(with("device: ssh:board\n").emulated);
   EXPECT_EQ(with("device: command:own.yaml\n").device, "command:boards/own.yaml");
   EXPECT_EQ(with("device: command:/etc/own.yaml\n").device, "command:/etc/own.yaml");
+}
+
+TEST(Platform, PluginsByArchitecture) {
+  std::string text = kGood;
+  text.insert(text.find("scheme:"),
+              "plugins: [liba.so, {x86_64: libb.so, aarch64: arm/libb.so}, {aarch64: libc.so}]\n");
+  const auto p = ParsePlatform(text, "chip.yaml");
+  ASSERT_TRUE(p.ok()) << p.status().ToString();
+  EXPECT_EQ(p->plugins, std::vector<std::string>{"liba.so"});
+  ASSERT_EQ(p->arch_plugins.size(), 3u);
+  EXPECT_EQ(p->arch_plugins[1].arch + " " + p->arch_plugins[1].path, "aarch64 arm/libb.so");
+  EXPECT_EQ(p->arch_plugins[2].path, "libc.so");
 }
 
 TEST(Platform, SparsityThatItGainsFrom) {

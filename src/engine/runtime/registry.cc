@@ -83,8 +83,12 @@ Status Registry::AddFrom(void* library, const std::string& path) {
     plugin.backend = backend->name;
     plugin.backend_version = backend->version ? backend->version : "";
   }
-  if (operators_entry)
-    SLIPWAY_RETURN_IF_ERROR(ops::RegisterOperators(operators_entry(SLIPWAY_OPERATOR_ABI_VERSION), path.substr(path.find_last_of('/') + 1)));
+  if (operators_entry) {
+    const slipway_operator_set* set = operators_entry(SLIPWAY_OPERATOR_ABI_VERSION);
+    SLIPWAY_RETURN_IF_ERROR(ops::RegisterOperators(set, path.substr(path.find_last_of('/') + 1)));
+    plugin.operators = set->name ? set->name : "operators";
+    plugin.operators_version = set->version ? set->version : "";
+  }
   if (backend) SLIPWAY_RETURN_IF_ERROR(Add(backend));
   std::lock_guard lock(mutex_);
   plugins_.push_back(std::move(plugin));
@@ -94,7 +98,7 @@ Status Registry::AddFrom(void* library, const std::string& path) {
 
 Status Registry::LoadPlugin(const std::string& path) {
 #ifdef SLIPWAY_NO_PLUGINS
-  return Unsupported("plugin '" + path + "': this build of the runtime loads no plugins; build it with SLIPWAY_PLUGINS=ON");
+  return Unsupported("plugin '" + path + "': this build of the runtime loads no plugins; take slipway-run-dynamic, or build it with SLIPWAY_PLUGINS=ON");
 #else
   void* library = ::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (!library) {

@@ -16,6 +16,7 @@ namespace slipway::runtime {
 struct Plugin {
   std::string path;
   std::string backend, backend_version;  // its run side, or empty
+  std::string operators, operators_version;  // its set of operators, or empty
   slipway_compiler_entry compiler = nullptr;  // its compile side, which the runtime does not look at
 };
 

@@ -14,6 +14,7 @@
 #include "base/mapped_file.h"
 #include "base/status.h"
 #include "engine/backends/run_tool/npy.h"
+#include "engine/runtime/registry.h"
 #include "slipway.h"
 
 namespace slipway::run_tool {
@@ -31,7 +32,7 @@ Runs a package made by `slipway compile`.
   --batched             arrays hold several batches along their first dimension: runs them one after the other, joins the outputs
   --output-dir DIR      writes every output as DIR/NAME.npy; a sequence or optional as DIR/NAME.0.npy, ... and its length as DIR/NAME.length
   --threads N           default 1; 0 = all CPUs
-  --bench N             times N runs and prints JSON: {"samples_ms", "peak_bytes", "steps"}
+  --bench N             times N runs and prints JSON: {"samples_ms", "peak_bytes", "plugins", "steps"}
   --warmup N            untimed runs before (default 3)
   --profile             with --bench: the time of every step, from further runs; without: a table after the run
   --plugin FILE         loads a backend and operators from a shared library first; may be repeated
@@ -433,6 +434,17 @@ std::string StepsJson(Model& model) {
   return out.empty() ? "[]" : "[\n    " + out + "]";
 }
 
+// In the order of --plugin; only those of this call are loaded.
+std::string PluginsJson() {
+  std::string out;
+  for (const runtime::Plugin& p : runtime::GlobalRegistry().plugins()) {
+    out += (out.empty() ? "" : ", ") + std::string("{\"file\": ") + Json(p.path) + ", \"backend\": " + Json(p.backend) +
+           ", \"version\": " + Json(p.backend_version) + ", \"operators\": " + Json(p.operators) +
+           ", \"operators_version\": " + Json(p.operators_version) + "}";
+  }
+  return "[" + out + "]";
+}
+
 std::string StepsTable(Model& model) {
   std::string out;
   uint64_t runs = 0;  // of the model, as of its first step; those of bodies have run more often or less
@@ -506,7 +518,7 @@ Status Bench(Model& model, const std::vector<Feed>& feeds, const Options& option
     SLIPWAY_RETURN_IF_ERROR(Time(model, options.bench, nullptr));
     steps = StepsJson(model);
   }
-  out += ",\n  \"steps\": " + steps + "}\n";
+  out += ",\n  \"plugins\": " + PluginsJson() + ",\n  \"steps\": " + steps + "}\n";
   return OkStatus();
 }
 
