@@ -43,7 +43,7 @@ struct Function {
   float alpha = 0, beta = 0;
 
   template <typename C>
-  C operator()(C x) const {
+  [[gnu::noinline]] C operator()(C x) const {
     const C a = static_cast<C>(alpha), b = static_cast<C>(beta);
     switch (kind) {
       case 0:
@@ -314,8 +314,7 @@ Status Run(const OpContext& c, Cell cell, const Layout& l) {
 }
 
 // float32 or float64.
-template <Cell cell>
-Status Wide(const OpContext& c) {
+Status RunWide(const OpContext& c, Cell cell) {
   const TensorView &x = c.inputs[0], &r = c.inputs[2];
   const std::string_view direction = c.attributes->String("direction", "forward");
   Layout l;
@@ -340,7 +339,11 @@ Status Wide(const OpContext& c) {
 }
 
 template <Cell cell>
-Status Recurrent(const OpContext& c) {
+Status Wide(const OpContext& c) {
+  return RunWide(c, cell);
+}
+
+Status Recurrent(const OpContext& c, Cell cell, Kernel wide) {
   const TensorView& x = c.inputs[0];
   if (x.dims.rank() != 3 || c.inputs[1].dims.rank() != 3 || c.inputs[2].dims.rank() != 3)
     return InvalidArgument("X, W and R must have three dimensions");
@@ -373,7 +376,7 @@ Status Recurrent(const OpContext& c) {
       return Unsupported("input " + std::to_string(i) + " must have X's element type, " +
                          DTypeName(x.dtype));
   }
-  return RunFloat(c, x.dtype, &Wide<cell>);
+  return RunFloat(c, x.dtype, wide);
 }
 
 }  // namespace
@@ -383,8 +386,8 @@ bool IsRecurrentFunction(std::string_view name) {
                      [&](const FunctionInfo& f) { return EqualNoCase(name, f.name); });
 }
 
-Status OnnxRNN(const OpContext& c) { return Recurrent<Cell::kRnn>(c); }
-Status OnnxGRU(const OpContext& c) { return Recurrent<Cell::kGru>(c); }
-Status OnnxLSTM(const OpContext& c) { return Recurrent<Cell::kLstm>(c); }
+Status OnnxRNN(const OpContext& c) { return Recurrent(c, Cell::kRnn, &Wide<Cell::kRnn>); }
+Status OnnxGRU(const OpContext& c) { return Recurrent(c, Cell::kGru, &Wide<Cell::kGru>); }
+Status OnnxLSTM(const OpContext& c) { return Recurrent(c, Cell::kLstm, &Wide<Cell::kLstm>); }
 
 }  // namespace slipway::ops

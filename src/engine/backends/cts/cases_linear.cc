@@ -1,5 +1,7 @@
 // Convolution, linear algebra, pooling, normalisation.
 
+#include <cmath>
+
 #include "engine/backends/cts/cases.h"
 
 namespace slipway::cts {
@@ -318,6 +320,56 @@ Case Pool(Random& r, const char* op, DType type) {
   if (std::string(op) == "AveragePool" && r.Chance(0.5)) m.Set("count_include_pad", int64_t{1});
   return m.Node(op);
 }
+Case Recurrent(Random& r) {
+  Maker m(r);
+  const int kind = static_cast<int>(r.Int(0, 3));
+  const char* const op = kind == 0 ? "RNN" : kind == 1 ? "GRU" : "LSTM";
+  const int64_t gates = kind == 0 ? 1 : kind == 1 ? 3 : 4, directions = r.Chance(0.4) ? 2 : 1;
+  const int64_t steps = r.Chance(0.1) ? r.Int(100, 300) : r.Int(1, 9), input = r.Int(1, 40);
+  const int64_t hidden = r.Chance(0.3) ? 16 * r.Int(1, 20) : r.Int(1, 70);
+  const Dim batch = r.Chance(0.7) ? BatchSymbol() : Dim(r.Int(1, 9));
+  const bool batch_first = r.Chance(0.3), reverse = directions == 1 && r.Chance(0.3);
+  m.Input(DType::kFloat32,
+          batch_first ? SymShape{batch, steps, input} : SymShape{steps, batch, input});
+  const double size = 2 / std::sqrt(static_cast<double>(hidden));
+  m.Floats({directions, gates * hidden, input}, -0.4, 0.4)
+      .Floats({directions, gates * hidden, hidden}, -size, size);
+  const bool lengths = batch.known() && r.Chance(0.3), state = r.Chance(0.4);
+  if (r.Chance(0.7)) {
+    m.Floats({directions, 2 * gates * hidden});
+  } else if (lengths || state) {
+    m.Absent();
+  }
+  if (lengths) {
+    auto t = *ir::Tensor::Allocate(DType::kInt32, {batch.value()});
+    for (int64_t i = 0; i < batch.value(); ++i)
+      reinterpret_cast<int32_t*>(t.mutable_data())[i] = static_cast<int32_t>(r.Int(0, steps));
+    m.Constant(std::move(t));
+  } else if (state) {
+    m.Absent();
+  }
+  const SymShape states = batch_first ? SymShape{batch, Dim(directions), Dim(hidden)}
+                                      : SymShape{Dim(directions), batch, Dim(hidden)};
+  if (state) {
+    m.Input(DType::kFloat32, states);
+    if (kind >= 2 && r.Chance(0.7)) m.Input(DType::kFloat32, states);
+  }
+  m.Set("hidden_size", hidden).Set("layout", int64_t{batch_first});
+  if (directions == 2 || reverse)
+    m.Set("direction", std::string(directions == 2 ? "bidirectional" : "reverse"));
+  if (kind == 1 && r.Chance(0.6)) m.Set("linear_before_reset", int64_t{1});
+  if (kind == 0 && r.Chance(0.3)) {
+    m.Set("activations", std::vector<std::string>(static_cast<size_t>(directions), "Relu"));
+  } else if (kind >= 2 && r.Chance(0.2)) {
+    std::vector<std::string> names;
+    for (int64_t d = 0; d < directions; ++d)
+      names.insert(names.end(), {"HardSigmoid", "Tanh", "Tanh"});
+    m.Set("activations", names);
+  }
+  m.options().tolerance = 1e-4;  // what one step loses goes through all that follow
+  return m.Node(op, "", static_cast<size_t>(r.Int(1, kind >= 2 ? 3 : 2)));
+}
+
 Case MaxPool(Random& r) { return Pool(r, "MaxPool", FloatType(r)); }
 Case MaxPoolCodes(Random& r) { return Pool(r, "MaxPool", r.Pick({DType::kUInt8, DType::kInt8})); }
 Case AveragePool(Random& r) { return Pool(r, "AveragePool", FloatType(r)); }
@@ -478,6 +530,7 @@ constexpr Family kFamilies[] = {
     {"Gemm", Gemm},
     {"MatMul", MatMul},
     {"Attention", Attention},
+    {"Recurrent", Recurrent},
     {"MaxPool", MaxPool},
     {"MaxPoolCodes", MaxPoolCodes},
     {"AveragePool", AveragePool},

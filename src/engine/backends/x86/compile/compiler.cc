@@ -128,6 +128,9 @@ constexpr Row kRows[] = {
     {"", "Gemm", Family::kLinear, 1},
     {"", "MatMul", Family::kLinear, 1},
     {"", "Attention", Family::kPlain, 1},
+    {"", "RNN", Family::kPlain, 1},
+    {"", "GRU", Family::kPlain, 1},
+    {"", "LSTM", Family::kPlain, 1},
     {"slipway", "QAttention", Family::kPlain, 1},
     {"slipway", "QLayerNorm", Family::kPlain, 0.4},
     {"slipway", "QConv", Family::kProduct, 1},
@@ -377,6 +380,7 @@ class X86Compiler final : public OpBackend {
       c.in_place = 0;
     }
     if (node.op() == "Attention") c.compute_efficiency = AttentionFigure(node);
+    if (node.Is("LSTM") || node.Is("GRU") || node.Is("RNN")) c.compute_efficiency = 0.4;
     if (node.op() == "QAttention") c.compute_efficiency = 0.25;  // the softmax takes as long as the products
     if (row.family == Family::kProduct) {
       c.compute_efficiency = ProductFigure(node, target);

@@ -123,6 +123,9 @@ constexpr Row kRows[] = {
     {"slipway", "ConvDepthwise", BuildConvDepthwise},
     {"slipway", "Linear", BuildLinear},
     {"", "Attention", BuildAttention},
+    {"", "RNN", BuildRecurrent},
+    {"", "GRU", BuildRecurrent},
+    {"", "LSTM", BuildRecurrent},
     {"", "Gemm", BuildGemm},
     {"", "MatMul", BuildMatMul},
 };

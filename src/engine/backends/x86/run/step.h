@@ -244,6 +244,7 @@ Status BuildLinearNBits(Builder&);
 Status BuildQConvBits(Builder&);
 Status BuildQLinearBits(Builder&);
 Status BuildLinear(Builder&);
+Status BuildRecurrent(Builder&);
 Status BuildAttention(Builder&);
 Status BuildConv(Builder&);
 Status BuildConvTranspose(Builder&);

@@ -1,0 +1,2 @@
+#define SLIPWAY_ISA avx2
+#include "engine/kernels/recurrent/recurrent_impl.h"

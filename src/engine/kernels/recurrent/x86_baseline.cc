@@ -1,0 +1,2 @@
+#define SLIPWAY_ISA baseline
+#include "engine/kernels/recurrent/recurrent_impl.h"
