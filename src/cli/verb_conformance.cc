@@ -6,17 +6,20 @@
 #include <cmath>
 #include <cstring>
 #include <filesystem>
+#include <random>
 #include <thread>
 
 #include "base/cpu.h"
 #include "base/float16.h"
 #include "cli/cli.h"
+#include "deploy/c_program.h"
 #include "deploy/emulated.h"
 #include "deploy/model_io.h"
 #include "deploy/runner.h"
 #include "device/device.h"
 #include "model/frontends/onnx/import.h"
 #include "model/frontends/onnx/value_proto.h"
+#include "model/ir/infer.h"
 #include "model/ir/schema.h"
 
 namespace slipway::cli {
@@ -26,9 +29,14 @@ namespace fs = std::filesystem;
 
 struct Options {
   std::string folder, platform = "reference", filter;
-  int jobs = 0, timeout = 60;
+  int jobs = 0, timeout = 60, sample = 0;
+  unsigned seed = 0;
   bool in_process = false;
 };
+
+constexpr char kC[] = "c";  // the model's C file, compiled here
+
+bool IsPlatform(const Options& o) { return o.platform != "interpreter" && o.platform != kC; }
 
 struct Case {
   std::string name, folder;
@@ -113,9 +121,8 @@ Result<std::vector<ir::Tensor>> ReadTensors(const fs::path& folder, const std::s
     if (!fs::exists(path, error)) return out;
     std::string name;
     SLIPWAY_ASSIGN_OR_RETURN(
-        ir::Tensor t,
-        onnx::ReadValueProtoFile(path.string(), i < ports.size() ? ports[i]->type() : ir::Type{},
-                                 &name));
+        ir::Tensor t, onnx::ReadValueProtoFile(
+                          path.string(), i < ports.size() ? ports[i]->type() : ir::Type{}, &name));
     out.push_back(std::move(t));
     names->push_back(std::move(name));
   }
@@ -215,21 +222,27 @@ Result<std::vector<ir::Tensor>> ReadInputs(const fs::path& set, const ir::Graph&
 // Some of ONNX's cases declare a shape that their own data contradict (CastLike of bfloat16: its
 // second input is declared as large as the first and given with one element). What is tested is the
 // answer for the data, so the data decide; nullptr when they agree with the model.
+// `fix`: extents that the model leaves open become those of the data too.
 Result<std::shared_ptr<const ir::Graph>> FollowData(const Case& c, const fs::path& set,
-                                                    const ir::Graph& graph, std::string* note) {
+                                                    const ir::Graph& graph, bool fix,
+                                                    std::string* note) {
   SLIPWAY_ASSIGN_OR_RETURN(auto inputs, ReadInputs(set, graph));
   onnx::ImportOptions options;
   options.any_rank = true;
   for (size_t i = 0; i < inputs.size(); ++i) {
     const ir::Type& type = graph.inputs()[i]->type();
-    if (!type.shape || type.is_container()) continue;
+    if ((!type.shape && !fix) || type.is_container()) continue;
     const Dims& dims = inputs[i].dims();
+    const std::string& name = graph.inputs()[i]->name();
+    if (fix && (!type.shape || std::any_of(type.shape->begin(), type.shape->end(),
+                                           [](const Dim& d) { return !d.known(); })))
+      options.input_shapes[name].assign(dims.begin(), dims.end());
+    if (!type.shape) continue;
     bool agrees = type.shape->size() == dims.size();
     for (size_t k = 0; agrees && k < dims.size(); ++k)
       agrees = (*type.shape)[k].known() ? (*type.shape)[k].value() == dims[k]
                                         : dims[k] > 0;  // a symbol stands for at least 1
     if (agrees) continue;
-    const std::string& name = graph.inputs()[i]->name();
     options.input_shapes[name].assign(dims.begin(), dims.end());
     *note += (note->empty() ? "" : "; ") +
              ("input '" + name + "' is declared " + slipway::ToString(*type.shape) + " and given " +
@@ -241,6 +254,42 @@ Result<std::shared_ptr<const ir::Graph>> FollowData(const Case& c, const fs::pat
 }
 
 using RunFunction = std::function<Result<std::vector<ir::Tensor>>(const std::vector<ir::Tensor>&)>;
+
+// What the model's C file computes. Parameters that ONNX's cases give at run time and models as
+// constants (axes, pads, scales: all inputs of rank 0 or 1 but the first) are constants where the
+// file cannot have them otherwise, which the note says.
+Result<RunFunction> PrepareC(const std::shared_ptr<const ir::Graph>& graph, const fs::path& set,
+                             const Options& o, Outcome* outcome) {
+  std::vector<size_t> bound;
+  auto built = deploy::CProgram::Build(*graph);
+  if (!built.ok() && built.status().code() == StatusCode::kUnsupported) {
+    auto fixed = graph->Clone();
+    SLIPWAY_ASSIGN_OR_RETURN(const auto inputs, ReadInputs(set, *graph));
+    const auto values = fixed->inputs();
+    std::string names;
+    for (size_t i = 1; i < values.size(); ++i) {
+      if (inputs[i].is_container() || inputs[i].dims().rank() > 1) continue;
+      names += (names.empty() ? "'" : ", '") + values[i]->name() + "'";
+      fixed->SetConstant(values[i], inputs[i]);
+      bound.push_back(i);
+    }
+    if (bound.empty() || !ir::InferShapes(*fixed).ok()) return built.status();
+    auto again = deploy::CProgram::Build(*fixed);
+    if (!again.ok() && again.status().code() == StatusCode::kUnsupported) return built.status();
+    built = std::move(again);
+    outcome->note += (outcome->note.empty() ? "" : "; ") + ("constants: " + names);
+  }
+  if (!built.ok()) return built.status();
+  auto program = std::make_shared<deploy::CProgram>(std::move(*built));
+  const double limit = o.timeout;
+  return RunFunction([program, bound, limit](const std::vector<ir::Tensor>& all) {
+    std::vector<ir::Tensor> inputs;
+    for (size_t i = 0; i < all.size(); ++i) {
+      if (std::find(bound.begin(), bound.end(), i) == bound.end()) inputs.push_back(all[i]);
+    }
+    return program->Run(inputs, limit);
+  });
+}
 
 // Compiled here and not by Runner, to know where the nodes went.
 Result<RunFunction> Prepare(const std::shared_ptr<const ir::Graph>& graph, const Options& o,
@@ -278,17 +327,20 @@ Status RunCase(const Case& c, const Options& o, Outcome* outcome) {
       sets.push_back(entry.path());
   }
   std::sort(sets.begin(), sets.end());
-  SLIPWAY_ASSIGN_OR_RETURN(auto other, FollowData(c, sets.front(), *graph, &outcome->note));
+  SLIPWAY_ASSIGN_OR_RETURN(auto other,
+                           FollowData(c, sets.front(), *graph, o.platform == kC, &outcome->note));
   if (other) graph = other;
   double share = 0;
-  if (o.platform != "interpreter") {
+  if (IsPlatform(o)) {
     SLIPWAY_ASSIGN_OR_RETURN(const auto platform, deploy::GetPlatform(o.platform));
     if (platform.precision == "bfloat16") share = 0.02;  // eight bits, and sums of them
     if (platform.precision == "float16") share = 0.01;   // eleven, and sums in them
   }
   const bool random = std::any_of(graph->nodes().begin(), graph->nodes().end(),
                                   [](const auto& n) { return ir::DrawsRandom(*n); });
-  SLIPWAY_ASSIGN_OR_RETURN(RunFunction run, Prepare(graph, o, outcome));
+  SLIPWAY_ASSIGN_OR_RETURN(RunFunction run, o.platform == kC
+                                                ? PrepareC(graph, sets.front(), o, outcome)
+                                                : Prepare(graph, o, outcome));
   for (const fs::path& set : sets) {
     const std::string where = set.filename().string() + ": ";
     std::vector<std::string> names;
@@ -426,7 +478,7 @@ Status RunAll(const std::vector<Case>& cases, const Options& o, StageProgress& p
 }
 
 Status Execute(const Options& o, Context& context) {
-  if (o.platform != "interpreter") {
+  if (IsPlatform(o)) {
     SLIPWAY_ASSIGN_OR_RETURN(auto platform, deploy::GetPlatform(o.platform));
     if (platform.device != "local") {  // emulated: is all there that running needs?
       SLIPWAY_ASSIGN_OR_RETURN(auto device, device::MakeDevice(platform.device, platform.arch));
@@ -438,6 +490,13 @@ Status Execute(const Options& o, Context& context) {
     }
   }
   SLIPWAY_ASSIGN_OR_RETURN(auto cases, FindCases(o.folder, o.filter));
+  if (o.sample > 0 && o.sample < static_cast<int>(cases.size())) {
+    std::mt19937 random(o.seed);
+    std::shuffle(cases.begin(), cases.end(), random);
+    cases.resize(static_cast<size_t>(o.sample));
+    std::sort(cases.begin(), cases.end(),
+              [](const Case& a, const Case& b) { return a.name < b.name; });
+  }
   std::vector<Outcome> outcomes(cases.size());
   StageProgress progress("conformance", context);
   SLIPWAY_RETURN_IF_ERROR(RunAll(cases, o, progress, &outcomes));
@@ -514,10 +573,14 @@ Action SetupConformance(CLI::App& app) {
   app.add_option("DIR", o->folder,
                  "every folder under it with model.onnx and test_data_set_*/ is a case")
       ->required();
-  app.add_option("--platform", o->platform,
-                 "a platform that runs here, emulated ones included, or `interpreter` (default: "
-                 "reference)");
+  app.add_option(
+      "--platform", o->platform,
+      "a platform that runs here, emulated ones included, `interpreter`, or `c`: the C file "
+      "of `export --to c`, compiled here (default: reference)");
   app.add_option("--filter", o->filter, "only cases with this in their name");
+  app.add_option("--sample", o->sample, "only so many of them, drawn at random")
+      ->check(CLI::Range(1, 1 << 20));
+  app.add_option("--seed", o->seed, "of the sample");
   app.add_option("--jobs", o->jobs, "cases at the same time (0 = one per CPU)")
       ->check(CLI::Range(0, 1024));
   app.add_option("--timeout", o->timeout, "seconds per case")->check(CLI::Range(1, 86400));

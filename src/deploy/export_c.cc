@@ -2,15 +2,13 @@
 
 #include "base/mapped_file.h"
 #include "engine/backends/csource/compiler.h"
-#include "engine/backends/csource/source.h"
 #include "engine/backends/reference/compile/compiler.h"
 #include "engine/compiler/compile.h"
 #include "model/ir/infer.h"
 
 namespace slipway::deploy {
 
-Result<std::vector<std::string>> ExportC(const ir::Graph& graph, const std::string& folder,
-                                         const std::string& stem) {
+Result<backends::csource::Source> GenerateC(const ir::Graph& graph, const std::string& stem) {
   auto fixed = graph.Clone();
   ir::InferOptions infer;
   for (const ir::Value* input : fixed->inputs()) {
@@ -40,8 +38,12 @@ Result<std::vector<std::string>> ExportC(const ir::Graph& graph, const std::stri
   backends.Add(backends::MakeReferenceCompiler());  // for layout conversions, of which C has none
   SLIPWAY_ASSIGN_OR_RETURN(const compiler::CompileResult compiled,
                            compiler::Compile(*fixed, platform, backends, options));
-  SLIPWAY_ASSIGN_OR_RETURN(const backends::csource::Source source,
-                           backends::csource::GenerateSource(compiled.package, {.name = stem}));
+  return backends::csource::GenerateSource(compiled.package, {.name = stem});
+}
+
+Result<std::vector<std::string>> ExportC(const ir::Graph& graph, const std::string& folder,
+                                         const std::string& stem) {
+  SLIPWAY_ASSIGN_OR_RETURN(const backends::csource::Source source, GenerateC(graph, stem));
   const std::string path = folder + "/" + source.name;
   SLIPWAY_RETURN_IF_ERROR(WriteFile(path + ".h", source.header));
   SLIPWAY_RETURN_IF_ERROR(WriteFile(path + ".c", source.source));

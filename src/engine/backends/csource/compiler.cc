@@ -19,6 +19,14 @@ class CsourceCompiler final : public OpBackend {
     c.view = IsView(node);
     return {std::move(c)};
   }
+
+ protected:
+  Result<StepSpec> CompileNode(const ir::Node& node, const Candidate& candidate,
+                               const Target& target) const override {
+    SLIPWAY_ASSIGN_OR_RETURN(StepSpec step, OpBackend::CompileNode(node, candidate, target));
+    step.workspace = csource::WorkspaceBytes(node);
+    return step;
+  }
 };
 
 }  // namespace

@@ -3,7 +3,9 @@
 
 #include "engine/backends/csource/kernels.h"
 
+#include <algorithm>
 #include <initializer_list>
+#include <vector>
 
 namespace slipway::backends::csource {
 namespace {
@@ -316,21 +318,6 @@ static void sw_linear(int32_t rows, int32_t inputs, int32_t outputs, int activat
   }
 }
 )"},
-    {"matmul", "", R"(
-static void sw_matmul(int32_t batch, const int32_t* offsets, int32_t rows, int32_t inner, int32_t columns, const float* a, const float* b, float* y) {
-  int32_t t, m, n, k;
-  for (t = 0; t < batch; ++t) {
-    const float *pa = a + offsets[2 * t], *pb = b + offsets[2 * t + 1];
-    for (m = 0; m < rows; ++m) {
-      for (n = 0; n < columns; ++n) {
-        float v = 0.0f;
-        for (k = 0; k < inner; ++k) v += pa[m * inner + k] * pb[k * columns + n];
-        y[(t * rows + m) * columns + n] = v;
-      }
-    }
-  }
-}
-)"},
     {"quantize", "requant", R"(
 static void sw_quantize(int32_t outer, int32_t channels, int32_t inner, const float* scale, const int32_t* zero, int32_t per_channel, int32_t lo,
                         int32_t hi, const float* x, uint8_t* y) {
@@ -513,22 +500,6 @@ static void sw_batchnorm(int32_t outer, int32_t channels, int32_t inner, float e
   }
 }
 )"},
-    // n: elements of y and where each begins in x (b); r: the elements of x that are added up (b).
-    {"mean", "nd", R"(
-static void sw_mean(const sw_nd* n, const sw_nd* r, const float* x, float* y) {
-  int32_t index[8] = {0, 0, 0, 0, 0, 0, 0, 0}, to = 0, from = 0, i;
-  for (i = 0; i < n->count; ++i) {
-    int32_t inner[8] = {0, 0, 0, 0, 0, 0, 0, 0}, none = 0, at = from, k;
-    double sum = 0.0;
-    for (k = 0; k < r->count; ++k) {
-      sum += x[at];
-      sw_next(r, inner, &none, &at);
-    }
-    y[i] = (float)(sum / r->count);
-    sw_next(n, index, &to, &from);
-  }
-}
-)"},
     {"fill", "", R"(
 static void sw_fill(int32_t count, int32_t size, const void* value, void* y) {
   int32_t i;
@@ -538,7 +509,8 @@ static void sw_fill(int32_t count, int32_t size, const void* value, void* y) {
 };
 
 const Piece* Find(std::string_view name) {
-  for (const auto pieces : {std::span<const Piece>(kPieces), ResizePieces()}) {
+  for (const auto pieces : {std::span<const Piece>(kPieces), ResizePieces(), ElementPieces(),
+                            SequencePieces(), ShapePieces()}) {
     for (const Piece& p : pieces) {
       if (name == p.name) return &p;
     }
@@ -695,7 +667,7 @@ class Writer {
  public:
   void Add(const std::string& name) {
     if (!done_.insert(name).second) return;
-    if (name.starts_with("binary:") || name.starts_with("unary:")) return AddFunction(name);
+    if (name.starts_with("instance:")) return AddInstance(name);
     for (const Variant& v : kVariants) {
       if (name != v.name) continue;
       AddNeeds(v.needs);
@@ -719,34 +691,26 @@ class Writer {
       names = space == std::string_view::npos ? "" : names.substr(space + 1);
     }
   }
-  void AddFunction(const std::string& name) {
-    const size_t first = name.find(':'), second = name.find(':', first + 1);
-    const std::string own = name.substr(first + 1, second - first - 1),
-                      expression = name.substr(second + 1);
-    if (name[0] == 'b') {
-      Add("nd");
-      text_ += "\nstatic void sw_" + own +
-               R"((const sw_nd* n, const float* pa, const float* pb, float* y) {
-  int32_t index[8] = {0, 0, 0, 0, 0, 0, 0, 0}, ia = 0, ib = 0, i;
-  for (i = 0; i < n->count; ++i) {
-    const float a = pa[ia], b = pb[ib];
-    y[i] = )" + expression +
-               R"(;
-    sw_next(n, index, &ia, &ib);
-  }
-}
-)";
-    } else {
-      text_ += "\nstatic void sw_" + own + R"((int32_t count, const float* px, float* y) {
-  int32_t i;
-  for (i = 0; i < count; ++i) {
-    const float x = px[i];
-    y[i] = )" + expression +
-               R"(;
-  }
-}
-)";
+  // "instance:NAME<1f>PIECE<1f>@Xtext<1f>@Ytext..."
+  void AddInstance(const std::string& name) {
+    std::vector<std::string> parts;
+    for (size_t at = name.find(':') + 1; at <= name.size();) {
+      const size_t end = std::min(name.find('\x1f', at), name.size());
+      parts.push_back(name.substr(at, end - at));
+      at = end + 1;
     }
+    const Piece* piece = Find(parts[1]);
+    AddNeeds(piece->needs);
+    std::string text = piece->text;
+    for (size_t i = 2; i < parts.size(); ++i) {
+      if (parts[i][1] == '+') {
+        AddNeeds(parts[i].substr(2));
+      } else {
+        Replace(text, parts[i].substr(0, 2), parts[i].substr(2));
+      }
+    }
+    Replace(text, "@N", parts[0]);
+    text_ += text;
   }
 
   std::set<std::string> done_;

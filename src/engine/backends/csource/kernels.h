@@ -14,10 +14,12 @@ struct Piece {
   const char* text;
 };
 std::span<const Piece> ResizePieces();
+std::span<const Piece> ElementPieces();
+std::span<const Piece> SequencePieces();
+std::span<const Piece> ShapePieces();
 
 // The text of the named pieces and of all that they need, each once, in an order that compiles.
-// Names: see kernels.cc; "binary:NAME:EXPRESSION" (of a and b) and "unary:NAME:EXPRESSION" (of x)
-// make functions sw_NAME for an elementwise operator, NAME standing for one expression.
+// Names: see kernels*.cc; "instance:" is a piece with its places filled in (SourceWriter::Instance).
 std::string KernelText(const std::set<std::string>& names);
 
 }  // namespace slipway::backends::csource

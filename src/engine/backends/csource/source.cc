@@ -21,7 +21,8 @@ using format::PackageTensor;
 using format::TensorKind;
 
 const Row* FindRow(std::string_view domain, std::string_view op) {
-  for (const auto rows : {IntegerRows(), FloatRows(), MovementRows()}) {
+  for (const auto rows : {IntegerRows(), FloatRows(), MovementRows(), ElementRows(), IndexRows(),
+                          NormRows(), RecurrentRows(), ShapeRows()}) {
     for (const Row& row : rows) {
       if (domain == row.domain && op == row.op) return &row;
     }
@@ -49,19 +50,6 @@ std::string Upper(std::string text) {
   return text;
 }
 
-const char* CType(DType t) {
-  switch (t) {
-    case DType::kFloat32:
-      return "float";
-    case DType::kInt8:
-      return "int8_t";
-    case DType::kUInt8:
-      return "uint8_t";
-    default:
-      return nullptr;
-  }
-}
-
 std::vector<float> FloatsOf(const PackageTensor& t) {
   std::vector<float> out(t.data.size() / sizeof(float));
   if (!out.empty()) std::memcpy(out.data(), t.data.data(), out.size() * sizeof(float));
@@ -70,7 +58,50 @@ std::vector<float> FloatsOf(const PackageTensor& t) {
 
 }  // namespace
 
-std::string Number(int64_t v) { return v == INT32_MIN ? "INT32_MIN" : std::to_string(v); }
+const char* CType(DType t) {
+  switch (t) {
+    case DType::kFloat32:
+      return "float";
+    case DType::kFloat64:
+      return "double";
+    case DType::kInt8:
+      return "int8_t";
+    case DType::kUInt8:
+    case DType::kBool:
+      return "uint8_t";
+    case DType::kInt16:
+      return "int16_t";
+    case DType::kUInt16:
+    case DType::kFloat16:
+    case DType::kBFloat16:
+      return "uint16_t";
+    case DType::kInt32:
+      return "int32_t";
+    case DType::kUInt32:
+      return "uint32_t";
+    case DType::kInt64:
+      return "int64_t";
+    case DType::kUInt64:
+      return "uint64_t";
+    default:
+      return nullptr;
+  }
+}
+
+std::string Suffix(DType t) {
+  const char* kind = t == DType::kBool       ? "b"
+                     : t == DType::kBFloat16 ? "bf"
+                     : IsFloating(t)         ? "f"
+                     : IsSignedInteger(t)    ? "s"
+                                             : "u";
+  return kind + std::to_string(DTypeBits(t));
+}
+
+std::string Number(int64_t v) {
+  if (v == INT32_MIN) return "INT32_MIN";
+  if (v == INT64_MIN) return "INT64_MIN";
+  return std::to_string(v);
+}
 
 std::string Number(float v) {
   if (std::isnan(v)) return "NAN";
@@ -88,9 +119,9 @@ Dims SourceWriter::Shape(const PackageTensor& t) const {
 
 std::string SourceWriter::Pointer(const PackageTensor& t, const std::string& type) {
   if (t.kind == TensorKind::kConstant) {
-    if (t.dtype == DType::kFloat32) return FloatArray(FloatsOf(t));
-    return "(" + type + ")" + ByteArray(t.data, t.dtype == DType::kInt8);
+    return "(" + type + ")" + TypedArray(t.dtype, t.data);
   }
+  touched_.insert(static_cast<int>(&t - package_.tensors.data()));
   // The storage it lies in: a parameter, or a place in the arena.
   const PackageTensor* root = &t;
   uint64_t offset = 0;
@@ -128,7 +159,7 @@ std::vector<int64_t> SourceWriter::Ints(size_t i) const {
   if (t.dtype == DType::kInt64) read.operator()<int64_t>();
   if (t.dtype == DType::kInt32) read.operator()<int32_t>();
   if (t.dtype == DType::kInt8) read.operator()<int8_t>();
-  if (t.dtype == DType::kUInt8) read.operator()<uint8_t>();
+  if (t.dtype == DType::kUInt8 || t.dtype == DType::kBool) read.operator()<uint8_t>();
   return out;
 }
 
@@ -169,6 +200,77 @@ std::string SourceWriter::ByteArray(std::span<const uint8_t> v, bool is_signed) 
     text += std::to_string(is_signed ? static_cast<int8_t>(v[i]) : static_cast<int>(v[i]));
   }
   return Array(is_signed ? "int8_t" : "uint8_t", text + "}", static_cast<int64_t>(v.size()), 1);
+}
+
+std::string SourceWriter::Int64Array(std::span<const int64_t> v) {
+  return Array("int64_t", List(v), static_cast<int64_t>(v.size()), 8);
+}
+
+std::string SourceWriter::TypedArray(DType t, std::span<const uint8_t> bytes) {
+  if (bytes.empty()) return "0";
+  const auto read = [&]<typename T>() {
+    std::vector<T> v(bytes.size() / sizeof(T));
+    std::memcpy(v.data(), bytes.data(), v.size() * sizeof(T));
+    return v;
+  };
+  const auto write = [&]<typename T>() {
+    std::string text = "{";
+    const auto values = read.operator()<T>();
+    for (size_t i = 0; i < values.size(); ++i) {
+      text += i == 0 ? "" : i % 12 ? "," : ",\n  ";
+      if constexpr (std::is_same_v<T, double>) {
+        char number[40];
+        std::snprintf(number, sizeof(number), "%a", values[i]);
+        text += std::isnan(values[i])   ? "NAN"
+                : std::isinf(values[i]) ? (values[i] > 0 ? "INFINITY" : "-INFINITY")
+                                        : number;
+      } else if constexpr (std::is_same_v<T, uint64_t>) {
+        text += std::to_string(values[i]) + "u";
+      } else {
+        text += Number(static_cast<int64_t>(values[i]));
+      }
+    }
+    return Array(CType(t), text + "}", static_cast<int64_t>(values.size()), sizeof(T));
+  };
+  switch (t) {
+    case DType::kFloat32:
+      return FloatArray(read.operator()<float>());
+    case DType::kFloat64:
+      return write.operator()<double>();
+    case DType::kInt16:
+      return write.operator()<int16_t>();
+    case DType::kUInt16:
+    case DType::kFloat16:
+    case DType::kBFloat16:
+      return write.operator()<uint16_t>();
+    case DType::kInt32:
+      return write.operator()<int32_t>();
+    case DType::kUInt32:
+      return write.operator()<uint32_t>();
+    case DType::kInt64:
+      return write.operator()<int64_t>();
+    case DType::kUInt64:
+      return write.operator()<uint64_t>();
+    default:
+      return ByteArray(bytes, t == DType::kInt8);
+  }
+}
+
+std::string SourceWriter::Instance(const std::string& piece, const std::string& name,
+                                   const std::map<std::string, std::string>& places) {
+  std::string key = piece;
+  for (const auto& [place, text] : places) key += '\x1f' + place + text;
+  std::string& own = instances_[key];
+  if (own.empty()) {
+    own = name;
+    for (int i = 2; !names_.insert(own).second; ++i) own = name + "_" + std::to_string(i);
+    Need("instance:" + own + '\x1f' + key);
+  }
+  return "sw_" + own;
+}
+
+std::string SourceWriter::Workspace(const std::string& type) const {
+  return "(" + type + "*)(sw_arena.bytes + " + std::to_string(step->workspace_offset) + ")";
 }
 
 std::string SourceWriter::Struct(const std::string& type, const std::string& fields) {
@@ -253,7 +355,7 @@ Status CanWrite(const ir::Node& node) {
       }
       if (!v->is_constant() && !CType(v->dtype()))
         return Unsupported("value '" + v->name() + "' has the type " + DTypeName(v->dtype()) +
-                           "; C source holds float32, int8 and uint8");
+                           ", which C source has no form for");
     }
   }
   return OkStatus();
@@ -272,7 +374,7 @@ Result<Source> GenerateSource(const PackageData& package, const SourceOptions& o
     if (t.kind == TensorKind::kConstant) continue;
     if (t.is_container() || !CType(t.dtype))
       return Unsupported("tensor '" + t.name + "' has the type " + DTypeName(t.dtype) +
-                         "; C source holds float32, int8 and uint8");
+                         ", which C source has no form for");
     int64_t elements = 1;
     for (const Dim& d : t.shape) elements = std::min<int64_t>(elements * d.value(), INT32_MAX);
     // Indices are int32, of bytes at the most.
@@ -286,7 +388,7 @@ Result<Source> GenerateSource(const PackageData& package, const SourceOptions& o
                        "); compile a package instead");
 
   SourceWriter w(package);
-  std::string parameters, arguments, extents, buffers, transfers;
+  std::string parameters, arguments, extents, buffers, transfers, unused;
   std::set<std::string> taken;
   const auto declare = [&](const std::vector<int>& tensors, bool input) {
     for (const int at : tensors) {
@@ -300,7 +402,9 @@ Result<Source> GenerateSource(const PackageData& package, const SourceOptions& o
       w.SetParameter(at, name);
       arguments += (arguments.empty() ? "" : ", ") + name;
       const Dims dims = w.Shape(t);
+      (input ? out.inputs : out.outputs).push_back({name, t.dtype, dims});
       const std::string macro = Upper(name);
+      if (input) unused += "  (void)" + name + ";\n";
       parameters += (parameters.empty() ? "" : ", ") + std::string(input ? "const " : "") +
                     CType(t.dtype) + "* " + name;
       extents += "/* " + std::string(input ? "input " : "output ") + name + ": " + CType(t.dtype) +
@@ -324,7 +428,11 @@ Result<Source> GenerateSource(const PackageData& package, const SourceOptions& o
     if (!op.ok()) return op.status().With("step '" + step.name + "'");
     w.op = std::move(*op);
     const Row* row = FindRow(w.op.domain, w.op.op);
-    const Status written = row ? row->write(w) : Unsupported("an operator that is not known");
+    w.StepBegins();
+    Status written = row ? row->write(w) : Unsupported("an operator that is not known");
+    for (size_t i = 0; written.ok() && i < step.outputs.size(); ++i) {
+      if (!w.Touched(i)) written = Unsupported(w.op.op + " with output " + std::to_string(i));
+    }
     if (!written.ok())
       return Status(written.code(), "step '" + step.name + "' (" + w.op.op +
                                         "): C source has no form for " + written.message() +
@@ -354,7 +462,7 @@ Result<Source> GenerateSource(const PackageData& package, const SourceOptions& o
       std::to_string(std::max<uint64_t>(1, package.arena_size)) + "];\n} sw_arena;\n" +
       (w.depth() > 0 ? "#define SW_DEPTH " + std::to_string(w.depth()) + "\n" : "") +
       KernelText(w.pieces()) + "\n" + w.constants() + "\nvoid " + out.name + "_run(" + parameters +
-      ") {\n  (void)sw_arena.bytes;\n" + w.calls() + "}\n\n#ifdef " + upper +
+      ") {\n  (void)sw_arena.bytes;\n" + unused + w.calls() + "}\n\n#ifdef " + upper +
       "_MAIN\n#include <stdio.h>\nint main(void) {\n" + buffers + reads + "  " + out.name +
       "_run(" + arguments + ");\n" + transfers + "  return 0;\n}\n#endif\n";
   return out;

@@ -6,7 +6,10 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
+#include "base/dims.h"
+#include "base/dtype.h"
 #include "base/status.h"
 #include "engine/format/package.h"
 #include "model/ir/graph.h"
@@ -18,18 +21,29 @@ struct SourceOptions {
   uint64_t max_constant_bytes = uint64_t{64} << 20;
 };
 
+// A parameter of the function.
+struct Port {
+  std::string name;
+  DType dtype = DType::kUndefined;
+  Dims dims;
+};
+
 struct Source {
   std::string name;  // the identifier
   std::string header, source;
+  std::vector<Port> inputs, outputs;  // in the function's order, which is the model's
   uint64_t arena_bytes = 0, constant_bytes = 0;  // RAM and ROM of the model's own data
 };
 
 // Unsupported names the step or tensor that C has no form for here, and what to do: extents that
-// are not static, types other than float32, int8, uint8 (constants: int32 too), operators that are
-// not in this folder's table, more constants than options.max_constant_bytes.
+// are not static, types of less than 8 bits, operators that are not in this folder's table or not
+// for these types, more constants than options.max_constant_bytes.
 Result<Source> GenerateSource(const format::PackageData& package, const SourceOptions& options);
 
 // Whether GenerateSource has a form for the node's operator and types, with the reason if not.
 Status CanWrite(const ir::Node& node);
+
+// Working memory of the node's step besides its outputs.
+uint64_t WorkspaceBytes(const ir::Node& node);
 
 }  // namespace slipway::backends::csource

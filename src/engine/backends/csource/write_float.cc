@@ -53,16 +53,18 @@ std::vector<float> Transposed(const std::vector<float>& v, int64_t rows, int64_t
 }
 
 Status Linear(SourceWriter& w) {
+  if (w.op.op == "Gemm" && w.In(0).dtype != DType::kFloat32) return WriteGemm(w);
   SLIPWAY_RETURN_IF_ERROR(NeedFloats(w));
   SLIPWAY_ASSIGN_OR_RETURN(const Act act, Activation(w));
   const Dims x = w.Shape(w.In(0)), y = w.Shape(w.Out());
   const bool gemm = w.op.op == "Gemm";
   const auto& a = w.op.attributes;
   std::vector<float> weights = w.Floats(1);
+  if (weights.empty() && gemm) return WriteGemm(w);
   if (weights.empty()) return Unsupported("weights that are no constant");
   if (gemm && (a.Float("alpha", 1) != 1 || a.Float("beta", 1) != 1 || a.Int("transA", 0) != 0 ||
                (w.Has(2) && w.Shape(w.In(2)).count() != y.back())))
-    return Unsupported("a Gemm with alpha, beta, transA or a bias for each row");
+    return WriteGemm(w);
   const int64_t k = x.back(), n = y.back();
   if (a.Int(gemm ? "transB" : "transW", 0) == 0) weights = Transposed(weights, k, n);
   w.Need("linear");
@@ -72,34 +74,6 @@ Status Linear(SourceWriter& w) {
   return OkStatus();
 }
 
-Status MatMul(SourceWriter& w) {
-  SLIPWAY_RETURN_IF_ERROR(NeedFloats(w));
-  const Dims a = w.Shape(w.In(0)), b = w.Shape(w.In(1)), y = w.Shape(w.Out());
-  if (a.rank() < 2 || b.rank() < 2) return Unsupported("a MatMul of vectors");
-  std::vector<int64_t> offsets;
-  MatrixOffsets(a, b, y, &offsets);
-  w.Need("matmul");
-  w.Call("sw_matmul", {Number(static_cast<int64_t>(offsets.size() / 2)), w.Int32Array(offsets),
-                       Number(a[a.size() - 2]), Number(a.back()), Number(b.back()),
-                       w.Input(0, "float"), w.Input(1, "float"), w.Output("float")});
-  return OkStatus();
-}
-
-struct Expression {
-  const char *op, *text;
-};
-constexpr Expression kBinary[] = {{"Add", "a + b"},         {"Sub", "a - b"},
-                                  {"Mul", "a * b"},         {"Div", "a / b"},
-                                  {"Max", "a > b ? a : b"}, {"Min", "a < b ? a : b"},
-                                  {"Pow", "powf(a, b)"},    {"PRelu", "a < 0.0f ? a * b : a"}};
-constexpr Expression kUnary[] = {
-    {"Exp", "expf(x)"},         {"Log", "logf(x)"},
-    {"Sqrt", "sqrtf(x)"},       {"Neg", "-x"},
-    {"Abs", "fabsf(x)"},        {"Erf", "erff(x)"},
-    {"Reciprocal", "1.0f / x"}, {"Floor", "floorf(x)"},
-    {"Ceil", "ceilf(x)"},       {"Sin", "sinf(x)"},
-    {"Cos", "cosf(x)"},         {"Softplus", "x > 0.0f ? x + log1pf(expf(-x)) : log1pf(expf(x))"}};
-
 // The activation of `x`, to the step's output.
 void Apply(SourceWriter& w, const ops::Activation& activation, const std::string& x) {
   w.Need("apply");
@@ -108,39 +82,14 @@ void Apply(SourceWriter& w, const ops::Activation& activation, const std::string
           Number(activation.a), Number(activation.b), x, w.Output("float")});
 }
 
-Status Binary(SourceWriter& w) {
-  SLIPWAY_RETURN_IF_ERROR(NeedFloats(w));
-  for (size_t i : {size_t{0}, size_t{1}}) {
-    if (!w.Has(i) || w.In(i).dtype != DType::kFloat32)
-      return Unsupported(w.op.op + " of another type than float32");
-  }
-  if (w.step->inputs.size() > 2) return Unsupported(w.op.op + " of more than two inputs");
+// slipway::Add: with an activation.
+Status Add(SourceWriter& w) {
   SLIPWAY_ASSIGN_OR_RETURN(const ops::Activation activation, ops::ParseActivation(w.op.attributes));
-  for (const Expression& e : kBinary) {
-    if (w.op.op != e.op) continue;
-    const std::string name = e.op;
-    w.Need("binary:" + name + ":" + e.text);
-    w.Call(
-        "sw_" + name,
-        {w.Struct("sw_nd", BroadcastFields(w.Shape(w.Out()), w.Shape(w.In(0)), w.Shape(w.In(1)))),
-         w.Input(0, "float"), w.Input(1, "float"), w.Output("float")});
-    if (activation.kind != ops::ActivationKind::kNone)
-      Apply(w, activation, w.Pointer(w.Out(), "const float*"));
-    return OkStatus();
-  }
-  return Unsupported("an operator that is not known");
-}
-
-Status Unary(SourceWriter& w) {
+  SLIPWAY_RETURN_IF_ERROR(WriteBinary(w));
+  if (activation.kind == ops::ActivationKind::kNone) return OkStatus();
   SLIPWAY_RETURN_IF_ERROR(NeedFloats(w));
-  for (const Expression& e : kUnary) {
-    if (w.op.op != e.op) continue;
-    w.Need("unary:" + w.op.op + ":" + e.text);
-    w.Call("sw_" + w.op.op,
-           {Number(w.Shape(w.In(0)).count()), w.Input(0, "float"), w.Output("float")});
-    return OkStatus();
-  }
-  return Unsupported("an operator that is not known");
+  Apply(w, activation, w.Pointer(w.Out(), "const float*"));
+  return OkStatus();
 }
 
 // Operators that are an activation, with their attributes.
@@ -165,13 +114,14 @@ constexpr Function kFunctions[] = {
 };
 
 Status Activated(SourceWriter& w) {
-  SLIPWAY_RETURN_IF_ERROR(NeedFloats(w));
+  if (w.In(0).dtype != DType::kFloat32) {  // what has a form for other types too
+    return w.op.op == "Clip" ? WriteClip(w) : WriteUnary(w);
+  }
   const auto& attributes = w.op.attributes;
   ops::Activation activation;
   if (w.op.op == "Clip") {
     const auto lo = w.Floats(1), hi = w.Floats(2);
-    if ((w.Has(1) && lo.empty()) || (w.Has(2) && hi.empty()))
-      return Unsupported("a Clip whose limits are no constant");
+    if ((w.Has(1) && lo.empty()) || (w.Has(2) && hi.empty())) return WriteClip(w);
     constexpr float kInfinity = std::numeric_limits<float>::infinity();
     activation = {ops::ActivationKind::kClip, lo.empty() ? -kInfinity : lo[0],
                   hi.empty() ? kInfinity : hi[0]};
@@ -191,15 +141,16 @@ Status Pool(SourceWriter& w) {
   const bool global = w.op.op.starts_with("Global"), max = w.op.op.ends_with("MaxPool");
   const Dims x = w.Shape(w.In(0));
   std::string window, pad_end = "{0, 0, 0}";
-  if (w.step->outputs.size() > 1 && w.step->outputs[1] >= 0)
-    return Unsupported("MaxPool with indices");
   if (global) {
     window = GlobalWindow(x);
   } else {
     SLIPWAY_ASSIGN_OR_RETURN(window, WindowFields(w, {}, x[1], 1, &pad_end));
   }
+  if (max && w.HasOut(1)) return WriteMaxAt(w, window);
   if (max) {
     const DType t = w.In(0).dtype;
+    if (t != DType::kFloat32 && !IsCode(t))
+      return Unsupported(std::string("MaxPool of ") + DTypeName(t));
     const std::string suffix = t == DType::kFloat32 ? "_f32" : t == DType::kInt8 ? "_s8" : "_u8";
     const std::string type = t == DType::kFloat32 ? "float"
                              : t == DType::kInt8  ? "int8_t"
@@ -228,27 +179,6 @@ Status Softmax(SourceWriter& w) {
   return OkStatus();
 }
 
-Status LayerNorm(SourceWriter& w) {
-  SLIPWAY_RETURN_IF_ERROR(NeedFloats(w));
-  const Dims x = w.Shape(w.In(0));
-  const int axis = static_cast<int>(Axis(w.op.attributes.Int("axis", -1), x.rank()));
-  if (axis < 0 || axis >= x.rank()) return InvalidArgument("an axis outside of the input");
-  const int64_t count = x.count(axis, x.rank());
-  for (size_t i : {size_t{1}, size_t{2}}) {
-    if (w.Has(i) && w.Shape(w.In(i)).count() != count)
-      return Unsupported("LayerNormalization whose scale is broadcast");
-  }
-  for (size_t i = 1; i < w.step->outputs.size(); ++i) {
-    if (w.step->outputs[i] >= 0)
-      return Unsupported("LayerNormalization with the mean as an output");
-  }
-  w.Need("layernorm");
-  w.Call("sw_layernorm", {Number(x.count(0, axis)), Number(count),
-                          Number(w.op.attributes.Float("epsilon", 1e-5f)), w.Input(0, "float"),
-                          w.InputOrNull(1, "float"), w.InputOrNull(2, "float"), w.Output("float")});
-  return OkStatus();
-}
-
 Status BatchNorm(SourceWriter& w) {
   SLIPWAY_RETURN_IF_ERROR(NeedFloats(w));
   const Dims x = w.Shape(w.In(0));
@@ -261,61 +191,13 @@ Status BatchNorm(SourceWriter& w) {
   return OkStatus();
 }
 
-Status Mean(SourceWriter& w) {
-  SLIPWAY_RETURN_IF_ERROR(NeedFloats(w));
-  const Dims x = w.Shape(w.In(0));
-  std::vector<int64_t> axes = w.Ints(1);
-  if (w.Has(1) && axes.empty() && w.In(1).kind != format::TensorKind::kConstant)
-    return Unsupported("axes that are no constant");
-  if (axes.empty()) {
-    if (w.op.attributes.Int("noop_with_empty_axes", 0) != 0)
-      return Unsupported("ReduceMean without axes");
-    for (int i = 0; i < x.rank(); ++i) axes.push_back(i);
-  }
-  std::vector<bool> reduced(x.size(), false);
-  for (const int64_t axis : axes) reduced[static_cast<size_t>(Axis(axis, x.rank()))] = true;
-  std::vector<int64_t> kept_dims, kept_strides, inner_dims, inner_strides, none_kept, none_inner;
-  for (int i = 0; i < x.rank(); ++i) {
-    const int64_t stride = x.count(i + 1, x.rank());
-    (reduced[static_cast<size_t>(i)] ? inner_dims : kept_dims).push_back(x[static_cast<size_t>(i)]);
-    (reduced[static_cast<size_t>(i)] ? inner_strides : kept_strides).push_back(stride);
-  }
-  none_kept.assign(kept_dims.size(), 0);
-  none_inner.assign(inner_dims.size(), 0);
-  w.Need("mean");
-  w.Call("sw_mean", {w.Struct("sw_nd", NdFields(kept_dims, none_kept, kept_strides)),
-                     w.Struct("sw_nd", NdFields(inner_dims, none_inner, inner_strides)),
-                     w.Input(0, "float"), w.Output("float")});
-  return OkStatus();
-}
-
 constexpr Row kRows[] = {
     {"", "Conv", Conv},
     {"slipway", "Conv", Conv},
     {"slipway", "Linear", Linear},
     {"", "Gemm", Linear},
-    {"", "MatMul", MatMul},
-    {"", "Add", Binary},
-    {"slipway", "Add", Binary},
-    {"", "Sub", Binary},
-    {"", "Mul", Binary},
-    {"", "Div", Binary},
-    {"", "Max", Binary},
-    {"", "Min", Binary},
-    {"", "Pow", Binary},
-    {"", "PRelu", Binary},
-    {"", "Exp", Unary},
-    {"", "Log", Unary},
-    {"", "Sqrt", Unary},
-    {"", "Neg", Unary},
-    {"", "Abs", Unary},
-    {"", "Erf", Unary},
-    {"", "Reciprocal", Unary},
-    {"", "Floor", Unary},
-    {"", "Ceil", Unary},
-    {"", "Sin", Unary},
-    {"", "Cos", Unary},
-    {"", "Softplus", Unary},
+    {"", "MatMul", WriteMatMul},
+    {"slipway", "Add", Add},
     {"", "Relu", Activated},
     {"", "Clip", Activated},
     {"", "LeakyRelu", Activated},
@@ -331,9 +213,7 @@ constexpr Row kRows[] = {
     {"", "GlobalMaxPool", Pool},
     {"", "GlobalAveragePool", Pool},
     {"", "Softmax", Softmax},
-    {"", "LayerNormalization", LayerNorm},
     {"", "BatchNormalization", BatchNorm},
-    {"", "ReduceMean", Mean},
 };
 
 }  // namespace

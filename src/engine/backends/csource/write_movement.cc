@@ -33,6 +33,18 @@ Status Whole(SourceWriter& w) {
   return OkStatus();
 }
 
+// The identity, and a mask of ones.
+Status Dropout(SourceWriter& w) {
+  if (w.Has(2)) {
+    const auto training = w.Ints(2);
+    if (training.size() != 1 || training[0] != 0)
+      return Unsupported("a Dropout in training mode, or which one is not constant");
+  }
+  if (w.HasOut(1))
+    w.Call("memset", {w.Pointer(w.Out(1), "void*"), "1", Number(w.Shape(w.Out(1)).count())});
+  return Whole(w);
+}
+
 Status Transpose(SourceWriter& w) {
   const Dims x = w.Shape(w.In(0)), y = w.Shape(w.Out());
   const auto perm = w.op.attributes.Ints("perm");
@@ -100,8 +112,6 @@ Status Slice(SourceWriter& w) {
 }
 
 Status Pad(SourceWriter& w) {
-  if (w.op.attributes.String("mode", "constant") != "constant")
-    return Unsupported("a Pad that is not constant");
   const Dims x = w.Shape(w.In(0)), y = w.Shape(w.Out());
   const auto pads = w.Ints(1);
   auto axes = w.Ints(3);
@@ -109,6 +119,12 @@ Status Pad(SourceWriter& w) {
     for (int i = 0; i < x.rank(); ++i) axes.push_back(i);
   }
   if (pads.size() != 2 * axes.size()) return Unsupported("a Pad whose extents are no constants");
+  if (w.op.attributes.String("mode", "constant") != "constant") {
+    std::vector<int64_t> begin(x.size(), 0);
+    for (size_t i = 0; i < axes.size(); ++i)
+      begin[static_cast<size_t>(Axis(axes[i], x.rank()))] = pads[i];
+    return WriteBorder(w, begin);
+  }
   const auto to = Strides(y), own = Strides(x);
   int64_t first = 0, from = 0;
   std::vector<int64_t> dims(x.begin(), x.end());
@@ -124,8 +140,7 @@ Status Pad(SourceWriter& w) {
   if (w.Has(2)) {
     value = w.Input(2, "void");
   } else {
-    value = t == DType::kFloat32 ? w.FloatArray(std::vector<float>{0})
-                                 : w.ByteArray(std::vector<uint8_t>{0}, t == DType::kInt8);
+    value = w.TypedArray(t, std::vector<uint8_t>(static_cast<size_t>(DTypeBits(t)) / 8, 0));
   }
   w.Need("fill");
   w.Call("sw_fill", {Number(y.count()), Size(w), value, w.Output("void")});
@@ -145,13 +160,12 @@ Status Expand(SourceWriter& w) {
   return OkStatus();
 }
 
-// Constant indices: a copy for each.
+// Few constant indices: a copy for each.
 Status Gather(SourceWriter& w) {
   const Dims x = w.Shape(w.In(0));
   const auto indices = w.Ints(1);
   const auto axis = static_cast<size_t>(Axis(w.op.attributes.Int("axis", 0), x.rank()));
-  if (indices.empty() || indices.size() > 256)
-    return Unsupported("a Gather whose indices are no constants, or more than 256");
+  if (indices.empty() || indices.size() > 4) return WriteGather(w);
   const int64_t outer = x.count(0, static_cast<int>(axis)),
                 inner = x.count(static_cast<int>(axis) + 1, x.rank());
   const auto count = static_cast<int64_t>(indices.size());
@@ -256,7 +270,7 @@ constexpr Row kRows[] = {
     {"", "Squeeze", Whole},
     {"", "Unsqueeze", Whole},
     {"", "Identity", Whole},
-    {"", "Dropout", Whole},
+    {"", "Dropout", Dropout},
     {"", "Transpose", Transpose},
     {"", "Concat", Concat},
     {"", "Split", Split},

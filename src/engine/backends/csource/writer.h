@@ -22,6 +22,13 @@ inline constexpr size_t kMostDims = 8;  // of sw_nd
 std::string Number(int64_t v);
 // A float as C has it: hexadecimal, so that nothing is lost; INFINITY and NAN.
 std::string Number(float v);
+// The C type of elements; null when C source has none. 16-bit floats are uint16_t: they are moved
+// and cast, nothing else.
+const char* CType(DType t);
+// As a suffix of names: "f32", "s64", "b8".
+std::string Suffix(DType t);
+inline bool IsWhole(DType t) { return IsInteger(t) && DTypeBits(t) >= 8; }  // integers C has
+
 template <typename T>
 std::string List(const T& values) {
   std::string text = "{";
@@ -54,6 +61,12 @@ class SourceWriter {
     return Has(i) ? Input(i, type) : "0";
   }
   std::string Output(const std::string& type) { return Pointer(Out(), type + "*"); }
+  // In the tensor's own type; "0" when absent.
+  std::string Input(size_t i) { return Has(i) ? Input(i, CType(In(i).dtype)) : "0"; }
+  std::string Output(size_t i = 0) {
+    return HasOut(i) ? Pointer(Out(i), CType(Out(i).dtype) + std::string("*")) : "0";
+  }
+  bool HasOut(size_t i) const { return i < step->outputs.size() && step->outputs[i] >= 0; }
   // Constant values; empty when the input is none or of another type.
   std::vector<int64_t> Ints(size_t i) const;
   std::vector<float> Floats(size_t i) const;
@@ -64,16 +77,31 @@ class SourceWriter {
   std::string FloatArray(std::span<const float> v);
   std::string Int32Array(std::span<const int64_t> v);
   std::string ByteArray(std::span<const uint8_t> v, bool is_signed);
+  std::string Int64Array(std::span<const int64_t> v);
+  // Bytes as elements of the type; "0" when there are none.
+  std::string TypedArray(DType t, std::span<const uint8_t> bytes);
   // A constant of a struct type. Returns "&name".
   std::string Struct(const std::string& type, const std::string& fields);
   // An integer sum of so many inputs.
   void NeedDepth(int64_t depth) { depth_ = std::max(depth_, depth); }
   int64_t depth() const { return depth_; }
   void Need(const std::string& piece) { pieces_.insert(piece); }
+  // Needs the piece with its places (@X) filled in, once for each text; @N becomes the function's
+  // name without sw_, which begins with `name`. Returns the name with sw_.
+  std::string Instance(const std::string& piece, const std::string& name,
+                       const std::map<std::string, std::string>& places);
+  // The step's part of the arena, of WorkspaceBytes: "(TYPE*)...".
+  std::string Workspace(const std::string& type) const;
   // "  name(arguments);"
   void Call(const std::string& name, const std::vector<std::string>& arguments);
   // Names for inputs and outputs of the package, by tensor index.
   void SetParameter(int tensor, std::string name) { parameters_[tensor] = std::move(name); }
+
+  // Whether each output of the step had a pointer taken since the last call of StepBegins.
+  void StepBegins() { touched_.clear(); }
+  bool Touched(size_t output) const {
+    return !HasOut(output) || touched_.contains(step->outputs[output]);
+  }
 
   const std::set<std::string>& pieces() const { return pieces_; }
   const std::string& constants() const { return constants_; }
@@ -85,8 +113,10 @@ class SourceWriter {
 
   const format::PackageData& package_;
   std::map<int, std::string> parameters_;
+  std::set<int> touched_;                     // tensors
   std::map<std::string, std::string> named_;  // type and values -> name
-  std::set<std::string> pieces_;
+  std::set<std::string> pieces_, names_;
+  std::map<std::string, std::string> instances_;  // what makes one -> its name
   std::string constants_, calls_;
   uint64_t constant_bytes_ = 0;
   int64_t depth_ = 0;
@@ -97,10 +127,28 @@ struct Row {
   const char *domain, *op;
   WriteStep write;
 };
-// The operators that have a form: write_integer.cc, write_float.cc, write_movement.cc.
+// The operators that have a form: write_*.cc. What no list of ROWS in an earlier one says is in a
+// later.
 std::span<const Row> IntegerRows();
 std::span<const Row> FloatRows();
 std::span<const Row> MovementRows();
+std::span<const Row> ElementRows();
+std::span<const Row> IndexRows();
+std::span<const Row> NormRows();
+std::span<const Row> RecurrentRows();
+std::span<const Row> ShapeRows();
+
+// The functions of all types, for operators of which others have their own form.
+Status WriteUnary(SourceWriter& w);
+Status WriteBinary(SourceWriter& w);
+Status WriteClip(SourceWriter& w);
+Status WriteGather(SourceWriter& w);
+Status WriteMatMul(SourceWriter& w);
+Status WriteGemm(SourceWriter& w);
+// A Pad that repeats what is there; begin: what is added before each axis.
+Status WriteBorder(SourceWriter& w, const std::vector<int64_t>& begin);
+// MaxPool with indices.
+Status WriteMaxAt(SourceWriter& w, const std::string& window);
 
 // A window as the initialiser of sw_window; InvalidArgument as ops::ResolveWindow. A pointwise one
 // is one long row. `kernel`: of the weights.
