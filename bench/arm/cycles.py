@@ -36,6 +36,7 @@ LOOPS = [
     ("depthwise sdot", ("depthwise", "qarm_dotprod"), r"OutputsILi3ELi1ELb1E", DOT, "any", "SDOT by channel: 4 taps of a column, of which a window of 3 x 3 has 3"),
     ("sdot", ("qgemm", "arm_dotprod"), r"\d+LoopDot", DOT, "any", "SDOT: four products in a lane of 32 bits"),
     ("float", ("gemm", "arm_baseline"), (r"\d+TileInFours", r"\d+TileOneByOne"), tuple(CORES), "float32", "FMLA on 4 numbers: 8 rows by 8 columns"),
+    ("float conv", ("conv", "arm_baseline"), (r"\d+PixelsTogether", r"\d+PixelsApart"), tuple(CORES), "float32", "the same; 8 pixels are read where they lie"),
     ("half", ("half", "arm_fp16"), r"\d+LoopHalf", DOT, "float16", "FMLA on 8 numbers of 16 bits; sums move to float32 every 64 products"),
     ("half wide", ("half", "arm_baseline"), r"4TileILi8ELi2E", ("A53", "A72"), "float16", "without FP16: FCVTL of weights, FMLA on 4 numbers"),
     ("smmla", ("qgemm", "arm_i8mm"), r"ProductsILi4E", ("N1",), "any", "SMMLA, on N1's model only to compare: it has none"),

@@ -33,6 +33,12 @@ RowSteps StepsOfRow(const ConvShape& s, int pair) {
                                             : Up(s.in_channels * s.kernel_width, pair)};
   }
   const int64_t words = Up(s.in_channels, pair), steps = Up(words, kLastWords);
+#if defined(__aarch64__)
+  // Steps of one length, of whole fours, if they are not too short.
+  for (int64_t length = kLastWords; length >= 16; length -= 4) {
+    if (words % length == 0) return {words / length * s.kernel_width, length};
+  }
+#endif
   return {steps * s.kernel_width, Up(words, steps)};
 }
 
@@ -192,7 +198,9 @@ ConvPlan PlanConv(const ConvShape& shape, const ConvTraits& traits, int threads)
   }
   // A band may have one unit more than another.
   const int64_t band = Up(units, p.bands);
-  const int64_t out_columns = flat ? std::min(s.out_width, band * kTile) : s.out_width;
+  // Bands of a row are whole tiles of the kernel, which may be a tile more of other widths.
+  const int64_t tiles = traits.lanes == 16 ? band : band + 1;
+  const int64_t out_columns = flat ? std::min(s.out_width, tiles * kTile) : s.out_width;
   p.columns = (out_columns - 1) * s.stride_width + window;
   // The second of a pair may lie behind the last column.
   p.row_bytes = Up(p.columns * p.column_bytes + 4, 64) * 64;

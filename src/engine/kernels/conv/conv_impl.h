@@ -15,7 +15,11 @@ namespace {
 
 constexpr int kBlock = kLanes == 16 ? 16 : 8;
 // Neighbouring pixels of a tile: what 32 or 16 registers hold of sums for two vectors of channels.
+#if defined(__aarch64__)
+constexpr int kMostPixels = 8;
+#else
 constexpr int kMostPixels = kLanes == 16 ? 14 : kLanes == 8 ? 6 : 4;
+#endif
 
 #if defined(SLIPWAY_CONV_BF16)
 typedef uint16_t Element;
@@ -168,6 +172,9 @@ struct TileCall {
   float low, high;
   InTile activation;
   float* sums;  // where the tile goes instead of y, if not null: [vector, pixel, lane]
+#if defined(__aarch64__)
+  bool in_fours;
+#endif
 };
 
 // Adds the products of one step to the pixels [kFirst, kLast) of a tile.
@@ -389,9 +396,91 @@ void Finish(const TileCall& c, const ConvCall& call, const Target& t, int pixels
   }
 }
 
+#if defined(__aarch64__)
+#include "engine/kernels/conv/arm_conv_tile.h"
+
+// Fours of input channels whose places a thread has at hand.
+constexpr int64_t kFours = 512;
+// Whether all steps are as long as can be, in fours of words. What a block lacks is zero.
+bool InFours(const ConvPlan& p) {
+  const ConvShape& s = p.shape;
+  return !s.few() && p.step_words % 4 == 0 &&
+         (s.input == ConvInput::kBlocked || s.in_channels % p.step_words == 0);
+}
+
+// The places of the fours from the `skip`th on; `edges` and the pixels are those of the tile.
+void PlacesOf(const TileCall& c, int64_t skip, int64_t count, const char* const* x, Offsets* to) {
+  alignas(16) static constexpr float kZeros[4] = {};
+  const int64_t fours = c.step_floats / (4 * kLanes);
+  const auto zeros = reinterpret_cast<int64_t>(kZeros);
+  const ConvStep* step = c.step + skip / fours;
+  for (int64_t i = skip % fours; count > 0; ++step, i = 0) {
+    const int outside = step->edges & c.edges;
+    for (; i < fours && count > 0; ++i, --count, ++to) {
+      const int64_t at = step->offset + i * 16;
+      *to = {at, outside & 1 ? zeros - reinterpret_cast<int64_t>(x[0]) : at,
+             outside & 2 ? zeros - reinterpret_cast<int64_t>(x[7]) : at};
+    }
+  }
+}
+
+// Pixels [column, end) of a row by eights, while there are more than four; returns how far it came.
+int64_t Eights(const TileCall& at, const ConvCall& call, const Target& target, int64_t column,
+               int64_t end, int64_t width) {
+  TileCall c = at;
+  const auto multiply = HasFeature(CpuFeature::kArmDotprod) ? PixelsApart : PixelsTogether;
+  const int64_t fours = (c.end - c.step) * (c.step_floats / (4 * kLanes));
+  Offsets places[kFours];
+  bool ready = false;
+  for (int64_t now; end - column > 4; column += now) {
+    now = Least(8, end - column);
+    // The last pixel comes eighth; others are there twice.
+    const char* x[8];
+    for (int64_t r = 0; r < 8; ++r)
+      x[r] = at.x + (column + (r == 7 ? now - 1 : Least(r, now - 2))) * at.pixel_bytes;
+    alignas(16) float sums[8][2][kLanes];
+    const V bias[2] = {Load(c.bias), Load(c.bias + kLanes)};
+    for (auto& sum : sums) {
+      Store(sum[0], bias[0]);
+      Store(sum[1], bias[1]);
+    }
+    const int edges = (column == 0 ? 1 : 0) | (column + now == width ? 2 : 0);
+    if (edges != c.edges) ready = false;
+    c.edges = edges;
+    for (int64_t done = 0, part; done < fours; done += part) {
+      part = Least(kFours, fours - done);
+      if (!ready) PlacesOf(c, done, part, x, places);
+      const float* w = c.weights + done * 4 * kLanes;
+      multiply(x, places, part, w, w + c.vector_floats, sums[0][0]);
+    }
+    ready = edges == 0 && fours <= kFours;
+    c.y = at.y + column * target.pixel;
+    const Element* residual = at.residual ? at.residual + column * target.pixel : nullptr;
+    const V low = Splat(c.low), high = Splat(c.high);
+    for (int64_t r = 0; r < now; ++r) {
+      for (int64_t v = 0; v < 2; ++v) {
+        V sum = Load(sums[r == now - 1 ? 7 : r][v]);
+        const int64_t place = r * target.pixel + v * c.vector_elements;
+        if (residual && !target.apart) sum += Load(residual + place);
+        sum = AtMost(high, AtLeast(low, sum));
+        if (c.sums)
+          Store(c.sums + (v * now + r) * kLanes, sum);
+        else
+          Store(c.y + place, sum);
+      }
+    }
+    if (c.sums) Finish(c, call, target, static_cast<int>(now), 2, residual);
+  }
+  return column;
+}
+#endif
+
 // One row's pixels [column, end) for one or two vectors: `at` points to pixel 0.
 void Row(TileCall& at, const ConvCall& call, const Target& target, int64_t column, int64_t end,
          int64_t width, int64_t words, int vectors) {
+#if defined(__aarch64__)
+  if (vectors == 2 && at.in_fours) column = Eights(at, call, target, column, end, width);
+#endif
   TileCall c = at;
   for (const Tiles& tiles : kTiles) {
     for (; end - column >= tiles.pixels; column += tiles.pixels) {
@@ -442,6 +531,9 @@ void Run(const ConvPlan& p, const ConvCall& call, void* workspace, int64_t job, 
   c.vector_floats = p.num_steps * c.step_floats;
   c.vector_elements = kLanes == kBlock && !s.last ? out_plane : kLanes;
   c.pixel_elements = s.y_step_width * out_pixel;
+#if defined(__aarch64__)
+  c.in_fours = InFours(p);
+#endif
   const InTile in_tile = InTileOf(call);
   alignas(64) float sums[2 * kMostPixels * kLanes];
   for (; job < end; ++job) {

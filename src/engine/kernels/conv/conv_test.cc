@@ -322,6 +322,18 @@ TEST(Conv, Bands) {
            .pad_left = 3,
            .block = block},
           {true, false, -kNone, kNone}, random);
+    // Of eight bands some have more columns than an eighth of all.
+    Check({.images = 1,
+           .in_channels = 640,
+           .out_channels = 16,
+           .height = 1,
+           .width = 112,
+           .out_height = 1,
+           .out_width = 112,
+           .kernel_width = 7,
+           .pad_left = 3,
+           .block = block},
+          {true, false, -kNone, kNone}, random);
   }
 }
 
