@@ -30,7 +30,8 @@ LOOPS = [
     ("many", ("qgemm", "arm_baseline"), r"\d+LoopMany", tuple(CORES), "4/8, 4/4", "SMLAL: 28 to 272 products in a lane of 16 bits"),
     ("bytes2", ("qgemm", "arm_baseline"), r"\d+LoopBytes2", tuple(CORES), "3/4", "MUL, MLA, SADALP: two products in a lane of 8 bits"),
     ("bytes4", ("qgemm", "arm_baseline"), r"\d+LoopBytes4", tuple(CORES), "3/3, 2/4", "the same, four"),
-    ("bytes", ("qgemm", "arm_baseline"), r"\d+LoopBytes8", tuple(CORES), "2/2", "the same, eight"),
+    ("bytes8", ("qgemm", "arm_baseline"), r"\d+LoopBytes8", tuple(CORES), "2/3, 3/2", "the same, eight"),
+    ("bytes", ("qgemm", "arm_baseline"), r"\d+LoopBytes16", tuple(CORES), "2/2", "the same, sixteen"),
     ("bits", ("bits", "arm_baseline"), r"\d+CountFour", tuple(CORES), "1/1", "AND, CNT, ADD; times the planes of both sides"),
     ("depthwise", ("depthwise", "qarm_baseline"), r"OutputsILi3ELi1ELb1E", tuple(CORES), "any", "SMLAL by channel: 7 outputs of 4 channels and 2 taps of a column"),
     ("depthwise sdot", ("depthwise", "qarm_dotprod"), r"OutputsILi3ELi1ELb1E", DOT, "any", "SDOT by channel: 4 taps of a column, of which a window of 3 x 3 has 3"),
@@ -164,6 +165,7 @@ RESNET18 = [("conv1", 112 * 112, 147, 64, 1), ("layer1 3x3", 56 * 56, 576, 64, 4
             ("layer2 1x1 /2", 28 * 28, 64, 128, 1), ("layer2 3x3", 28 * 28, 1152, 128, 3), ("layer3.0 3x3 /2", 14 * 14, 1152, 256, 1),
             ("layer3 1x1 /2", 14 * 14, 128, 256, 1), ("layer3 3x3", 14 * 14, 2304, 256, 3), ("layer4.0 3x3 /2", 7 * 7, 2304, 512, 1),
             ("layer4 1x1 /2", 7 * 7, 256, 512, 1), ("layer4 3x3", 7 * 7, 4608, 512, 3), ("fc", 1, 512, 1000, 1)]
+THREE_ROWS = ("bytes4", "bytes8", "bytes")
 WIDTHS = [("8/8", "two"), ("4/4", "many"), ("3/3", "bytes4"), ("2/2", "bytes"), ("1/1", "bits")]
 
 
@@ -184,7 +186,7 @@ def layers(result, core):
                 taps = 9 if "3x3" in name else 49 if name == "conv1" else 1
                 filled = up(rows, 4) * taps * up(depth // taps, 64) * up(outputs, 8)
             else:
-                filled = up(rows, 4) * up(depth, 16) * up(outputs, 16)
+                filled = up(rows, 3 if loop in THREE_ROWS else 4) * up(depth, 16) * up(outputs, 16)
             cycles = filled * times / 1e6 * result[loop][core][0] / result[loop]["macs"]
             cells.append(f"{cycles:.1f}")
             total[i + 1] += cycles

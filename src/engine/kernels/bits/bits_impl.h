@@ -259,49 +259,70 @@ void FindPlaces(Group& g) {
 
 // Sums of counts of single bytes of 4 pixels by 8 outputs over `words` words (1 to 31), which lie
 // `places` from the pixels: out[p][o] are those of outputs 2 o and 2 o + 1. In assembly for the
-// sake of its order (see qgemm/arm_loops.h): a turn begins with the counts of the last two pixels
-// of the turn before, in v0 to v7, and the pixels of a turn (v12 to v15) are loaded in the turn
-// before; the last turn loads those of a place that is not used. Weights are in v8 to v11.
+// sake of its order (see qgemm/arm_loops.h): a turn takes two words, an odd first one its second
+// half, and begins with the last counts of the turn before, which find zeros in the first. Sums
+// are in v16 to v31. The places of a turn are loaded in the turn before, in the last turn those of
+// words that are not used.
 #define B_AND(t, x, w) "and v" #t ".16b, v" #x ".16b, v" #w ".16b\n"
 #define B_CNT(t) "cnt v" #t ".16b, v" #t ".16b\n"
 #define B_ADD(a, t) "add v" #a ".16b, v" #a ".16b, v" #t ".16b\n"
 #define B_BOTH(x) "dup v" #x ".2d, v" #x ".d[0]\n"
 #define B_W(a, b, p) "ld1 {v" #a ".16b-v" #b ".16b}, [%[" #p "]]\n"
-#define B_X(x, p) "ldr d" #x ", [%[" #p "], %[at], lsl #3]\n"
-#define B_PLACE "ldrsw %[at], [%[places], %[e], lsl #2]\n"
-#define B_COUNT "adds %[e], %[e], #1\n"
+#define B_X(x, p) "ldr d" #x ", [%[" #p "], %w[at], sxtw #3]\n"
+#define B_X2(x, p) "ldr d" #x ", [%[" #p "], %[second], lsl #3]\n"
+#define B_PLACES "ldr %[at], [%[places], %[e]]\n"
+#define B_SECOND "asr %[second], %[at], #32\n"
+#define B_COUNT "adds %[e], %[e], #8\n"
 #define B_STEP(p) "add %[" #p "], %[" #p "], %[step]\n"
 #define B_ZERO(v) "movi v" #v ".4s, #0\n"
 // clang-format off
 __attribute__((noinline)) void CountFour(const int32_t* places, int64_t words,
-                                         const uint64_t* const* in, const uint64_t* w,
+                                         const uint64_t* const* in, const uint64_t* w0,
                                          int64_t w_step, uint8x16_t (*out)[4]) {
-  int64_t e = -words, at = places[0];
-  const uint64_t* u = w + 4;
+  const int64_t odd = words & 1, step = 8 * w_step;
+  int64_t e = -4 * (words + odd), at = places[0], second = places[odd ? 0 : 1];
+  // As numbers: the word before an odd first one may lie outside.
+  int64_t w = static_cast<int64_t>(reinterpret_cast<uintptr_t>(w0)) - odd * step, u = w + 32,
+          w1 = w + step, u1 = u + step;
   asm volatile(
-      B_X(12, i0) B_X(13, i1) B_X(14, i2) B_X(15, i3) "ldrsw %[at], [%[first], #4]\n"
       B_ZERO(0) B_ZERO(1) B_ZERO(2) B_ZERO(3) B_ZERO(4) B_ZERO(5) B_ZERO(6) B_ZERO(7)
+      B_ZERO(8) B_ZERO(9) B_ZERO(10) B_ZERO(11) B_ZERO(12) B_ZERO(13) B_ZERO(14) B_ZERO(15)
       B_ZERO(16) B_ZERO(17) B_ZERO(18) B_ZERO(19) B_ZERO(20) B_ZERO(21) B_ZERO(22) B_ZERO(23)
       B_ZERO(24) B_ZERO(25) B_ZERO(26) B_ZERO(27) B_ZERO(28) B_ZERO(29) B_ZERO(30) B_ZERO(31)
+      "cbnz %[odd], 2f\n"
       ".p2align 4\n1:\n"
-      B_BOTH(14) B_BOTH(12) B_BOTH(13) B_CNT(6) B_CNT(5) B_CNT(7) B_CNT(0) B_W(10, 11, u)
-      B_CNT(2) B_CNT(3) B_W(8, 9, w) B_CNT(4) B_CNT(1) B_ADD(31, 7) B_AND(7, 13, 11) B_ADD(30, 6)
-      B_AND(6, 13, 10) B_ADD(24, 0) B_ADD(29, 5) B_AND(5, 13, 9) B_ADD(25, 1) B_AND(1, 12, 9)
-      B_AND(0, 12, 8) B_ADD(26, 2) B_AND(2, 12, 10) B_ADD(28, 4) B_AND(4, 13, 8) B_ADD(27, 3)
-      B_BOTH(15) B_AND(3, 12, 11) B_CNT(1) B_CNT(7) B_CNT(2) B_CNT(0) B_CNT(5) B_CNT(3)
-      B_X(12, i0) B_CNT(4) B_X(13, i1) B_COUNT B_CNT(6) B_ADD(18, 2) B_AND(2, 14, 10)
-      B_ADD(21, 5) B_ADD(19, 3) B_ADD(20, 4) B_ADD(17, 1) B_ADD(23, 7) B_AND(7, 15, 11)
-      B_AND(4, 15, 8) B_ADD(16, 0) B_AND(0, 14, 8) B_AND(5, 15, 9) B_ADD(22, 6) B_AND(6, 15, 10)
-      B_AND(1, 14, 9) B_AND(3, 14, 11) B_X(14, i2) B_STEP(u) B_X(15, i3) B_PLACE B_STEP(w)
-      "b.mi 1b\n"
-      B_CNT(0) B_CNT(1) B_CNT(2) B_CNT(3) B_CNT(4) B_CNT(5) B_CNT(6) B_CNT(7)
-      B_ADD(24, 0) B_ADD(25, 1) B_ADD(26, 2) B_ADD(27, 3)
-      B_ADD(28, 4) B_ADD(29, 5) B_ADD(30, 6) B_ADD(31, 7)
+      B_BOTH(7) B_ADD(27, 1) B_BOTH(8) B_ADD(22, 5) B_ADD(21, 4) B_ADD(25, 15) B_ADD(26, 0)
+      B_ADD(24, 11) B_AND(15, 7, 13) B_ADD(23, 14) B_AND(5, 7, 10) B_AND(1, 8, 13) B_AND(2, 8, 10)
+      B_AND(4, 7, 9) B_AND(10, 8, 12) B_ADD(20, 3) B_AND(14, 8, 9) B_AND(11, 7, 12) B_X(12, i3)
+      B_CNT(2) B_X(13, i1) B_CNT(6) B_X(7, i0) B_CNT(5) B_X(0, i2) B_CNT(1) B_CNT(14) B_CNT(11)
+      B_CNT(10) B_CNT(15) B_W(8, 9, u) B_CNT(4) B_BOTH(12) B_BOTH(7) B_ADD(28, 14) B_BOTH(13)
+      B_BOTH(0) B_ADD(16, 4) B_ADD(18, 11) B_ADD(17, 5) B_ADD(19, 15) B_ADD(29, 2) B_ADD(31, 1)
+      B_AND(14, 12, 9) B_AND(1, 13, 8) B_AND(11, 12, 8) B_AND(15, 7, 8) B_AND(2, 0, 9)
+      B_AND(3, 0, 8) B_AND(4, 13, 9) B_ADD(30, 10) B_AND(10, 7, 9) B_CNT(14) B_W(8, 9, w) B_CNT(2)
+      B_CNT(3) B_CNT(4) B_CNT(15)
+      "2:\n"
+      B_X2(5, i2) B_CNT(11) B_CNT(1) B_CNT(10) B_ADD(26, 3) B_BOTH(5) B_ADD(23, 4) B_ADD(18, 15)
+      B_ADD(31, 14) B_ADD(27, 2) B_ADD(29, 6) B_ADD(22, 1) B_AND(3, 7, 9) B_AND(4, 7, 8)
+      B_ADD(19, 10) B_AND(7, 13, 8) B_AND(15, 0, 9) B_AND(1, 13, 9) B_AND(0, 0, 8) B_AND(8, 12, 8)
+      B_AND(6, 12, 9) B_ADD(30, 11) B_X2(2, i1) B_CNT(4) B_CNT(3) B_W(9, 10, w1) B_CNT(8) B_CNT(7)
+      B_W(12, 13, u1) B_CNT(15) B_CNT(0) B_CNT(1) B_PLACES B_STEP(u1) B_STEP(w1) B_ADD(25, 15)
+      B_BOTH(2) B_AND(15, 5, 10) B_ADD(16, 4) B_ADD(21, 1) B_AND(11, 5, 9) B_ADD(28, 8)
+      B_ADD(17, 3) B_ADD(20, 7) B_AND(4, 2, 10) B_AND(3, 2, 9) B_ADD(24, 0) B_AND(1, 5, 13)
+      B_AND(0, 5, 12) B_AND(5, 2, 12) B_AND(14, 2, 13) B_CNT(15) B_CNT(3) B_CNT(11) B_CNT(4)
+      B_CNT(0) B_X2(7, i0) B_CNT(14) B_CNT(5) B_CNT(1) B_X2(8, i3) B_COUNT B_STEP(w) B_STEP(u)
+      B_SECOND "b.mi 1b\n"
+      B_BOTH(7) B_ADD(27, 1) B_BOTH(8) B_ADD(22, 5) B_ADD(21, 4) B_ADD(25, 15) B_ADD(26, 0)
+      B_ADD(24, 11) B_AND(15, 7, 13) B_ADD(23, 14) B_AND(5, 7, 10) B_AND(1, 8, 13) B_AND(2, 8, 10)
+      B_AND(4, 7, 9) B_AND(10, 8, 12) B_ADD(20, 3) B_AND(14, 8, 9) B_AND(11, 7, 12) B_CNT(2)
+      B_CNT(6) B_CNT(5) B_CNT(1) B_CNT(14) B_CNT(11) B_CNT(10) B_CNT(15) B_CNT(4) B_ADD(28, 14)
+      B_ADD(16, 4) B_ADD(18, 11) B_ADD(17, 5) B_ADD(19, 15) B_ADD(29, 2) B_ADD(31, 1) B_ADD(30, 10)
+      B_ADD(29, 6)
       "st1 {v16.16b-v19.16b}, [%[out]], #64\nst1 {v20.16b-v23.16b}, [%[out]], #64\n"
       "st1 {v24.16b-v27.16b}, [%[out]], #64\nst1 {v28.16b-v31.16b}, [%[out]]\n"
-      : [e] "+r"(e), [at] "+r"(at), [w] "+r"(w), [u] "+r"(u), [out] "+r"(out)
+      : [e] "+r"(e), [at] "+r"(at), [second] "+r"(second), [w] "+r"(w), [u] "+r"(u),
+        [w1] "+r"(w1), [u1] "+r"(u1), [out] "+r"(out)
       : [i0] "r"(in[0]), [i1] "r"(in[1]), [i2] "r"(in[2]), [i3] "r"(in[3]),
-        [places] "r"(places + words + 1), [first] "r"(places), [step] "r"(8 * w_step)
+        [places] "r"(places + words + 2), [step] "r"(2 * step), [odd] "r"(odd)
       : "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v12", "v13",
         "v14", "v15", "v16", "v17", "v18", "v19", "v20", "v21", "v22", "v23", "v24", "v25", "v26",
         "v27", "v28", "v29", "v30", "v31", "cc", "memory");
@@ -313,7 +334,9 @@ __attribute__((noinline)) void CountFour(const int32_t* places, int64_t words,
 #undef B_BOTH
 #undef B_W
 #undef B_X
-#undef B_PLACE
+#undef B_X2
+#undef B_PLACES
+#undef B_SECOND
 #undef B_COUNT
 #undef B_STEP
 #undef B_ZERO

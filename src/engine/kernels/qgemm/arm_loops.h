@@ -1,12 +1,12 @@
 // The inner loops of arm_tile.h, part of its namespace. In assembly, since their order decides on
 // cores that do not reorder (Cortex-A53 and A55). A search for the order with llvm-mca as the judge
-// made that of `two`, `bytes2`, `bytes4`, `bytes` and of kernels/bits; what it has to get right:
+// made that of all but `many`, of registers too; what it has to get right:
 //
 //   * What completes sooner than an instruction before it waits for that. On both cores a product
 //     (6 cycles on the A53, 4 on the A55) hides LD4R, LD4 of a lane and LD1 of two halves (5), and
 //     nothing else that loads; ADD costs half a cycle if many stand together, two if alone.
 //   * Six instructions stand between two that need each other.
-//   * So a turn takes 16 codes, all pointers move together at its end, and a register is loaded
+//   * So a turn takes 16 codes or 32, pointers move together at its end, and a register is loaded
 //     again as soon as it has been read.
 //
 // A turn begins with the last products of the turn before and ends with the pointers; the last are
@@ -163,20 +163,13 @@ __attribute__((noinline)) void LoopMany(const int8_t* const* x, const int8_t* w,
 // Products in lanes of 8 bits, of 16 columns: w has the weights of the first 8 and v of the others.
 // A vector of weights has 4 columns of both: 0 to 3 and 8 to 11, or 4 to 7 and 12 to 15. So has
 // out: [4 rows][2][8] sums over k codes, a multiple of 16 and not 0.
-#define SLIPWAY_BYTES                                                                            \
-  SLIPWAY_ZERO_SUMS SLIPWAY_ROWS SLIPWAY_AT(x12, w, 0) SLIPWAY_AT(x13, w, 32)                    \
-      SLIPWAY_AT(x14, w, 64) SLIPWAY_AT(x15, w, 96) SLIPWAY_AT(x16, v, 0) SLIPWAY_AT(x17, v, 32) \
-          SLIPWAY_AT(x19, v, 64) SLIPWAY_AT(x20, v, 96)
-#define SLIPWAY_BYTES_OPERANDS                         \
-  : [k] "+r"(k)                                                                                 \
-  : [x] "r"(x), [w] "r"(w), [v] "r"(v), [out] "r"(out)                                          \
-  : SLIPWAY_POINTERS, SLIPWAY_VECTORS
-
 // Two products share a lane. Registers as in LoopTwo.
 __attribute__((noinline)) void LoopBytes2(const int8_t* const* x, const int8_t* w, const int8_t* v,
                                           int64_t k, int16_t* out) {
   asm volatile(
-      SLIPWAY_BYTES SLIPWAY_ZERO8(8, 9, 10, 11, 12, 13, 14, 15)
+      SLIPWAY_ZERO_SUMS SLIPWAY_ROWS SLIPWAY_AT(x12, w, 0) SLIPWAY_AT(x13, w, 32)
+      SLIPWAY_AT(x14, w, 64) SLIPWAY_AT(x15, w, 96) SLIPWAY_AT(x16, v, 0) SLIPWAY_AT(x17, v, 32)
+      SLIPWAY_AT(x19, v, 64) SLIPWAY_AT(x20, v, 96) SLIPWAY_ZERO8(8, 9, 10, 11, 12, 13, 14, 15)
       "movi v30.4s, #0\nmovi v31.4s, #0\n"
       ".p2align 4\n1:\n"
       Q_SUM8(14, 20) Q_LOW(24, 27, x12) Q_MLA(23, 31, 7) Q_SUM8(15, 21) Q_MLA(22, 30, 7)
@@ -208,86 +201,190 @@ __attribute__((noinline)) void LoopBytes2(const int8_t* const* x, const int8_t* 
       Q_MLA(18, 30, 3) Q_MLA(19, 31, 3) Q_MLA(22, 30, 7) Q_MLA(23, 31, 7) Q_SUM8(12, 16)
       Q_SUM8(13, 17) Q_SUM8(14, 20) Q_SUM8(15, 21) Q_SUM8(12, 18) Q_SUM8(13, 19) Q_SUM8(14, 22)
       Q_SUM8(15, 23) SLIPWAY_STORE4(0, 8, 9, 10, 11) SLIPWAY_STORE4(64, 12, 13, 14, 15)
-      SLIPWAY_BYTES_OPERANDS);
+      : [k] "+r"(k)
+      : [x] "r"(x), [w] "r"(w), [v] "r"(v), [out] "r"(out)
+      : SLIPWAY_POINTERS, SLIPWAY_VECTORS);
 }
 
-// Four do (8 codes). Two pairs of each of 4 rows are in v4 to v11, weights of the first two pairs
-// in v0 to v3 and of the others in v12 to v15. LD4R has the other two pairs too, which go where the
-// next row comes then, or where weights have been read already.
-__attribute__((noinline)) void LoopBytes4(const int8_t* const* x, const int8_t* w, const int8_t* v,
-                                          int64_t k, int16_t* out) {
+// The others take 3 rows and 32 codes a turn: then a row's four pairs need not be loaded twice, as
+// with 4 rows, and the jump costs half as much. Pairs of a row in v0 to v11, weights in v12 to v19,
+// sums of 8 bits in v20 to v25, of 16 in v26 to v31. Every place that is read has its own pointer:
+// codes 8 i of row m x(4 m + i + 1), weights x13 to x17, x19 to x28 and x30. x29 counts. k is a
+// multiple of 16: where 16 codes are too many they are the second half of the first turn.
+struct Bytes {
+  const int8_t *x[3], *w, *v;  // x: of every row
+  int64_t k;
+  int16_t* out;  // [3 rows][2][8], as above
+};
+#define Q_COUNT32 "subs x29, x29, #32\n"
+#define Q_MOVE_W(p) "madd " #p ", x0, x0, " #p "\n"  // by 256, as Q_STEP_W
+#define Q_FROM(p, from, by) "add " #p ", " #from ", #" #by "\n"
+#define Q_ROW32(a, b, c, d) Q_FROM(b, a, 8) Q_FROM(c, a, 16) Q_FROM(d, a, 24)
+#define SLIPWAY_THREE_ROWS                                                                        \
+  "stp x29, x0, [sp, #-16]!\n"                                                                    \
+  "ldp x1, x5, [x0]\nldp x9, x13, [x0, #16]\nldp x22, x29, [x0, #32]\n"                           \
+  "and x0, x29, #16\nadd x29, x29, x0\nsub x1, x1, x0\nsub x5, x5, x0\nsub x9, x9, x0\n"          \
+  "sub x13, x13, x0, lsl #3\nsub x22, x22, x0, lsl #3\ntst x0, x0\nmov x0, #16\n"                 \
+  SLIPWAY_ZERO8(12, 13, 14, 15, 16, 17, 18, 19) SLIPWAY_ZERO8(20, 21, 22, 23, 24, 25, 26, 27)    \
+      SLIPWAY_ZERO4(28, 29, 30, 31) Q_ROW32(x1, x2, x3, x4) Q_ROW32(x5, x6, x7, x8)              \
+          Q_ROW32(x9, x10, x11, x12) Q_FROM(x14, x13, 32) Q_FROM(x15, x13, 64)                   \
+              Q_FROM(x16, x13, 96) Q_FROM(x17, x13, 128) Q_FROM(x19, x13, 160)                   \
+                  Q_FROM(x20, x13, 192) Q_FROM(x21, x13, 224) Q_FROM(x23, x22, 32)               \
+                      Q_FROM(x24, x22, 64) Q_FROM(x25, x22, 96) Q_FROM(x26, x22, 128)            \
+                          Q_FROM(x27, x22, 160) Q_FROM(x28, x22, 192) Q_FROM(x30, x22, 224)      \
+  "b.ne 2f\n"
+#define SLIPWAY_THREE_ROWS_OUT                                                                 \
+  "ldp x29, x0, [sp], #16\nldr x0, [x0, #48]\n"                                                \
+  "stp q26, q27, [x0]\nstp q28, q29, [x0, #32]\nstp q30, q31, [x0, #64]\n"
+#define SLIPWAY_THREE_ROWS_OPERANDS                                                               \
+  : "+r"(at)                                                                                      \
+  :                                                                                               \
+  : "x1", "x2", "x3", "x4", "x5", "x6", "x7", "x8", "x9", "x10", "x11", "x12", "x13", "x14",      \
+    "x15", "x16", "x17", "x19", "x20", "x21", "x22", "x23", "x24", "x25", "x26", "x27", "x28",    \
+    "x30", SLIPWAY_VECTORS
+
+// Four do (8 codes).
+__attribute__((noinline)) void LoopBytes4(const Bytes& bytes) {
+  register const Bytes* at asm("x0") = &bytes;
   asm volatile(
-      SLIPWAY_BYTES SLIPWAY_ZERO8(24, 25, 26, 27, 28, 29, 30, 31) SLIPWAY_ZERO4(12, 13, 14, 15)
+      SLIPWAY_THREE_ROWS
       ".p2align 4\n1:\n"
-      Q_MLA(22, 12, 10) Q_MLA(18, 12, 6) Q_MLA(23, 13, 10) Q_LOW(0, 3, x12) Q_MLA(17, 13, 4)
-      Q_MLA(16, 12, 4) Q_MLA(20, 12, 8) Q_MLA(19, 13, 6) Q_MLA(21, 13, 8) Q_MLA(18, 14, 7)
-      Q_HIGH(0, 3, x16) Q_MLA(17, 15, 5) Q_MLA(22, 14, 11) Q_MLA(16, 14, 5) Q_MLA(19, 15, 7)
-      Q_PAIRS(4, 7, x4) Q_MLA(21, 15, 9) Q_MLA(20, 14, 9) Q_PAIRS(6, 9, x5) Q_SUM8(25, 17)
-      Q_MLA(23, 15, 11) Q_PAIRS(8, 11, x6) Q_SUM8(26, 18) Q_SUM8(24, 16) Q_SUM8(29, 21)
-      Q_PAIRS(10, 13, x7) Q_SUM8(28, 20) Q_MUL(16, 0, 4) Q_LOW(12, 15, x13) Q_SUM8(31, 23)
-      Q_MUL(21, 1, 8) Q_MUL(20, 0, 8) Q_MUL(23, 1, 10) Q_SUM8(30, 22) Q_MUL(22, 0, 10)
-      Q_HIGH(12, 15, x17) Q_MUL(18, 0, 6) Q_SUM8(27, 19) Q_MUL(17, 1, 4) Q_MUL(19, 1, 6)
-      Q_MLA(21, 3, 9) Q_MLA(22, 2, 11) Q_MLA(23, 3, 11) Q_MLA(20, 2, 9) Q_PAIRS(8, 11, x7)
-      Q_MLA(18, 2, 7) Q_MLA(19, 3, 7) Q_PAIRS(6, 9, x6) Q_MLA(16, 2, 5) Q_MLA(17, 3, 5)
-      Q_PAIRS(4, 7, x5) Q_STEP_W(x12) Q_STEP(x5, 16) Q_MLA(22, 12, 10) Q_MLA(23, 13, 10)
-      Q_PAIRS(2, 5, x4) Q_MLA(21, 13, 8) Q_MLA(19, 13, 6) Q_MLA(18, 12, 6) Q_LOW(0, 3, x14)
-      Q_MLA(20, 12, 8) Q_MLA(22, 14, 11) Q_MLA(16, 12, 4) Q_MLA(21, 15, 9) Q_MLA(17, 13, 4)
-      Q_MLA(23, 15, 11) Q_HIGH(0, 3, x19) Q_MLA(18, 14, 7) Q_MLA(19, 15, 7) Q_MLA(20, 14, 9)
-      Q_MLA(16, 14, 5) Q_MLA(17, 15, 5) Q_PAIRS(4, 7, x8) Q_SUM8(29, 21) Q_SUM8(26, 18)
-      Q_PAIRS(6, 9, x9) Q_SUM8(30, 22) Q_SUM8(31, 23) Q_PAIRS(8, 11, x10) Q_SUM8(24, 16)
-      Q_MUL(16, 0, 4) Q_PAIRS(10, 13, x11) Q_SUM8(27, 19) Q_MUL(19, 1, 6) Q_SUM8(28, 20)
-      Q_MUL(20, 0, 8) Q_MUL(21, 1, 8) Q_LOW(12, 15, x15) Q_MUL(23, 1, 10) Q_MUL(22, 0, 10)
-      Q_SUM8(25, 17) Q_MUL(18, 0, 6) Q_MLA(20, 2, 9) Q_HIGH(12, 15, x20) Q_MUL(17, 1, 4)
-      Q_MLA(23, 3, 11) Q_MLA(22, 2, 11) Q_MLA(21, 3, 9) Q_PAIRS(8, 11, x11) Q_MLA(18, 2, 7)
-      Q_MLA(19, 3, 7) Q_PAIRS(6, 9, x10) Q_MLA(16, 2, 5) Q_MLA(17, 3, 5) Q_PAIRS(4, 7, x9)
-      Q_STEP(x6, 16) Q_STEP(x13, 128) Q_STEP(x15, 128) Q_PAIRS(2, 5, x8) Q_STEP(x19, 128)
-      Q_STEP(x16, 128) Q_STEP(x20, 128) Q_STEP(x17, 128) Q_STEP(x7, 16) Q_COUNT Q_STEP(x8, 16)
-      Q_STEP(x9, 16) Q_STEP(x14, 128) Q_STEP(x11, 16) Q_STEP(x10, 16) Q_STEP(x4, 16) Q_AGAIN
-      Q_MLA(22, 12, 10) Q_MLA(23, 13, 10) Q_MLA(20, 12, 8) Q_MLA(21, 13, 8) Q_MLA(18, 12, 6)
-      Q_MLA(19, 13, 6) Q_MLA(16, 12, 4) Q_MLA(17, 13, 4) Q_MLA(22, 14, 11) Q_MLA(23, 15, 11)
-      Q_MLA(20, 14, 9) Q_MLA(21, 15, 9) Q_MLA(18, 14, 7) Q_MLA(19, 15, 7) Q_MLA(16, 14, 5)
-      Q_MLA(17, 15, 5) Q_SUM8(30, 22) Q_SUM8(31, 23) Q_SUM8(28, 20) Q_SUM8(29, 21) Q_SUM8(26, 18)
-      Q_SUM8(27, 19) Q_SUM8(24, 16) Q_SUM8(25, 17) SLIPWAY_STORE4(0, 24, 25, 26, 27)
-      SLIPWAY_STORE4(64, 28, 29, 30, 31)
-      SLIPWAY_BYTES_OPERANDS);
+      Q_MLA(24, 18, 11) Q_MLA(20, 16, 2) Q_LOW(12, 15, x13) Q_MLA(23, 17, 6) Q_MLA(21, 17, 2)
+      Q_MLA(22, 18, 7) Q_MLA(25, 19, 11) Q_MLA(24, 16, 10) Q_HIGH(12, 15, x22) Q_MLA(20, 18, 3)
+      Q_MLA(23, 19, 7) Q_MLA(21, 19, 3) Q_PAIRS(0, 3, x1) Q_MLA(22, 16, 6) Q_MLA(25, 17, 10)
+      Q_PAIRS(4, 7, x5) Q_SUM8(30, 24) Q_SUM8(26, 20) Q_SUM8(29, 23) Q_SUM8(27, 21) Q_SUM8(28, 22)
+      Q_PAIRS(8, 11, x9) Q_MUL(21, 15, 1) Q_MUL(20, 12, 0) Q_LOW(16, 19, x14) Q_MUL(23, 15, 5)
+      Q_MUL(22, 12, 4) Q_SUM8(31, 25) Q_MUL(24, 14, 9) Q_MUL(25, 15, 9) Q_MLA(20, 14, 1)
+      Q_HIGH(16, 19, x23) Q_MLA(21, 13, 0) Q_MLA(22, 14, 5) Q_MLA(23, 13, 4) Q_MLA(24, 12, 8)
+      Q_MLA(25, 13, 8) Q_LOW(12, 15, x15) Q_MLA(20, 18, 3) Q_MLA(21, 17, 2) Q_MLA(22, 16, 6)
+      Q_MLA(23, 17, 6) Q_MLA(24, 16, 10) Q_MLA(25, 17, 10) Q_HIGH(12, 15, x24) Q_MLA(20, 16, 2)
+      Q_MLA(21, 19, 3) Q_PAIRS(0, 3, x2) Q_MLA(22, 18, 7) Q_MLA(23, 19, 7) Q_MLA(24, 18, 11)
+      Q_MLA(25, 19, 11) Q_SUM8(26, 20) Q_PAIRS(4, 7, x6) Q_MUL(20, 12, 0) Q_SUM8(28, 22)
+      Q_PAIRS(8, 11, x10) Q_SUM8(27, 21) Q_MUL(21, 15, 1) Q_SUM8(29, 23) Q_MUL(22, 12, 4)
+      Q_LOW(16, 19, x16) Q_MUL(23, 13, 4) Q_SUM8(30, 24) Q_MUL(24, 12, 8) Q_SUM8(31, 25)
+      Q_MUL(25, 13, 8) Q_HIGH(16, 19, x25) Q_MLA(20, 14, 1) Q_MLA(21, 13, 0) Q_MLA(22, 14, 5)
+      Q_MLA(23, 15, 5) Q_MLA(24, 14, 9) Q_MLA(25, 15, 9) Q_MLA(20, 18, 3)
+      "2:\n"
+      Q_LOW(12, 15, x17) Q_MLA(21, 19, 3) Q_MLA(22, 16, 6) Q_MLA(23, 17, 6) Q_MLA(24, 18, 11)
+      Q_MLA(25, 17, 10) Q_HIGH(12, 15, x26) Q_MLA(20, 16, 2) Q_MLA(21, 17, 2) Q_PAIRS(0, 3, x3)
+      Q_MLA(22, 18, 7) Q_MLA(23, 19, 7) Q_PAIRS(4, 7, x7) Q_MLA(24, 16, 10) Q_MLA(25, 19, 11)
+      Q_PAIRS(8, 11, x11) Q_SUM8(26, 20) Q_SUM8(27, 21) Q_MUL(21, 13, 0) Q_LOW(16, 19, x19)
+      Q_SUM8(29, 23) Q_MUL(20, 12, 0) Q_SUM8(28, 22) Q_MUL(22, 12, 4) Q_MUL(23, 15, 5)
+      Q_SUM8(30, 24) Q_MUL(24, 12, 8) Q_SUM8(31, 25) Q_HIGH(16, 19, x27) Q_MUL(25, 13, 8)
+      Q_MLA(20, 14, 1) Q_MLA(21, 15, 1) Q_MLA(22, 14, 5) Q_MLA(23, 13, 4) Q_MLA(24, 14, 9)
+      Q_MLA(25, 15, 9) Q_MLA(20, 16, 2) Q_MLA(21, 19, 3) Q_LOW(12, 15, x20) Q_MLA(22, 18, 7)
+      Q_MLA(23, 17, 6) Q_MLA(24, 16, 10) Q_MLA(25, 17, 10) Q_MLA(20, 18, 3) Q_HIGH(12, 15, x28)
+      Q_MLA(21, 17, 2) Q_MLA(22, 16, 6) Q_PAIRS(0, 3, x4) Q_MLA(23, 19, 7) Q_MLA(24, 18, 11)
+      Q_PAIRS(4, 7, x8) Q_MLA(25, 19, 11) Q_SUM8(26, 20) Q_SUM8(27, 21) Q_MUL(21, 13, 0)
+      Q_LOW(16, 19, x21) Q_SUM8(29, 23) Q_MUL(23, 13, 4) Q_PAIRS(8, 11, x12) Q_MUL(20, 14, 1)
+      Q_SUM8(31, 25) Q_SUM8(28, 22) Q_MUL(22, 14, 5) Q_SUM8(30, 24) Q_HIGH(16, 19, x30)
+      Q_MUL(24, 14, 9) Q_MUL(25, 13, 8) Q_MLA(20, 12, 0) Q_MLA(21, 15, 1) Q_MLA(22, 12, 4)
+      Q_MLA(23, 15, 5) Q_MLA(24, 12, 8) Q_MLA(25, 15, 9) Q_MOVE_W(x13) Q_COUNT32 Q_STEP(x22, 256)
+      Q_STEP(x1, 32) Q_STEP(x5, 32) Q_STEP(x9, 32) Q_STEP(x14, 256) Q_STEP(x23, 256)
+      Q_STEP(x15, 256) Q_STEP(x24, 256) Q_STEP(x2, 32) Q_STEP(x6, 32) Q_STEP(x10, 32)
+      Q_STEP(x16, 256) Q_STEP(x25, 256) Q_STEP(x17, 256) Q_STEP(x26, 256) Q_STEP(x3, 32)
+      Q_STEP(x7, 32) Q_STEP(x11, 32) Q_STEP(x19, 256) Q_STEP(x27, 256) Q_STEP(x20, 256)
+      Q_STEP(x28, 256) Q_STEP(x4, 32) Q_STEP(x8, 32) Q_STEP(x21, 256) Q_STEP(x12, 32)
+      Q_STEP(x30, 256) Q_AGAIN
+      Q_MLA(24, 18, 11) Q_MLA(20, 16, 2) Q_MLA(23, 17, 6) Q_MLA(21, 17, 2) Q_MLA(22, 18, 7)
+      Q_MLA(25, 19, 11) Q_MLA(24, 16, 10) Q_MLA(20, 18, 3) Q_MLA(23, 19, 7) Q_MLA(21, 19, 3)
+      Q_MLA(22, 16, 6) Q_MLA(25, 17, 10) Q_SUM8(26, 20) Q_SUM8(27, 21) Q_SUM8(28, 22)
+      Q_SUM8(29, 23) Q_SUM8(30, 24) Q_SUM8(31, 25) SLIPWAY_THREE_ROWS_OUT
+      SLIPWAY_THREE_ROWS_OPERANDS);
 }
 
 // Eight do (16 codes).
-__attribute__((noinline)) void LoopBytes8(const int8_t* const* x, const int8_t* w, const int8_t* v,
-                                          int64_t k, int16_t* out) {
+__attribute__((noinline)) void LoopBytes8(const Bytes& bytes) {
+  register const Bytes* at asm("x0") = &bytes;
   asm volatile(
-      SLIPWAY_BYTES SLIPWAY_ZERO8(24, 25, 26, 27, 28, 29, 30, 31) SLIPWAY_ZERO4(12, 13, 14, 15)
+      SLIPWAY_THREE_ROWS
       ".p2align 4\n1:\n"
-      Q_MLA(17, 13, 4) Q_MLA(19, 13, 6) Q_LOW(0, 3, x12) Q_MLA(20, 12, 8) Q_MLA(16, 12, 4)
-      Q_MLA(18, 12, 6) Q_MLA(22, 12, 10) Q_MLA(17, 15, 5) Q_HIGH(0, 3, x16) Q_MLA(21, 13, 8)
-      Q_MLA(19, 15, 7) Q_MLA(23, 13, 10) Q_MLA(16, 14, 5) Q_MLA(18, 14, 7) Q_PAIRS(4, 7, x4)
-      Q_MLA(20, 14, 9) Q_MLA(21, 15, 9) Q_PAIRS(6, 9, x5) Q_MLA(22, 14, 11) Q_MLA(23, 15, 11)
-      Q_PAIRS(8, 11, x6) Q_SUM8(25, 17) Q_SUM8(24, 16) Q_SUM8(26, 18) Q_MUL(18, 0, 6)
-      Q_PAIRS(10, 13, x7) Q_MUL(17, 1, 4) Q_SUM8(31, 23) Q_LOW(12, 15, x13) Q_SUM8(28, 20)
-      Q_SUM8(29, 21) Q_MUL(21, 1, 8) Q_MUL(23, 1, 10) Q_MUL(20, 0, 8) Q_SUM8(30, 22)
-      Q_MUL(16, 0, 4) Q_HIGH(12, 15, x17) Q_MUL(22, 0, 10) Q_SUM8(27, 19) Q_MUL(19, 1, 6)
-      Q_MLA(21, 3, 9) Q_MLA(20, 2, 9) Q_MLA(23, 3, 11) Q_MLA(22, 2, 11) Q_PAIRS(8, 11, x7)
-      Q_MLA(18, 2, 7) Q_MLA(19, 3, 7) Q_PAIRS(6, 9, x6) Q_MLA(17, 3, 5) Q_MLA(16, 2, 5)
-      Q_PAIRS(4, 7, x5) Q_MLA(23, 13, 10) Q_MLA(22, 12, 10) Q_PAIRS(2, 5, x4) Q_STEP(x4, 16)
-      Q_STEP(x5, 16) Q_MLA(19, 13, 6) Q_MLA(18, 12, 6) Q_MLA(17, 13, 4) Q_LOW(0, 3, x14)
-      Q_MLA(16, 12, 4) Q_MLA(21, 13, 8) Q_MLA(20, 12, 8) Q_MLA(19, 15, 7) Q_MLA(18, 14, 7)
-      Q_HIGH(0, 3, x19) Q_MLA(17, 15, 5) Q_MLA(16, 14, 5) Q_PAIRS(4, 7, x8) Q_MLA(21, 15, 9)
-      Q_MLA(20, 14, 9) Q_PAIRS(6, 9, x9) Q_MLA(22, 14, 11) Q_MLA(23, 15, 11) Q_PAIRS(8, 11, x10)
-      Q_MLA(16, 0, 4) Q_PAIRS(10, 13, x11) Q_MLA(17, 1, 4) Q_MLA(18, 0, 6) Q_LOW(12, 15, x15)
-      Q_MLA(19, 1, 6) Q_MLA(20, 0, 8) Q_MLA(21, 1, 8) Q_MLA(22, 0, 10) Q_MLA(23, 1, 10)
-      Q_STEP_W(x12) Q_STEP(x7, 16) Q_MLA(20, 2, 9) Q_MLA(21, 3, 9) Q_HIGH(12, 15, x20)
-      Q_MLA(22, 2, 11) Q_MLA(23, 3, 11) Q_PAIRS(8, 11, x11) Q_MLA(18, 2, 7) Q_MLA(19, 3, 7)
-      Q_PAIRS(6, 9, x10) Q_MLA(17, 3, 5) Q_MLA(16, 2, 5) Q_PAIRS(4, 7, x9) Q_STEP(x20, 128)
-      Q_PAIRS(2, 5, x8) Q_STEP(x17, 128) Q_STEP(x11, 16) Q_STEP(x14, 128) Q_STEP(x8, 16)
-      Q_STEP(x13, 128) Q_STEP(x19, 128) Q_STEP(x9, 16) Q_STEP(x10, 16) Q_COUNT Q_STEP(x6, 16)
-      Q_STEP(x16, 128) Q_STEP(x15, 128) Q_AGAIN
-      Q_MLA(22, 12, 10) Q_MLA(23, 13, 10) Q_MLA(20, 12, 8) Q_MLA(21, 13, 8) Q_MLA(18, 12, 6)
-      Q_MLA(19, 13, 6) Q_MLA(16, 12, 4) Q_MLA(17, 13, 4) Q_MLA(22, 14, 11) Q_MLA(23, 15, 11)
-      Q_MLA(20, 14, 9) Q_MLA(21, 15, 9) Q_MLA(18, 14, 7) Q_MLA(19, 15, 7) Q_MLA(16, 14, 5)
-      Q_MLA(17, 15, 5) Q_SUM8(30, 22) Q_SUM8(31, 23) Q_SUM8(28, 20) Q_SUM8(29, 21) Q_SUM8(26, 18)
-      Q_SUM8(27, 19) Q_SUM8(24, 16) Q_SUM8(25, 17) SLIPWAY_STORE4(0, 24, 25, 26, 27)
-      SLIPWAY_STORE4(64, 28, 29, 30, 31)
-      SLIPWAY_BYTES_OPERANDS);
+      Q_MLA(20, 18, 3) Q_LOW(12, 15, x13) Q_MLA(22, 18, 7) Q_MLA(23, 17, 6) Q_MLA(21, 17, 2)
+      Q_MLA(25, 19, 11) Q_MLA(24, 18, 11) Q_MLA(20, 16, 2) Q_MLA(22, 16, 6) Q_HIGH(12, 15, x22)
+      Q_MLA(23, 19, 7) Q_MLA(21, 19, 3) Q_PAIRS(0, 3, x1) Q_MLA(25, 17, 10) Q_MLA(24, 16, 10)
+      Q_PAIRS(4, 7, x5) Q_SUM8(26, 20) Q_SUM8(28, 22) Q_LOW(16, 19, x14) Q_SUM8(29, 23)
+      Q_MUL(20, 14, 1) Q_PAIRS(8, 11, x9) Q_SUM8(27, 21) Q_MUL(21, 13, 0) Q_MUL(23, 15, 5)
+      Q_MUL(22, 12, 4) Q_SUM8(30, 24) Q_SUM8(31, 25) Q_HIGH(16, 19, x23) Q_MUL(24, 12, 8)
+      Q_MUL(25, 15, 9) Q_MLA(21, 15, 1) Q_MLA(20, 12, 0) Q_MLA(23, 13, 4) Q_MLA(22, 14, 5)
+      Q_MLA(24, 14, 9) Q_MLA(25, 13, 8) Q_LOW(12, 15, x15) Q_MLA(21, 19, 3) Q_MLA(20, 16, 2)
+      Q_MLA(23, 19, 7) Q_MLA(22, 16, 6) Q_MLA(24, 16, 10) Q_HIGH(12, 15, x24) Q_MLA(25, 19, 11)
+      Q_MLA(21, 17, 2) Q_MLA(20, 18, 3) Q_PAIRS(0, 3, x2) Q_MLA(23, 17, 6) Q_MLA(22, 18, 7)
+      Q_PAIRS(4, 7, x6) Q_MLA(24, 18, 11) Q_MLA(25, 17, 10) Q_PAIRS(8, 11, x10) Q_MLA(20, 12, 0)
+      Q_MLA(21, 15, 1) Q_LOW(16, 19, x16) Q_MLA(23, 13, 4) Q_MLA(22, 12, 4) Q_MLA(24, 14, 9)
+      Q_MLA(25, 13, 8) Q_MLA(20, 14, 1) Q_HIGH(16, 19, x25) Q_MLA(21, 13, 0) Q_MLA(23, 15, 5)
+      Q_MLA(22, 14, 5) Q_MLA(24, 12, 8) Q_MLA(25, 15, 9) Q_MLA(20, 18, 3) Q_MLA(21, 19, 3)
+      "2:\n"
+      Q_LOW(12, 15, x17) Q_MLA(23, 19, 7) Q_MLA(22, 18, 7) Q_MLA(24, 18, 11) Q_MLA(25, 17, 10)
+      Q_MLA(20, 16, 2) Q_HIGH(12, 15, x26) Q_MLA(21, 17, 2) Q_MLA(23, 17, 6) Q_PAIRS(0, 3, x3)
+      Q_MLA(22, 16, 6) Q_MLA(24, 16, 10) Q_PAIRS(4, 7, x7) Q_MLA(25, 19, 11) Q_SUM8(26, 20)
+      Q_PAIRS(8, 11, x11) Q_SUM8(27, 21) Q_MUL(20, 12, 0) Q_SUM8(28, 22) Q_MUL(22, 14, 5)
+      Q_SUM8(29, 23) Q_MUL(21, 15, 1) Q_LOW(16, 19, x19) Q_MUL(23, 13, 4) Q_SUM8(31, 25)
+      Q_MUL(25, 13, 8) Q_SUM8(30, 24) Q_MUL(24, 14, 9) Q_HIGH(16, 19, x27) Q_MLA(20, 14, 1)
+      Q_MLA(21, 13, 0) Q_MLA(23, 15, 5) Q_MLA(22, 12, 4) Q_MLA(25, 15, 9) Q_MLA(24, 12, 8)
+      Q_MLA(20, 18, 3) Q_LOW(12, 15, x20) Q_MLA(21, 17, 2) Q_MLA(23, 17, 6) Q_MLA(22, 18, 7)
+      Q_MLA(25, 17, 10) Q_MLA(24, 18, 11) Q_HIGH(12, 15, x28) Q_MLA(20, 16, 2) Q_MLA(21, 19, 3)
+      Q_PAIRS(0, 3, x4) Q_MLA(23, 19, 7) Q_MLA(22, 16, 6) Q_PAIRS(4, 7, x8) Q_MLA(25, 19, 11)
+      Q_MLA(24, 16, 10) Q_PAIRS(8, 11, x12) Q_MLA(20, 12, 0) Q_MLA(21, 13, 0) Q_MLA(23, 13, 4)
+      Q_LOW(16, 19, x21) Q_MLA(22, 14, 5) Q_MLA(24, 14, 9) Q_MLA(25, 15, 9) Q_MLA(20, 14, 1)
+      Q_MLA(21, 15, 1) Q_MLA(23, 15, 5) Q_MLA(22, 12, 4) Q_MLA(24, 12, 8) Q_HIGH(16, 19, x30)
+      Q_MLA(25, 13, 8) Q_MOVE_W(x13) Q_COUNT32 Q_STEP(x22, 256) Q_STEP(x1, 32) Q_STEP(x5, 32)
+      Q_STEP(x14, 256) Q_STEP(x9, 32) Q_STEP(x23, 256) Q_STEP(x15, 256) Q_STEP(x24, 256)
+      Q_STEP(x2, 32) Q_STEP(x6, 32) Q_STEP(x10, 32) Q_STEP(x16, 256) Q_STEP(x25, 256)
+      Q_STEP(x17, 256) Q_STEP(x26, 256) Q_STEP(x3, 32) Q_STEP(x7, 32) Q_STEP(x11, 32)
+      Q_STEP(x19, 256) Q_STEP(x27, 256) Q_STEP(x20, 256) Q_STEP(x28, 256) Q_STEP(x4, 32)
+      Q_STEP(x8, 32) Q_STEP(x12, 32) Q_STEP(x21, 256) Q_STEP(x30, 256) Q_AGAIN
+      Q_MLA(20, 18, 3) Q_MLA(22, 18, 7) Q_MLA(23, 17, 6) Q_MLA(21, 17, 2) Q_MLA(25, 19, 11)
+      Q_MLA(24, 18, 11) Q_MLA(20, 16, 2) Q_MLA(22, 16, 6) Q_MLA(23, 19, 7) Q_MLA(21, 19, 3)
+      Q_MLA(25, 17, 10) Q_MLA(24, 16, 10) Q_SUM8(26, 20) Q_SUM8(27, 21) Q_SUM8(28, 22)
+      Q_SUM8(29, 23) Q_SUM8(30, 24) Q_SUM8(31, 25) SLIPWAY_THREE_ROWS_OUT
+      SLIPWAY_THREE_ROWS_OPERANDS);
+}
+
+// Sixteen do (32 codes).
+__attribute__((noinline)) void LoopBytes16(const Bytes& bytes) {
+  register const Bytes* at asm("x0") = &bytes;
+  asm volatile(
+      SLIPWAY_THREE_ROWS
+      ".p2align 4\n1:\n"
+      Q_MLA(24, 14, 9) Q_MLA(25, 13, 8) Q_MLA(21, 17, 2) Q_LOW(12, 15, x13) Q_MLA(20, 16, 2)
+      Q_MLA(23, 17, 6) Q_MLA(22, 18, 7) Q_MLA(24, 18, 11) Q_MLA(25, 19, 11) Q_HIGH(12, 15, x22)
+      Q_MLA(21, 19, 3) Q_MLA(20, 18, 3) Q_PAIRS(0, 3, x1) Q_MLA(23, 19, 7) Q_MLA(22, 16, 6)
+      Q_PAIRS(4, 7, x5) Q_MLA(24, 16, 10) Q_MLA(25, 17, 10) Q_PAIRS(8, 11, x9) Q_SUM8(27, 21)
+      Q_MLA(20, 14, 1) Q_LOW(16, 19, x14) Q_MUL(21, 15, 1) Q_MLA(22, 14, 5) Q_MLA(23, 15, 5)
+      Q_MLA(24, 12, 8) Q_MLA(25, 13, 8) Q_HIGH(16, 19, x23) Q_MLA(20, 12, 0) Q_MLA(21, 13, 0)
+      Q_MLA(22, 12, 4) Q_MLA(23, 13, 4) Q_MLA(24, 14, 9) Q_MLA(25, 15, 9) Q_MLA(20, 18, 3)
+      Q_LOW(12, 15, x15) Q_MLA(21, 17, 2) Q_MLA(22, 18, 7) Q_MLA(23, 19, 7) Q_MLA(24, 18, 11)
+      Q_MLA(25, 19, 11) Q_HIGH(12, 15, x24) Q_MLA(20, 16, 2) Q_MLA(21, 19, 3) Q_PAIRS(0, 3, x2)
+      Q_MLA(22, 16, 6) Q_MLA(23, 17, 6) Q_PAIRS(4, 7, x6) Q_MLA(24, 16, 10) Q_MLA(25, 17, 10)
+      Q_PAIRS(8, 11, x10) Q_SUM8(26, 20) Q_MUL(20, 12, 0) Q_MLA(21, 13, 0) Q_MLA(22, 14, 5)
+      Q_LOW(16, 19, x16) Q_MLA(23, 15, 5) Q_MLA(25, 13, 8) Q_MLA(24, 12, 8) Q_MLA(20, 14, 1)
+      Q_MLA(21, 15, 1) Q_HIGH(16, 19, x25) Q_SUM8(28, 22) Q_MUL(22, 12, 4) Q_MLA(23, 13, 4)
+      Q_MLA(24, 14, 9) Q_MLA(25, 15, 9) Q_MLA(21, 19, 3)
+      "2:\n"
+      Q_LOW(12, 15, x17) Q_MLA(20, 16, 2) Q_MLA(22, 18, 7) Q_MLA(23, 17, 6) Q_MLA(24, 16, 10)
+      Q_MLA(25, 19, 11) Q_HIGH(12, 15, x26) Q_MLA(21, 17, 2) Q_MLA(20, 18, 3) Q_PAIRS(0, 3, x3)
+      Q_MLA(22, 16, 6) Q_MLA(23, 19, 7) Q_SUM8(30, 24) Q_PAIRS(4, 7, x7) Q_MUL(24, 18, 11)
+      Q_MLA(25, 17, 10) Q_PAIRS(8, 11, x11) Q_MLA(20, 14, 1) Q_MLA(21, 15, 1) Q_LOW(16, 19, x19)
+      Q_SUM8(29, 23) Q_MUL(23, 13, 4) Q_MLA(22, 14, 5) Q_MLA(25, 13, 8) Q_MLA(24, 12, 8)
+      Q_MLA(21, 13, 0) Q_HIGH(16, 19, x27) Q_MLA(20, 12, 0) Q_MLA(23, 15, 5) Q_MLA(22, 12, 4)
+      Q_MLA(25, 15, 9) Q_MLA(24, 14, 9) Q_MLA(21, 19, 3) Q_LOW(12, 15, x20) Q_MLA(20, 18, 3)
+      Q_MLA(23, 19, 7) Q_MLA(22, 18, 7) Q_MLA(25, 19, 11) Q_MLA(24, 18, 11) Q_HIGH(12, 15, x28)
+      Q_MLA(21, 17, 2) Q_MLA(20, 16, 2) Q_PAIRS(0, 3, x4) Q_MLA(23, 17, 6) Q_MLA(22, 16, 6)
+      Q_PAIRS(4, 7, x8) Q_MLA(25, 17, 10) Q_MOVE_W(x13) Q_COUNT32 Q_STEP(x22, 256) Q_STEP(x1, 32)
+      Q_STEP(x5, 32) Q_STEP(x9, 32) Q_STEP(x14, 256) Q_STEP(x23, 256) Q_STEP(x15, 256)
+      Q_STEP(x24, 256) Q_STEP(x2, 32) Q_STEP(x6, 32) Q_STEP(x10, 32) Q_STEP(x16, 256)
+      Q_STEP(x25, 256) Q_STEP(x17, 256) Q_STEP(x26, 256) Q_STEP(x3, 32) Q_STEP(x7, 32)
+      Q_MLA(24, 16, 10) Q_PAIRS(8, 11, x12) Q_MLA(21, 15, 1) Q_MLA(22, 12, 4) Q_MLA(20, 12, 0)
+      Q_LOW(16, 19, x21) Q_SUM8(31, 25) Q_MLA(23, 13, 4) Q_MUL(25, 15, 9) Q_MLA(24, 12, 8)
+      Q_MLA(22, 14, 5) Q_MLA(21, 13, 0) Q_MLA(20, 14, 1) Q_HIGH(16, 19, x30) Q_MLA(23, 15, 5)
+      Q_STEP(x11, 32) Q_STEP(x19, 256) Q_STEP(x27, 256) Q_STEP(x20, 256) Q_STEP(x28, 256)
+      Q_STEP(x4, 32) Q_STEP(x8, 32) Q_STEP(x12, 32) Q_STEP(x21, 256) Q_STEP(x30, 256) Q_AGAIN
+      Q_MLA(24, 14, 9) Q_MLA(25, 13, 8) Q_MLA(21, 17, 2) Q_MLA(20, 16, 2) Q_MLA(23, 17, 6)
+      Q_MLA(22, 18, 7) Q_MLA(24, 18, 11) Q_MLA(25, 19, 11) Q_MLA(21, 19, 3) Q_MLA(20, 18, 3)
+      Q_MLA(23, 19, 7) Q_MLA(22, 16, 6) Q_MLA(24, 16, 10) Q_MLA(25, 17, 10) Q_SUM8(26, 20)
+      Q_SUM8(27, 21) Q_SUM8(28, 22) Q_SUM8(29, 23) Q_SUM8(30, 24) Q_SUM8(31, 25)
+      SLIPWAY_THREE_ROWS_OUT
+      SLIPWAY_THREE_ROWS_OPERANDS);
 }
 
 #elif !defined(__ARM_FEATURE_MATMUL_INT8)
@@ -349,16 +446,20 @@ __attribute__((noinline)) void LoopDot(const int8_t* const* x, const int8_t* w, 
 
 #undef Q_AGAIN
 #undef Q_COUNT
+#undef Q_COUNT32
 #undef Q_DOT4
 #undef Q_DOTS
+#undef Q_FROM
 #undef Q_HALF
 #undef Q_HIGH
 #undef Q_LANE
 #undef Q_LOW
 #undef Q_MLA
+#undef Q_MOVE_W
 #undef Q_MUL
 #undef Q_PAIRS
 #undef Q_ROW
+#undef Q_ROW32
 #undef Q_SMLAL
 #undef Q_SMULL
 #undef Q_STEP

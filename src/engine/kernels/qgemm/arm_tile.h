@@ -13,7 +13,11 @@
 //
 // All sums are exact; the order of intrinsics is that of issue on cores that do not reorder.
 
+#if defined(__ARM_FEATURE_DOTPROD)
 constexpr int kMaxRows = 8;
+#else
+constexpr int kMaxRows = 12;  // loops take 4 rows or 3
+#endif
 constexpr bool kBiasInSums = false;
 constexpr int64_t kChunk = 1024;  // bytes of a row in the panel
 
@@ -339,38 +343,58 @@ __attribute__((noinline)) void TallProducts(const Piece& p) {
   }
 }
 
-template <int kBody>
+inline void AddRow(const int16_t* out, int32_t* to) {
+  const int16x8_t a = vld1q_s16(out), b = vld1q_s16(out + 8);
+  vst1q_s32(to, vaddw_s16(vld1q_s32(to), vget_low_s16(a)));
+  vst1q_s32(to + 4, vaddw_s16(vld1q_s32(to + 4), vget_low_s16(b)));
+  vst1q_s32(to + 8, vaddw_high_s16(vld1q_s32(to + 8), a));
+  vst1q_s32(to + 12, vaddw_high_s16(vld1q_s32(to + 12), b));
+}
+
+// 4 rows.
 __attribute__((noinline)) void TallByteProducts(const Piece& p) {
   // A lane of 16 bits takes 127 pairs of sums of at most 128 each.
-  const auto loop = kBody == 2 ? LoopBytes2 : p.together < 2 ? LoopBytes4 : LoopBytes8;
-  const int64_t most = kBody == 2 ? 16 * 31 : p.together < 2 ? 8 * 126 : 16 * 126;
-  for (int64_t at = 0; at < p.k; at += most) {
-    const int64_t now = p.k - at < most ? p.k - at : most;
+  constexpr int64_t kMost = 16 * 31;
+  for (int64_t at = 0; at < p.k; at += kMost) {
+    const int64_t now = p.k - at < kMost ? p.k - at : kMost;
     const int8_t *w = p.w + 8 * at, *x[4];
     for (int m = 0; m < 4; ++m) x[m] = p.x[m] + at;
     int16_t out[4 * 2 * 8];
-    loop(x, w, w + p.half, now, out);
-    for (int m = 0; m < 4; ++m) {
-      const int16x8_t a = vld1q_s16(out + m * 16), b = vld1q_s16(out + m * 16 + 8);
-      int32_t* to = p.sums + m * p.row;
-      vst1q_s32(to, vaddw_s16(vld1q_s32(to), vget_low_s16(a)));
-      vst1q_s32(to + 4, vaddw_s16(vld1q_s32(to + 4), vget_low_s16(b)));
-      vst1q_s32(to + 8, vaddw_high_s16(vld1q_s32(to + 8), a));
-      vst1q_s32(to + 12, vaddw_high_s16(vld1q_s32(to + 12), b));
-    }
+    LoopBytes2(x, w, w + p.half, now, out);
+    for (int m = 0; m < 4; ++m) AddRow(out + m * 16, p.sums + m * p.row);
+  }
+}
+
+// 3 rows, or 2: then the second is the third too, whose sums are dropped.
+template <int kRows>
+__attribute__((noinline)) void ThreeByteProducts(const Piece& p) {
+  const bool often = p.byte_products < 8, seldom = p.byte_products >= 16;
+  const auto loop = often ? LoopBytes4 : seldom ? LoopBytes16 : LoopBytes8;
+  const int64_t most = often ? 32 * 31 : seldom ? 32 * 126 : 32 * 63;  // as above
+  int16_t out[3 * 2 * 8];
+  Bytes bytes;
+  bytes.out = out;
+  for (int64_t at = 0; at < p.k; at += most) {
+    bytes.k = p.k - at < most ? p.k - at : most;
+    bytes.w = p.w + 8 * at;
+    bytes.v = bytes.w + p.half;
+    for (int m = 0; m < 3; ++m) bytes.x[m] = p.x[m < kRows ? m : kRows - 1] + at;
+    loop(bytes);
+    for (int m = 0; m < kRows; ++m) AddRow(out + m * 16, p.sums + m * p.row);
   }
 }
 
 constexpr bool kInPlace = true;
 
 using PieceFunction = void (*)(const Piece&);
+// Of 1, 2, 3 and 4 rows; null where a piece has fewer.
 template <Form kForm>
-constexpr PieceFunction kProducts[3] = {
-    Products<kForm, 1>, Products<kForm, 2>,
+constexpr PieceFunction kProducts[4] = {
+    Products<kForm, 1>, Products<kForm, 2>, nullptr,
     kForm == Form::kOne ? Products<kForm, 4> : TallProducts<kForm>};
-constexpr PieceFunction kByteProducts[2][3] = {
-    {ByteProducts<2, 1>, ByteProducts<2, 2>, TallByteProducts<2>},
-    {ByteProducts<4, 1>, ByteProducts<4, 2>, TallByteProducts<4>}};
+constexpr PieceFunction kByteProducts[2][4] = {
+    {ByteProducts<2, 1>, ByteProducts<2, 2>, nullptr, TallByteProducts},
+    {ByteProducts<4, 1>, ThreeByteProducts<2>, ThreeByteProducts<3>, nullptr}};
 inline void RunPiece(Piece p, int rows) {
   const PieceFunction* functions = p.products >= 8   ? kProducts<Form::kMany>
                                    : p.products >= 2 ? kProducts<Form::kTwo>
@@ -381,12 +405,12 @@ inline void RunPiece(Piece p, int rows) {
     p.together = p.byte_products / 4;
   }
   for (int m = 0; m < rows;) {
-    int now = 4, i = 2;
-    while (now > rows - m) now /= 2, --i;
+    int now = rows - m < 4 ? rows - m : 4;
+    while (!functions[now - 1]) --now;
     Piece q = p;
     for (int r = 0; r < now; ++r) q.x[r] = p.x[m + r];
     q.sums += m * p.row;
-    functions[i](q);
+    functions[now - 1](q);
     m += now;
   }
 }
@@ -476,5 +500,10 @@ template <int kRows>
 void RunRows(const Tile& t) {
   RunTile(t, kRows);
 }
-constexpr TileFunction kOneTile[kMaxRows] = {RunRows<1>, RunRows<2>, RunRows<3>, RunRows<4>,
-                                             RunRows<5>, RunRows<6>, RunRows<7>, RunRows<8>};
+constexpr TileFunction kOneTile[kMaxRows] = {
+    RunRows<1>, RunRows<2>,  RunRows<3>,  RunRows<4>,
+    RunRows<5>, RunRows<6>,  RunRows<7>,  RunRows<8>,
+#if !defined(__ARM_FEATURE_DOTPROD)
+    RunRows<9>, RunRows<10>, RunRows<11>, RunRows<12>,
+#endif
+};
