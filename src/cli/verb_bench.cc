@@ -4,6 +4,7 @@
 #include "cli/cli.h"
 #include "deploy/bench.h"
 #include "deploy/model_io.h"
+#include "deploy/quantize_json.h"
 #include "report/progress.h"
 #include "report/table.h"
 
@@ -81,14 +82,7 @@ Status Execute(const Options& o, Context& context) {
           std::to_string(s.n) + " samples after " + std::to_string(r.measurement.warmup_runs) +
           " warm-up runs\n";
   if (r.measurement.unstable) text += "UNSTABLE: " + r.measurement.unstable_why + "\n";
-  nlohmann::json plugins = nlohmann::json::array();
   for (const deploy::PluginUse& p : r.plugins) {
-    plugins.push_back({{"file", p.file},
-                       {"sha256", p.sha256},
-                       {"backend", p.backend},
-                       {"version", p.version},
-                       {"operators", p.operators},
-                       {"operators_version", p.operators_version}});
     text += "plugin " + p.file + ":" +
             (p.backend.empty() ? "" : " backend " + p.backend + " " + p.version) +
             (p.operators.empty() ? "" : " operators " + p.operators + " " + p.operators_version) +
@@ -156,7 +150,7 @@ Status Execute(const Options& o, Context& context) {
                        {"emulated", r.emulated},
                        {"peak_bytes", r.peak_bytes},
                        {"samples_ms", r.measurement.samples_ms},
-                       {"plugins", plugins},
+                       {"plugins", deploy::ToJson(r.plugins)},
                        {"nodes", nodes},
                        {"ceilings", ceilings},
                        {"record", outcome.record}});

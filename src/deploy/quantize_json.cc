@@ -155,6 +155,19 @@ json ToJson(const std::vector<quant::LayerError>& layers) {
   return rows;
 }
 
+json ToJson(const std::vector<PluginUse>& plugins) {
+  json rows = json::array();
+  for (const PluginUse& p : plugins) {
+    rows.push_back({{"file", p.file},
+                    {"sha256", p.sha256},
+                    {"backend", p.backend},
+                    {"version", p.version},
+                    {"operators", p.operators},
+                    {"operators_version", p.operators_version}});
+  }
+  return rows;
+}
+
 std::optional<std::vector<quant::LayerError>> LayerErrorsFromJson(const json& j) {
   if (!j.is_array()) return std::nullopt;
   try {

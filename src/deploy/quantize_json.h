@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "deploy/auto_quantize.h"
+#include "deploy/device_plugins.h"
 #include "deploy/mixed.h"
 
 namespace slipway::deploy {
@@ -14,6 +15,8 @@ nlohmann::json ToJson(const LadderOutcome& ladder);
 nlohmann::json ToJson(const MixedChoice& mixed);
 // Of figures that are not finite "inf" or null.
 nlohmann::json ToJson(const std::vector<quant::LayerError>& layers);
+// [{"file", "sha256", "backend", "version", "operators", "operators_version"}]
+nlohmann::json ToJson(const std::vector<PluginUse>& plugins);
 
 // Back again; nothing when it is not what the functions above give (a damaged file).
 std::optional<LadderOutcome> LadderFromJson(const nlohmann::json& json);

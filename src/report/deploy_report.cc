@@ -504,6 +504,7 @@ std::string RenderJson(const DeployReport& report) {
                     {"layers", layers}});
     if (r.ladder) rows.back()["ladder"] = deploy::ToJson(*r.ladder);
     if (!r.plans.empty()) rows.back()["plans"] = deploy::ToJson(r.plans);
+    if (!r.plugins.empty()) rows.back()["plugins"] = deploy::ToJson(r.plugins);
     if (r.mixed) rows.back()["mixed"] = deploy::ToJson(*r.mixed);
   }
   json sensitivity = json::array();

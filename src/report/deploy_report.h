@@ -44,6 +44,7 @@ struct PlatformReport {
   std::optional<deploy::LadderOutcome> ladder;
   std::optional<deploy::MixedChoice> mixed;
   std::vector<deploy::PlanRow> plans;  // that were timed to choose the placement
+  std::vector<deploy::PluginUse> plugins;  // that took part in the measurement
 };
 
 struct SensitivityReport {

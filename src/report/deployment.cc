@@ -34,6 +34,7 @@ PlatformReport RowOf(const deploy::PlatformOutcome& p, bool gated) {
   r.ladder = p.ladder;
   r.mixed = p.mixed;
   r.plans = p.plans;
+  r.plugins = p.bench.plugins;
   for (const std::string& path : p.exported) {  // the last folder and the name
     const size_t slash = path.find_last_of('/');
     r.exported.push_back(p.platform + "/" + path.substr(slash + 1));

@@ -127,6 +127,13 @@ class Npu(OnDevices):
         row = report["platforms"][0]
         self.assertGreater(top1, 0.8)
         self.assertGreater(row["accuracy"], 0.8, row)
+        self.assertEqual([p["sha256"] for p in row["plugins"]], [sha256(self.arm_npu)])
+        # The conformance of what the device computes.
+        report = self.slipway("conformance", "--platform", platform, "--model", q, "--no-random", "--json").json
+        self.assertEqual((report["passed"], report["failed"], report["plugins"]["wrong"]), (1, 0, 0), report)
+        self.assertGreater(report["plugins"]["plugin_nodes"], 3)
+        self.fails("conformance", "--platform", self.npu("npu-none", "qemu-aarch64", f"[{plugin_test.Built.npu}]"), "--model", q,
+                   says=["qemu-aarch64", "--device-plugin"])
 
     def test_libraries_that_do_not_fit(self):
         here, arm = plugin_test.Built.npu, self.arm_npu

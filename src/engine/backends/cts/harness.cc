@@ -475,6 +475,11 @@ Status Complete(const Case& c) {
 
 }  // namespace
 
+std::string Describe(const Case& c) {
+  const Status known = Complete(c);
+  return known.ok() ? Explain(c, nullptr) : known.message();
+}
+
 Status Check(const Case& c, const Backend& backend, Random& random, Tally& tally) {
   SLIPWAY_RETURN_IF_ERROR(Complete(c));
   const ir::Node& node = OnlyNode(c);
@@ -499,6 +504,7 @@ Status Check(const Case& c, const Backend& backend, Random& random, Tally& tally
     return Internal("a supported node without candidates: " + Explain(c, nullptr));
   for (const Candidate& candidate : candidates) {
     ++tally.candidates;
+    ++tally.kernels[candidate.kernel];
     SLIPWAY_RETURN_IF_ERROR(CheckCandidate(c, backend, node, *compiler, candidate, random, tally)
                                 .With(Explain(c, &candidate)));
   }

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <random>
 #include <string>
@@ -66,11 +67,14 @@ struct Tally {
   int64_t cases = 0, declined = 0, candidates = 0, runs = 0;
   int64_t codes = 0, codes_off = 0;  // 8-bit results compared, and off by one step
   std::vector<std::string> reasons;  // of declined cases, the first few
+  std::map<std::string, int64_t> kernels;  // of the candidates
 };
 
 // Checks one case: every candidate, batches 1, 3 and 1 again, one and two threads, in place where
 // offered. An error describes what differs.
 Status Check(const Case& c, const Backend& backend, Random& random, Tally& tally);
+// "slipway.QConv(uint8[N, 3, 8, 8], ...) {...}".
+std::string Describe(const Case& c);
 // Load and prepare with damaged blobs and with tensors that do not fit must answer with an error or
 // harmlessly; crashes and writes outside the outputs are what this looks for.
 Status CheckMalformed(const Case& c, const Backend& backend, Random& random);
