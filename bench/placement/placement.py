@@ -5,7 +5,10 @@ the plan that `slipway compile --tune` keeps. All plans of a row are timed in tu
 A round's ratio is the kept plan's time by the other's in the same round; a row's ratio is their median, its spread the distance between
 the quartiles. "better" says that the ratio is below 1 by more than twice the spread. Raw samples stay in .cache/placement/rows.json.
 
-usage: placement.py [--threads 1] [--rounds 41] [--models a,b] [--sets onednn+x86,...] [--docs docs/placement.md]
+--prices compares prices instead: what was said of every plan before it ran, from kernels timed alone with conversions and hand-overs
+estimated, and with both measured, against what it took; and where each kind of prices led (`compile --compare-estimates`).
+
+usage: placement.py [--prices] [--threads 1] [--rounds 41] [--models a,b] [--sets onednn+x86,...] [--docs docs/placement.md]
 
 Run it on an idle machine. Exit code: 0, 1 a model failed or the kept plan is slower than the best backend alone by more than twice
 the spread and 3 %, 2 wrong usage.
@@ -25,7 +28,8 @@ SHARED = os.path.join(ROOT, "..", "shared", "data", "models")
 MODELS = ("resnet20_cifar10", "mobilenetv2_small_cifar10", "vit_small_cifar10", "mobilenet_v1_025_imagenet", "squeezenet1_1",
           "mobilenet_v2", "shufflenet_v2_x1_0", "mobilenet_v3_small")
 SETS = ("x86+onednn", "onednn+xnnpack", "x86+onnxruntime", "x86+onednn+xnnpack+onnxruntime")
-MARK = "<!-- placement.py -->"
+MARK, PRICES = "<!-- placement.py -->", "<!-- placement.py --prices -->"
+OTHER = "by estimates: "
 PLATFORM = """name: {name}
 description: placement by measured cost
 vendor: any
@@ -65,10 +69,12 @@ def place(model, backends, args):
                        SLIPWAY_PERFDB=os.path.join(CACHE, "perf.db"))
     command = [SLIPWAY, "compile", find(model), "--platform", name, "--tune", "--compare-greedy", "--tune-rounds", str(args.rounds),
                "--threads", str(args.threads), "-o", os.path.join(CACHE, "model.slip"), "--json", "-q"]
+    command += ["--compare-estimates"] if args.prices else []
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode != 0:
         raise RuntimeError(done.stderr.strip().split("\n")[-1] or f"exit code {done.returncode}")
-    return json.loads(done.stdout)["plans"]
+    said = json.loads(done.stdout)
+    return said["plans"], said["tuned"]
 
 
 def row(model, backends, plans):
@@ -98,8 +104,46 @@ def row(model, backends, plans):
     return result, "| " + " | ".join(cells) + " |"
 
 
+def prices(model, backends, plans, tuned):
+    """The row of --prices."""
+    names = lambda p: (p["name"], *p["also"])
+    # "estimated" is tried first whatever the prices are.
+    ways = {"measured": [p for p in plans if not all(n.startswith(OTHER) for n in names(p))],
+            "estimates": [p for p in plans if any(n.startswith(OTHER) or n == "estimated" for n in names(p))]}
+    result = {"model": model, "backends": backends, "plans": plans, "tuned": tuned, "better": False, "slower": False,
+              "errors": {"estimates": [abs(p["compared"]["ms"] / p["p50_ms"] - 1) for p in plans if "compared" in p],
+                         "measured": [abs(p["alone"]["ms"] / p["p50_ms"] - 1) for p in plans if "alone" in p]}}
+    percent = lambda values: f"{100 * statistics.median(values):.1f} (to {100 * max(values):.0f})"
+    cells = [model, "+".join(backends), str(len(plans)), percent(result["errors"]["estimates"]), percent(result["errors"]["measured"]),
+             f"{tuned['compared_rounds']}, {tuned['rounds']}"]
+    kept = {way: min(listed, key=lambda p: p["p50_ms"]) for way, listed in ways.items()}
+    for way, prefix in (("estimates", OTHER), ("measured", "")):
+        named = {n: p for p in plans for n in names(p)}
+        single = min((named[prefix + b + " alone"] for b in backends if prefix + b + " alone" in named), key=lambda p: p["p50_ms"], default=None)
+        for key, other in (("single", single), ("greedy", named.get(prefix + "greedy"))):
+            if other:
+                result.setdefault(way, {})[key] = against(kept[way], other)
+        cells.append(" / ".join(f"{result[way][key][0]:.3f}" for key in ("single", "greedy") if key in result.get(way, {})))
+    result["between"] = against(kept["measured"], kept["estimates"]) if kept["measured"] is not kept["estimates"] else (1.0, 0.0)
+    cells.append("the same" if kept["measured"] is kept["estimates"] else "{:.3f} ± {:.3f}".format(*result["between"]))
+    return result, "| " + " | ".join(cells) + " |"
+
+
+def prices_summary(results):
+    every = lambda way: [e for r in results for e in r["errors"][way]]
+    lines = []
+    for way, text in (("estimates", "Conversions and hand-overs estimated"), ("measured", "measured")):
+        lines.append(f"{text}: median error {100 * statistics.median(every(way)):.1f} %, nine of ten within "
+                     f"{100 * statistics.quantiles(every(way), n=10)[-1]:.0f} %")
+    rounds = lambda key: sum(r["tuned"][key] for r in results)
+    return (f"{len(every('measured'))} plans. {'; '.join(lines)}. Rounds of choosing again: {rounds('compared_rounds')} and {rounds('rounds')} in all. "
+            f"Kept by measured prices over kept by estimates: median {statistics.median(r['between'][0] for r in results):.3f}, "
+            f"{min(r['between'][0] for r in results):.3f} to {max(r['between'][0] for r in results):.3f}.")
+
+
 def main():
     parser = argparse.ArgumentParser(usage=__doc__.split("usage: ")[1].split("\n\n")[0])
+    parser.add_argument("--prices", action="store_true")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=41)
     parser.add_argument("--models", default=",".join(MODELS))
@@ -107,13 +151,16 @@ def main():
     parser.add_argument("--docs", default="")
     args = parser.parse_args()
     os.makedirs(CACHE, exist_ok=True)
-    lines = [MARK, "", "| model | backends | each alone, ms | greedy, ms | kept, ms | its nodes | kept / best alone | kept / greedy | |",
+    mark = PRICES if args.prices else MARK
+    lines = [mark, "", "| model | backends | plans | error of estimates, % | of measured prices, % | rounds | kept / best alone, / greedy: estimates | measured | kept by measured / by estimates |",
+             "|---|---|---|---|---|---|---|---|---|"] if args.prices else [mark, "", "| model | backends | each alone, ms | greedy, ms | kept, ms | its nodes | kept / best alone | kept / greedy | |",
              "|---|---|---|---|---|---|---|---|---|"]
     results, failed = [], 0
     for model in args.models.split(","):
         for backends in args.sets.split(","):
             try:
-                result, line = row(model, backends.split("+"), place(model, backends.split("+"), args))
+                plans, tuned = place(model, backends.split("+"), args)
+                result, line = prices(model, backends.split("+"), plans, tuned) if args.prices else row(model, backends.split("+"), plans)
             except (RuntimeError, OSError, ValueError, KeyError) as error:
                 print(f"{model} {backends}: {error}", file=sys.stderr)
                 failed = 1
@@ -122,16 +169,21 @@ def main():
             lines.append(line)
             print(line, flush=True)
             failed |= result["slower"]
-    with open(os.path.join(CACHE, "rows.json"), "w") as file:
+    with open(os.path.join(CACHE, "prices.json" if args.prices else "rows.json"), "w") as file:
         json.dump(results, file)
-    better = sorted({r["model"] for r in results if r["better"]})
-    lines += ["", f"Better than every backend of the set alone and than greedy by more than twice the spread: {len(better)} of "
-              f"{len({r['model'] for r in results})} models ({', '.join(better) or 'none'}). Threads: {args.threads}.", "", MARK]
+    if args.prices:
+        told = prices_summary(results) + f" Threads: {args.threads}." if results else "nothing"
+    else:
+        better = sorted({r["model"] for r in results if r["better"]})
+        told = (f"Better than every backend of the set alone and than greedy by more than twice the spread: {len(better)} of "
+                f"{len({r['model'] for r in results})} models ({', '.join(better) or 'none'}). Threads: {args.threads}.")
+    print(told)
+    lines += ["", told, "", mark]
     if args.docs:
         page = open(args.docs).read()
-        parts = page.split(MARK)
+        parts = page.split(mark)
         if len(parts) != 3:
-            print(f"placement: {args.docs} has not two lines {MARK}", file=sys.stderr)
+            print(f"placement: {args.docs} has not two lines {mark}", file=sys.stderr)
             return 2
         open(args.docs, "w").write(parts[0] + "\n".join(lines) + parts[2])
     return failed

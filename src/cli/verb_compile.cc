@@ -16,7 +16,8 @@ struct Options {
   std::vector<std::string> ranges, disabled;
   ModelFlags read;
   int threads = 1, rounds = 15;
-  bool no_optimize = false, float_io = false, exact = false, tune = false, greedy = false;
+  bool no_optimize = false, float_io = false, exact = false, tune = false, greedy = false,
+       estimates = false;
 };
 
 std::string Why(const compiler::PlacementRow& row) {
@@ -31,18 +32,38 @@ Status Explain(const compiler::CompileResult& result, const std::string& name,
     bool match = row.node == name ||
                  std::find(row.sources.begin(), row.sources.end(), name) != row.sources.end();
     if (!match) continue;
-    report::Table table = MakeTable({"backend", "kernel", "expected ms", ""});
-    nlohmann::json rows = nlohmann::json::array();
+    report::Table table = MakeTable({"backend", "kernel", "expected ms", "price", ""});
+    nlohmann::json rows = nlohmann::json::array(), moves = nlohmann::json::array();
     for (const auto& a : row.alternatives) {
-      table.AddRow({a.backend, a.kernel, Fixed(a.cost_ms, 4), a.chosen ? "chosen" : ""});
-      rows.push_back(
-          {{"backend", a.backend}, {"kernel", a.kernel}, {"ms", a.cost_ms}, {"chosen", a.chosen}});
+      table.AddRow({a.backend, a.kernel, Fixed(a.cost_ms, 4), compiler::SourceName(a.source),
+                    a.chosen ? "chosen" : ""});
+      rows.push_back({{"backend", a.backend},
+                      {"kernel", a.kernel},
+                      {"ms", a.cost_ms},
+                      {"source", compiler::SourceName(a.source)},
+                      {"chosen", a.chosen}});
+    }
+    report::Table around =
+        MakeTable({"tensor", "conversion, or in and out of", "expected ms", "price", ""});
+    for (const auto& m : row.moves) {
+      const bool converts = m.what != "in" && m.what != "out";
+      around.AddRow({m.value, converts ? m.what : m.what + " " + m.backend, Fixed(m.price.ms, 4),
+                     compiler::SourceName(m.price.source), m.paid ? "paid" : ""});
+      moves.push_back({{"tensor", m.value},
+                       {"backend", m.backend},
+                       {"what", m.what},
+                       {"ms", m.price.ms},
+                       {"source", compiler::SourceName(m.price.source)},
+                       {"paid", m.paid}});
     }
     std::string text = row.op + " node '" + row.node + "'\n" + Show(table);
+    if (!row.moves.empty()) text += Show(around);
     if (!row.reasons.empty()) text += "declined by " + Why(row) + "\n";
-    context.Print(
-        text,
-        {{"node", row.node}, {"op", row.op}, {"alternatives", rows}, {"declined", row.reasons}});
+    context.Print(text, {{"node", row.node},
+                         {"op", row.op},
+                         {"alternatives", rows},
+                         {"moves", moves},
+                         {"declined", row.reasons}});
     return OkStatus();
   }
   return InvalidArgument(
@@ -61,6 +82,16 @@ std::string Plans(const std::vector<deploy::PlanRow>& plans) {
                   p.chosen ? "chosen" : ""});
   }
   return Show(table);
+}
+
+std::string TunedText(const char* what, const deploy::TuneCounts& c) {
+  return std::to_string(c.all) + " " + what + " (" + std::to_string(c.measured) +
+         " measured now, " + std::to_string(c.known) + " before, " + std::to_string(c.skipped) +
+         " cannot run alone)";
+}
+
+nlohmann::json TunedJson(const deploy::TuneCounts& c) {
+  return {{"all", c.all}, {"measured", c.measured}, {"known", c.known}, {"skipped", c.skipped}};
 }
 
 // At which sizes the peak was computed.
@@ -126,16 +157,16 @@ Status Execute(const Options& o, Context& context) {
     place.rounds = o.rounds;
     SLIPWAY_ASSIGN_OR_RETURN(deploy::Tuned both,
                              deploy::TuneAndPlace(
-                                 *graph, platform, options, place, *store,
+                                 *graph, platform, options, place, o.estimates, *store,
                                  [&](const std::string& stage, int64_t done, int64_t all) {
                                    progress.Update(stage, done, all);
                                  },
                                  o.model, weights));
     progress.Done();
-    tuned = both.kernels;
+    tuned = both.report;
     placed = std::move(both.placed);
   } else {
-    SLIPWAY_ASSIGN_OR_RETURN(auto cost, deploy::CostModelFor(o.costs, o.threads));
+    SLIPWAY_ASSIGN_OR_RETURN(auto cost, deploy::CostModelFor(o.costs, platform, o.threads));
     options.cost = cost.get();
     SLIPWAY_ASSIGN_OR_RETURN(placed.model,
                              deploy::CompileModel(*graph, platform, options, o.model, weights));
@@ -184,14 +215,29 @@ Status Execute(const Options& o, Context& context) {
   text += "constants " + Bytes(r.constant_bytes) + ", peak activations " + Bytes(r.peak_bytes) +
           PeakAt(r) + "; assignment " + (r.exact ? "exact" : "by local search") + "\n";
   if (o.tune) {
-    text += "tuned: " + std::to_string(tuned.kernels) + " kernels, " +
-            std::to_string(tuned.measured) + " measured now, " + std::to_string(tuned.known) +
-            " before, " + std::to_string(tuned.skipped) + " cannot run alone; expected " +
-            Fixed(r.expected_ms, 3) + " ms\n";
+    text += "tuned: " + TunedText("kernels", tuned.kernels) + ", " +
+            TunedText("conversions", tuned.conversions) + ", " +
+            TunedText("hand-overs", tuned.hand_overs) + "; " + std::to_string(placed.rounds) +
+            (placed.rounds == 1 ? " round" : " rounds") + " of choosing by times in place" +
+            (placed.compared_rounds ? " (from estimates " + std::to_string(*placed.compared_rounds) +
+                                          ")"
+                                    : "") +
+            "; expected " + Fixed(r.expected_ms, 3) + " ms" +
+            (platform.emulated ? ", all of it emulated: no device's time" : "") + "\n";
   }
   nlohmann::json sparse;
   text += SparseWeights(r, sparse);
   if (!o.output.empty()) text += "wrote " + o.output + " (" + Bytes(compiled.bytes.size()) + ")\n";
+  nlohmann::json tune;
+  if (o.tune) {
+    tune = {{"kernels", TunedJson(tuned.kernels)},
+            {"conversions", TunedJson(tuned.conversions)},
+            {"hand_overs", TunedJson(tuned.hand_overs)},
+            {"cannot_run_alone", tuned.skipped},
+            {"rounds", placed.rounds},
+            {"emulated", platform.emulated}};
+    if (placed.compared_rounds) tune["compared_rounds"] = *placed.compared_rounds;
+  }
   context.Print(text, {{"platform", platform.name},
                        {"file", o.output},
                        {"size", compiled.bytes.size()},
@@ -207,11 +253,7 @@ Status Execute(const Options& o, Context& context) {
                        {"exact", r.exact},
                        {"sparse_weights", sparse},
                        {"plans", deploy::ToJson(placed.plans)},
-                       {"tuned", o.tune ? nlohmann::json{{"kernels", tuned.kernels},
-                                                         {"measured", tuned.measured},
-                                                         {"known", tuned.known},
-                                                         {"skipped", tuned.skipped}}
-                                        : nlohmann::json()},
+                       {"tuned", tune},
                        {"static", r.package.static_plan}});
   return OkStatus();
 }
@@ -235,14 +277,17 @@ Action SetupCompile(CLI::App& app) {
       ->check(CLI::IsMember({"analytic", "measured"}));
   CLI::Option* tune = app.add_flag(
       "--tune", o->tune,
-      "measure the kernels that the model may run on, keep their times in the performance "
-      "database, place by them, correct them by what steps take inside the network, and take "
+      "measure the kernels that the model may run on, the conversions and hand-overs between "
+      "them, keep their times in the performance database, place by them, correct them by what steps take inside the network, and take "
       "the fastest of all plans, each backend alone among them");
   app.add_option("--tune-rounds", o->rounds, "with --tune: rounds of timing the plans in turns")
       ->check(CLI::Range(3, 1000))
       ->needs(tune);
   app.add_flag("--compare-greedy", o->greedy,
                "with --tune: also time the plan of each node's cheapest kernel")
+      ->needs(tune);
+  app.add_flag("--compare-estimates", o->estimates,
+               "with --tune: also go from estimated prices of conversions and hand-overs")
       ->needs(tune);
   app.add_flag(
       "--float-io", o->float_io,

@@ -6,6 +6,7 @@
 
 #include "cli/cli.h"
 #include "deploy/model_io.h"
+#include "engine/compiler/cost.h"
 #include "model/ir/stats.h"
 #include "perfdb/store.h"
 
@@ -13,7 +14,7 @@ namespace slipway::cli {
 namespace {
 
 struct Options {
-  std::string database, platform, model, structure, precision, file;
+  std::string database, platform, model, structure, precision, file, op, backend;
   ModelFlags read;
   int64_t batch = 0, threads = 0, limit = 20;
   bool any_shape = false, stable = false, samples = false, kernels = false;
@@ -112,6 +113,41 @@ Status Query(const Options& o, Context& context) {
   return OkStatus();
 }
 
+// What was measured by itself: kernels, conversions between layouts, hand-overs.
+Status Steps(const Options& o, Context& context) {
+  SLIPWAY_ASSIGN_OR_RETURN(auto store, perfdb::Store::Open(Database(o), {.read_only = true}));
+  SLIPWAY_ASSIGN_OR_RETURN(auto found, store->Steps(o.op, o.backend, o.limit));
+  nlohmann::json rows = nlohmann::json::array();
+  report::Table table =
+      MakeTable({"backend", "kernel", "op", "types", ">ms", "hardware", ">threads", "remark"});
+  for (const auto& [key, row] : found) {
+    rows.push_back({{"op", row.op},
+                    {"backend", row.backend},
+                    {"kernel", row.kernel},
+                    {"signature", row.signature},
+                    {"node", row.node},
+                    {"ms", row.ms},
+                    {"platform_key", key.Hash()},
+                    {"hardware", key.hardware},
+                    {"cpu_model", key.cpu_model},
+                    {"threads", key.threads},
+                    {"emulated", key.emulated},
+                    {"in_network", !row.node.empty()}});
+    // Behind the operator's attributes.
+    const size_t types = row.signature.rfind('|');
+    std::string remark = key.emulated ? "emulated" : "";
+    if (!row.node.empty()) remark += std::string(remark.empty() ? "" : ", ") + "in a network";
+    table.AddRow({row.backend, row.kernel, row.op,
+                  types == std::string::npos ? "" : row.signature.substr(types + 1),
+                  Fixed(row.ms, 4), key.hardware, std::to_string(key.threads), remark});
+  }
+  std::string text = Show(table);
+  if (found.empty())
+    text = "no step was measured by itself; `slipway compile MODEL --platform P --tune` does\n";
+  context.Print(text, {{"steps", rows}});
+  return OkStatus();
+}
+
 Status Export(const Options& o, Context& context) {
   SLIPWAY_ASSIGN_OR_RETURN(auto store, perfdb::Store::Open(Database(o), {.read_only = true}));
   std::FILE* probe =
@@ -207,16 +243,26 @@ Action SetupPerfdb(CLI::App& app) {
   query->add_flag("--stable", o->stable, "without those marked unstable");
   query->add_flag("--samples", o->samples, "with --json: the raw samples too");
   query->add_flag("--nodes", o->kernels, "with --json: the time of every node too");
+  CLI::App* steps = app.add_subcommand(
+      "steps", "kernels, conversions and hand-overs measured by themselves, the newest first");
+  steps->add_option("--op", o->op,
+                    std::string("of this operator only: Conv, ..., ") + compiler::kConvertOp +
+                        " (conversions between layouts), " + compiler::kHandOverOp +
+                        " (into and out of steps of network-level backends)");
+  steps->add_option("--backend", o->backend, "of this backend only");
+  steps->add_option("--limit", o->limit, "at most so many (0 = all)")
+      ->check(CLI::NonNegativeNumber);
   CLI::App* exported = app.add_subcommand("export", "write everything as JSON lines");
   exported->add_option("FILE", o->file, "the .jsonl file to write")->required();
   CLI::App* imported =
       app.add_subcommand("import", "add the rows of an export; what is known already is skipped");
   imported->add_option("FILE", o->file, "a .jsonl file")->required();
   CLI::App* stats = app.add_subcommand("stats", "how much is in it");
-  for (CLI::App* sub : {query, exported, imported, stats})
+  for (CLI::App* sub : {query, steps, exported, imported, stats})
     sub->fallthrough();  // --json and --db may stand behind the word too
   return [=](Context& c) -> Status {
     if (*query) return Query(*o, c);
+    if (*steps) return Steps(*o, c);
     if (*exported) return Export(*o, c);
     if (*imported) return Import(*o, c);
     return Statistics(*o, c);

@@ -108,7 +108,7 @@ Result<BenchOutcome> Bench(const BenchRequest& request) {
     SLIPWAY_ASSIGN_OR_RETURN(graph, LoadModel(request.path, request.read));
     compiler::CompileOptions compile;
     compile.threads = std::max(1, request.options.session.threads);
-    SLIPWAY_ASSIGN_OR_RETURN(auto cost, CostModelFor(request.costs, compile.threads));
+    SLIPWAY_ASSIGN_OR_RETURN(auto cost, CostModelFor(request.costs, platform, compile.threads));
     compile.cost = cost.get();
     SLIPWAY_ASSIGN_OR_RETURN(auto compiled, CompileModel(*graph, platform, compile, request.path, WeightsOf(request.path, request.read)));
     placement = std::move(compiled.result.placement);

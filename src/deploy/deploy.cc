@@ -486,7 +486,7 @@ Status Road::RunPlatform(const Platform& platform, PlatformOutcome& out) {
     SLIPWAY_ASSIGN_OR_RETURN(auto store, perfdb::Store::Open());
     SLIPWAY_ASSIGN_OR_RETURN(Tuned tuned,
                              TuneAndPlace(
-                                 *graph, platform, compile, {}, *store,
+                                 *graph, platform, compile, {}, false, *store,
                                  [&](const std::string& stage, int64_t done, int64_t all) {
                                    Report(platform.name, stage, done, all);
                                  },
@@ -497,7 +497,7 @@ Status Road::RunPlatform(const Platform& platform, PlatformOutcome& out) {
     if (o_.tune)
       out.notes.push_back(
           "not tuned: its kernels do not run on this machine, estimates place them");
-    SLIPWAY_ASSIGN_OR_RETURN(auto cost, CostModelFor(o_.costs, o_.threads));
+    SLIPWAY_ASSIGN_OR_RETURN(auto cost, CostModelFor(o_.costs, platform, o_.threads));
     compile.cost = cost.get();
     SLIPWAY_ASSIGN_OR_RETURN(compiled, CompileModel(*graph, platform, compile, o_.model, weights));
   }

@@ -32,13 +32,13 @@ constexpr char kNet[] = R"(graph "net" {
 class Lying final : public compiler::CostModel {
  public:
   explicit Lying(std::string favourite) : favourite_(std::move(favourite)) {}
-  double StepMs(const ir::Node&, const std::string& backend, const backends::Candidate&,
-                const backends::Target&) const override {
-    return backend == favourite_ ? 0.001 : 1;
+  compiler::Price Step(const ir::Node&, const std::string& backend, const backends::Candidate&,
+                       const backends::Target&) const override {
+    return {backend == favourite_ ? 0.001 : 1, compiler::Source::kMeasured};
   }
-  double ConvertMs(double, format::Layout from, format::Layout to,
-                   const backends::Target&) const override {
-    return from == to ? 0 : 0.001;
+  compiler::Price Convert(const ir::Type&, format::Layout from, format::Layout to,
+                          const backends::Target&) const override {
+    return {from == to ? 0 : 0.001, compiler::Source::kMeasured};
   }
 
  private:
@@ -96,6 +96,20 @@ TEST(Placement, AClockCorrectsPricesThatLie) {
   for (const auto& row : placed->model.result.placement) ++nodes[row.backend];
   EXPECT_EQ(nodes, chosen->nodes);
 
+  // What the lying prices say of every plan is told beside what it took.
+  for (const PlanRow& p : placed->plans) {
+    ASSERT_TRUE(p.alone.has_value()) << p.name;
+    EXPECT_FALSE(p.compared.has_value());
+  }
+  EXPECT_NEAR(placed->plans[0].alone->ms, placed->plans[0].expected_ms, 1e-9);
+  EXPECT_GE(placed->rounds, 1);
+  EXPECT_FALSE(placed->compared_rounds.has_value());
+  // Prices of what ran are those of its place.
+  bool in_place = false;
+  for (const auto& row : placed->model.result.placement)
+    in_place |= row.source == compiler::Source::kInPlace;
+  EXPECT_TRUE(in_place);
+
   // And it computes the network.
   auto session = Session::FromBytes(placed->model.bytes);
   ASSERT_TRUE(session.ok()) << session.status().ToString();
@@ -124,6 +138,29 @@ TEST(Placement, ANetworkLevelBackendTakesPart) {
   EXPECT_TRUE(alone);
 }
 
+TEST(Placement, TwoWaysAreCompared) {
+  if (ThisCpu().arch != "x86_64") GTEST_SKIP() << "no x86";
+  auto graph = ParseGraph(kNet);
+  ASSERT_TRUE(graph);
+  const Lying one("x86"), other("reference");
+  compiler::CompileOptions options;
+  options.cost = &one;
+  auto placed = Place(*graph, PlatformOf({"x86", "reference"}), options,
+                      {.rounds = 3, .round_seconds = 0.002, .compare = &other});
+  ASSERT_TRUE(placed.ok()) << placed.status().ToString();
+  ASSERT_TRUE(placed->compared_rounds.has_value());
+  std::map<std::string, const PlanRow*> named;
+  for (const PlanRow& p : placed->plans) {
+    named[p.name] = &p;
+    for (const std::string& name : p.also) named[name] = &p;
+    ASSERT_TRUE(p.alone && p.compared);
+  }
+  ASSERT_TRUE(named.count("kernels") && named.count("by estimates: kernels"));
+  // Each way begins with the plan that its prices like, and prices the other's by them.
+  EXPECT_LT(named["kernels"]->alone->ms, named["by estimates: kernels"]->alone->ms);
+  EXPECT_GT(named["kernels"]->compared->ms, named["by estimates: kernels"]->compared->ms);
+}
+
 TEST(Placement, OneBackendHasOnePlan) {
   if (ThisCpu().arch != "x86_64") GTEST_SKIP() << "no x86";
   auto graph = ParseGraph(kNet);
@@ -138,6 +175,7 @@ TEST(Placement, OnlyThisMachine) {
   auto graph = ParseGraph(kNet);
   auto platform = GetPlatform(ThisCpu().arch == "aarch64" ? "x86" : "arm64-generic");
   ASSERT_TRUE(graph && platform.ok());
+  platform->device = "local";
   auto placed = Place(*graph, *platform, {});
   ASSERT_FALSE(placed.ok());
   EXPECT_NE(placed.status().message().find("does not run on this machine"), std::string::npos);

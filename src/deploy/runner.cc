@@ -5,12 +5,14 @@
 #include <random>
 
 #include "base/cpu.h"
+#include "base/float16.h"
 #include "base/hash.h"
 #include "base/mapped_file.h"
 #include "base/thread_pool.h"
 #include "deploy/device_session.h"
 #include "deploy/emulated.h"
 #include "deploy/model_io.h"
+#include "deploy/package_clock.h"
 #include "model/interp/interpreter.h"
 #include "perfdb/cost_model.h"
 
@@ -55,6 +57,7 @@ Result<CompiledModel> CompileModel(const ir::Graph& graph, const compiler::Platf
 }
 
 Result<std::shared_ptr<const compiler::CostModel>> CostModelFor(const std::string& cost,
+                                                                const compiler::Platform& platform,
                                                                 int threads) {
   if (cost == "analytic")
     return std::shared_ptr<const compiler::CostModel>(new compiler::AnalyticCost);
@@ -62,8 +65,7 @@ Result<std::shared_ptr<const compiler::CostModel>> CostModelFor(const std::strin
     return InvalidArgument("--costs '" + cost + "' is unknown; choose analytic or measured");
   SLIPWAY_ASSIGN_OR_RETURN(auto opened, perfdb::Store::Open());
   std::shared_ptr<perfdb::Store> store(std::move(opened));
-  auto* model =
-      new perfdb::MeasuredCost(*store, perfdb::KernelKey(device::ReadHostFacts(), threads));
+  auto* model = new perfdb::MeasuredCost(*store, StepKey(platform, threads));
   return std::shared_ptr<const compiler::CostModel>(
       model, [store](const compiler::CostModel* m) { delete m; });
 }
@@ -74,7 +76,9 @@ void Sign(std::vector<NodeTime>& nodes, const std::vector<compiler::PlacementRow
   for (NodeTime& n : nodes) {
     auto it = rows.find(n.name);
     // What the session takes for a loop itself is no kernel's time.
-    if (it != rows.end() && it->second->backend == n.backend && n.backend != "session")
+    // Nor is what a step of several nodes takes, which has the first one's name.
+    if (it != rows.end() && it->second->backend == n.backend && n.backend != "session" &&
+        n.op != "part")
       n.signature = it->second->signature;
   }
 }
@@ -333,11 +337,23 @@ Result<std::vector<ir::Tensor>> MakeInputs(
         case DType::kFloat64:
           reinterpret_cast<double*>(p)[i] = f;
           break;
+        case DType::kFloat16:
+          reinterpret_cast<Float16*>(p)[i] = Float16(f);
+          break;
+        case DType::kBFloat16:
+          reinterpret_cast<BFloat16*>(p)[i] = BFloat16(f);
+          break;
         case DType::kInt64:
+        case DType::kUInt64:
           reinterpret_cast<int64_t*>(p)[i] = static_cast<int64_t>(r % 8);
           break;
         case DType::kInt32:
+        case DType::kUInt32:
           reinterpret_cast<int32_t*>(p)[i] = static_cast<int32_t>(r % 8);
+          break;
+        case DType::kInt16:
+        case DType::kUInt16:
+          reinterpret_cast<int16_t*>(p)[i] = static_cast<int16_t>(r % 8);
           break;
         case DType::kUInt8:
         case DType::kInt8:

@@ -22,12 +22,13 @@ struct CompiledModel {
   std::vector<uint8_t> bytes;  // the package
 };
 
-// Compiles for `platform`, with the model's file recorded in the package's provenance.
-// `cost` "analytic" or "measured" (what the performance database knows about this machine's
-// kernels).
+// `cost` "analytic" or "measured" (what the performance database knows about single steps where the
+// platform runs).
 Result<std::shared_ptr<const compiler::CostModel>> CostModelFor(const std::string& cost,
+                                                                const compiler::Platform& platform,
                                                                 int threads);
 
+// Compiles for `platform`, with the model's file recorded in the package's provenance.
 Result<CompiledModel> CompileModel(const ir::Graph& graph, const compiler::Platform& platform,
                                    const compiler::CompileOptions& options,
                                    const std::string& model_path = {},

@@ -1,200 +1,269 @@
 #include "deploy/tune.h"
 
-#include <algorithm>
-#include <chrono>
 #include <map>
+#include <memory>
 #include <set>
+#include <tuple>
 
-#include "base/cpu.h"
-#include "device/host_facts.h"
+#include "deploy/micro.h"
+#include "deploy/package_clock.h"
+#include "engine/compiler/control.h"
+#include "engine/compiler/sequence.h"
 #include "model/ir/control.h"
-#include "perfdb/cost_model.h"
 
 namespace slipway::deploy {
 namespace {
 
-// So long each kernel is timed; at least so often.
-constexpr double kSeconds = 0.03;
-constexpr int kRuns = 5;
+using compiler::Crossing;
+using compiler::Price;
+using format::Layout;
 
-// One way to run one node.
-struct Task {
-  const ir::Node* node;
-  std::string backend, kernel, signature;
+// Where the graph that asked is, with what its inputs leave open.
+struct Place {
+  const compiler::Platform* platform;
+  std::shared_ptr<const std::set<std::string>> dynamic;
+};
+struct Kernel {
+  KernelTask task;
+  Place place;
+};
+struct Conversion {
+  ir::Type type;
+  Layout from, to;
+  Place place;
+};
+struct Border {
+  ir::Type type;
+  std::string backend;
+  Place place;
 };
 
-// Makes one kernel free and everything else dear.
-class OnlyKernel final : public compiler::CostModel {
+// Notes every price that an assignment asks for, by signature; borders by backend and type.
+class Noting final : public compiler::CostModel {
  public:
-  explicit OnlyKernel(const Task& task) : task_(task) {}
-  double StepMs(const ir::Node&, const std::string& backend, const backends::Candidate& candidate,
-                const backends::Target&) const override {
-    return backend == task_.backend && candidate.kernel == task_.kernel ? 0 : 1e6;
+  Price Step(const ir::Node& node, const std::string& backend, const backends::Candidate& candidate,
+             const backends::Target& target) const override {
+    if (!candidate.view)
+      kernels.try_emplace(compiler::KernelSignature(node, backend, candidate.kernel),
+                          Kernel{{&node, backend, candidate.kernel}, place});
+    return analytic_.Step(node, backend, candidate, target);
   }
-  double ConvertMs(double, format::Layout, format::Layout, const backends::Target&) const override {
-    return 0;
+  Price Convert(const ir::Type& type, Layout from, Layout to,
+                const backends::Target& target) const override {
+    if (from != to)
+      conversions.try_emplace(compiler::ConvertSignature(type, from, to),
+                              Conversion{type, from, to, place});
+    return analytic_.Convert(type, from, to, target);
   }
+  Price HandOver(const ir::Type& type, const std::string& backend, Crossing crossing,
+                 const backends::Target& target) const override {
+    borders.try_emplace({backend, type.ToString()}, Border{type, backend, place});
+    return analytic_.HandOver(type, backend, crossing, target);
+  }
+
+  Place place{};
+  mutable std::map<std::string, Kernel> kernels;
+  mutable std::map<std::string, Conversion> conversions;
+  mutable std::map<std::pair<std::string, std::string>, Border> borders;
 
  private:
-  const Task& task_;
+  const compiler::AnalyticCost analytic_;
 };
 
-// With 1 for each dynamic extent. Nothing where data decide an extent, or a container is.
-std::optional<ir::Type> TypeAtOne(const ir::Value& value, const std::set<std::string>& dynamic) {
-  ir::Type type = value.type();
-  if (type.is_container() || !type.shape) return std::nullopt;
-  for (Dim& d : *type.shape) {
-    const auto at = d.Evaluate([&](std::string_view s) -> std::optional<int64_t> {
-      if (dynamic.count(std::string(s)) != 0) return 1;
-      return std::nullopt;
-    });
-    if (!at.ok()) return std::nullopt;
-    d = Dim(*at);
+std::vector<const backends::CompileBackend*> Find(const std::vector<std::string>& names) {
+  std::vector<const backends::CompileBackend*> found;
+  const compiler::BackendSet& set = Backends();
+  for (const std::string& name : names) {
+    if (const auto* b = set.Find(name)) found.push_back(b);
   }
-  return type;
+  return found;
 }
 
-// The node alone. Null when data decide an extent. `dynamic`: the symbols of the graph's inputs.
-std::unique_ptr<ir::Graph> Alone(const ir::Node& node, const std::set<std::string>& dynamic) {
-  auto graph = std::make_unique<ir::Graph>();
-  std::map<const ir::Value*, ir::Value*> made;
-  std::vector<ir::Value*> inputs;
-  for (const ir::Value* v : node.inputs()) {
-    if (!v) {
-      inputs.push_back(nullptr);
-      continue;
+class Tuner {
+ public:
+  Tuner(const compiler::Platform& platform, const compiler::CompileOptions& options,
+        perfdb::Store& store, const std::function<void(int64_t, int64_t)>& progress)
+      : options_(options),
+        store_(store),
+        progress_(progress),
+        key_(StepKey(platform, options.threads)),
+        hash_(key_.Hash()) {
+    platforms_.push_back(platform);
+    if (platform.backends.size() > 1) {
+      for (const std::string& name : platform.backends)
+        platforms_.push_back(AlonePlatform(platform, name));
     }
-    const auto type = TypeAtOne(*v, dynamic);
-    if (!type) return nullptr;
-    ir::Value*& copy = made[v];
-    if (!copy)
-      copy = v->is_constant() ? graph->AddConstant(v->name(), *v->constant())
-                              : graph->AddInput(v->name(), *type);
-    inputs.push_back(copy);
   }
-  ir::Graph::NodeSpec spec{.op = node.op(),
-                           .inputs = inputs,
-                           .attributes = node.attributes,
-                           .domain = node.domain(),
-                           .name = node.name(),
-                           .outputs = {}};
-  for (const ir::Value* v : node.outputs()) spec.outputs.push_back(v ? v->name() : "-");
-  ir::Node* copy = graph->AddNode(std::move(spec));
-  for (size_t i = 0; i < node.outputs().size(); ++i) {
-    const ir::Value* v = node.output(i);
-    if (!v) continue;
-    const auto type = TypeAtOne(*v, dynamic);
-    if (!type) return nullptr;
-    copy->output(i)->set_type(*type);
-    graph->AddOutput(copy->output(i));
+
+  Result<TuneReport> Run(const ir::Graph& graph);
+
+ private:
+  // Everything that the graph's assignment, and those of its bodies, will ask for.
+  Status Note(std::unique_ptr<ir::Graph> graph, const compiler::Platform& platform);
+  Status Keep(const std::string& op, const std::string& backend, const std::string& kernel,
+              const std::string& signature, double ms);
+  bool Known(const std::string& signature) { return store_.KernelMs(hash_, signature).has_value(); }
+  void Step() {
+    if (progress_) progress_(++done_, all_);
   }
-  return graph;
+
+  std::vector<compiler::Platform> platforms_;
+  const compiler::CompileOptions& options_;
+  perfdb::Store& store_;
+  const std::function<void(int64_t, int64_t)>& progress_;
+  const perfdb::PlatformKey key_;
+  const std::string hash_;
+  Noting noting_;
+  std::vector<std::unique_ptr<ir::Graph>> graphs_;  // whose nodes are noted
+  int64_t done_ = 0, all_ = 0;
+};
+
+Status Tuner::Note(std::unique_ptr<ir::Graph> owned, const compiler::Platform& platform) {
+  const ir::Graph& graph = *owned;
+  graphs_.push_back(std::move(owned));
+  compiler::AssignOptions assign;
+  for (const auto& node : graph.nodes()) {
+    if (compiler::IsSequenceNode(*node)) assign.session_ms[node.get()] = 0;
+    if (!ir::IsControlFlow(*node)) continue;
+    assign.session_ms[node.get()] = 0;
+    for (std::string_view name : ir::BodyNames(node->domain(), node->op())) {
+      SLIPWAY_ASSIGN_OR_RETURN(auto body, compiler::BodyToCompile(*node, name));
+      SLIPWAY_RETURN_IF_ERROR(Note(std::move(body), platform));
+    }
+  }
+  auto dynamic = std::make_shared<std::set<std::string>>();
+  for (const ir::Value* v : graph.inputs()) {
+    for (const Dim& d : v->type().shape.value_or(SymShape{})) {
+      for (std::string& s : d.Symbols()) dynamic->insert(std::move(s));
+    }
+  }
+  noting_.place = {&platform, std::move(dynamic)};
+  backends::Target target = compiler::TargetOf(platform, options_.threads);
+  target.exact = options_.exact;
+  return compiler::Assign(graph, Find(platform.backends), Find(platform.fallback), target, noting_,
+                          assign)
+      .status();
 }
 
-// The median of a kernel's mean times over some rounds; nothing when it cannot run alone.
-std::optional<double> Measure(const Task& task, const std::set<std::string>& dynamic,
-                              const compiler::Platform& platform,
-                              const compiler::CompileOptions& options) {
-  auto graph = Alone(*task.node, dynamic);
-  if (!graph) return std::nullopt;
-  const OnlyKernel cost(task);
-  compiler::CompileOptions compile = options;
-  compile.cost = &cost;
-  compile.optimize = false;
-  compiler::Platform plain = platform;
-  plain.precision = "float32";  // the node is what it is already
-  auto model = CompileModel(*graph, plain, compile);
-  if (!model.ok()) return std::nullopt;
-  const auto& placement = model->result.placement;
-  if (placement.size() != 1 || placement[0].backend != task.backend ||
-      placement[0].kernel != task.kernel)
-    return std::nullopt;
-  auto session = Session::FromBytes(model->bytes, {.threads = options.threads, .profile = true});
-  if (!session.ok()) return std::nullopt;
-  std::vector<Runner::Port> ports;
-  for (const ir::Value* v : graph->inputs()) ports.push_back({v->name(), v->type()});
-  auto inputs = MakeInputs(ports, {}, {}, true);
-  if (!inputs.ok() || !session->SetInputs(*inputs).ok() || !session->RunOnly().ok())
-    return std::nullopt;
-  std::vector<double> times;
-  const auto begin = std::chrono::steady_clock::now();
-  const auto spent = [&] {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+Status Tuner::Keep(const std::string& op, const std::string& backend, const std::string& kernel,
+                   const std::string& signature, double ms) {
+  perfdb::KernelRow row;
+  row.op = op;
+  row.backend = backend;
+  row.kernel = kernel;
+  row.signature = signature;
+  row.ms = ms;
+  return store_.InsertKernels(key_, {row});
+}
+
+Result<TuneReport> Tuner::Run(const ir::Graph& graph) {
+  for (const compiler::Platform& platform : platforms_) {
+    auto prepared = compiler::PreparedGraph(graph, platform, Backends(), options_, nullptr);
+    const Status noted = prepared.ok() ? Note(std::move(*prepared), platform) : prepared.status();
+    // A backend that cannot take part alone is left out (deploy/place.h).
+    if (&platform == &platforms_[0]) SLIPWAY_RETURN_IF_ERROR(noted);
+  }
+  TuneReport report;
+  std::vector<std::pair<std::string, const Kernel*>> kernels;
+  std::vector<std::pair<std::string, const Conversion*>> conversions;
+  std::vector<const Border*> borders;
+  for (const auto& [signature, kernel] : noting_.kernels) {
+    ++report.kernels.all;
+    if (Known(signature))
+      ++report.kernels.known;
+    else
+      kernels.emplace_back(signature, &kernel);
+  }
+  for (const auto& [signature, conversion] : noting_.conversions) {
+    ++report.conversions.all;
+    if (Known(signature))
+      ++report.conversions.known;
+    else
+      conversions.emplace_back(signature, &conversion);
+  }
+  for (const auto& [key, border] : noting_.borders) {
+    ++report.hand_overs.all;
+    if (Known(compiler::HandOverSignature(border.type, border.backend, Crossing::kEnters)) &&
+        Known(compiler::HandOverSignature(border.type, border.backend, Crossing::kLeaves)))
+      ++report.hand_overs.known;
+    else
+      borders.push_back(&border);
+  }
+  all_ = static_cast<int64_t>(kernels.size() + conversions.size() + borders.size());
+  const auto skip = [&](TuneCounts& counts, const std::string& what, const Status& why) {
+    ++counts.skipped;
+    report.skipped.push_back(what + ": " + why.message());
   };
-  while (static_cast<int>(times.size()) < kRuns || spent() < kSeconds) {
-    session->ResetProfile();
-    if (!session->RunOnly().ok()) return std::nullopt;
-    for (const slipway_step_profile& p : session->Profile()) {
-      if (p.runs > 0 && p.name == task.node->name())
-        times.push_back(p.total_ms / static_cast<double>(p.runs));
+  for (const auto& [signature, k] : kernels) {
+    const auto ms = MeasureKernel(k->task, *k->place.dynamic, *k->place.platform, options_);
+    if (ms.ok()) {
+      ++report.kernels.measured;
+      SLIPWAY_RETURN_IF_ERROR(
+          Keep(k->task.node->FullOp(), k->task.backend, k->task.kernel, signature, *ms));
+    } else {
+      skip(report.kernels,
+           k->task.backend + " " + k->task.kernel + " of " + k->task.node->Describe(), ms.status());
     }
-    if (times.empty()) return std::nullopt;  // a view: no step of its own
-    if (spent() > 20 * kSeconds && times.size() >= 2) break;
+    Step();
   }
-  std::nth_element(times.begin(), times.begin() + static_cast<std::ptrdiff_t>(times.size() / 2),
-                   times.end());
-  return times[times.size() / 2];
+  const auto at_one = [](const ir::Type& type, const Place& place) -> Result<ir::Type> {
+    auto found = TypeAtOne(type, *place.dynamic);
+    if (!found) return Unsupported("data decide an extent");
+    return *found;
+  };
+  for (const auto& [signature, c] : conversions) {
+    const auto type = at_one(c->type, c->place);
+    const auto ms =
+        type.ok() ? MeasureConversion(*type, c->from, c->to, *c->place.platform, options_.threads)
+                  : Result<double>(type.status());
+    if (ms.ok()) {
+      ++report.conversions.measured;
+      SLIPWAY_RETURN_IF_ERROR(Keep(compiler::kConvertOp, "reference",
+                                   compiler::ConvertKernel(c->from, c->to), signature, *ms));
+    } else {
+      skip(report.conversions,
+           compiler::ConvertKernel(c->from, c->to) + " of " + c->type.ToString(), ms.status());
+    }
+    Step();
+  }
+  for (const Border* b : borders) {
+    const auto type = at_one(b->type, b->place);
+    const auto ms = type.ok() ? MeasureHandOver(*type, b->backend, *b->place.platform, options_)
+                              : Result<HandOver>(type.status());
+    if (ms.ok()) {
+      ++report.hand_overs.measured;
+      for (const auto& [crossing, value] :
+           {std::pair(Crossing::kEnters, ms->in), std::pair(Crossing::kLeaves, ms->out)})
+        SLIPWAY_RETURN_IF_ERROR(
+            Keep(compiler::kHandOverOp, b->backend, compiler::HandOverKernel(crossing),
+                 compiler::HandOverSignature(b->type, b->backend, crossing), value));
+    } else {
+      skip(report.hand_overs, "in and out of " + b->backend + " of " + b->type.ToString(),
+           ms.status());
+    }
+    Step();
+  }
+  return report;
 }
 
 }  // namespace
 
+compiler::Platform AlonePlatform(const compiler::Platform& platform, const std::string& backend) {
+  compiler::Platform alone = platform;
+  alone.backends = {backend};
+  alone.fallback.clear();
+  for (const std::string& other : platform.backends) {
+    if (other != backend) alone.fallback.push_back(other);
+  }
+  alone.fallback.insert(alone.fallback.end(), platform.fallback.begin(), platform.fallback.end());
+  return alone;
+}
+
 Result<TuneReport> Tune(const ir::Graph& graph, const compiler::Platform& platform,
                         const compiler::CompileOptions& options, perfdb::Store& store,
                         const std::function<void(int64_t, int64_t)>& progress) {
-  if (platform.device != "local" || (platform.arch != "any" && platform.arch != ThisCpu().arch)) {
-    return Unsupported("platform '" + platform.name +
-                       "' does not run on this machine, where tuning measures; leave --tune out");
-  }
-  SLIPWAY_ASSIGN_OR_RETURN(auto prepared,
-                           compiler::PreparedGraph(graph, platform, Backends(), options, nullptr));
-  backends::Target target = compiler::TargetOf(platform, options.threads);
-  target.exact = options.exact;
-  const perfdb::PlatformKey key = perfdb::KernelKey(device::ReadHostFacts(), options.threads);
-  const std::string hash = key.Hash();
-  TuneReport report;
-  std::vector<Task> tasks;
-  std::map<std::string, bool> seen;
-  for (const auto& node : prepared->nodes()) {
-    if (ir::IsControlFlow(*node)) continue;
-    for (const std::string& name : platform.backends) {
-      const backends::CompileBackend* backend = Backends().Find(name);
-      if (!backend || !backend->Supports(*node, target).ok()) continue;
-      for (const backends::Candidate& c : backend->Candidates(*node, target)) {
-        if (c.view) continue;
-        std::string signature = compiler::KernelSignature(*node, name, c.kernel);
-        if (!seen.emplace(signature, true).second) continue;
-        ++report.kernels;
-        if (store.KernelMs(hash, signature)) {
-          ++report.known;
-          continue;
-        }
-        tasks.push_back({node.get(), name, c.kernel, std::move(signature)});
-      }
-    }
-  }
-  std::set<std::string> dynamic;
-  for (const ir::Value* v : prepared->inputs()) {
-    for (const Dim& d : v->type().shape.value_or(SymShape{})) {
-      for (std::string& s : d.Symbols()) dynamic.insert(std::move(s));
-    }
-  }
-  int64_t done = 0;
-  for (const Task& task : tasks) {
-    if (const auto ms = Measure(task, dynamic, platform, options)) {
-      perfdb::KernelRow row;
-      row.op = task.node->FullOp();
-      row.backend = task.backend;
-      row.kernel = task.kernel;
-      row.signature = task.signature;
-      row.ms = *ms;
-      SLIPWAY_RETURN_IF_ERROR(store.InsertKernels(key, {row}));
-      ++report.measured;
-    } else {
-      ++report.skipped;
-    }
-    if (progress) progress(++done, static_cast<int64_t>(tasks.size()));
-  }
-  return report;
+  SLIPWAY_RETURN_IF_ERROR(CanTime(platform));
+  return Tuner(platform, options, store, progress).Run(graph);
 }
 
 }  // namespace slipway::deploy

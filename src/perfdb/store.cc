@@ -505,6 +505,28 @@ Result<StoreCounts> Store::Counts() {
   return StoreCounts{s.Int(0), s.Int(1), s.Int(2), s.Int(3), s.Int(4)};
 }
 
+Result<std::vector<Store::StepResult>> Store::Steps(const std::string& op,
+                                                    const std::string& backend, int64_t limit) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  SLIPWAY_ASSIGN_OR_RETURN(
+      Statement s,
+      Statement::Prepare(db_, path_,
+                         std::string("SELECT k.node, k.op, k.backend, k.kernel, k.signature, k.ms, "
+                                     "k.macs, ") +
+                             kKeyColumns +
+                             " FROM kernels k JOIN platforms p ON p.id = k.platform_id WHERE "
+                             "k.measurement_id IS NULL AND (?1 = '' OR k.op = ?1) AND (?2 = '' OR "
+                             "k.backend = ?2) ORDER BY k.id DESC LIMIT ?3"));
+  s.Bind(op).Bind(backend).Bind(limit > 0 ? limit : int64_t{-1});
+  std::vector<StepResult> out;
+  for (;;) {
+    SLIPWAY_ASSIGN_OR_RETURN(const bool row, s.Step());
+    if (!row) return out;
+    out.push_back({ReadKey(s, 7),
+                   {s.Text(0), s.Text(1), s.Text(2), s.Text(3), s.Text(4), s.Real(5), s.Int(6)}});
+  }
+}
+
 std::optional<double> Store::KernelMs(const std::string& platform_key_hash,
                                       const std::string& signature) {
   std::lock_guard<std::mutex> lock(mutex_);

@@ -86,6 +86,15 @@ class Store {
   std::optional<double> KernelMs(const std::string& platform_key_hash,
                                  const std::string& signature);
 
+  // Steps measured by themselves, outside any network: kernels, conversions, hand-overs. The newest
+  // first; `op` and `backend` "" = any; limit 0 = all.
+  struct StepResult {
+    PlatformKey key;
+    KernelRow row;
+  };
+  Result<std::vector<StepResult>> Steps(const std::string& op = "", const std::string& backend = "",
+                                        int64_t limit = 0);
+
   // JSON lines: a header {"slipway_perfdb": 1}, then one object a line, self-contained. Importing
   // is one transaction, all or nothing; errors name the line; what is known already is skipped.
   Status Export(std::ostream& out);

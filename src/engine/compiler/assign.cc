@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 #include <set>
+#include <tuple>
 
 #include "engine/compiler/data_shapes.h"
 #include "engine/compiler/eliminate.h"
@@ -58,7 +59,8 @@ class Assigner {
   Result<Assignment> Solve(const AssignOptions& options);
 
  private:
-  // Appends what `backend` offers for `node`; remembers why it declines. An error: a plugin is wrong.
+  // Appends what `backend` offers for `node`; remembers why it declines. An error: a plugin is
+  // wrong.
   Status Offer(const ir::Node& node, const CompileBackend& backend, NodeVariable& to,
                std::vector<std::string>& reasons);
   void ConnectValue(const ir::Value& value);
@@ -68,9 +70,14 @@ class Assigner {
   // Prices of the value's crossing into and out of network-level backends, between its producer and
   // each of its readers.
   void AddHandOvers(const ir::Value& value, const std::vector<Reader>& readers);
-  double Convert(const ir::Value& value, Layout from, Layout to) const {
-    return from == to ? 0 : cost_.ConvertMs(ValueBytes(value), from, to, target_);
+  // Asked once for each pair of layouts of a value.
+  Price ConvertPrice(const ir::Value& value, Layout from, Layout to);
+  double Convert(const ir::Value& value, Layout from, Layout to) {
+    return ConvertPrice(value, from, to).ms;
   }
+  Price HandOver(const ir::Value& value, const CompileBackend& backend, Crossing crossing);
+  // What the nodes at both ends of the value might have paid for it, and what they pay.
+  void Tell(const ir::Value& value);
 
   const ir::Graph& graph_;
   const backends::Target& target_;
@@ -79,7 +86,22 @@ class Assigner {
   std::map<const ir::Node*, int> index_;
   PairwiseProblem problem_;
   Assignment result_;
+  std::map<std::tuple<const ir::Value*, Layout, Layout>, Price> conversions_;
+  std::map<std::tuple<const ir::Value*, const CompileBackend*, Crossing>, Price> hand_overs_;
 };
+
+Price Assigner::ConvertPrice(const ir::Value& value, Layout from, Layout to) {
+  if (from == to) return {0, Source::kMeasured};
+  const auto [it, added] = conversions_.try_emplace({&value, from, to});
+  if (added) it->second = cost_.Convert(value.type(), from, to, target_);
+  return it->second;
+}
+
+Price Assigner::HandOver(const ir::Value& value, const CompileBackend& backend, Crossing crossing) {
+  const auto [it, added] = hand_overs_.try_emplace({&value, &backend, crossing});
+  if (added) it->second = cost_.HandOver(value.type(), backend.name(), crossing, target_);
+  return it->second;
+}
 
 Status Assigner::Offer(const ir::Node& node, const CompileBackend& backend, NodeVariable& to,
                        std::vector<std::string>& reasons) {
@@ -101,8 +123,8 @@ Status Assigner::Offer(const ir::Node& node, const CompileBackend& backend, Node
     }
     c.inputs.resize(node.inputs().size(), Layout::kPlain);
     c.outputs.resize(node.outputs().size(), Layout::kPlain);
-    double ms = cost_.StepMs(node, backend.name(), c, target_);
-    to.states.push_back({&backend, std::move(c), ms});
+    const Price price = cost_.Step(node, backend.name(), c, target_);
+    to.states.push_back({&backend, std::move(c), price.ms, price.source});
   }
   return backend.Fault();
 }
@@ -115,10 +137,10 @@ Status Assigner::AddNodes(const std::vector<const CompileBackend*>& own,
     std::vector<std::string> reasons;
     // No backend's, whatever it says.
     if (const auto ms = session_ms.find(node.get()); ms != session_ms.end()) {
-      v.states.push_back({nullptr, backends::PlainCandidate(*node, node->op()), ms->second});
+      v.states.push_back(
+          {nullptr, backends::PlainCandidate(*node, node->op()), ms->second, Source::kEstimated});
     } else {
-      for (const CompileBackend* b : own)
-        SLIPWAY_RETURN_IF_ERROR(Offer(*node, *b, v, reasons));
+      for (const CompileBackend* b : own) SLIPWAY_RETURN_IF_ERROR(Offer(*node, *b, v, reasons));
     }
     if (v.states.empty()) {
       for (const CompileBackend* b : fallback)
@@ -132,15 +154,14 @@ Status Assigner::AddNodes(const std::vector<const CompileBackend*>& own,
     }
     auto& alternatives = result_.alternatives[node.get()];
     for (const Choice& c : v.states)
-      alternatives.push_back({NameOf(c), c.candidate.kernel, c.cost_ms, false});
+      alternatives.push_back({NameOf(c), c.candidate.kernel, c.cost_ms, false, c.source});
     if (!reasons.empty()) result_.declined[node.get()] = std::move(reasons);
     // Of candidates with the same layouts only the cheapest can be part of a best plan; earlier
     // backends win ties.
     std::vector<Choice> kept;
     for (Choice& c : v.states) {
-      auto same = std::find_if(kept.begin(), kept.end(), [&](const Choice& k) {
-        return LookAlike(k, c);
-      });
+      auto same =
+          std::find_if(kept.begin(), kept.end(), [&](const Choice& k) { return LookAlike(k, c); });
       if (same == kept.end()) {
         kept.push_back(std::move(c));
       } else if (c.cost_ms < same->cost_ms) {
@@ -162,30 +183,99 @@ void Assigner::AddHandOvers(const ir::Value& value, const std::vector<Reader>& r
     return std::any_of(v.states.begin(), v.states.end(),
                        [](const Choice& c) { return Island(c) != nullptr; });
   };
-  const double ms = cost_.HandOverMs(ValueBytes(value), target_);
+  const auto leave = [&](const CompileBackend* b) {
+    return b ? HandOver(value, *b, Crossing::kLeaves).ms : 0;
+  };
+  const auto enter = [&](const CompileBackend* b) {
+    return b ? HandOver(value, *b, Crossing::kEnters).ms : 0;
+  };
   const NodeVariable* producer =
       value.producer() ? &nodes_[static_cast<size_t>(index_.at(value.producer()))] : nullptr;
-  std::set<int> seen;  // a node that reads it twice gets it once
+  std::set<int> ends;  // a node that reads it twice gets it once
+  bool enters = false;
   for (const Reader& r : readers) {
-    if (!seen.insert(r.node).second) continue;
-    const NodeVariable* reader = r.node < 0 ? nullptr : &nodes_[static_cast<size_t>(r.node)];
-    const bool leaves = producer && has_island(*producer), enters = reader && has_island(*reader);
-    if (!leaves && !enters) continue;
+    ends.insert(r.node);
+    enters |= r.node >= 0 && has_island(nodes_[static_cast<size_t>(r.node)]);
+  }
+  if (!enters && !(producer && has_island(*producer))) return;
+  if (ends.size() == 1) {
+    const NodeVariable* reader =
+        *ends.begin() < 0 ? nullptr : &nodes_[static_cast<size_t>(*ends.begin())];
+    std::vector<double> cost;
     if (!producer || !reader) {  // the graph's own border
       const NodeVariable& only = producer ? *producer : *reader;
-      std::vector<double> cost;
-      for (const Choice& c : only.states) cost.push_back(Island(c) ? ms : 0);
+      for (const Choice& c : only.states)
+        cost.push_back(producer ? leave(Island(c)) : enter(Island(c)));
       problem_.AddPair(only.variable, problem_.AddVariable({0.0}), std::move(cost));
-      continue;
+      return;
     }
-    std::vector<double> cost;
     for (const Choice& p : producer->states) {
       for (const Choice& c : reader->states) {
         const CompileBackend *from = Island(p), *to = Island(c);
-        cost.push_back(from == to ? 0 : ms * ((from ? 1 : 0) + (to ? 1 : 0)));
+        cost.push_back(from == to ? 0 : leave(from) + enter(to));
       }
     }
     problem_.AddPair(producer->variable, reader->variable, std::move(cost));
+    return;
+  }
+  // Several readers: a variable over where the value is made, whether it leaves, and which backends
+  // it enters, each of which is paid once.
+  std::vector<const CompileBackend*> islands;
+  const auto add_islands = [&](const NodeVariable& v) {
+    for (const Choice& c : v.states) {
+      if (Island(c) && std::find(islands.begin(), islands.end(), Island(c)) == islands.end())
+        islands.push_back(Island(c));
+    }
+  };
+  if (producer) add_islands(*producer);
+  for (int r : ends) {
+    if (r >= 0) add_islands(nodes_[static_cast<size_t>(r)]);
+  }
+  struct State {
+    const CompileBackend* from;
+    bool left;
+    uint32_t entered;
+  };
+  std::vector<State> states;
+  std::vector<double> unary;
+  for (size_t k = 0; k <= islands.size(); ++k) {
+    const CompileBackend* from = k == islands.size() ? nullptr : islands[k];
+    if (from && !producer) continue;
+    for (const bool left : {false, true}) {
+      if (from ? !left && value.is_output() : left) continue;
+      for (uint32_t entered = 0; entered < 1u << islands.size(); ++entered) {
+        if (from && (entered >> k & 1)) continue;
+        double cost = left ? leave(from) : 0;
+        for (size_t i = 0; i < islands.size(); ++i)
+          cost += entered >> i & 1 ? enter(islands[i]) : 0;
+        states.push_back({from, left, entered});
+        unary.push_back(cost);
+      }
+    }
+  }
+  const int variable = problem_.AddVariable(std::move(unary));
+  const auto bit = [&](const CompileBackend* b) {
+    return 1u << (std::find(islands.begin(), islands.end(), b) - islands.begin());
+  };
+  if (producer) {
+    std::vector<double> cost;
+    for (const Choice& p : producer->states) {
+      for (const State& s : states) cost.push_back(Island(p) == s.from ? 0 : kNever);
+    }
+    problem_.AddPair(producer->variable, variable, std::move(cost));
+  }
+  for (int r : ends) {
+    if (r < 0) continue;
+    const NodeVariable& reader = nodes_[static_cast<size_t>(r)];
+    std::vector<double> cost;
+    for (const Choice& c : reader.states) {
+      const CompileBackend* to = Island(c);
+      for (const State& s : states) {
+        const bool fits = to == s.from || ((!s.from || s.left) && (!to || (s.entered & bit(to))));
+        cost.push_back(fits ? 0 : kNever);
+      }
+    }
+    problem_.AddPair(reader.variable, variable, std::move(cost));
   }
 }
 
@@ -294,15 +384,74 @@ Result<Assignment> Assigner::Solve(const AssignOptions& options) {
   result_.cost_ms = solution.cost;
   result_.exact = solution.exact;
   for (NodeVariable& v : nodes_) {
-    Choice& choice =
+    const Choice& choice =
         v.states[static_cast<size_t>(solution.states[static_cast<size_t>(v.variable)])];
     for (Alternative& a : result_.alternatives[v.node]) {
       a.chosen = a.backend == NameOf(choice) && a.kernel == choice.candidate.kernel &&
                  a.cost_ms == choice.cost_ms;
     }
-    result_.nodes[v.node] = std::move(choice);
+    result_.nodes[v.node] = choice;
+  }
+  for (const auto& value : graph_.values()) {
+    if (!value->is_constant()) Tell(*value);
   }
   return std::move(result_);
+}
+
+void Assigner::Tell(const ir::Value& value) {
+  const auto chosen = [&](const ir::Node* node) -> const Choice& { return result_.nodes.at(node); };
+  const ir::Node* producer = value.producer();
+  const Layout is = producer ? Produced(value, chosen(producer)) : Layout::kPlain;
+  const CompileBackend* from = producer ? Island(chosen(producer)) : nullptr;
+  std::set<Layout> wanted;  // by the plan
+  bool leaves = from && value.is_output();
+  for (const ir::Use& use : value.uses()) {
+    const Choice& reader = chosen(use.node);
+    wanted.insert(reader.candidate.inputs[static_cast<size_t>(use.index)]);
+    leaves |= from != nullptr && Island(reader) != from;
+  }
+  if (value.is_output()) wanted.insert(Layout::kPlain);
+  const auto readers_of = [&](Layout to) {
+    std::set<const ir::Node*> nodes;
+    for (const ir::Use& use : value.uses()) {
+      for (const Choice& c : nodes_[static_cast<size_t>(index_.at(use.node))].states) {
+        if (c.candidate.inputs[static_cast<size_t>(use.index)] == to) nodes.insert(use.node);
+      }
+    }
+    if (value.is_output() && to == Layout::kPlain && producer) nodes.insert(producer);
+    return nodes;
+  };
+  for (auto it = conversions_.lower_bound({&value, Layout::kPlain, Layout::kPlain});
+       it != conversions_.end() && std::get<0>(it->first) == &value; ++it) {
+    const auto& [of, a, b] = it->first;
+    const Move move{value.name(),
+                    "reference",
+                    ConvertKernel(a, b),
+                    it->second,
+                    a == is && wanted.count(b) != 0,
+                    ConvertSignature(value.type(), a, b)};
+    for (const ir::Node* node : readers_of(b)) result_.moves[node].push_back(move);
+  }
+  for (auto it = hand_overs_.lower_bound({&value, nullptr, Crossing::kEnters});
+       it != hand_overs_.end() && std::get<0>(it->first) == &value; ++it) {
+    const auto& [of, backend, crossing] = it->first;
+    const Move move{
+        value.name(), backend->name(), HandOverKernel(crossing),
+        it->second,   false,           HandOverSignature(value.type(), backend->name(), crossing)};
+    if (crossing == Crossing::kLeaves) {
+      auto& list = result_.moves[producer];
+      list.push_back(move);
+      list.back().paid = leaves && backend == from;
+      continue;
+    }
+    std::set<const ir::Node*> nodes;
+    for (const ir::Use& use : value.uses()) nodes.insert(use.node);
+    for (const ir::Node* node : nodes) {
+      auto& list = result_.moves[node];
+      list.push_back(move);
+      list.back().paid = Island(chosen(node)) == backend && backend != from;
+    }
+  }
 }
 
 }  // namespace

@@ -13,9 +13,11 @@
 namespace slipway::compiler {
 
 struct Choice {
-  const backends::CompileBackend* backend = nullptr;  // null: control flow, which the session runs itself
+  const backends::CompileBackend* backend =
+      nullptr;  // null: control flow, which the session runs itself
   backends::Candidate candidate;
   double cost_ms = 0;
+  Source source = Source::kEstimated;
 };
 
 // Of its backend; "session" for control flow.
@@ -25,6 +27,18 @@ struct Alternative {  // for --explain
   std::string backend, kernel;
   double cost_ms;
   bool chosen;
+  Source source = Source::kEstimated;
+};
+
+// A price beside those of the kernels that decided, for --explain: a tensor that a node may get in
+// another layout than it is in, or that may enter or leave a step of a network-level backend there.
+struct Move {
+  std::string value;
+  std::string backend;  // whose step it enters or leaves; "reference" converts
+  std::string what;     // ConvertKernel or HandOverKernel
+  Price price;
+  bool paid = false;  // the plan has it
+  std::string signature = {};  // ConvertSignature or HandOverSignature
 };
 
 struct Assignment {
@@ -33,6 +47,7 @@ struct Assignment {
   // Why the platform's own backends declined a node, "backend: reason".
   std::map<const ir::Node*, std::vector<std::string>> declined;
   std::map<const ir::Node*, std::vector<Alternative>> alternatives;
+  std::map<const ir::Node*, std::vector<Move>> moves;  // empty with `greedy`
   double cost_ms = 0;
   bool exact = true;  // false: the graph was too entangled for elimination, the best of several
                       // local searches was taken

@@ -59,33 +59,41 @@ class Drawn final : public backends::CompileBackend {
   std::mt19937& rng_;
 };
 
-// Prices drawn once per kernel; whole numbers of 1/8, so that sums are exact.
+// Prices drawn once per kernel, conversion of a type, and crossing of a type's tensor at a
+// backend's border, as measurements are; whole numbers of 1/8, so that sums are exact.
 class DrawnCost final : public CostModel {
  public:
-  explicit DrawnCost(std::mt19937& rng) : rng_(rng), convert_(Draw()), hand_over_(Draw()) {}
-  double StepMs(const ir::Node& node, const std::string& backend, const Candidate& c,
+  explicit DrawnCost(std::mt19937& rng) : rng_(rng) {}
+  Price Step(const ir::Node& node, const std::string& backend, const Candidate& c,
+             const backends::Target&) const override {
+    return Once(node.name() + backend + c.kernel, 2);
+  }
+  Price Convert(const ir::Type& type, Layout from, Layout to,
                 const backends::Target&) const override {
-    auto [it, added] = steps_.emplace(node.name() + backend + c.kernel, 0);
-    if (added) it->second = 2 * Draw();
-    return it->second;
+    return from == to ? Price{} : Once(ConvertSignature(type, from, to), 1);
   }
-  double ConvertMs(double, Layout from, Layout to, const backends::Target&) const override {
-    return from == to ? 0 : convert_;
+  Price HandOver(const ir::Type& type, const std::string& backend, Crossing crossing,
+                 const backends::Target&) const override {
+    return Once(HandOverSignature(type, backend, crossing), 1);
   }
-  double HandOverMs(double, const backends::Target&) const override { return hand_over_; }
 
  private:
-  double Draw() const { return static_cast<double>(rng_() % 33) / 8; }
+  Price Once(const std::string& what, double times) const {
+    auto [it, added] = drawn_.emplace(what, 0);
+    if (added) it->second = times * static_cast<double>(rng_() % 33) / 8;
+    return {it->second, Source::kMeasured};
+  }
   std::mt19937& rng_;
-  mutable std::map<std::string, double> steps_;
-  double convert_, hand_over_;
+  mutable std::map<std::string, double> drawn_;
 };
 
 // A random graph of binary and unary nodes on one input; what nobody reads is an output.
 std::unique_ptr<ir::Graph> RandomGraph(std::mt19937& rng, int nodes) {
   auto graph = std::make_unique<ir::Graph>();
-  const ir::Type type{DType::kFloat32, SymShape{Dim(1), Dim(16), Dim(2), Dim(2)}};
-  std::vector<ir::Value*> values{graph->AddInput("x", type)};
+  // Two types, so that a price belongs to one of them; a unary node may change it.
+  const ir::Type types[] = {{DType::kFloat32, SymShape{Dim(1), Dim(16), Dim(2), Dim(2)}},
+                            {DType::kFloat32, SymShape{Dim(1), Dim(16), Dim(4), Dim(4)}}};
+  std::vector<ir::Value*> values{graph->AddInput("x", types[0])};
   for (int i = 0; i < nodes; ++i) {
     const bool binary = rng() % 2;
     std::vector<ir::Value*> inputs{
@@ -95,7 +103,7 @@ std::unique_ptr<ir::Graph> RandomGraph(std::mt19937& rng, int nodes) {
                                      .inputs = inputs,
                                      .attributes = {},
                                      .name = "n" + std::to_string(i)});
-    node->output()->set_type(type);
+    node->output()->set_type(types[rng() % 2]);
     values.push_back(node->output());
   }
   for (ir::Value* v : values) {
@@ -111,8 +119,8 @@ struct Pick {
 };
 
 // What a plan costs, said independently of the search: every step; of each value one conversion for
-// each layout that its readers want and it is not in; for every reader on another side of a
-// network-level backend's border one crossing, and one at the graph's border.
+// each layout that its readers want and it is not in; that it leaves the network-level backend that
+// makes it, and that it enters each of those that read it: once, the graph's border included.
 double PriceOf(const ir::Graph& graph, const std::map<const ir::Node*, Pick>& plan,
                const CostModel& cost, const backends::Target& target) {
   double total = 0;
@@ -121,7 +129,7 @@ double PriceOf(const ir::Graph& graph, const std::map<const ir::Node*, Pick>& pl
     return b->level() == backends::Level::kNetwork ? b : nullptr;
   };
   for (const auto& [node, pick] : plan)
-    total += cost.StepMs(*node, pick.backend->name(), *pick.candidate, target);
+    total += cost.Step(*node, pick.backend->name(), *pick.candidate, target).ms;
   for (const auto& value : graph.values()) {
     const ir::Node* producer = value->producer();
     const Layout in = producer ? plan.at(producer).candidate->outputs[0] : Layout::kPlain;
@@ -132,13 +140,17 @@ double PriceOf(const ir::Graph& graph, const std::map<const ir::Node*, Pick>& pl
       readers.insert(use.node);
     }
     if (value->is_output()) wanted.insert(Layout::kPlain);
-    for (Layout l : wanted) total += cost.ConvertMs(ValueBytes(*value), in, l, target);
-    const double hand_over = cost.HandOverMs(ValueBytes(*value), target);
-    for (const ir::Node* reader : readers) {
-      const auto *from = producer ? island(producer) : nullptr, *to = island(reader);
-      if (from != to) total += hand_over * ((from ? 1 : 0) + (to ? 1 : 0));
-    }
-    if (producer && value->is_output() && island(producer)) total += hand_over;
+    for (Layout l : wanted) total += cost.Convert(value->type(), in, l, target).ms;
+    const auto hand_over = [&](const backends::CompileBackend* b, Crossing crossing) {
+      return b ? cost.HandOver(value->type(), b->name(), crossing, target).ms : 0;
+    };
+    const auto* from = producer ? island(producer) : nullptr;
+    std::set<const backends::CompileBackend*> others;
+    for (const ir::Node* reader : readers) others.insert(island(reader));
+    if (value->is_output()) others.insert(nullptr);
+    others.erase(from);
+    if (!others.empty()) total += hand_over(from, Crossing::kLeaves);
+    for (const auto* to : others) total += hand_over(to, Crossing::kEnters);
   }
   return total;
 }
@@ -196,6 +208,18 @@ TEST(Assign, EqualsBruteForceOverAllPlans) {
       return PriceOf(*graph, chosen, cost, target);
     };
     EXPECT_EQ(priced(*found), least) << "round " << round;
+    // So do the moves that are told to be paid: with the kernels they are the whole price.
+    double told = 0;
+    std::set<std::string> once;  // one conversion or crossing serves all readers
+    for (const auto& [node, choice] : found->nodes) told += choice.cost_ms;
+    for (const auto& [node, moves] : found->moves) {
+      for (const Move& m : moves) {
+        if (!m.paid || !once.insert(m.value + m.backend + m.what).second) continue;
+        told += m.price.ms;
+        EXPECT_EQ(m.price.source, Source::kMeasured);
+      }
+    }
+    EXPECT_EQ(told, least) << "round " << round;
     AssignOptions greedy;
     greedy.greedy = true;
     auto cheapest = Assign(*graph, own, {}, target, cost, greedy);

@@ -139,6 +139,7 @@ class GraphCompiler {
         choice.candidate.outputs.empty() ? "plain" : LayoutName(choice.candidate.outputs[0]);
     row.signature = KernelSignature(node, row.backend, row.kernel);
     row.cost_ms = choice.cost_ms;
+    row.source = choice.source;
     row.sources = node.sources;
     row.sparsity = ir::SparsityOf(node);
     if (choice.backend) {  // control flow has none of its own: the rows of its bodies have them
@@ -151,6 +152,7 @@ class GraphCompiler {
       row.reasons = it->second;
     if (auto it = assignment.alternatives.find(&node); it != assignment.alternatives.end())
       row.alternatives = it->second;
+    if (auto it = assignment.moves.find(&node); it != assignment.moves.end()) row.moves = it->second;
     if (choice.backend && !choice.candidate.view) {
       shares.nodes += 1;
       shares.own_nodes += row.fallback ? 0 : 1;

@@ -45,10 +45,12 @@ struct PlacementRow {
   std::string node, op, backend, kernel, dtype, layout;
   std::string signature;  // KernelSignature: the key of its measured cost
   double cost_ms = 0;     // expected
+  Source source = Source::kEstimated;
   int64_t macs = 0;
   bool fallback = false;             // not on one of the platform's own backends
   std::vector<std::string> reasons;  // why the own backends declined it
   std::vector<Alternative> alternatives;
+  std::vector<Move> moves;
   std::vector<std::string> sources;
   std::optional<ir::WeightSparsity> sparsity;  // of its constant weights
 };

@@ -20,21 +20,38 @@ bool IsIntegerNode(const ir::Node& node) {
 
 }  // namespace
 
-double ValueBytes(const ir::Value& value) {
-  if (!value.type().shape) return 0;
-  double bytes = DTypeBits(value.dtype()) / 8.0;
-  for (const Dim& d : *value.type().shape) bytes *= AtOne(d);
+const char* SourceName(Source source) {
+  switch (source) {
+    case Source::kEstimated:
+      return "estimated";
+    case Source::kMeasured:
+      return "measured";
+    case Source::kScaled:
+      return "measured, scaled";
+    case Source::kInPlace:
+      return "measured in place";
+  }
+  return "unknown";
+}
+
+double TypeBytes(const ir::Type& type) {
+  if (!type.shape) return 0;
+  double bytes = DTypeBits(type.dtype) / 8.0;
+  for (const Dim& d : *type.shape) bytes *= AtOne(d);
   return bytes;
 }
 
-double CostModel::HandOverMs(double bytes, const backends::Target& target) const {
-  return 2 * bytes / (target.cache_gbps * 1e9) * 1e3 + 2e-3;
+double ValueBytes(const ir::Value& value) { return TypeBytes(value.type()); }
+
+Price CostModel::HandOver(const ir::Type& type, const std::string&, Crossing,
+                          const backends::Target& target) const {
+  return {2 * TypeBytes(type) / (target.cache_gbps * 1e9) * 1e3 + 2e-3, Source::kEstimated};
 }
 
-double AnalyticCost::StepMs(const ir::Node& node, const std::string&,
-                            const backends::Candidate& candidate,
-                            const backends::Target& target) const {
-  if (candidate.cost_us >= 0) return candidate.cost_us * 1e-3;
+Price AnalyticCost::Step(const ir::Node& node, const std::string&,
+                         const backends::Candidate& candidate,
+                         const backends::Target& target) const {
+  if (candidate.cost_us >= 0) return {candidate.cost_us * 1e-3, Source::kEstimated};
   // Products of 16 bits have twice the rate of float32 where the CPU has them.
   const bool half = node.input(0) && (node.input(0)->dtype() == DType::kBFloat16 ||
                                       node.input(0)->dtype() == DType::kFloat16);
@@ -49,14 +66,30 @@ double AnalyticCost::StepMs(const ir::Node& node, const std::string&,
       candidate.view
           ? 0
           : bytes / (target.cache_gbps * 1e9 * std::max(candidate.memory_efficiency, 1e-4)) * 1e3;
-  return std::max(compute_ms, memory_ms) + candidate.overhead_us * 1e-3;
+  return {std::max(compute_ms, memory_ms) + candidate.overhead_us * 1e-3, Source::kEstimated};
 }
 
-double AnalyticCost::ConvertMs(double bytes, format::Layout from, format::Layout to,
-                               const backends::Target& target) const {
-  if (from == to) return 0;
-  return 2 * bytes / (target.cache_gbps * 0.15 * 1e9) * 1e3 +
-         2e-3;  // measured: a tiled transpose runs at about 15 % of a copy
+Price AnalyticCost::Convert(const ir::Type& type, format::Layout from, format::Layout to,
+                            const backends::Target& target) const {
+  if (from == to) return {0, Source::kMeasured};
+  // Measured: a tiled transpose runs at about 15 % of a copy.
+  return {2 * TypeBytes(type) / (target.cache_gbps * 0.15 * 1e9) * 1e3 + 2e-3, Source::kEstimated};
+}
+
+std::string ConvertKernel(format::Layout from, format::Layout to) {
+  return std::string(LayoutName(from)) + "->" + LayoutName(to);
+}
+
+std::string ConvertSignature(const ir::Type& type, format::Layout from, format::Layout to) {
+  return "reference|" + ConvertKernel(from, to) + "|" + kConvertOp + "|" + type.ToString();
+}
+
+const char* HandOverKernel(Crossing crossing) {
+  return crossing == Crossing::kEnters ? "in" : "out";
+}
+
+std::string HandOverSignature(const ir::Type& type, const std::string& backend, Crossing crossing) {
+  return backend + "|" + HandOverKernel(crossing) + "|" + kHandOverOp + "|" + type.ToString();
 }
 
 std::string KernelSignature(const ir::Node& node, const std::string& backend,

@@ -292,7 +292,7 @@ Result<int> Lowering::TensorOf(const ir::Value& value, Layout layout) {
   SLIPWAY_ASSIGN_OR_RETURN(int to, NewTensor(value, layout));
   EmitEngineStep("Reorder", value, tensors_.at({&value, from}), to);
   ++result_.conversions;
-  result_.conversion_cost_ms += cost_.ConvertMs(ValueBytes(value), from, layout, target_);
+  result_.conversion_cost_ms += cost_.Convert(value.type(), from, layout, target_).ms;
   return to;
 }
 
