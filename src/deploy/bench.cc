@@ -10,9 +10,9 @@
 #include "data/npy.h"
 #include "deploy/emulated.h"
 #include "deploy/model_io.h"
+#include "deploy/package_clock.h"
 #include "device/host_facts.h"
 #include "model/ir/stats.h"
-#include "perfdb/cost_model.h"
 
 namespace slipway::deploy {
 
@@ -79,7 +79,7 @@ Result<std::string> RecordMeasurement(perfdb::Store& store, const ir::Graph& gra
     row.kernels.push_back({n.name, n.op, n.backend, n.kernel, n.signature, n.ms, n.macs});
     if (!n.signature.empty() && here) kernels.push_back(row.kernels.back());
   }
-  SLIPWAY_RETURN_IF_ERROR(store.InsertKernels(perfdb::KernelKey(facts, threads), kernels));
+  SLIPWAY_RETURN_IF_ERROR(store.InsertKernels(StepKey(platform, threads), kernels));
   SLIPWAY_ASSIGN_OR_RETURN(bool added, store.InsertMeasurement(structure, key, row));
   (void)added;  // the very same samples twice cannot be told from an import
   return structure.hash_with_shapes + " in " + store.path();

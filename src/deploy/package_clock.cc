@@ -162,6 +162,15 @@ Status CanTime(const compiler::Platform& platform) {
 
 perfdb::PlatformKey StepKey(const compiler::Platform& platform, int threads) {
   perfdb::PlatformKey key = perfdb::KernelKey(device::ReadHostFacts(), threads);
+  // A plugin has versions of its own.
+  const compiler::BackendSet& set = Backends();
+  for (const auto* names : {&platform.backends, &platform.fallback}) {
+    for (const std::string& name : *names) {
+      const backends::CompileBackend* backend = set.Find(name);
+      if (backend && !backend->plugin().empty())
+        key.runtime_version += "+" + name + "-" + backend->version();
+    }
+  }
   if (platform.device == "local") return key;
   key.emulated = platform.emulated;
   key.hardware = platform.device;

@@ -243,6 +243,7 @@ class BadData(Case):
 
     def test_perfdb(self):
         self.fails("perfdb", "query", says=["perf.db", "slipway bench"])
+        self.fails("perfdb", "steps", says=["perf.db"])
         self.fails("perfdb", "import", "/no/such.jsonl", says=["/no/such.jsonl"])
         self.fails("perfdb", "import", self.write("bad.jsonl", "not json\n"), says=["bad.jsonl line 1"])
         self.fails("perfdb", "import", self.write("head.jsonl", "{}\n"), says=["head.jsonl line 1", "slipway perfdb export"])

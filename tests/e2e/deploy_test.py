@@ -280,7 +280,13 @@ iterations: 30
         said = self.slipway("compile", self.model, "--platform", "x86", "--tune", "--compare-greedy", "--tune-rounds", "3", "-o", self.path("t.slip"))
         self.assertIn("chosen", said.out)
         self.assertIn("0 measured now", said.out)  # deploy has measured them
-        for option in (["--compare-greedy"], ["--tune-rounds", "9"]):
+        both = self.slipway("compile", self.model, "--platform", "x86", "--tune", "--compare-estimates", "--tune-rounds", "3", "-o", self.path("t.slip"), "--json").json
+        names = {name for p in both["plans"] for name in (p["name"], *p["also"])}
+        self.assertTrue({"kernels", "by estimates: kernels", "by estimates: x86 alone"} <= names, names)
+        self.assertGreater(both["tuned"]["compared_rounds"], 0)
+        for p in both["plans"]:
+            self.assertGreater(min(p["alone"]["ms"], p["compared"]["ms"]), 0, p)
+        for option in (["--compare-greedy"], ["--compare-estimates"], ["--tune-rounds", "9"]):
             alone = self.slipway("compile", self.model, "--platform", "x86", "-o", self.path("t.slip"), *option, code=2)
             self.assertIn("--tune", alone.err)
         self.agree(self.run_model(self.path("t.slip"), "--input", "x=" + self.path("x.npy")),

@@ -129,6 +129,40 @@ class Boards(Case):
         self.platform("board-none", "command:none.device")
         self.fails("bench", self.model, "--platform", "board-none", says=["none.device", "cannot be read"], code=None)
 
+    def test_tuned_where_it_runs(self):
+        """Kernels, conversions and whole plans are timed on the board and kept under its name; emulated ones under one more."""
+        self.write("platforms/board.device", "run: sh -c {command}\npush: cp {local} {remote}\npull: cp {remote} {local}\n"
+                   f"folder: {self.path('board')}\nname: board7\n")
+        self.platform("board-file", "command:board.device")
+        tune = lambda platform: self.slipway("compile", self.model, "--platform", platform, "--tune", "--tune-rounds", "3", "-o", self.path("t.slip"), "--json").json
+        first = tune("board-file")["tuned"]
+        for what in ("kernels", "conversions"):
+            self.assertEqual(first[what]["measured"], first[what]["all"], first)
+            self.assertGreater(first[what]["all"], 0, first)
+        self.assertFalse(first["emulated"])
+        again = tune("board-file")["tuned"]
+        self.assertEqual([again[what]["measured"] for what in ("kernels", "conversions", "hand_overs")], [0, 0, 0], again)
+        steps = self.slipway("perfdb", "steps", "--limit", "0", "--json").json["steps"]
+        self.assertEqual({s["hardware"] for s in steps}, {"command:board.device"})
+        self.assertTrue({"engine.Reorder"} < {s["op"] for s in steps}, steps)
+        explain = lambda platform: self.slipway("compile", self.model, "--platform", platform, "--costs", "measured", "--explain", conv, "--json").json
+        nodes = self.slipway("compile", self.model, "--platform", "board-file", "--json").json["nodes"]
+        conv = [n["name"] for n in nodes if "Conv" in n["op"]][1]
+        explained = explain("board-file")
+        self.assertEqual({a["source"] for a in explained["alternatives"]}, {"measured"}, explained)
+        self.assertTrue(explained["moves"])
+        self.assertEqual({m["source"] for m in explained["moves"]}, {"measured"}, explained)
+        # Of another device nothing of this is known: all of it is measured there.
+        text = PLATFORM.format(name="board-emulated", device="command:board.device") + "emulated: true\n"
+        self.write("platforms/board-emulated.yaml", text)
+        unknown = explain("board-emulated")
+        self.assertEqual({a["source"] for a in unknown["alternatives"] + unknown["moves"]}, {"estimated"}, unknown)
+        emulated = tune("board-emulated")["tuned"]
+        self.assertTrue(emulated["emulated"])
+        self.assertEqual(emulated["kernels"]["known"], 0, emulated)
+        said = self.slipway("perfdb", "steps", "--op", "engine.Reorder")
+        self.assertIn("emulated", said.out)
+
 
 if __name__ == "__main__":
     if not os.path.exists(BINARY):
