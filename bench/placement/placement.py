@@ -66,7 +66,7 @@ def place(model, backends, args):
         file.write(PLATFORM.format(name=name, backends=", ".join(backends), fallback=", ".join(fallback)))
     ort = sorted(glob.glob(os.path.join(ROOT, ".cache", "ort", "node_modules", "onnxruntime-node", "bin", "*", "linux", "x64", "libonnxruntime.so.1")))
     environment = dict(os.environ, SLIPWAY_ONNXRUNTIME=os.environ.get("SLIPWAY_ONNXRUNTIME") or (ort or [""])[0], SLIPWAY_PLATFORMS=folder + ":" + os.path.join(ROOT, "platforms"),
-                       SLIPWAY_PERFDB=os.path.join(CACHE, "perf.db"))
+                       SLIPWAY_PERFDB=os.path.join(CACHE, "prices.db" if args.prices else "perf.db"))
     command = [SLIPWAY, "compile", find(model), "--platform", name, "--tune", "--compare-greedy", "--tune-rounds", str(args.rounds),
                "--threads", str(args.threads), "-o", os.path.join(CACHE, "model.slip"), "--json", "-q"]
     command += ["--compare-estimates"] if args.prices else []
@@ -151,6 +151,9 @@ def main():
     parser.add_argument("--docs", default="")
     args = parser.parse_args()
     os.makedirs(CACHE, exist_ok=True)
+    for end in ("", "-wal", "-shm") if args.prices else ():  # prices and plans are of one run
+        if os.path.exists(os.path.join(CACHE, "prices.db" + end)):
+            os.remove(os.path.join(CACHE, "prices.db" + end))
     mark = PRICES if args.prices else MARK
     lines = [mark, "", "| model | backends | plans | error of estimates, % | of measured prices, % | rounds | kept / best alone, / greedy: estimates | measured | kept by measured / by estimates |",
              "|---|---|---|---|---|---|---|---|---|"] if args.prices else [mark, "", "| model | backends | each alone, ms | greedy, ms | kept, ms | its nodes | kept / best alone | kept / greedy | |",
