@@ -143,7 +143,7 @@ class Boards(Case):
         again = tune("board-file")["tuned"]
         self.assertEqual([again[what]["measured"] for what in ("kernels", "conversions", "hand_overs")], [0, 0, 0], again)
         steps = self.slipway("perfdb", "steps", "--limit", "0", "--json").json["steps"]
-        self.assertEqual({s["hardware"] for s in steps}, {"command:board.device"})
+        self.assertEqual({os.path.basename(s["hardware"]) for s in steps}, {"board.device"})
         self.assertTrue({"engine.Reorder"} < {s["op"] for s in steps}, steps)
         explain = lambda platform: self.slipway("compile", self.model, "--platform", platform, "--costs", "measured", "--explain", conv, "--json").json
         nodes = self.slipway("compile", self.model, "--platform", "board-file", "--json").json["nodes"]
