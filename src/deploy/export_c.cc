@@ -31,14 +31,19 @@ Result<backends::csource::Source> GenerateC(const ir::Graph& graph, const std::s
   platform.arch = "any";
   platform.backends = {"csource"};
   platform.precision = "int8";  // of what is quantized
-  compiler::CompileOptions options;
-  options.disabled_passes = {"recover-attention"};  // C has its parts
   compiler::BackendSet backends;
   backends.Add(backends::MakeCsourceCompiler());
   backends.Add(backends::MakeReferenceCompiler());  // for layout conversions, of which C has none
-  SLIPWAY_ASSIGN_OR_RETURN(const compiler::CompileResult compiled,
-                           compiler::Compile(*fixed, platform, backends, options));
-  return backends::csource::GenerateSource(compiled.package, {.name = stem});
+  const auto compiled = compiler::Compile(*fixed, platform, backends, {});
+  if (!compiled.ok()) {
+    // Here is no platform to choose.
+    std::string message = compiled.status().message();
+    const size_t at = message.find("; choose a platform with another fallback, or ");
+    if (at != std::string::npos)
+      message = message.substr(0, at) + "; change the model, or compile a package";
+    return Status(compiled.status().code(), message);
+  }
+  return backends::csource::GenerateSource(compiled->package, {.name = stem});
 }
 
 Result<std::vector<std::string>> ExportC(const ir::Graph& graph, const std::string& folder,

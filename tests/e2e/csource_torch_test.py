@@ -1,15 +1,14 @@
 #!/usr/bin/python3
 """Models of many families as PyTorch exports them, as C programs, against PyTorch itself. Skips where PyTorch
-(python3-torch) is absent."""
+(python3-torch) is absent.
+
+usage: csource_torch_test.py [--write FOLDER]   (the models as ONNX files, no tests)"""
 import os
-import re
-import shutil
 import sys
 import warnings
 
-from c_program import CCase, FLAGS
+from c_program import CCase
 from harness import BINARY, main
-import npy
 
 try:
     import numpy as np
@@ -22,13 +21,13 @@ except ImportError:
 
 
 class Keywords(nn.Module):
-    """Keyword spotting: features of 40 frames, a convolution, a recurrent layer, log-probabilities."""
+    """Keyword spotting: features of some frames, a convolution, a recurrent layer, log-probabilities."""
 
-    def __init__(self, cell, **options):
+    def __init__(self, cell, features=10, hidden=24, **options):
         super().__init__()
-        self.conv = nn.Conv1d(10, 16, 3, padding=1)
-        self.cell = cell(16, 24, batch_first=True, **options)
-        self.head = nn.Linear(24 * (2 if options.get("bidirectional") else 1), 12)
+        self.conv = nn.Conv1d(features, hidden, 3, padding=1)
+        self.cell = cell(hidden, hidden, batch_first=True, **options)
+        self.head = nn.Linear(hidden * (2 if options.get("bidirectional") else 1), 12)
 
     def forward(self, x):
         y, _ = self.cell(torch.relu(self.conv(x)).transpose(1, 2))
@@ -164,6 +163,8 @@ def floats(*shape):
 
 TOKENS = np.array([[3, 17, 42, 8, 49, 1, 25, 6, 11, 0, 0, 0]], np.int64)
 MODELS = {
+    "keywords_gru": (lambda: Keywords(nn.GRU, 40, 64), [floats(1, 40, 49)]),
+    "keywords_lstm": (lambda: Keywords(nn.LSTM, 40, 64), [floats(1, 40, 49)]),
     "gru": (lambda: Keywords(nn.GRU), [floats(1, 10, 40)]),
     "gru_both": (lambda: Keywords(nn.GRU, bidirectional=True, num_layers=2), [floats(2, 10, 12)]),
     "lstm": (lambda: Keywords(nn.LSTM), [floats(1, 10, 40)]),
@@ -181,19 +182,20 @@ MODELS = {
 }
 
 
+def write(name, path):
+    """(inputs, outputs of PyTorch) of the model, which becomes the ONNX file `path`."""
+    make, inputs = MODELS[name]
+    torch.manual_seed(11)
+    module = make().eval()
+    given = [torch.from_numpy(v) for v in inputs]
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        want = module(*given)
+        torch.onnx.export(module, tuple(given), path, opset_version=16, input_names=[f"in{i}" for i in range(len(given))])
+    return inputs, [v.numpy() for v in (want if isinstance(want, tuple) else (want,))]
+
+
 class Torch(CCase):
-    def make(self, name):
-        """(path of the ONNX file, inputs, outputs of PyTorch)."""
-        make, inputs = MODELS[name]
-        torch.manual_seed(11)
-        module = make().eval()
-        given = [torch.from_numpy(v) for v in inputs]
-        path = self.path(name + ".onnx")
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            want = module(*given)
-            torch.onnx.export(module, tuple(given), path, opset_version=16, input_names=[f"in{i}" for i in range(len(given))])
-        return path, inputs, [v.numpy() for v in (want if isinstance(want, tuple) else (want,))]
 
     def compare(self, raw, want, tolerance, label):
         at = 0
@@ -210,13 +212,19 @@ class Torch(CCase):
     def test_families(self):
         for name in MODELS:
             with self.subTest(model=name):
-                path, inputs, want = self.make(name)
+                path = self.path(name + ".onnx")
+                inputs, want = write(name, path)
                 stem = self.export(path, name=name)
                 raw = self.run_c(stem, [(v.flatten(), {"f": "<f4", "i": "<i8"}[v.dtype.kind]) for v in inputs])
                 self.compare(raw, want, 3e-5, name)
 
 
 if __name__ == "__main__":
+    if len(sys.argv) == 3 and sys.argv[1] == "--write":
+        os.makedirs(sys.argv[2], exist_ok=True)
+        for model in MODELS:
+            write(model, os.path.join(sys.argv[2], model + ".onnx"))
+        sys.exit(0)
     if not os.path.exists(BINARY):
         raise SystemExit(f"{BINARY} is not there; run scripts/build")
     main()

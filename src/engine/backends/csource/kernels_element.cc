@@ -265,10 +265,9 @@ static void sw_@N(int32_t outer, int32_t count, int32_t inner, int32_t most, con
 static void sw_trilu(int32_t rows, int32_t height, int32_t width, int32_t size, int32_t upper, int64_t k, const void* x, void* y) {
   int32_t r, j;
   for (r = 0; r < rows; ++r) {
-    const int64_t diagonal = r % height + k;
     for (j = 0; j < width; ++j) {
       const size_t at = (size_t)(r * width + j) * (size_t)size;
-      if (upper ? j >= diagonal : j <= diagonal) {
+      if (upper ? j - r % height >= k : j - r % height <= k) {
         memcpy((char*)y + at, (const char*)x + at, (size_t)size);
       } else {
         memset((char*)y + at, 0, (size_t)size);

@@ -294,6 +294,111 @@ static void sw_attention(const sw_attention_shape* s, const float* q, const floa
   }
 }
 )"},
+    // @X, @Z: types of x and the weights.
+    {"convinteger", "window", R"(
+static void sw_@N(const sw_window* w, const @X* x, const @Z* weights, const @X* x_zero, const @Z* w_zero, int32_t each, int32_t* y) {
+  const int32_t cin = w->channels / w->groups, cout = w->outputs / w->groups, plane = w->in[0] * w->in[1] * w->in[2];
+  const int32_t taps = w->kernel[0] * w->kernel[1] * w->kernel[2], zero = x_zero ? *x_zero : 0;
+  int32_t n, m, o[3], c, t, at = 0;
+  for (n = 0; n < w->batch; ++n) {
+    for (m = 0; m < w->outputs; ++m) {
+      const int32_t w0 = w_zero ? w_zero[each ? m : 0] : 0;
+      for (o[0] = 0; o[0] < w->out[0]; ++o[0]) {
+        for (o[1] = 0; o[1] < w->out[1]; ++o[1]) {
+          for (o[2] = 0; o[2] < w->out[2]; ++o[2]) {
+            uint32_t sum = 0;
+            for (c = 0; c < cin; ++c) {
+              const @X* from = x + (n * w->channels + m / cout * cin + c) * plane;
+              for (t = 0; t < taps; ++t) {
+                const int32_t d = o[0] * w->stride[0] + t / w->kernel[2] / w->kernel[1] * w->dilation[0] - w->pad[0];
+                const int32_t h = o[1] * w->stride[1] + t / w->kernel[2] % w->kernel[1] * w->dilation[1] - w->pad[1];
+                const int32_t i = o[2] * w->stride[2] + t % w->kernel[2] * w->dilation[2] - w->pad[2];
+                if (d < 0 || d >= w->in[0] || h < 0 || h >= w->in[1] || i < 0 || i >= w->in[2]) continue;
+                sum += (uint32_t)(((int32_t)from[(d * w->in[1] + h) * w->in[2] + i] - zero) * ((int32_t)weights[(m * cin + c) * taps + t] - w0));
+              }
+            }
+            y[at++] = (int32_t)sum;
+          }
+        }
+      }
+    }
+  }
+}
+)"},
+    {"matmulinteger", "", R"(
+static void sw_@N(int32_t batch, const int32_t* offsets, int32_t rows, int32_t inner, int32_t columns, const @X* a, const @Z* b, const @X* a_zero, int32_t a_each,
+                  const @Z* b_zero, int32_t b_each, int32_t* y) {
+  int32_t t, m, n, k;
+  for (t = 0; t < batch; ++t) {
+    const @X* pa = a + offsets[2 * t];
+    const @Z* pb = b + offsets[2 * t + 1];
+    for (m = 0; m < rows; ++m) {
+      const int32_t az = a_zero ? a_zero[a_each ? m : 0] : 0;
+      for (n = 0; n < columns; ++n) {
+        const int32_t bz = b_zero ? b_zero[b_each ? n : 0] : 0;
+        uint32_t sum = 0;
+        for (k = 0; k < inner; ++k) sum += (uint32_t)(((int32_t)pa[m * inner + k] - az) * ((int32_t)pb[k * columns + n] - bz));
+        y[(t * rows + m) * columns + n] = (int32_t)sum;
+      }
+    }
+  }
+}
+)"},
+    {"dynamicquantize", "requant", R"(
+static void sw_dynamicquantize(int32_t count, const float* x, uint8_t* y, float* scale, uint8_t* zero) {
+  float low = 0.0f, high = 0.0f, s, middle;
+  int32_t i;
+  for (i = 0; i < count; ++i) {
+    low = x[i] < low ? x[i] : low;
+    high = x[i] > high ? x[i] : high;
+  }
+  s = high > low ? (high - low) / 255.0f : 1.0f;
+  middle = rintf(0.0f - low / s);
+  *scale = s;
+  *zero = (uint8_t)(!(middle > 0.0f) ? 0 : middle > 255.0f ? 255 : (int32_t)middle);
+  for (i = 0; i < count; ++i) y[i] = (uint8_t)sw_requant(x[i] / s, *zero, 0, 255);
+}
+)"},
+    // Weights as codes, a scale (and zero point) for each `group` of them. @X: their type, @E: the
+    // code at `at` of output n.
+    {"nbits", "", R"(
+static void sw_@N(int32_t rows, int32_t inputs, int32_t outputs, int32_t group, const float* x, const @X* weights, const int8_t* low, const float* scale, const int8_t* zero,
+                  const float* bias, float* y) {
+  const int32_t groups = (inputs + group - 1) / group;
+  int32_t m, n, k;
+  (void)low;
+  for (m = 0; m < rows; ++m) {
+    for (n = 0; n < outputs; ++n) {
+      float v = 0.0f;
+      for (k = 0; k < inputs; ++k) {
+        const int32_t at = n * inputs + k, g = n * groups + k / group;
+        v += x[m * inputs + k] * ((float)(@E - (zero ? zero[g] : 0)) * scale[g]);
+      }
+      y[m * outputs + n] = bias ? v + bias[n] : v;
+    }
+  }
+}
+)"},
+    {"maxunpool", "", R"(
+/* Places in `inner`; y's extent is `dims`, no smaller. */
+static void sw_@N(int32_t count, int32_t rank, const int32_t* inner, const int32_t* dims, const @X* x, const int64_t* indices, @X* y) {
+  int32_t i, d, most = 1, all = 1;
+  for (d = 0; d < rank; ++d) {
+    most *= inner[d];
+    all *= dims[d];
+  }
+  for (i = 0; i < all; ++i) y[i] = 0;
+  for (i = 0; i < count; ++i) {
+    int32_t rest = indices[i] < 0 ? 0 : indices[i] >= most ? most - 1 : (int32_t)indices[i], at = 0, step = 1;
+    for (d = rank - 1; d >= 0; --d) {
+      at += rest % inner[d] * step;
+      rest /= inner[d];
+      step *= dims[d];
+    }
+    y[at] = x[i];
+  }
+}
+)"},
     // @X: type of the positions. Steps of batch, head and row; ids or null: rows of the caches.
     {"rotary", "", R"(
 static void sw_@N(int32_t batches, int32_t heads, int32_t length, int32_t size, int32_t half, int32_t interleaved, int32_t rows, const int32_t* step, const float* x,

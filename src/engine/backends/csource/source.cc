@@ -22,7 +22,7 @@ using format::TensorKind;
 
 const Row* FindRow(std::string_view domain, std::string_view op) {
   for (const auto rows : {IntegerRows(), FloatRows(), MovementRows(), ElementRows(), IndexRows(),
-                          NormRows(), RecurrentRows(), ShapeRows()}) {
+                          NormRows(), RecurrentRows(), ShapeRows(), AttentionRows()}) {
     for (const Row& row : rows) {
       if (domain == row.domain && op == row.op) return &row;
     }

@@ -146,6 +146,15 @@ Status Pool(SourceWriter& w) {
   } else {
     SLIPWAY_ASSIGN_OR_RETURN(window, WindowFields(w, {}, x[1], 1, &pad_end));
   }
+  if (w.op.op.ends_with("LpPool")) {
+    SLIPWAY_RETURN_IF_ERROR(NeedFloats(w));
+    const int64_t p = w.op.attributes.Int("p", 2);
+    if (p < 1) return InvalidArgument("a p that is not positive");
+    w.Need("lppool");
+    w.Call("sw_lppool",
+           {w.Struct("sw_window", window), Number(p), w.Input(0, "float"), w.Output("float")});
+    return OkStatus();
+  }
   if (max && w.HasOut(1)) return WriteMaxAt(w, window);
   if (max) {
     const DType t = w.In(0).dtype;
@@ -211,6 +220,8 @@ constexpr Row kRows[] = {
     {"", "MaxPool", Pool},
     {"", "AveragePool", Pool},
     {"", "GlobalMaxPool", Pool},
+    {"", "LpPool", Pool},
+    {"", "GlobalLpPool", Pool},
     {"", "GlobalAveragePool", Pool},
     {"", "Softmax", Softmax},
     {"", "BatchNormalization", BatchNorm},

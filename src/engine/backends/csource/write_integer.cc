@@ -34,40 +34,6 @@ Result<std::string> Rounding(SourceWriter& w, const std::string& bias,
          Number(activation.b) + ", " + Number(a.Float("y_multiplier", 1)) + ", {" + Target(w) + "}";
 }
 
-struct Weights {
-  int bits = 8;
-  std::string codes, low = "0";  // names of arrays; low: what each output's codes count from
-};
-
-// Codes of [outputs, ...]: where those of each output span few values they share bytes.
-Weights PackWeights(SourceWriter& w, const std::vector<int64_t>& codes, int64_t outputs) {
-  const size_t each = codes.size() / static_cast<size_t>(std::max<int64_t>(1, outputs));
-  std::vector<int64_t> low;
-  int64_t widest = 0;
-  for (size_t o = 0; each > 0 && o < static_cast<size_t>(outputs); ++o) {
-    const auto first = codes.begin() + static_cast<std::ptrdiff_t>(o * each);
-    const auto [lo, hi] = std::minmax_element(first, first + static_cast<std::ptrdiff_t>(each));
-    low.push_back(*lo);
-    widest = std::max(widest, *hi - *lo);
-  }
-  Weights out;
-  out.bits = widest > 15 || low.empty() ? 8 : widest > 3 ? 4 : 2;
-  const auto per = static_cast<size_t>(8 / out.bits);
-  std::vector<uint8_t> bytes((codes.size() + per - 1) / per, 0);
-  for (size_t i = 0; i < codes.size(); ++i) {
-    const int64_t code = out.bits == 8 ? codes[i] & 255 : codes[i] - low[i / each];
-    bytes[i / per] =
-        static_cast<uint8_t>(bytes[i / per] | (code << (i % per * static_cast<size_t>(out.bits))));
-  }
-  out.codes = w.ByteArray(bytes, out.bits == 8);
-  if (out.bits < 8) {
-    std::vector<uint8_t> narrow;
-    for (const int64_t v : low) narrow.push_back(static_cast<uint8_t>(v & 255));
-    out.low = w.ByteArray(narrow, true);
-  }
-  return out;
-}
-
 // The inputs that QConv and QLinear share. Unsupported: weights that are no constant int8.
 Status Product(SourceWriter& w, int64_t channels, std::string* rounding) {
   SLIPWAY_RETURN_IF_ERROR(NeedCodes(w, {0, 4}));
@@ -96,7 +62,7 @@ Status QConv(SourceWriter& w) {
   SLIPWAY_ASSIGN_OR_RETURN(
       const std::string window,
       WindowFields(w, std::span(weights).subspan(2), weights[0], w.op.attributes.Int("group", 1)));
-  const Weights packed = PackWeights(w, w.Ints(1), weights[0]);
+  const PackedCodes packed = PackCodes(w, w.Ints(1), weights[0]);
   const int64_t depth = weights.count() / std::max<int64_t>(1, weights[0]);
   const bool dense = depth >= 24;  // else gathering the inputs costs more than it saves
   if (dense) w.NeedDepth(depth);
@@ -121,7 +87,7 @@ Status QLinear(SourceWriter& w) {
         codes[static_cast<size_t>(i * k + j)] = from[static_cast<size_t>(j * n + i)];
     }
   }
-  const Weights packed = PackWeights(w, codes, n);
+  const PackedCodes packed = PackCodes(w, codes, n);
   w.NeedDepth(k);
   const std::string name = "qlinear" + std::to_string(packed.bits);
   w.Need(name);
@@ -288,6 +254,34 @@ constexpr Row kRows[] = {
 };
 
 }  // namespace
+
+PackedCodes PackCodes(SourceWriter& w, const std::vector<int64_t>& codes, int64_t outputs) {
+  const size_t each = codes.size() / static_cast<size_t>(std::max<int64_t>(1, outputs));
+  std::vector<int64_t> low;
+  int64_t widest = 0;
+  for (size_t o = 0; each > 0 && o < static_cast<size_t>(outputs); ++o) {
+    const auto first = codes.begin() + static_cast<std::ptrdiff_t>(o * each);
+    const auto [lo, hi] = std::minmax_element(first, first + static_cast<std::ptrdiff_t>(each));
+    low.push_back(*lo);
+    widest = std::max(widest, *hi - *lo);
+  }
+  PackedCodes out;
+  out.bits = widest > 15 || low.empty() ? 8 : widest > 3 ? 4 : 2;
+  const auto per = static_cast<size_t>(8 / out.bits);
+  std::vector<uint8_t> bytes((codes.size() + per - 1) / per, 0);
+  for (size_t i = 0; i < codes.size(); ++i) {
+    const int64_t code = out.bits == 8 ? codes[i] & 255 : codes[i] - low[i / each];
+    bytes[i / per] =
+        static_cast<uint8_t>(bytes[i / per] | (code << (i % per * static_cast<size_t>(out.bits))));
+  }
+  out.codes = w.ByteArray(bytes, out.bits == 8);
+  if (out.bits < 8) {
+    std::vector<uint8_t> narrow;
+    for (const int64_t v : low) narrow.push_back(static_cast<uint8_t>(v & 255));
+    out.low = w.ByteArray(narrow, true);
+  }
+  return out;
+}
 
 std::string Target(const SourceWriter& w) {
   const auto& a = w.op.attributes;

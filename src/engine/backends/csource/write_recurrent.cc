@@ -156,6 +156,14 @@ constexpr Row kRows[] = {{"", "RNN", Recurrent}, {"", "GRU", Recurrent}, {"", "L
 std::span<const Row> RecurrentRows() { return kRows; }
 
 uint64_t WorkspaceBytes(const ir::Node& node) {
+  if (node.Is("Attention")) {  // the scores of one query
+    const auto length = [&](size_t i) {
+      if (!node.input(i)) return int64_t{0};
+      const SymShape& shape = *node.input(i)->type().shape;
+      return shape[shape.size() == 4 ? 2 : 1].value();
+    };
+    return static_cast<uint64_t>(length(1) + length(4)) * sizeof(float);
+  }
   const Cell* cell = node.domain().empty() ? FindCell(node.op()) : nullptr;
   if (!cell) return 0;
   const SymShape& r = *node.input(2)->type().shape;

@@ -259,7 +259,34 @@ Status GridSample(SourceWriter& w) {
   return OkStatus();
 }
 
+Status MaxUnpool(SourceWriter& w) {
+  const Dims x = w.Shape(w.In(0)), y = w.Shape(w.Out());
+  const DType t = w.In(0).dtype;
+  const auto& a = w.op.attributes;
+  const auto kernel = a.Ints("kernel_shape"), pads = a.Ints("pads"), strides = a.Ints("strides");
+  const size_t spatial = x.size() - 2;
+  if (!IsReal(t) || w.In(1).dtype != DType::kInt64) return NoType(w, t);
+  if (x.rank() < 3 || kernel.size() != spatial || y.rank() != x.rank() ||
+      w.Shape(w.In(1)).count() != x.count())
+    return InvalidArgument("a window that does not fit");
+  std::vector<int64_t> inner = {x[0], x[1]};
+  for (size_t i = 0; i < spatial; ++i) {
+    const auto entry = [](const auto& list, size_t at, int64_t absent) {
+      return at < list.size() ? list[at] : absent;
+    };
+    inner.push_back((x[i + 2] - 1) * entry(strides, i, 1) + kernel[i] - entry(pads, i, 0) -
+                    entry(pads, spatial + i, 0));
+    if (y[i + 2] < inner[i + 2] || inner[i + 2] < 1)
+      return InvalidArgument("an output smaller than what the indices address");
+  }
+  w.Call(w.Instance("maxunpool", "maxunpool_" + Suffix(t), {{"@X", CType(t)}}),
+         {Number(x.count()), Number(int64_t{x.rank()}), w.Int32Array(inner), w.Int32Array(y),
+          w.Input(0), w.Input(1), w.Output(0)});
+  return OkStatus();
+}
+
 constexpr Row kRows[] = {
+    {"", "MaxUnpool", MaxUnpool},
     {"", "Shape", ShapeOf},
     {"", "Size", ShapeOf},
     {"", "Range", Range},

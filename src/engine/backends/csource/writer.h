@@ -137,6 +137,7 @@ std::span<const Row> IndexRows();
 std::span<const Row> NormRows();
 std::span<const Row> RecurrentRows();
 std::span<const Row> ShapeRows();
+std::span<const Row> AttentionRows();
 
 // The functions of all types, for operators of which others have their own form.
 Status WriteUnary(SourceWriter& w);
@@ -166,6 +167,12 @@ int64_t Axis(int64_t axis, int rank);
 inline bool IsCode(DType t) { return t == DType::kInt8 || t == DType::kUInt8; }
 // What makes codes unsigned, by exclusive or.
 inline int64_t Flip(DType t) { return t == DType::kInt8 ? 128 : 0; }
+// Codes of [outputs, ...] as an array: where those of each output span few values they share bytes.
+struct PackedCodes {
+  int bits = 8;
+  std::string codes, low = "0";  // names of arrays; low: what each output's codes count from
+};
+PackedCodes PackCodes(SourceWriter& w, const std::vector<int64_t>& codes, int64_t outputs);
 // The fields of sw_target, by the step's attributes.
 std::string Target(const SourceWriter& w);
 
