@@ -10,8 +10,9 @@
 namespace slipway::kernels {
 namespace {
 
-// Of copied pixels, beside which a panel of weights runs.
-constexpr int64_t kBlockBytes = 64 << 10;
+// Of copied pixels, beside which a panel of weights runs; for four tiles, which share weights that
+// are widened, more.
+constexpr int64_t kBlockBytes = 64 << 10, kMoreBytes = 256 << 10;
 
 int64_t Up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -49,7 +50,8 @@ HalfPlan PlanHalf(const HalfShape& shape, int threads) {
   const int64_t pixels = shape.pixels(), depth = shape.groups8() * 8;
   // Floats where there is no float16 arithmetic: the plan does not depend on it.
   const int64_t tile_bytes = depth * kHalfRows * 4;
-  int64_t tiles = std::clamp<int64_t>(kBlockBytes / tile_bytes, 1, Up(pixels, kHalfRows));
+  int64_t tiles = std::max(kBlockBytes / tile_bytes, std::min<int64_t>(4, kMoreBytes / tile_bytes));
+  tiles = std::clamp<int64_t>(tiles, 1, Up(pixels, kHalfRows));
   const int64_t others = shape.images * shape.groups;
   if (threads > 1 && others * Up(pixels, tiles * kHalfRows) < 2 * threads)
     tiles = std::max<int64_t>(1, std::min(tiles, pixels * others / (2 * threads * kHalfRows)));

@@ -3,15 +3,18 @@
 
 #include <cstdint>
 
+#if !defined(__ARM_FEATURE_FP16_VECTOR_ARITHMETIC)
+#include "engine/kernels/gemm/float_tile.h"
+#endif
 #include "engine/kernels/half/half.h"
 
 namespace slipway::kernels::SLIPWAY_ISA {
 namespace {
 
 #if defined(__ARM_FEATURE_FP16_VECTOR_ARITHMETIC)
-typedef uint16_t Element;  // of copied pixels
+typedef uint16_t Element;  // of copied pixels, [k / 8][row][8]
 #else
-typedef float Element;
+typedef float Element;  // [k / 4][row][4]
 #endif
 
 inline int64_t Least(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -41,8 +44,8 @@ inline void Narrow(const float* from, uint16_t* p, int64_t count) {
   for (int64_t i = 0; i < count; ++i) p[i] = all[i];
 }
 
-// sums [kR][kHalfPanel] += kR rows of x, [groups][kR][8], times a panel of kVectors vectors of 8
-// columns.
+// sums [kR][kHalfPanel] += kR rows of x, `groups` times 8 numbers, times a panel of kVectors
+// vectors of 8 columns.
 #if defined(__ARM_FEATURE_FP16_VECTOR_ARITHMETIC)
 // sum + w * x[kLane]. GCC 12 makes a copy of the lane and two registers of what is one instruction.
 template <int kLane>
@@ -237,7 +240,7 @@ __attribute__((noinline)) void Tile(const Element* x, const uint16_t* w, int64_t
       for (int part = 0; part < 8; part += 4) {
         float32x4_t a[kR];
 #pragma GCC unroll 8
-        for (int r = 0; r < kR; ++r) a[r] = vld1q_f32(from + r * 8 + part);
+        for (int r = 0; r < kR; ++r) a[r] = vld1q_f32(from + part * kR + r * 4);
 #define SLIPWAY_STEP(LANE)                                      \
   {                                                             \
     const float16x8_t b = Load8(by + LANE * kVectors * 8);      \
@@ -268,8 +271,52 @@ __attribute__((noinline)) void Tile(const Element* x, const uint16_t* w, int64_t
 using TileFunction = void (*)(const Element*, const uint16_t*, int64_t, float*);
 // There are tiles for few rows and for 8; others are filled up to 8 with what is not used.
 inline int TileRows(int64_t rows) { return rows < 4 ? static_cast<int>(rows) : 8; }
+#if defined(__ARM_FEATURE_FP16_VECTOR_ARITHMETIC)
 constexpr TileFunction kTiles[2][4] = {{Tile<1, 1>, Tile<2, 1>, Tile<3, 1>, Tile<8, 1>},
                                        {Tile<1, 2>, Tile<2, 2>, Tile<3, 2>, Tile<8, 2>}};
+#else
+constexpr TileFunction kTiles[2][3] = {{Tile<1, 1>, Tile<2, 1>, Tile<3, 1>},
+                                       {Tile<1, 2>, Tile<2, 2>, Tile<3, 2>}};
+
+// Weights that are widened at a time, for some tiles one after another.
+constexpr int64_t kWide = 256, kWideTiles = 8;
+
+// 8 columns of `count` (a multiple of 8) rows of w, `vectors` times 8 wide.
+__attribute__((noinline)) void WidenColumns(const uint16_t* w, int64_t vectors, int64_t count,
+                                            float* to) {
+  for (; count > 0; count -= 8, w += vectors * 64, to += 64) {
+    float16x8_t v[8];
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; ++i) v[i] = Load8(w + i * vectors * 8);
+    float32x4_t wide[16];
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; ++i) {
+      wide[2 * i] = Low(v[i]);
+      wide[2 * i + 1] = High(v[i]);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; ++i) vst1q_f32(to + i * 4, wide[i]);
+  }
+}
+
+// As Tile for `tiles` tiles of 8 rows, kWideTiles at most: sums [tiles][8][kHalfPanel].
+void WholeTiles(const float* x, const uint16_t* w, int64_t groups, int vectors, int64_t tiles,
+                float* sums) {
+  alignas(64) float wide[kWide * 8];
+  const FloatTile multiply = GetFloatTile();
+  for (int v = 0; v < vectors; ++v) {
+    for (int64_t k = 0; k < groups * 8; k += kWide) {
+      const int64_t now = Least(kWide, groups * 8 - k);
+      WidenColumns(w + (k * vectors + v) * 8, vectors, now, wide);
+      for (int64_t t = 0; t < tiles; ++t) {
+        float* to = sums + t * kHalfRows * kHalfPanel + v * 8;
+        multiply(x + (t * groups * 8 + k) * kHalfRows, wide, now / 4, to, kHalfPanel, to,
+                 kHalfPanel);
+      }
+    }
+  }
+}
+#endif
 
 // The window of an output pixel as one row: where it lies, or copied to `line`.
 const uint16_t* WindowOf(const HalfShape& s, const uint16_t* image, int64_t pixel, uint16_t* line) {
@@ -301,23 +348,23 @@ const uint16_t* WindowOf(const HalfShape& s, const uint16_t* image, int64_t pixe
   return line;
 }
 
-inline void StoreGroup(float16x8_t v, Element* to) {
+inline void StoreGroup(float16x8_t v, [[maybe_unused]] int64_t rows, Element* to) {
 #if defined(__ARM_FEATURE_FP16_VECTOR_ARITHMETIC)
   vst1q_u16(to, vreinterpretq_u16_f16(v));
 #else
   vst1q_f32(to, Low(v));
-  vst1q_f32(to + 4, High(v));
+  vst1q_f32(to + rows * 4, High(v));
 #endif
 }
 
-// A row to its places in [groups][rows][8].
+// A row to its places in a tile of `rows`.
 void CopyRow(const uint16_t* from, int64_t depth, int64_t rows, Element* to) {
   int64_t k = 0;
-  for (; k + 8 <= depth; k += 8, to += rows * 8) StoreGroup(Load8(from + k), to);
+  for (; k + 8 <= depth; k += 8, to += rows * 8) StoreGroup(Load8(from + k), rows, to);
   if (k == depth) return;
   uint16_t last[8] = {};
   for (int64_t i = 0; k + i < depth; ++i) last[i] = from[k + i];
-  StoreGroup(Load8(last), to);
+  StoreGroup(Load8(last), rows, to);
 }
 
 // What becomes of a tile's sums.
@@ -354,7 +401,11 @@ void Run(const HalfPlan& p, const HalfCall& c, void* workspace, int64_t job, int
   const auto* const biases =
       reinterpret_cast<const float*>(weights + s.groups * s.columns() * groups * 8);
   const int64_t out_pixel = s.groups * s.out_channels;
+#if defined(__ARM_FEATURE_FP16_VECTOR_ARITHMETIC)
   alignas(16) float sums[kHalfRows * kHalfPanel] = {};
+#else
+  alignas(16) float sums[kWideTiles * kHalfRows * kHalfPanel] = {};
+#endif
   for (; job < end; ++job) {
     const int64_t part = job % p.parts, block = job / p.parts % p.blocks,
                   group = job / (p.parts * p.blocks) % s.groups,
@@ -366,7 +417,7 @@ void Run(const HalfPlan& p, const HalfCall& c, void* workspace, int64_t job, int
     for (int64_t row = first; row < last; row += kHalfRows) {
       const int64_t rows = Least(kHalfRows, last - row), of = TileRows(rows);
       for (int64_t r = 0; r < rows; ++r)
-        CopyRow(WindowOf(s, x, row + r, line), depth, of, to + r * 8);
+        CopyRow(WindowOf(s, x, row + r, line), depth, of, to + r * (16 / sizeof(Element)));
       to += of * groups * 8;
     }
     for (int64_t panel = panels * part / p.parts; panel < panels * (part + 1) / p.parts; ++panel) {
@@ -376,25 +427,42 @@ void Run(const HalfPlan& p, const HalfCall& c, void* workspace, int64_t job, int
       const uint16_t* w = weights + (group * s.columns() + column) * groups * 8;
       const float* bias = biases + group * s.columns() + column;
       const Element* from = copy;
-      for (int64_t row = first; row < last; row += kHalfRows) {
+      const auto start = [&](float* to, int64_t rows) {
+        for (int64_t r = 0; r < rows; ++r) {
+          for (int i = 0; i < vectors * 8; i += 4)
+            vst1q_f32(to + r * kHalfPanel + i, vld1q_f32(bias + i));
+        }
+      };
+      const auto finish = [&](float* tile, int64_t row, int rows) {
+        const int64_t at = (image * pixels + row) * out_pixel + group * s.out_channels + column;
+        Finish(c, tile, rows, columns, c.residual ? c.residual + at : nullptr, c.y + at, out_pixel);
+      };
+      for (int64_t row = first; row < last;) {
+#if !defined(__ARM_FEATURE_FP16_VECTOR_ARITHMETIC)
+        // Tiles of 8, also those that are filled up.
+        const int64_t left = last - row;
+        const int64_t tiles = Least(kWideTiles, left / 8 + (TileRows(left % 8) == 8 ? 1 : 0));
+        if (tiles > 0) {
+          start(sums, tiles * kHalfRows);
+          WholeTiles(from, w, groups, vectors, tiles, sums);
+          for (int64_t t = 0; t < tiles; ++t, row += kHalfRows)
+            finish(sums + t * kHalfRows * kHalfPanel, row, static_cast<int>(Least(8, last - row)));
+          from += tiles * kHalfRows * groups * 8;
+          continue;
+        }
+#endif
         const int rows = static_cast<int>(Least(kHalfRows, last - row)), of = TileRows(rows);
-        const auto start = [&] {
-          for (int r = 0; r < rows; ++r) {
-            for (int i = 0; i < vectors * 8; i += 4)
-              vst1q_f32(sums + r * kHalfPanel + i, vld1q_f32(bias + i));
-          }
-        };
-        start();
+        start(sums, rows);
         kTiles[vectors - 1][of < 8 ? of - 1 : 3](from, w, groups, sums);
 #if defined(__ARM_FEATURE_FP16_VECTOR_ARITHMETIC)
         if (!Finite(sums, rows, vectors)) {
-          start();
+          start(sums, rows);
           WideTile(from, w, groups, rows, of, vectors, sums);
         }
 #endif
-        const int64_t at = (image * pixels + row) * out_pixel + group * s.out_channels + column;
-        Finish(c, sums, rows, columns, c.residual ? c.residual + at : nullptr, c.y + at, out_pixel);
+        finish(sums, row, rows);
         from += of * groups * 8;
+        row += kHalfRows;
       }
     }
   }
