@@ -256,7 +256,11 @@ int64_t ConvWeightWords(const ConvShape& s, const ConvTraits& traits) {
 }
 
 int64_t ConvPackedBytes(const ConvShape& s, const ConvTraits& traits) {
-  return (ConvWeightWords(s, traits) + s.groups * Vectors(s, traits) * traits.lanes) * 4;
+  int64_t words = ConvWeightWords(s, traits) + s.groups * Vectors(s, traits) * traits.lanes;
+#if defined(__aarch64__)
+  if (s.few()) words += 16;  // windows are multiplied in fours of words
+#endif
+  return words * 4;
 }
 
 void PackConv(const ConvShape& s, const ConvTraits& traits, const void* weights, const void* bias,

@@ -424,6 +424,109 @@ void PlacesOf(const TileCall& c, int64_t skip, int64_t count, const char* const*
   }
 }
 
+// Which of `count` pixels comes as number r of eight: the last one comes last.
+inline int64_t PixelOf(int64_t r, int64_t count) {
+  return r == 7 ? count - 1 : Least(r, Most(count - 2, 0));
+}
+void StartEight(const TileCall& c, int vectors, float (&sums)[8][2][kLanes]) {
+  const V bias[2] = {Load(c.bias), vectors == 2 ? Load(c.bias + kLanes) : V{}};
+  for (auto& sum : sums) {
+    Store(sum[0], bias[0]);
+    Store(sum[1], bias[1]);
+  }
+}
+void FinishEight(const TileCall& c, const ConvCall& call, const Target& target, int64_t count,
+                 int vectors, const float (&sums)[8][2][kLanes], const Element* residual) {
+  const V low = Splat(c.low), high = Splat(c.high);
+  for (int64_t r = 0; r < count; ++r) {
+    for (int64_t v = 0; v < vectors; ++v) {
+      V sum = Load(sums[r == count - 1 ? 7 : r][v]);
+      const int64_t place = r * target.pixel + v * c.vector_elements;
+      if (residual && !target.apart) sum += Load(residual + place);
+      sum = AtMost(high, AtLeast(low, sum));
+      if (c.sums)
+        Store(c.sums + (v * count + r) * kLanes, sum);
+      else
+        Store(c.y + place, sum);
+    }
+  }
+  if (c.sums) Finish(c, call, target, static_cast<int>(count), vectors, residual);
+}
+
+// Words of a window of few channels that are copied.
+constexpr int64_t kFewWords = 512;
+
+// The windows of eight pixels as [word / 4][pixel][4]; x points to the first column of each in
+// input row `top`.
+void CopyWindows(const ConvPlan& p, const char* const* x, int64_t top, float* to) {
+  const ConvShape& s = p.shape;
+  int64_t k = 0, at = 0;
+  for (int64_t row = 0; row < s.kernel_height; ++row, top += s.dilation_height) {
+    const bool inside = top >= 0 && top < s.height;
+    at = row * s.dilation_height * p.row_bytes;
+    for (int64_t word = 0; word < p.step_words; ++word, ++k) {
+      float* place = to + k / 4 * 32 + k % 4;
+#pragma GCC unroll 8
+      for (int r = 0; r < 8; ++r) {
+        float number = 0;
+        if (inside) __builtin_memcpy(&number, x[r] + at, sizeof number);
+        place[r * 4] = number;
+      }
+      at += p.moves[word];
+    }
+  }
+  for (; k % 4 != 0; ++k) {
+    for (int r = 0; r < 8; ++r) to[k / 4 * 32 + r * 4 + k % 4] = 0;
+  }
+}
+
+// Rows of images of few channels: eight windows are copied for all panels [pair, end) of two
+// vectors. x is where the first column of output row 0's window in input row 0 would lie.
+void FewRows(const ConvPlan& p, const ConvCall& call, TileCall& c, const char* x, int64_t image_at,
+             int64_t row, int64_t row_end, int64_t column, int64_t column_end, int64_t out_row,
+             int64_t out_plane, int64_t pair, int64_t end) {
+  const ConvShape& s = p.shape;
+  const auto multiply = HasFeature(CpuFeature::kArmDotprod) ? PixelsApart : PixelsTogether;
+  const int64_t fours = (s.kernel_height * p.step_words + 3) / 4;
+  alignas(16) float windows[kFewWords * 8];
+  alignas(16) float sums[8][2][kLanes], apart_sums[2 * 8 * kLanes];
+  Offsets places[kFewWords / 4];
+  for (int64_t i = 0; i < fours; ++i) places[i] = {i * 128, i * 128, i * 128};
+  const char* rows[8];
+  for (int64_t r = 0; r < 8; ++r) rows[r] = reinterpret_cast<const char*>(windows + r * 4);
+  for (int64_t i = row; i < row_end; ++i) {
+    const int64_t top = i * s.stride_height - s.pad_top;
+    for (int64_t at = column, now; at < column_end; at += now) {
+      now = Least(8, column_end - at);
+      const char* pixels[8];
+      for (int64_t r = 0; r < 8; ++r)
+        pixels[r] = x + top * p.row_bytes + (at + PixelOf(r, now)) * c.pixel_bytes;
+      CopyWindows(p, pixels, top, windows);
+      for (int64_t panel = pair; panel < end; ++panel) {
+        const int64_t vector = 2 * panel, vectors = vector + 1 < p.vectors ? 2 : 1;
+        const float* w = call.weights + vector * c.vector_floats;
+        c.bias = call.weights + p.vectors * c.vector_floats + vector * kLanes;
+        const int64_t lanes =
+            s.last ? Least(s.out_channels - (vector + vectors - 1) * kLanes, kLanes) : kLanes;
+        const bool apart = lanes < kLanes;
+        const Target target = {c.pixel_elements, static_cast<int>(lanes), apart};
+        c.low = apart ? -__builtin_inff() : call.low;
+        c.high = apart ? __builtin_inff() : call.high;
+        c.sums = apart || call.activation ? apart_sums : nullptr;
+        StartEight(c, static_cast<int>(vectors), sums);
+        multiply(rows, places, fours, w, vectors == 2 ? w + c.vector_floats : w, sums[0][0]);
+        const int64_t y =
+            image_at + i * out_row + at * target.pixel +
+            (s.last ? vector * kLanes
+                    : vector * kLanes / kBlock * out_plane + vector * kLanes % kBlock);
+        c.y = static_cast<Element*>(call.y) + y;
+        FinishEight(c, call, target, now, static_cast<int>(vectors), sums,
+                    call.residual ? static_cast<const Element*>(call.residual) + y : nullptr);
+      }
+    }
+  }
+}
+
 // Pixels [column, end) of a row by eights, while there are more than four; returns how far it came.
 int64_t Eights(const TileCall& at, const ConvCall& call, const Target& target, int64_t column,
                int64_t end, int64_t width) {
@@ -434,16 +537,10 @@ int64_t Eights(const TileCall& at, const ConvCall& call, const Target& target, i
   bool ready = false;
   for (int64_t now; end - column > 4; column += now) {
     now = Least(8, end - column);
-    // The last pixel comes eighth; others are there twice.
     const char* x[8];
-    for (int64_t r = 0; r < 8; ++r)
-      x[r] = at.x + (column + (r == 7 ? now - 1 : Least(r, now - 2))) * at.pixel_bytes;
+    for (int64_t r = 0; r < 8; ++r) x[r] = at.x + (column + PixelOf(r, now)) * at.pixel_bytes;
     alignas(16) float sums[8][2][kLanes];
-    const V bias[2] = {Load(c.bias), Load(c.bias + kLanes)};
-    for (auto& sum : sums) {
-      Store(sum[0], bias[0]);
-      Store(sum[1], bias[1]);
-    }
+    StartEight(c, 2, sums);
     const int edges = (column == 0 ? 1 : 0) | (column + now == width ? 2 : 0);
     if (edges != c.edges) ready = false;
     c.edges = edges;
@@ -455,21 +552,8 @@ int64_t Eights(const TileCall& at, const ConvCall& call, const Target& target, i
     }
     ready = edges == 0 && fours <= kFours;
     c.y = at.y + column * target.pixel;
-    const Element* residual = at.residual ? at.residual + column * target.pixel : nullptr;
-    const V low = Splat(c.low), high = Splat(c.high);
-    for (int64_t r = 0; r < now; ++r) {
-      for (int64_t v = 0; v < 2; ++v) {
-        V sum = Load(sums[r == now - 1 ? 7 : r][v]);
-        const int64_t place = r * target.pixel + v * c.vector_elements;
-        if (residual && !target.apart) sum += Load(residual + place);
-        sum = AtMost(high, AtLeast(low, sum));
-        if (c.sums)
-          Store(c.sums + (v * now + r) * kLanes, sum);
-        else
-          Store(c.y + place, sum);
-      }
-    }
-    if (c.sums) Finish(c, call, target, static_cast<int>(now), 2, residual);
+    FinishEight(c, call, target, now, 2, sums,
+                at.residual ? at.residual + column * target.pixel : nullptr);
   }
   return column;
 }
@@ -564,6 +648,14 @@ void Run(const ConvPlan& p, const ConvCall& call, void* workspace, int64_t job, 
       x += group * (s.last ? s.in_channels * element : blocks * p.plane_bytes) -
            s.pad_left * p.column_bytes;
     }
+#if defined(__aarch64__)
+    if (s.few() && s.kernel_height * p.step_words <= kFewWords) {
+      FewRows(p, call, c, x, image * (s.last ? out_plane : out_blocks * out_plane), row, row_end,
+              column, column_end, out_row, out_plane, pairs * split / p.splits,
+              pairs * (split + 1) / p.splits);
+      continue;
+    }
+#endif
     for (int64_t pair = pairs * split / p.splits; pair < pairs * (split + 1) / p.splits; ++pair) {
       const int64_t vector = 2 * pair;
       const int vectors = vector + 1 < p.vectors ? 2 : 1;
