@@ -51,6 +51,11 @@ inline F Fma(F a, F b, F c) {
   return _mm_add_ps(_mm_mul_ps(a, b), c);
 #endif
 }
+#if defined(__aarch64__)
+constexpr bool kArm = true;
+#else
+constexpr bool kArm = false;
+#endif
 inline int64_t MinOf(int64_t a, int64_t b) { return a < b ? a : b; }
 inline int64_t MaxOf(int64_t a, int64_t b) { return a > b ? a : b; }
 
@@ -118,7 +123,28 @@ __attribute__((always_inline)) inline void Sum(const DepthwiseShape& shape, cons
   for (int i = 1; i < kOutputs; ++i) acc[i] = acc[0];
 #pragma GCC unroll 1
   for (int64_t r = 0; r < row.rows; ++r, x += row.row_step) {
-    if constexpr (kWindow > 0) {
+    if constexpr (kArm && kInside && (kWindow == 3 || kWindow == 5)) {
+      // All outputs by one tap, then by the next: products wait for those before them.
+      constexpr int kColumns = (kOutputs - 1) * kStride + kWindow;
+      F w[kWindow], v[kColumns];
+#pragma GCC unroll 8
+      for (int k = 0; k < kWindow; ++k, weights += kLanes) w[k] = Load(weights);
+#pragma GCC unroll 32
+      for (int c = 0; c < kColumns; ++c) v[c] = Load(x + c * pixel);
+#pragma GCC unroll 8
+      for (int k = 0; k < kWindow; ++k) {
+#pragma GCC unroll 8
+        for (int i = 0; i < kOutputs; ++i) acc[i] = Fma(v[i * kStride + k], w[k], acc[i]);
+        if constexpr (kWindow == 3 && kStride == 2) {  // or the compiler mixes taps again
+          static_assert(kOutputs == 7);
+          asm(""
+              : "+" SLIPWAY_REGISTER(acc[0]), "+" SLIPWAY_REGISTER(acc[1]),
+                "+" SLIPWAY_REGISTER(acc[2]), "+" SLIPWAY_REGISTER(acc[3]),
+                "+" SLIPWAY_REGISTER(acc[4]), "+" SLIPWAY_REGISTER(acc[5]),
+                "+" SLIPWAY_REGISTER(acc[6]));
+        }
+      }
+    } else if constexpr (kWindow > 0) {
       F w[kWindow];
 #pragma GCC unroll 8
       for (int k = 0; k < kWindow; ++k, weights += kLanes) w[k] = Load(weights);
