@@ -140,8 +140,10 @@ Result<PackageRun> RunPackage(const compiler::Platform& platform,
   }
   if (!device.shares_files()) {
     SLIPWAY_ASSIGN_OR_RETURN(runner, session->PushOnce(runner));
-    SLIPWAY_ASSIGN_OR_RETURN(package, session->PushOnce(package));
-    if (!session->is_owner()) left.paths.push_back(package);
+    // Of a forked process, nobody would take it away later.
+    const bool keep = session->is_owner();
+    SLIPWAY_ASSIGN_OR_RETURN(package, keep ? session->PushOnce(package) : device.Push(package));
+    if (!keep) left.paths.push_back(package);
     SLIPWAY_RETURN_IF_ERROR(PushArguments(device, scratch, arguments, folders, left.paths));
   }
   std::vector<std::string> argv = {runner, package};

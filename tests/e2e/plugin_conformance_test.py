@@ -12,6 +12,7 @@ CASES = "/usr/share/libonnx-testdata/data"
 # The example with faults that the environment switches on.
 FAULTS = (("    const int64_t place = b->place[i];\n    b->write[i]",
            "    if (const char* fault = std::getenv(\"ACME\")) {\n      if (std::string(fault) == \"crash\" && p.layers[i].kind != kConv) std::abort();\n"
+           "      while (std::string(fault) == \"hang\" && p.layers[i].kind == kLinear && std::getenv(\"ACME\")) {\n      }\n"
            "      if (std::string(fault) == \"refuse\") return Fail(error, SLIPWAY_UNSUPPORTED, \"not on a Friday\");\n    }\n"
            "    const int64_t place = b->place[i];\n    b->write[i]"),
           ("std::nearbyint(static_cast<double>(v))", "(std::getenv(\"ACME\") && std::string(std::getenv(\"ACME\")) == \"floor\" "
@@ -131,6 +132,13 @@ class Conformance(plugin_test.Built):
         self.assertGreater(families["QConv"]["taken"], 0)
         self.assertEqual((report["cases"][0]["status"], report["cases"][0]["reason"]), ("failed", "crashed: Aborted"))
         self.assertEqual(report["plugins"]["wrong_cases"], [self.q])
+
+    def test_a_plugin_that_hangs(self):
+        self.environment["ACME"] = "hang"
+        report = self.slipway("conformance", "--plugin", os.path.join(os.path.dirname(self.faulty), "libacme_npu.so"), "--filter", "QLinear", "--timeout", "2",
+                              "--json", code=4).json
+        for word in ("did not end within 2 s", "QLinear", "--seed"):
+            self.assertIn(word, self.families(report)["QLinear"]["first_wrong"])
 
     def test_a_plugin_that_refuses_what_it_took(self):
         self.environment["ACME"] = "refuse"

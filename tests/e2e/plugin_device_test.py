@@ -232,6 +232,19 @@ class Npu(OnDevices):
         log = plugin_test.read(self.path("log")).decode()
         self.assertNotIn("libacme_npu", log)
         self.assertNotIn("dynamic", log)
+        # Cases in processes of their own share what was put there for all, and take their own away.
+        self.write("log", "")
+        models = [shutil.copy(q, self.path(f"q{i}.onnx")) for i in range(3)]
+        report = self.slipway("conformance", "--platform", platform, "--no-random", "--jobs", "2", "--inputs", "2", "--json",
+                              *(word for model in [*models, plain] for word in ("--model", model))).json
+        self.assertEqual((report["passed"], report["failed"], report["plugins"]["cases"]), (4, 0, 3), report)
+        log = plugin_test.read(self.path("log")).decode().splitlines()
+        for what in ("_libacme_npu.so", "_slipway-run-dynamic", "_slipway-run"):
+            self.assertEqual(sum(" push " in line and line.endswith(what) for line in log), 1, (what, log))
+        self.assertEqual(sum("rm -rf" in line and "_m.slip" in line for line in log), 8, log)
+        folders = {line.split("'")[1] for line in log if "mkdir -p" in line}
+        self.assertEqual(len(folders), 1, log)
+        self.assertFalse(os.path.exists(folders.pop()))
 
     def test_ssh(self):
         """A real sshd; the board is this machine, and its library that of this machine."""
