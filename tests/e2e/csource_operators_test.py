@@ -135,6 +135,41 @@ class Operators(CCase):
                           {"x": (x, ox.FLOAT, floats(x)), "c": (cache, ox.FLOAT, floats(cache, 1)), "s": (cache, ox.FLOAT, floats(cache, 2)),
                            "p": ([2, 5], ox.INT64, [i % 9 for i in range(10)])}, {"y": (x, ox.FLOAT)}, opset=23)
 
+    def test_signals(self):
+        """Spectra of real and complex lines, longer and shorter than what is there; frames with a window."""
+        x = [2, 10, 3, 1]
+        for name, dims, out, attributes, length in (("whole", x, [2, 10, 3, 2], {}, None), ("half", x, [2, 6, 3, 2], {"onesided": 1}, None),
+                                                    ("longer", x, [2, 16, 3, 2], {}, 16), ("shorter", x, [2, 7, 3, 2], {}, 7),
+                                                    ("back", [2, 10, 3, 2], [2, 10, 3, 2], {"inverse": 1}, None)):
+            with self.subTest(case=name):
+                constants = [ox.tensor("axis", [], [1], ox.INT64)] + ([ox.tensor("n", [], [length], ox.INT64)] if length else [])
+                self.both(name, [ox.node("DFT", ["x", "n" if length else "", "axis"], ["y"], **attributes)], {"x": (dims, ox.FLOAT, floats(dims))},
+                          {"y": (out, ox.FLOAT)}, constants)
+        self.both("stft", [ox.node("STFT", ["x", "step", "w"], ["y"])], {"x": ([2, 33, 1], ox.FLOAT, floats([2, 33, 1])), "w": ([16], ox.FLOAT, floats([16], 1))},
+                  {"y": ([2, 3, 9, 2], ox.FLOAT)}, [ox.tensor("step", [], [8], ox.INT64)])
+
+    def test_regions_and_caches(self):
+        x = [2, 3, 9, 11]
+        for mode in ("avg", "max"):
+            for ratio in (0, 2):
+                with self.subTest(mode=mode, ratio=ratio):
+                    self.both("roi", [ox.node("RoiAlign", ["x", "r", "b"], ["y"], mode=mode, sampling_ratio=ratio, output_height=3, output_width=2,
+                                              spatial_scale=0.5)],
+                              {"x": (x, ox.FLOAT, floats(x)), "r": ([3, 4], ox.FLOAT, [0.0, 1, 9, 16, 3, 3, 30, 30, -4, 2, 7, 5]), "b": ([3], ox.INT64, [0, 1, 1])},
+                              {"y": ([3, 3, 3, 2], ox.FLOAT)})
+        for align in (0, 1):
+            self.both("grid", [ox.node("AffineGrid", ["t", "size"], ["g"], align_corners=align),
+                               ox.node("GridSample", ["x", "g"], ["y"], align_corners=align, padding_mode="reflection")],
+                      {"t": ([2, 2, 3], ox.FLOAT, floats([2, 2, 3])), "x": (x, ox.FLOAT, floats(x))},
+                      {"g": ([2, 4, 5, 2], ox.FLOAT), "y": ([2, 3, 4, 5], ox.FLOAT)}, [ox.tensor("size", [4], [2, 3, 4, 5], ox.INT64)])
+        self.both("crop", [ox.node("CenterCropPad", ["x", "shape"], ["y"])], {"x": ([5, 8], ox.INT32, list(range(40)))}, {"y": ([8, 3], ox.INT32)},
+                  [ox.tensor("shape", [2], [8, 3], ox.INT64)])
+        for mode, first in (("linear", [1, 3]), ("circular", [5, 4])):
+            with self.subTest(mode=mode):
+                self.both("cache", [ox.node("TensorScatter", ["p", "u", "i"], ["y"], mode=mode)],
+                          {"p": ([2, 2, 6, 3], ox.FLOAT, floats([2, 2, 6, 3])), "u": ([2, 2, 2, 3], ox.FLOAT, floats([2, 2, 2, 3], 1)), "i": ([2], ox.INT64, first)},
+                          {"y": ([2, 2, 6, 3], ox.FLOAT)}, opset=24)
+
     def recurrent(self, op, gates, seed):
         """A convolution over frames, a recurrent layer of both directions with lengths, a classifier."""
         net = ox.Net(seed)

@@ -510,7 +510,7 @@ static void sw_fill(int32_t count, int32_t size, const void* value, void* y) {
 
 const Piece* Find(std::string_view name) {
   for (const auto pieces : {std::span<const Piece>(kPieces), ResizePieces(), ElementPieces(),
-                            SequencePieces(), ShapePieces()}) {
+                            SequencePieces(), ShapePieces(), SignalPieces()}) {
     for (const Piece& p : pieces) {
       if (name == p.name) return &p;
     }

@@ -17,6 +17,7 @@ std::span<const Piece> ResizePieces();
 std::span<const Piece> ElementPieces();
 std::span<const Piece> SequencePieces();
 std::span<const Piece> ShapePieces();
+std::span<const Piece> SignalPieces();
 
 // The text of the named pieces and of all that they need, each once, in an order that compiles.
 // Names: see kernels*.cc; "instance:" is a piece with its places filled in (SourceWriter::Instance).

@@ -21,8 +21,9 @@ using format::PackageTensor;
 using format::TensorKind;
 
 const Row* FindRow(std::string_view domain, std::string_view op) {
-  for (const auto rows : {IntegerRows(), FloatRows(), MovementRows(), ElementRows(), IndexRows(),
-                          NormRows(), RecurrentRows(), ShapeRows(), AttentionRows()}) {
+  for (const auto rows :
+       {IntegerRows(), FloatRows(), MovementRows(), ElementRows(), IndexRows(), NormRows(),
+        RecurrentRows(), ShapeRows(), AttentionRows(), SignalRows()}) {
     for (const Row& row : rows) {
       if (domain == row.domain && op == row.op) return &row;
     }

@@ -138,6 +138,7 @@ std::span<const Row> NormRows();
 std::span<const Row> RecurrentRows();
 std::span<const Row> ShapeRows();
 std::span<const Row> AttentionRows();
+std::span<const Row> SignalRows();
 
 // The functions of all types, for operators of which others have their own form.
 Status WriteUnary(SourceWriter& w);
