@@ -146,8 +146,9 @@ Result<BenchOutcome> Bench(const BenchRequest& request) {
                            ": the model's batch is fixed at " + std::to_string(outcome.batch) +
                            "; export it with a dynamic batch");
   }
-  SLIPWAY_ASSIGN_OR_RETURN(outcome.result,
-                           MeasurePackage(package_path, platform, inputs, names, request.options));
+  auto measured = MeasurePackage(package_path, platform, inputs, names, request.options);
+  if (!measured.ok()) return WithAssumedSizes(measured.status(), ports, {}, request.shapes);
+  outcome.result = std::move(*measured);
   Sign(outcome.result.nodes, placement);
   if (request.record && graph) {
     auto store = perfdb::Store::Open();

@@ -270,6 +270,26 @@ Status GatherContainers(const std::vector<Runner::Port>& ports,
 
 }  // namespace
 
+Status WithAssumedSizes(const Status& status, const std::vector<Runner::Port>& ports,
+                        const std::map<std::string, ir::Tensor>& given,
+                        const std::map<std::string, std::vector<int64_t>>& shapes) {
+  if (status.code() != StatusCode::kInvalidArgument) return status;
+  for (const auto& port : ports) {
+    if (given.contains(port.name) || shapes.contains(port.name) || !port.type.shape) continue;
+    std::string assumed, example;
+    for (size_t i = 0; i < port.type.shape->size(); ++i) {
+      const Dim& d = (*port.type.shape)[i];
+      example += (i == 0 ? "" : ",") + (d.known() ? d.ToString() : i == 0 ? "1" : "64");
+      if (i > 0 && !d.known()) assumed += (assumed.empty() ? "" : ", ") + d.ToString();
+    }
+    if (assumed.empty()) continue;
+    return InvalidArgument(status.message() + "; sizes of input '" + port.name + "' (" + assumed +
+                           ") were not given and became 1: give them, as in --shape " +
+                           port.name + "=" + example);
+  }
+  return status;
+}
+
 Result<std::vector<ir::Tensor>> MakeInputs(
     const std::vector<Runner::Port>& ports, const std::map<std::string, ir::Tensor>& files,
     const std::map<std::string, std::vector<int64_t>>& shapes, bool fill, uint64_t seed) {

@@ -88,6 +88,11 @@ class Runner {
 Result<std::vector<ir::Tensor>> MakeInputs(
     const std::vector<Runner::Port>& ports, const std::map<std::string, ir::Tensor>& given,
     const std::map<std::string, std::vector<int64_t>>& shapes, bool fill, uint64_t seed = 1);
+// A failure of a run on such inputs. Where dimensions behind the first became 1, which few networks
+// bear, it says so, and how to give them.
+Status WithAssumedSizes(const Status& status, const std::vector<Runner::Port>& ports,
+                        const std::map<std::string, ir::Tensor>& given,
+                        const std::map<std::string, std::vector<int64_t>>& shapes);
 
 struct NodeTime {
   std::string name, op, backend, kernel;

@@ -60,5 +60,21 @@ TEST(MakeInputs, SaysWhatIsMissing) {
             std::string::npos);
 }
 
+TEST(MakeInputs, FailuresNameSizesThatWereAssumed) {
+  const ir::Type type{DType::kFloat32,
+                      SymShape{Dim::Symbol("N"), Dim(3), Dim::Symbol("H"), Dim::Symbol("W")}};
+  const std::vector<Runner::Port> ports = {{"x", type}};
+  const Status failed = InvalidArgument("no room");
+  EXPECT_EQ(WithAssumedSizes(failed, ports, {}, {}).message(),
+            "no room; sizes of input 'x' (H, W) were not given and became 1: give them, as in --shape "
+            "x=1,3,64,64");
+  EXPECT_EQ(WithAssumedSizes(failed, ports, {}, {{"x", {1, 3, 8, 8}}}).message(), "no room");
+  const Tensor x = Tensor::Of<float>({1, 3, 1, 1}, std::vector<float>{1, 2, 3});
+  EXPECT_EQ(WithAssumedSizes(failed, ports, {{"x", x}}, {}).message(), "no room");
+  EXPECT_EQ(WithAssumedSizes(Internal("a fault"), ports, {}, {}).message(), "a fault");
+  const std::vector<Runner::Port> batch = {{"x", {DType::kFloat32, SymShape{Dim::Symbol("N")}}}};
+  EXPECT_EQ(WithAssumedSizes(failed, batch, {}, {}).message(), "no room");
+}
+
 }  // namespace
 }  // namespace slipway::deploy
