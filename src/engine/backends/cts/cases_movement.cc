@@ -86,23 +86,35 @@ Case Slice(Random& r) {
 Case Pad(Random& r) {
   Maker m(r);
   const SymShape s = Shape(r, 1, 4);
+  const std::string mode = r.Chance(0.5) ? "constant" : r.Pick({"edge", "reflect", "wrap"});
+  const int64_t least = r.Chance(0.2) ? -1 : 0;  // crops
   std::vector<int64_t> pads(2 * s.size());
-  for (int64_t& p : pads) p = r.Chance(0.5) ? 0 : r.Int(0, 3);
-  const DType t = r.Pick({DType::kFloat32, DType::kUInt8});
-  m.Input(t, s).Ints(pads);
-  const std::string mode = r.Chance(0.7) ? "constant" : r.Pick({"edge", "reflect"});
-  if (mode == "reflect") {
-    for (size_t d = 0; d < s.size(); ++d) {
-      const int64_t room = s[d].known() ? s[d].value() - 1 : 0;
-      pads[d] = std::min(pads[d], room), pads[d + s.size()] = std::min(pads[d + s.size()], room);
-    }
-    Maker again(r);
-    again.Input(t, s).Ints(pads).Set("mode", mode);
-    return again.Node("Pad");
+  for (size_t i = 0; i < pads.size(); ++i) {
+    const Dim& d = s[i % s.size()];
+    const int64_t size = d.known() ? d.value() : 1;
+    const int64_t most = mode == "reflect" ? size - 1 : mode == "wrap" && !d.known() ? 0 : 9;
+    if (r.Chance(0.5)) pads[i] = std::min(most, r.Int(size > 2 ? least : 0, r.Chance(0.1) ? 9 : 3));
   }
-  if (mode == "constant" && t == DType::kFloat32 && r.Chance(0.5))
+  const DType t = r.Pick({DType::kFloat32, DType::kUInt8});
+  std::vector<int64_t> axes;
+  if (r.Chance(0.3)) {  // some of them, in some order
+    for (size_t d = 0; d < s.size(); ++d) {
+      if (r.Chance(0.6))
+        axes.insert(r.Chance(0.5) ? axes.begin() : axes.end(), static_cast<int64_t>(d));
+    }
+    std::vector<int64_t> some;
+    for (size_t end : {size_t{0}, s.size()}) {
+      for (int64_t d : axes) some.push_back(pads[end + static_cast<size_t>(d)]);
+    }
+    if (!axes.empty()) pads = some;
+  }
+  m.Input(t, s).Ints(pads).Set("mode", mode);
+  if (mode == "constant" && t == DType::kFloat32 && r.Chance(0.5)) {
     m.Constant(ir::Tensor::Scalar<float>(1.5f));
-  m.Set("mode", mode);
+  } else if (!axes.empty()) {
+    m.Absent();
+  }
+  if (!axes.empty()) m.Ints(axes);
   return m.Node("Pad");
 }
 
@@ -219,8 +231,9 @@ constexpr Family kFamilies[] = {
 }  // namespace
 
 SymShape ResizeShape(Random& r) {
-  SymShape s{r.Chance(0.6) ? BatchSymbol() : Dim(r.Int(1, 2)),
-             Dim(r.Chance(0.4) ? 16 : r.Chance(0.2) ? r.Int(17, 70) : r.Int(1, 9))};
+  SymShape s{r.Chance(0.6) ? BatchSymbol() : Dim(r.Int(1, 2)), Dim(r.Chance(0.4)   ? 16
+                                                                   : r.Chance(0.2) ? r.Int(17, 70)
+                                                                                   : r.Int(1, 9))};
   const int64_t spatial = r.Pick({1, 2, 2, 2, 3});
   for (int64_t i = 0; i < spatial; ++i)
     s.push_back(Dim(spatial < 3 && r.Chance(0.1) ? r.Int(17, 30) : r.Int(1, spatial < 3 ? 9 : 4)));

@@ -277,16 +277,56 @@ Status BuildSlice(Builder& b) {
   return RunJobs(b, {{box.Finish(), 0, 0}});
 }
 
+namespace {
+
+// A stretch of a padded dimension: `size` positions from dst on come from src, src + step, ...
+struct Stretch {
+  int64_t dst, size, src, step;
+};
+
+// The stretches of a dimension of n elements that becomes one of m, with `before` of them (fewer
+// than none: cropped) in front; with mode "constant" what comes from the input alone.
+Result<std::vector<Stretch>> PaddedStretches(std::string_view mode, int64_t n, int64_t m,
+                                             int64_t before) {
+  if (before > m || before < -n) return InvalidArgument("Pad: the pads do not fit the output");
+  const int64_t front = std::max<int64_t>(before, 0), cut = std::max<int64_t>(-before, 0);
+  const int64_t middle = std::min(n - cut, m - front), behind = m - front - middle;
+  if (middle <= 0) return Unsupported("padding that leaves nothing of the input");
+  std::vector<Stretch> out = {{front, middle, cut, 1}};
+  if (mode == "constant" || front + behind == 0) return out;
+  if (mode == "edge" || (mode == "reflect" && n == 1)) {
+    out.push_back({0, front, 0, 0});
+    out.push_back({front + middle, behind, n - 1, 0});
+  } else if (mode == "reflect") {
+    if (front >= n || behind >= n) return Unsupported("more padding than there is to reflect");
+    out.push_back({0, front, front, -1});
+    out.push_back({front + middle, behind, n - 2, -1});
+  } else if (mode == "wrap") {
+    if (front > n || behind > n) return Unsupported("more padding than there is to repeat");
+    out.push_back({0, front, n - front, 1});
+    out.push_back({front + middle, behind, 0, 1});
+  } else {
+    return InvalidArgument("Pad: mode '" + std::string(mode) + "'");
+  }
+  std::erase_if(out, [](const Stretch& s) { return s.size == 0; });
+  return out;
+}
+
+}  // namespace
+
 Status BuildPad(Builder& b) {
   SLIPWAY_RETURN_IF_ERROR(b.Need(2));
   SLIPWAY_RETURN_IF_ERROR(CheckTypes(b, 1, 1));
-  if (b.attributes().String("mode", "constant") != "constant")
-    return Unsupported("mode " + std::string(b.attributes().String("mode", "")));
-  if (b.Has(3)) return Unsupported("axes");
+  const std::string_view mode = b.attributes().String("mode", "constant");
   const Dims x = b.in_dims(), y = b.out_dims();
   SLIPWAY_RETURN_IF_ERROR(NeedRank(b, x.rank() == y.rank()));
   SLIPWAY_ASSIGN_OR_RETURN(const auto pads, b.Ints(1));
-  if (pads.size() != 2 * x.size()) return InvalidArgument("Pad: pads of the wrong length");
+  std::vector<int64_t> axes(x.size());
+  for (size_t i = 0; i < axes.size(); ++i) axes[i] = static_cast<int64_t>(i);
+  if (b.Has(3)) {
+    SLIPWAY_ASSIGN_OR_RETURN(axes, b.Ints(3));
+  }
+  if (pads.size() != 2 * axes.size()) return InvalidArgument("Pad: pads of the wrong length");
   uint64_t value = 0;
   const int element = DTypeBits(b.in_type()) / 8;
   if (b.Has(2)) {
@@ -297,18 +337,39 @@ Status BuildPad(Builder& b) {
     std::memcpy(&value, data, static_cast<size_t>(element));
   }
   const int block = format::ChannelBlock(b.out_layout());
-  if (block > 1 && y[1] % block != 0 && value != 0)
-    return Unsupported("channels that do not fill the blocks");
-  Box box(b.input(0), b.output());
+  const bool constant = mode == "constant", filled = block == 1 || y[1] % block == 0;
+  if (!filled && (value != 0 || !constant)) return Unsupported("channels that do not fill the blocks");
+  int64_t before[kMaxRank] = {};
+  for (size_t i = 0; i < axes.size(); ++i) {
+    SLIPWAY_ASSIGN_OR_RETURN(const int axis, Builder::Axis(axes[i], x.rank()));
+    before[axis] = pads[i];
+  }
+  // A copy for every stretch of every dimension.
+  std::vector<std::vector<Stretch>> stretches;
+  size_t copies = 1;
   for (int i = 0; i < x.rank(); ++i) {
     const size_t k = static_cast<size_t>(i);
-    if (pads[k] < 0 || pads[k + x.size()] < 0) return Unsupported("negative padding");
-    SLIPWAY_RETURN_IF_ERROR(NeedRank(b, pads[k] <= y[k] && x[k] <= y[k] - pads[k]));
-    SLIPWAY_RETURN_IF_ERROR(box.Start(-1, 0, i, pads[k]));
-    SLIPWAY_RETURN_IF_ERROR(box.Add({x[k], i, 1, i, 1}));
+    SLIPWAY_ASSIGN_OR_RETURN(auto found, PaddedStretches(mode, x[k], y[k], before[i]));
+    copies *= found.size();
+    if (copies > 81) return Unsupported("padding of more than four dimensions");
+    stretches.push_back(std::move(found));
   }
+  std::vector<Job> jobs;
+  for (size_t copy = 0; copy < copies; ++copy) {
+    Box box(b.input(0), b.output());
+    size_t rest = copy;
+    for (int i = 0; i < x.rank(); ++i) {
+      const auto& all = stretches[static_cast<size_t>(i)];
+      const Stretch& s = all[rest % all.size()];
+      rest /= all.size();
+      SLIPWAY_RETURN_IF_ERROR(box.Start(i, s.src, i, s.dst));
+      SLIPWAY_RETURN_IF_ERROR(box.Add({s.size, i, s.step, i, 1}));
+    }
+    jobs.push_back({box.Finish(), 0, 0});
+  }
+  if (!constant) return RunJobs(b, std::move(jobs));
   const int64_t count = b.Physical(b.output());
-  b.Run([=, copy = box.Finish()](const RunContext& c) {
+  b.Run([=, copy = jobs[0].copy](const RunContext& c) {
     kernels::Fill(c.out<uint8_t>(), count, &value, element, &c.parallel);
     copy.plan.Run(c.in<uint8_t>(0) + copy.src_bytes, c.out<uint8_t>() + copy.dst_bytes,
                   &c.parallel);
