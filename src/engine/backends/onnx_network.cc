@@ -141,6 +141,8 @@ Status CheckDetails(const ir::Node& node) {
   }
   if (node.Is("BatchNormalization") && a.Int("training_mode", 0) != 0)
     return Unsupported("training");
+  if (node.Is("Pad") && a.String("mode", "constant") == "wrap")
+    return Unsupported("padding by repetition, which the operators of opset 17 have not");
   if (node.Is("Resize")) return CheckResizing(node);
   return OkStatus();
 }
