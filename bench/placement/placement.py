@@ -7,8 +7,9 @@ the quartiles. "better" says that the ratio is below 1 by more than twice the sp
 
 --prices compares prices instead: what was said of every plan before it ran, from kernels timed alone with conversions and hand-overs
 estimated, and with both measured, against what it took; and where each kind of prices led (`compile --compare-estimates`).
+With --add, rows of the last --prices stay for what is not measured now.
 
-usage: placement.py [--prices] [--threads 1] [--rounds 41] [--models a,b] [--sets onednn+x86,...] [--docs docs/placement.md]
+usage: placement.py [--prices [--add]] [--threads 1] [--rounds 41] [--models a,b] [--sets onednn+x86,...] [--docs docs/placement.md]
 
 Run it on an idle machine. Exit code: 0, 1 a model failed or the kept plan is slower than the best backend alone by more than twice
 the spread and 3 %, 2 wrong usage.
@@ -144,6 +145,7 @@ def prices_summary(results):
 def main():
     parser = argparse.ArgumentParser(usage=__doc__.split("usage: ")[1].split("\n\n")[0])
     parser.add_argument("--prices", action="store_true")
+    parser.add_argument("--add", action="store_true")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=41)
     parser.add_argument("--models", default=",".join(MODELS))
@@ -151,7 +153,7 @@ def main():
     parser.add_argument("--docs", default="")
     args = parser.parse_args()
     os.makedirs(CACHE, exist_ok=True)
-    for end in ("", "-wal", "-shm") if args.prices else ():  # prices and plans are of one run
+    for end in ("", "-wal", "-shm") if args.prices and not args.add else ():  # prices and plans are of one run
         if os.path.exists(os.path.join(CACHE, "prices.db" + end)):
             os.remove(os.path.join(CACHE, "prices.db" + end))
     mark = PRICES if args.prices else MARK
@@ -159,6 +161,14 @@ def main():
              "|---|---|---|---|---|---|---|---|---|"] if args.prices else [mark, "", "| model | backends | each alone, ms | greedy, ms | kept, ms | its nodes | kept / best alone | kept / greedy | |",
              "|---|---|---|---|---|---|---|---|---|"]
     results, failed = [], 0
+    if args.prices and args.add:
+        now = {(m, b) for m in args.models.split(",") for b in args.sets.split(",")}
+        with open(os.path.join(CACHE, "prices.json")) as file:
+            for old in json.load(file):
+                if (old["model"], "+".join(old["backends"])) not in now:
+                    result, line = prices(old["model"], old["backends"], old["plans"], old["tuned"])
+                    results.append(result)
+                    lines.append(line)
     for model in args.models.split(","):
         for backends in args.sets.split(","):
             try:
