@@ -1,7 +1,7 @@
 // RNN, GRU and LSTM in float32 with constant weights: see kernels/recurrent. Some steps at a time,
 // the input's part of all gates is one product (kernels/gemm); then the steps follow each other.
-// Two directions are two threads' work; of one direction the units of a step are shared out where a
-// step is long enough.
+// Directions and sequences are shared out to threads, which need not wait for each other; where
+// there are too few of them, the units of a step are, if it is long enough.
 
 #include "engine/kernels/recurrent/recurrent.h"
 
@@ -28,6 +28,9 @@ constexpr int64_t kStepWork = int64_t{1} << 17, kShareWork = int64_t{1} << 16;
 constexpr int64_t kChunkBytes = 512 << 10;
 // But rows of the product at least, if there are so many.
 constexpr int64_t kChunkRows = 24;
+
+// Sequences of a part, at least.
+constexpr int64_t kPartRows = 4;
 
 enum class Cell : uint8_t { kRnn, kGru, kLstm };
 
@@ -58,7 +61,10 @@ struct Recurrent {
   int64_t chunk = 1;               // steps
   bool has_lengths = false, has_hidden = false, has_cell = false;
   bool gives_y = false, gives_hidden = false, gives_cell = false;
-  bool two_threads = false;  // one for each direction
+  // Sequences are cut into parts; a direction of a part is a task of one thread, where there are
+  // several.
+  int64_t parts = 1, part_rows = 0;
+  bool tasks = false;
   bool threads_in_step = false;
   int threads = 1;                // of a product over a chunk
   kernels::GemmPlan plans[2][2];  // of each direction: of a whole chunk, of the last one
@@ -67,7 +73,7 @@ struct Recurrent {
 
   bool Backwards(int d) const { return d == 1 || reverse_first; }
   // Whether the rows of a product are the steps of one sequence.
-  bool ByRow(int d) const { return batch_first || (has_lengths && Backwards(d)); }
+  bool ByRow(int d) const { return batch_first || parts > 1 || (has_lengths && Backwards(d)); }
   int64_t X(int64_t t, int64_t b) const {
     return (batch_first ? b * steps + t : t * batch + b) * inputs;
   }
@@ -84,31 +90,33 @@ struct Recurrent {
     return sums_bytes + kStates * state_bytes + buffers * buffer_bytes;
   }
   Status Run(const RunContext& c) const;
-  void RunDirection(const RunContext& c, int d, uint8_t* memory) const;
+  // Sequences [first, last) in one direction.
+  void RunDirection(const RunContext& c, int d, int64_t first, int64_t last, uint8_t* memory) const;
 };
 
-// One direction of one call.
+// One direction of some sequences of one call, which are counted from the first of them.
 struct Direction {
   const Recurrent& r;
   const RunContext& c;
   const int d;
+  const int64_t first, rows;
   const Weights& w;
   const int32_t* lengths;
   float *sums, *hidden, *next, *cell, *reset, *apart;
   uint8_t* buffers;
   int64_t begin = 0, count = 0;  // steps of the chunk
 
-  int64_t Length(int64_t b) const { return lengths ? lengths[b] : r.steps; }
+  int64_t Length(int64_t b) const { return lengths ? lengths[first + b] : r.steps; }
   int64_t Time(int64_t s, int64_t b) const {
     return r.Backwards(d) ? std::max<int64_t>(Length(b) - 1 - s, 0) : s;
   }
   // The least time of the chunk.
-  int64_t First(int64_t b) const {
+  int64_t Least(int64_t b) const {
     return r.Backwards(d) ? std::max<int64_t>(Length(b) - begin - count, 0) : begin;
   }
   float* Row(int64_t s, int64_t b) const {
-    const int64_t t = Time(s, b) - First(b);
-    return sums + (r.ByRow(d) ? b * count + t : t * r.batch + b) * r.width;
+    const int64_t t = Time(s, b) - Least(b);
+    return sums + (r.ByRow(d) ? b * count + t : t * rows + b) * r.width;
   }
 
   void Multiply(const kernels::GemmCall& call, const kernels::GemmPlan& plan) const {
@@ -135,9 +143,9 @@ struct Direction {
     const kernels::GemmPlan& plan = r.plans[d][count == r.chunk ? 0 : 1];
     const bool by_row = r.ByRow(d);
     call.x_stride = by_row && !r.batch_first ? r.batch * r.inputs : r.inputs;
-    call.m = by_row ? count : count * r.batch;
-    for (int64_t b = 0; b < (by_row ? r.batch : 1); ++b) {
-      call.x = c.in<float>(0) + r.X(First(b), b);
+    call.m = by_row ? count : count * rows;
+    for (int64_t b = 0; b < (by_row ? rows : 1); ++b) {
+      call.x = c.in<float>(0) + r.X(Least(b), first + b);
       call.y = sums + b * count * r.width;
       Multiply(call, plan);
     }
@@ -150,30 +158,30 @@ struct Direction {
     const int64_t group = kernels::RecurrentGroup(gates, r.blocks), whole = r.blocks / group;
     const int64_t items = whole + r.blocks % group;
     auto block = [&](int64_t i) { return i <= whole ? i * group : whole * group + i - whole; };
-    const int64_t work = r.batch * group * gates * r.k->lanes * r.hidden;  // of an item
+    const int64_t work = rows * group * gates * r.k->lanes * r.hidden;  // of an item
     const int64_t grain = std::max(CeilDiv(kShareWork, work), items / r.threads / 2);
     c.parallel.ParallelFor(items, grain, [&](int64_t i, int64_t end) { f(block(i), block(end)); });
   }
   // Adds the product of `x` with the weights of some gates to the step's sums.
-  void Product(const float* x, const AlignedBuffer& weights, int gates, int first,
+  void Product(const float* x, const AlignedBuffer& weights, int gates, int slot,
                bool candidate_apart, int64_t s, int64_t block, int64_t end) const {
     kernels::RecurrentProduct p{.x = x,
                                 .x_stride = r.padded,
-                                .rows = r.batch,
+                                .rows = rows,
                                 .k = r.hidden,
                                 .w = Floats(weights),
                                 .gates = gates,
                                 .blocks = r.blocks,
                                 .sums = Row(s, 0),
-                                .sums_stride = (r.batch_first ? count : 1) * r.width,
+                                .sums_stride = (r.ByRow(d) ? count : 1) * r.width,
                                 .slots = r.gates,
-                                .first = first,
+                                .first = slot,
                                 .apart = candidate_apart ? apart : nullptr,
                                 .apart_stride = r.padded,
                                 .apart_start = Floats(w.apart)};
     if (!lengths || !r.Backwards(d)) return r.k->product(p, block, end);
     p.rows = 1;
-    for (int64_t b = 0; b < r.batch; ++b) {  // at times of their own
+    for (int64_t b = 0; b < rows; ++b) {  // at times of their own
       p.x = x + b * r.padded;
       p.sums = Row(s, b);
       p.apart = candidate_apart ? apart + b * r.padded : nullptr;
@@ -186,7 +194,7 @@ struct Direction {
     const int64_t units = std::min(end * r.k->lanes, r.hidden) - at;
     const auto* f = r.functions[d];
     float* y = r.gives_y ? c.out<float>() : nullptr;
-    for (int64_t b = 0; b < r.batch; ++b) {
+    for (int64_t b = 0; b < rows; ++b) {
       const int64_t state = b * r.padded + at;
       if (s >= Length(b)) {
         std::memcpy(next + state, hidden + state, static_cast<size_t>(some * r.k->lanes) * 4);
@@ -202,7 +210,8 @@ struct Direction {
         r.k->rnn(row, next + state, some, f);
       }
       if (y && units > 0)
-        std::memcpy(y + r.Y(Time(s, b), d, b) + at, next + state, static_cast<size_t>(units) * 4);
+        std::memcpy(y + r.Y(Time(s, b), d, first + b) + at, next + state,
+                    static_cast<size_t>(units) * 4);
     }
   }
 
@@ -211,7 +220,7 @@ struct Direction {
       Blocks(2, [&](int64_t block, int64_t end) {
         Product(hidden, w.hidden, 2, 0, false, s, block, end);
         const int64_t at = block * r.k->lanes;
-        for (int64_t b = 0; b < r.batch; ++b)
+        for (int64_t b = 0; b < rows; ++b)
           r.k->gru_reset(Row(s, b) + at * r.gates, hidden + b * r.padded + at,
                          reset + b * r.padded + at, end - block, r.functions[d]);
       });
@@ -230,24 +239,27 @@ struct Direction {
 
   void Load(bool given, size_t input, float* to) const {
     std::memset(to, 0, static_cast<size_t>(r.state_bytes));
-    for (int64_t b = 0; given && b < r.batch; ++b) {
-      std::memcpy(to + b * r.padded, c.in<float>(input) + r.State(d, b),
+    for (int64_t b = 0; given && b < rows; ++b) {
+      std::memcpy(to + b * r.padded, c.in<float>(input) + r.State(d, first + b),
                   static_cast<size_t>(r.hidden) * 4);
     }
   }
   void Save(size_t output, const float* from) const {
-    for (int64_t b = 0; b < r.batch; ++b) {
-      std::memcpy(c.out<float>(output) + r.State(d, b), from + b * r.padded,
+    for (int64_t b = 0; b < rows; ++b) {
+      std::memcpy(c.out<float>(output) + r.State(d, first + b), from + b * r.padded,
                   static_cast<size_t>(r.hidden) * 4);
     }
   }
 };
 
-void Recurrent::RunDirection(const RunContext& c, int d, uint8_t* memory) const {
+void Recurrent::RunDirection(const RunContext& c, int d, int64_t first, int64_t last,
+                             uint8_t* memory) const {
   auto state = [&](int64_t i) { return Floats(memory + sums_bytes + i * state_bytes); };
   Direction run{*this,
                 c,
                 d,
+                first,
+                last - first,
                 (*weights)[static_cast<size_t>(d)],
                 has_lengths ? c.in<int32_t>(4) : nullptr,
                 Floats(memory),
@@ -284,12 +296,16 @@ Status Recurrent::Run(const RunContext& c) const {
     }
   }
   auto* memory = static_cast<uint8_t*>(c.workspace);
-  if (two_threads) {
-    c.parallel.ParallelFor(2, 1, [&](int64_t d, int64_t end) {
-      for (; d < end; ++d) RunDirection(c, static_cast<int>(d), memory + d * DirectionBytes());
+  if (tasks) {
+    c.parallel.ParallelFor(directions * parts, 1, [&](int64_t i, int64_t end) {
+      for (; i < end; ++i) {
+        const int64_t part = i / directions;
+        RunDirection(c, static_cast<int>(i % directions), batch * part / parts,
+                     batch * (part + 1) / parts, memory + i * DirectionBytes());
+      }
     });
   } else {
-    for (int d = 0; d < directions; ++d) RunDirection(c, d, memory);
+    for (int d = 0; d < directions; ++d) RunDirection(c, d, 0, batch, memory);
   }
   return OkStatus();
 }
@@ -453,27 +469,33 @@ void Plan(const Builder& b, Recurrent& r) {
   r.padded = RoundUp(r.hidden, r.k->lanes);
   r.blocks = r.padded / r.k->lanes;
   r.width = r.padded * r.gates;
-  r.chunk =
-      std::clamp(std::max(kChunkBytes / 4 / (r.batch * r.width), CeilDiv(kChunkRows, r.batch)),
-                 int64_t{1}, r.steps);
-  const bool long_step = r.batch * r.width * r.hidden >= kStepWork && b.threads() > 1;
-  r.two_threads = r.directions == 2 && b.threads() == 2;
-  r.two_threads |= r.directions == 2 && b.threads() > 1 && !long_step;
-  r.threads_in_step = long_step && !r.two_threads;
-  r.threads = r.two_threads ? 1 : b.threads();
+  // Parts of as many sequences as a product has in registers; tasks where they keep all threads at
+  // work, or where sharing out steps would not.
+  const bool threads = b.threads() > 1, long_step = r.batch * r.width * r.hidden >= kStepWork;
+  const bool worth = r.steps * r.batch * r.width * (r.hidden + r.inputs) >= kStepWork;
+  const int64_t most = std::min(CeilDiv(r.batch, kPartRows), CeilDiv(b.threads(), r.directions));
+  r.tasks = threads && worth && r.directions * most > 1 &&
+            (r.directions * most >= b.threads() || !long_step);
+  r.parts = r.tasks ? most : 1;
+  r.part_rows = CeilDiv(r.batch, r.parts);
+  r.threads_in_step = threads && long_step && !r.tasks;
+  r.threads = r.tasks ? 1 : b.threads();
+  r.chunk = std::clamp(
+      std::max(kChunkBytes / 4 / (r.part_rows * r.width), CeilDiv(kChunkRows, r.part_rows)),
+      int64_t{1}, r.steps);
   for (int d = 0; d < r.directions; ++d) {
     for (int last = 0; last < 2; ++last) {
       const int64_t some = last ? r.steps % r.chunk : r.chunk;
       if (some == 0) continue;
       kernels::GemmPlan& plan = r.plans[d][last];
-      plan = kernels::PlanGemm(*r.gemm, r.ByRow(d) ? some : some * r.batch, r.inputs, r.width,
+      plan = kernels::PlanGemm(*r.gemm, r.ByRow(d) ? some : some * r.part_rows, r.inputs, r.width,
                                r.threads);
       r.buffer_bytes = std::max(r.buffer_bytes, plan.buffer_bytes);
       r.buffers = std::max(r.buffers, std::min<int64_t>(r.threads, plan.parts()));
     }
   }
-  r.sums_bytes = RoundUp(r.chunk * r.batch * r.width * 4, 64);
-  r.state_bytes = RoundUp(r.batch * r.padded * 4, 64);
+  r.sums_bytes = RoundUp(r.chunk * r.part_rows * r.width * 4, 64);
+  r.state_bytes = RoundUp(r.part_rows * r.padded * 4, 64);
 }
 
 }  // namespace
@@ -497,7 +519,8 @@ Status BuildRecurrent(Builder& b) {
         }
         return std::shared_ptr<const BothWeights>(std::move(both));
       }));
-  b.Workspace(static_cast<uint64_t>(r->DirectionBytes() * (r->two_threads ? 2 : 1)));
+  b.Workspace(
+      static_cast<uint64_t>(r->DirectionBytes() * (r->tasks ? r->directions * r->parts : 1)));
   b.Run([r = std::shared_ptr<const Recurrent>(std::move(r))](const RunContext& c) {
     return r->Run(c);
   });
