@@ -147,7 +147,8 @@ Result<Data> MakeData(const Case& c, const ir::Value* v, Layout layout, int64_t 
   d.seen = std::make_unique<Buffer>(static_cast<size_t>(*seen));
   if (is_output) return d;
   if (d.constant) {
-    std::memcpy(d.plain->data(), v->constant()->bytes().data(), d.plain->bytes());
+    const auto bytes = v->constant()->bytes();  // perhaps none
+    if (!bytes.empty()) std::memcpy(d.plain->data(), bytes.data(), bytes.size());
   } else {
     FillRandom(c, d.dtype, d.dims.count(), d.plain->data(), random);
   }
