@@ -126,7 +126,8 @@ std::string Difference(const ir::Tensor& got, const ir::Tensor& want, bool any_v
     return "is " + got.dims().ToString() + ", expected " + want.dims().ToString();
   if (any_values) return "";
   if (!IsFloating(got.dtype())) {
-    if (std::memcmp(got.bytes().data(), want.bytes().data(), got.bytes().size()) == 0) return "";
+    const auto a = got.bytes(), b = want.bytes();
+    if (std::equal(a.begin(), a.end(), b.begin(), b.end())) return "";
     const size_t bytes = std::max<size_t>(1, static_cast<size_t>(DTypeBits(got.dtype())) / 8);
     size_t different = 0;
     for (size_t at = 0; at < got.bytes().size(); at += bytes)

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <utility>
 
+#include "base/aligned.h"
 #include "engine/backends/csource/kernels.h"
 #include "engine/backends/csource/writer.h"
 #include "model/ops/broadcast.h"
@@ -362,7 +363,26 @@ Status CanWrite(const ir::Node& node) {
   return OkStatus();
 }
 
-Result<Source> GenerateSource(const PackageData& package, const SourceOptions& options) {
+namespace {
+
+// A model's constants lie where its file has them; the writers read them as what they are. Returns
+// the copies that were needed.
+Result<std::vector<AlignedBuffer>> AlignConstants(PackageData& package) {
+  std::vector<AlignedBuffer> copies;
+  for (PackageTensor& t : package.tensors) {
+    if (t.data.empty() || reinterpret_cast<uintptr_t>(t.data.data()) % kAlignment == 0) continue;
+    AlignedBuffer& copy = copies.emplace_back(t.data.size());
+    if (!copy.data()) return ResourceExhausted("no memory for the constant '" + t.name + "'");
+    std::memcpy(copy.data(), t.data.data(), t.data.size());
+    t.data = {copy.data(), t.data.size()};
+  }
+  return copies;
+}
+
+}  // namespace
+
+Result<Source> GenerateSource(const PackageData& given, const SourceOptions& options) {
+  PackageData package = given;
   if (!package.static_plan || !package.programs.empty())
     return Unsupported(
         "C source needs static extents and no control flow; fix dynamic inputs with --shape");
@@ -387,6 +407,7 @@ Result<Source> GenerateSource(const PackageData& package, const SourceOptions& o
                        " MiB of weights, too much for a C file (" +
                        std::to_string(options.max_constant_bytes >> 20) +
                        "); compile a package instead");
+  SLIPWAY_ASSIGN_OR_RETURN(const std::vector<AlignedBuffer> aligned, AlignConstants(package));
 
   SourceWriter w(package);
   std::string parameters, arguments, extents, buffers, transfers, unused;
