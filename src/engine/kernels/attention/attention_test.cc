@@ -12,18 +12,12 @@
 
 #include "base/aligned.h"
 #include "base/float16.h"
+#include "engine/kernels/simd/isa_test_util.h"
 
 namespace slipway::kernels {
 namespace {
 
 constexpr float kOut = -std::numeric_limits<float>::infinity();
-
-std::vector<Isa> Isas() {
-  std::vector<Isa> out = {Isa::kBaseline};
-  if (HasFeature(CpuFeature::kAvx2)) out.push_back(Isa::kAvx2);
-  if (HasFeature(CpuFeature::kAvx512)) out.push_back(Isa::kAvx512);
-  return out;
-}
 
 struct Mask {
   bool present, by_row, by_key;

@@ -8,16 +8,10 @@
 #include <random>
 
 #include "base/aligned.h"
+#include "engine/kernels/simd/isa_test_util.h"
 
 namespace slipway::kernels {
 namespace {
-
-std::vector<Isa> Isas() {
-  std::vector<Isa> out = {Isa::kBaseline};
-  if (HasFeature(CpuFeature::kAvx2)) out.push_back(Isa::kAvx2);
-  if (HasFeature(CpuFeature::kAvx512)) out.push_back(Isa::kAvx512);
-  return out;
-}
 
 struct Case {
   NBitsShape shape;

@@ -15,8 +15,8 @@
 
 namespace slipway::kernels {
 
-// Blocks of units that a product has in registers at once, of `left` that are there: eight vectors,
-// of which none is more than the last blocks have.
+// Blocks of units whose sums a product has in registers at once, of `left` that are there: as many
+// as make eight vectors at most, or one.
 inline int64_t RecurrentGroup(int gates, int64_t left) {
   const int64_t most = 8 / gates;
   return left >= most ? most : 1;

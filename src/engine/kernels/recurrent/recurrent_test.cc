@@ -7,17 +7,11 @@
 #include <cstring>
 #include <vector>
 
+#include "engine/kernels/simd/isa_test_util.h"
 #include "engine/kernels/simd/random_test_util.h"
 
 namespace slipway::kernels {
 namespace {
-
-std::vector<Isa> Isas() {
-  std::vector<Isa> out = {Isa::kBaseline};
-  if (HasFeature(CpuFeature::kAvx2)) out.push_back(Isa::kAvx2);
-  if (HasFeature(CpuFeature::kAvx512)) out.push_back(Isa::kAvx512);
-  return out;
-}
 
 std::vector<float> Reals(Random& random, int64_t n) {
   std::vector<float> v(static_cast<size_t>(n));

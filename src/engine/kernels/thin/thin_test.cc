@@ -8,15 +8,10 @@
 #include <random>
 #include <vector>
 
+#include "engine/kernels/simd/isa_test_util.h"
+
 namespace slipway::kernels {
 namespace {
-
-std::vector<Isa> Isas() {
-  std::vector<Isa> out = {Isa::kBaseline};
-  if (HasFeature(CpuFeature::kAvx2)) out.push_back(Isa::kAvx2);
-  if (HasFeature(CpuFeature::kAvx512)) out.push_back(Isa::kAvx512);
-  return out;
-}
 
 void Check(int64_t m, int64_t k, int64_t n, bool transposed, std::mt19937& random) {
   SCOPED_TRACE("m " + std::to_string(m) + " k " + std::to_string(k) + " n " + std::to_string(n) +

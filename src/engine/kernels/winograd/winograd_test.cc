@@ -11,16 +11,10 @@
 #include <vector>
 
 #include "base/aligned.h"
+#include "engine/kernels/simd/isa_test_util.h"
 
 namespace slipway::kernels {
 namespace {
-
-std::vector<Isa> Isas() {
-  std::vector<Isa> out = {Isa::kBaseline};
-  if (HasFeature(CpuFeature::kAvx2)) out.push_back(Isa::kAvx2);
-  if (HasFeature(CpuFeature::kAvx512)) out.push_back(Isa::kAvx512);
-  return out;
-}
 
 std::vector<float> Normal(int64_t count, std::mt19937& random) {
   std::normal_distribution<float> normal;

@@ -241,8 +241,9 @@ double NeonFigure(const ir::Node& node, const Target& target) {
   if (w.count() == 0) return 1;
   const auto [low, high] = std::minmax_element(w.data<int8_t>(), w.data<int8_t>() + w.count());
   const auto safe = kernels::SafeProducts(codes->low, codes->high, *low, *high);
-  if (safe.bytes >= 8) return 2.6;
-  if (safe.bytes >= 4) return 2.2;
+  if (safe.bytes >= 16) return 2.7;
+  if (safe.bytes >= 8) return 2.5;
+  if (safe.bytes >= 4) return 2.3;
   return safe.bytes >= 2 ? 1.9 : safe.halves >= 8 ? 1.4 : 1;
 }
 

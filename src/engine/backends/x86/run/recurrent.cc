@@ -471,8 +471,11 @@ void Plan(const Builder& b, Recurrent& r) {
   r.width = r.padded * r.gates;
   // Parts of as many sequences as a product has in registers; tasks where they keep all threads at
   // work, or where sharing out steps would not.
-  const bool threads = b.threads() > 1, long_step = r.batch * r.width * r.hidden >= kStepWork;
-  const bool worth = r.steps * r.batch * r.width * (r.hidden + r.inputs) >= kStepWork;
+  const double rows = static_cast<double>(r.batch) * static_cast<double>(r.width);
+  const bool threads = b.threads() > 1,
+             long_step = rows * static_cast<double>(r.hidden) >= kStepWork;
+  const bool worth =
+      rows * static_cast<double>(r.steps) * static_cast<double>(r.hidden + r.inputs) >= kStepWork;
   const int64_t most = std::min(CeilDiv(r.batch, kPartRows), CeilDiv(b.threads(), r.directions));
   r.tasks = threads && worth && r.directions * most > 1 &&
             (r.directions * most >= b.threads() || !long_step);
