@@ -78,16 +78,23 @@ def place(model, backends, args):
     return said["plans"], said["tuned"]
 
 
+def alone(backend, backends, plans):
+    """The fastest plan of this backend and, where it does not have an operator, another: the one made so, or one that came to it otherwise."""
+    own = [p for p in plans if backend + " alone" in (p["name"], *p["also"]) or
+           backend in p["nodes"] and not (set(p["nodes"]) - {backend}).intersection(backends)]
+    return min(own, key=lambda p: p["p50_ms"], default=None)
+
+
 def row(model, backends, plans):
     kept = next(p for p in plans if p["chosen"])
     named = {name: p for p in plans for name in (p["name"], *p["also"])}
     show = lambda p: f"{p['p50_ms']:.3f}" if p else "–"
-    singles = [named[b + " alone"] for b in backends if b + " alone" in named]
-    best = min(singles, key=lambda p: p["p50_ms"]) if singles else None
+    single = {b: alone(b, backends, plans) for b in backends}
+    best = min(filter(None, single.values()), key=lambda p: p["p50_ms"], default=None)
     greedy = named.get("greedy")
     result = {"model": model, "backends": backends, "plans": plans}
     cells = [model, "+".join(backends)]
-    cells += [", ".join(f"{b} {show(named.get(b + ' alone'))}" for b in backends), show(greedy), show(kept),
+    cells += [", ".join(f"{b} {show(single[b])}" for b in backends), show(greedy), show(kept),
               ", ".join(f"{n} {b}" for b, n in kept["nodes"].items())]
     verdict = []
     for other, text in ((best, "single"), (greedy, "greedy")):
