@@ -7,6 +7,7 @@
 
 #include "base/checked.h"
 #include "base/hash.h"
+#include "base/log.h"
 #include "base/mapped_file.h"
 #include "data/archive.h"
 #include "data/dataset_sources.h"
@@ -63,6 +64,10 @@ Result<std::unique_ptr<Dataset>> Dataset::Open(const std::string& path,
     if (!found && opened != path) {
       SLIPWAY_ASSIGN_OR_RETURN(found, FindPreprocess(path, {}));
     }
+    if (!found && !options.fallback)
+      Log(LogLevel::kWarning, path +
+                                  ": no preprocess.yaml lies with the images and none was given; " +
+                                  "the network gets pixel / 255, without mean and deviation");
     set->preprocess_ = found ? *found : options.fallback.value_or(Preprocess{});
   }
 

@@ -6,6 +6,7 @@
 
 #include <cmath>
 
+#include "base/log.h"
 #include "base/mapped_file.h"
 #include "data/data_test_util.h"
 
@@ -104,14 +105,23 @@ TEST_F(DataFolder, WhereThePreprocessingComesFrom) {
   Preprocess fallback, forced;
   fallback.scale = 3;
   forced.scale = 5;
-  EXPECT_FLOAT_EQ((*Dataset::Open(File("a.npz")))->preprocess().scale, 1.0f / 255);
+  // The default is told, as a network trained with another one would be measured wrongly.
+  static std::string told;
+  told.clear();
+  SetLogSink([](LogLevel, std::string_view line) { told += line; });
   EXPECT_EQ((*Dataset::Open(File("a.npz"), {.fallback = fallback}))->preprocess().scale, 3);
+  EXPECT_EQ(told, "");
+  EXPECT_FLOAT_EQ((*Dataset::Open(File("a.npz")))->preprocess().scale, 1.0f / 255);
+  EXPECT_NE(told.find("a.npz: no preprocess.yaml"), std::string::npos) << told;
+  told.clear();
   Write("preprocess.yaml", "scale: 4\n");
   EXPECT_EQ((*Dataset::Open(File("a.npz"), {.fallback = fallback}))->preprocess().scale, 4);
   EXPECT_EQ((*Dataset::Open(File("a.npz"), {.preprocess = forced, .fallback = fallback}))
                 ->preprocess()
                 .scale,
             5);
+  EXPECT_EQ(told, "");
+  SetLogSink(nullptr);
   Write("preprocess.yaml", "scale: 4\nscales: 4\n");
   EXPECT_MESSAGE(OpenError("a.npz"), "preprocess.yaml line 2");
 }
