@@ -13,7 +13,7 @@ ARCHES = {"aarch64": "arm64-generic", "riscv64": "reference"}
 
 
 class Cross(Case):
-    def on_device(self, arch, model, shape, package_platform):
+    def on_device(self, arch, model, shape, package_platform, cpus=("max",)):
         runner = os.path.join(ROOT, "build", f"runtime-{arch}", "slipway-run")
         emulator = shutil.which(f"qemu-{arch}") or shutil.which(f"qemu-{arch}-static")
         if not os.path.exists(runner):
@@ -27,12 +27,14 @@ class Cross(Case):
         name = self.slipway("inspect", model, "--json").json["inputs"][0]["name"]
         self.slipway("compile", model, "--platform", package_platform, "-o", self.path("m.slip"))
         want = self.run_model(model, "--input", f"{name}={self.path('x.npy')}", "--platform", "interpreter", label="want")
-        os.makedirs(self.path("device"))
-        command = [emulator, "-L", f"/usr/{arch}-linux-gnu", runner, self.path("m.slip"), "--input", f"{name}={self.path('x.npy')}",
-                   "--output-dir", self.path("device")]
-        done = self.call(*command)
-        self.assertEqual(done.code, 0, str(done))
-        self.agree(self.outputs(self.path("device")), want, 1e-5, arch)
+        for cpu in cpus:
+            folder = self.path(f"device-{cpu}")
+            os.makedirs(folder)
+            command = [emulator, "-L", f"/usr/{arch}-linux-gnu"] + (["-cpu", cpu] if cpu != "max" else []) + [
+                runner, self.path("m.slip"), "--input", f"{name}={self.path('x.npy')}", "--output-dir", folder]
+            done = self.call(*command)
+            self.assertEqual(done.code, 0, str(done))
+            self.agree(self.outputs(folder), want, 1e-5, f"{arch} {cpu}")
 
     def test_aarch64(self):
         self.on_device("aarch64", self.write("t.onnx", ox.tiny_cnn()), [2, 1, 8, 8], ARCHES["aarch64"])
@@ -40,11 +42,17 @@ class Cross(Case):
     def test_aarch64_transformer(self):
         self.on_device("aarch64", self.write("t.onnx", ox.tiny_transformer()), [2, 6, 16], ARCHES["aarch64"])
 
-    def test_aarch64_resnet20(self):
-        model = os.path.join(MODELS, "resnet20_cifar10.onnx")
+    def shared(self, name):
+        model = os.path.join(MODELS, name)
         if not os.path.exists(model):
-            self.skipTest("the shared CIFAR models are not here")
-        self.on_device("aarch64", model, [1, 3, 32, 32], ARCHES["aarch64"])
+            self.skipTest(f"the shared model {name} is not here")
+        return model
+
+    def test_aarch64_resnet20(self):
+        self.on_device("aarch64", self.shared("resnet20_cifar10.onnx"), [1, 3, 32, 32], ARCHES["aarch64"])
+
+    def test_aarch64_mobilenetv2(self):  # with both orders of the assembly: without SDOT and with it
+        self.on_device("aarch64", self.shared("mobilenetv2_small_cifar10.onnx"), [1, 3, 32, 32], ARCHES["aarch64"], ("cortex-a53", "cortex-a76"))
 
     def test_riscv64(self):
         self.on_device("riscv64", self.write("t.onnx", ox.tiny_cnn()), [2, 1, 8, 8], ARCHES["riscv64"])

@@ -34,8 +34,9 @@ struct DepthwiseShape {
 // -------------------------------------------------------------------
 //
 // x and y lie channels last ([batch, height, width, channels]) or in blocks of channels ([batch,
-// channels / block, height, width, block]); sums are made in the order of the window's taps. x, y
-// and the residual have one type; sums are float32, as are weights for float32.
+// channels / block, height, width, block]); sums are made in the order of the window's taps, or of
+// its columns (3 x 3 on ARM), whatever the units are. x, y and the residual have one type; sums are
+// float32, as are weights for float32.
 
 struct DepthwiseParams {
   int64_t block =
@@ -60,6 +61,7 @@ struct DepthwiseKernels {
   // The units [begin, end) of DepthwiseUnits.
   void (*run)(const DepthwiseShape& shape, const DepthwiseParams& params, const DepthwiseCall& call,
               int64_t begin, int64_t end);
+  int rows = 1;  // of outputs that it sums together: a unit has best a multiple
 };
 // AVX2's for Isa::kAvx512Vnni and up to kAvx512 where blocks are too small for more.
 const DepthwiseKernels& GetDepthwise(Isa isa, int64_t block);

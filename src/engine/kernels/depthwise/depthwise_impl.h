@@ -1,6 +1,7 @@
 // The source of the float32 depthwise convolution; x86_*.cc include it with SLIPWAY_ISA set to the
 // namespace of their instruction set.
 
+#include <cstddef>
 #include <cstdint>
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -229,6 +230,10 @@ void Outputs(const DepthwiseShape& shape, const Row& row, const Tail& tail) {
   }
 }
 
+#if defined(__aarch64__)
+#include "engine/kernels/depthwise/arm_depthwise_strip.h"
+#endif
+
 using OutputsFunction = void (*)(const DepthwiseShape&, const Row&, const Tail&);
 template <bool kTail>
 OutputsFunction ChooseOutputs([[maybe_unused]] const DepthwiseShape& s) {
@@ -257,13 +262,34 @@ void Run(const DepthwiseShape& shape, const DepthwiseParams& p, const DepthwiseC
   const int64_t packed = (taps + 1) * kLanes;
   const OutputsFunction full = ChooseOutputs<false>(d), part = ChooseOutputs<true>(d);
   const Tail tail(pixel % kLanes);
+#if defined(__aarch64__)
+  const bool strips = StripFits(d) && !call.residual;
+#else
+  constexpr bool strips = false;
+#endif
   const bool hard_swish = kLanes == 16 && p.kind == UnaryKind::kHardSwish && !call.residual,
-             leaky = p.kind == UnaryKind::kLeakyRelu && p.a >= 0 && p.a <= 1 && !call.residual;
+             leaky = p.kind == UnaryKind::kLeakyRelu && p.a >= 0 && p.a <= 1 && !call.residual &&
+                     !strips;
   for (int64_t unit = begin; unit < end; ++unit) {
     const int64_t band = unit % bands, plane = unit / bands;  // [batch, parts]
     const float* x = static_cast<const float*>(call.x) + plane * d.in_h * d.in_w * pixel;
     const float* weights = call.weights + plane % parts * (pixel / kLanes) * packed;
     const int64_t last = MinOf((band + 1) * rows, d.out_h);
+    int64_t channel = 0;  // where those begin that are summed row by row
+#if defined(__aarch64__)
+    if (strips) {
+      channel = pixel / kLanes * kLanes;
+      for (int64_t row = band * rows; row < last; row += kStripRows) {
+        for (int64_t c = 0; c < channel; c += kLanes) {
+          float* const y = static_cast<float*>(call.y) + (plane * d.out_h + row) * d.out_w * pixel;
+          RunStrip(
+              d,
+              {x + c, row - d.pad_top, pixel, weights + c / kLanes * packed, y + c, p.low, p.high},
+              MinOf(kStripRows, last - row));
+        }
+      }
+    }
+#endif
     for (int64_t row = band * rows; row < last; ++row) {
       const int64_t top = row * d.stride_h - d.pad_top;
       // Taps [first, stop) of a column lie in the image.
@@ -281,7 +307,7 @@ void Run(const DepthwiseShape& shape, const DepthwiseParams& p, const DepthwiseC
       s.hard_swish = hard_swish;
       s.leaky = leaky;
       s.slope = p.a;
-      for (int64_t c = 0; c < pixel; c += kLanes) {
+      for (int64_t c = channel; c < pixel; c += kLanes) {
         const float* w = weights + c / kLanes * packed;
         s.x = s.rows > 0 ? x + (top + first * d.dilation_h) * d.in_w * pixel + c : x;
         s.bias = w;
@@ -300,6 +326,10 @@ void Run(const DepthwiseShape& shape, const DepthwiseParams& p, const DepthwiseC
 
 }  // namespace
 
+#if defined(__aarch64__)
+const DepthwiseKernels kDepthwise = {kLanes, Run, kStripRows};
+#else
 const DepthwiseKernels kDepthwise = {kLanes, Run};
+#endif
 
 }  // namespace slipway::kernels::SLIPWAY_ISA

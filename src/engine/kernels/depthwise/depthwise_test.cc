@@ -187,6 +187,50 @@ TEST(Depthwise, RandomLayers) {
   }
 }
 
+// How many rows make a unit changes nothing: kernels may sum several together, where there are.
+TEST(Depthwise, RowsOfAUnit) {
+  const uint32_t seed = std::random_device{}();
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  Random r{std::mt19937(seed)};
+  for (int64_t width = 1; width <= 20; ++width) {
+    for (int64_t pads = 0; pads < 16; ++pads) {
+      DepthwiseShape s = {.batch = r.Int(1, 2), .channels = r.Int(1, 3) * 4 + r.Int(0, 1)};
+      s.kernel_h = s.kernel_w = 3;
+      s.stride_h = s.stride_w = r.Int(1, 2);
+      s.in_w = width, s.in_h = r.Int(1, 12);
+      s.pad_left = pads % 4 - 1, s.pad_top = r.Int(-1, 2);
+      s.out_w = Outputs(s.in_w, 3, s.stride_w, 1, s.pad_left + pads / 4 - 1);
+      s.out_h = Outputs(s.in_h, 3, s.stride_h, 1, s.pad_top + r.Int(-1, 2));
+      if (s.in_w + s.pad_left + pads / 4 - 1 < 3 || s.out_h < 1) continue;
+      SCOPED_TRACE(std::to_string(s.in_h) + " x " + std::to_string(width) + " to " +
+                   std::to_string(s.out_h) + " x " + std::to_string(s.out_w) + " stride " +
+                   std::to_string(s.stride_w) + " pads " + std::to_string(s.pad_top) + ", " +
+                   std::to_string(s.pad_left));
+      std::vector<float> x(static_cast<size_t>(s.batch * s.in_h * s.in_w * s.channels)),
+          w(static_cast<size_t>(s.channels * 9)), bias(static_cast<size_t>(s.channels));
+      for (auto* v : {&x, &w, &bias}) {
+        for (float& f : *v) f = r.Real(-1, 1);
+      }
+      for (const Isa isa : Isas()) {
+        const DepthwiseKernels& kernels = GetDepthwise(isa, 1);
+        const AlignedBuffer packed = PackDepthwise(s, kernels.lanes, w.data(), bias.data());
+        DepthwiseParams p;
+        p.low = -1.5f, p.high = 1.5f;
+        std::vector<float> first;
+        for (p.rows = 1; p.rows <= s.out_h + 1; ++p.rows) {
+          std::vector<float> y(static_cast<size_t>(s.batch * s.out_h * s.out_w * s.channels), 77);
+          kernels.run(s, p,
+                      {x.data(), reinterpret_cast<const float*>(packed.data()), nullptr, y.data()},
+                      0, DepthwiseUnits(s, p));
+          if (first.empty()) first = y;
+          ASSERT_EQ(std::memcmp(first.data(), y.data(), y.size() * sizeof(float)), 0)
+              << p.rows << " rows";
+        }
+      }
+    }
+  }
+}
+
 // Sums that leave float16 on the way and come back, or stay outside.
 TEST(Depthwise, Float16Overflow) {
   const DepthwiseShape s = {.batch = 1,

@@ -117,7 +117,6 @@ Status BuildDepthwise(Builder& b) {
   if (!b.ConstantData(1) || (b.Has(2) && !b.ConstantData(2)))
     return Unsupported("weights or a bias that are no constants");
   SetActivation(activation, b.isa(), p, half && !float16);
-  p.rows = std::max<int64_t>(1, 112 / shape.out_w);
   const kernels::DepthwiseKernels* const half_kernels =
       kRunsFloat16 && float16 ? kernels::GetDepthwiseF16(kernels::BestHalfIsa())
       : half  ? kernels::GetDepthwiseBf16(kernels::BestBfloat16Isa(), p.block)
@@ -127,6 +126,8 @@ Status BuildDepthwise(Builder& b) {
   const kernels::DepthwiseKernels& kernels =
       half ? *half_kernels : kernels::GetDepthwise(b.isa(), p.block);
   const int64_t taps = shape.kernel_h * shape.kernel_w;
+  p.rows = std::max<int64_t>(1, 112 / shape.out_w);
+  p.rows += (kernels.rows - p.rows % kernels.rows) % kernels.rows;
   SLIPWAY_ASSIGN_OR_RETURN(
       const std::shared_ptr<const DepthwiseWeights> packed,
       b.Shared<DepthwiseWeights>([&]() -> Result<std::shared_ptr<const DepthwiseWeights>> {
