@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <thread>
 
@@ -173,7 +174,18 @@ TEST_P(Sessions, ManyAtOnce) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Platforms, Sessions, testing::Values("reference", "x86-onednn", "x86"));
+std::vector<const char*> Platforms() {
+  std::vector<const char*> all{"reference", "x86-onednn", "x86"};
+  // Where SLIPWAY_BACKENDS has it: on a test double (docs/tensorrt.md).
+  if (std::getenv("SLIPWAY_TEST_TENSORRT")) all.push_back("x86-tensorrt");
+  return all;
+}
+std::string NameOf(const testing::TestParamInfo<const char*>& info) {
+  std::string name = info.param;
+  std::replace(name.begin(), name.end(), '-', '_');
+  return name;
+}
+INSTANTIATE_TEST_SUITE_P(Platforms, Sessions, testing::ValuesIn(Platforms()), NameOf);
 
 }  // namespace
 }  // namespace slipway::deploy

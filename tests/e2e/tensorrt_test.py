@@ -5,6 +5,7 @@ import glob
 import hashlib
 import os
 import shutil
+import sys
 import unittest
 
 from harness import BINARY, ROOT, RUNNER, Case, main
@@ -224,6 +225,13 @@ class Tensorrt(Case):
         self.assertEqual((row["run"], row["ran"]), ("planned", None))
         self.assertIn("never on TensorRT itself", row["planned"])
         self.assertIn("never run on TensorRT itself here", self.slipway("platforms").out)
+
+    @unittest.skipUnless(os.path.isdir(FOLDER + "_cuda"), "built without CUDA's toolkit (12.8 or later)")
+    def test_the_real_cuda_runtime(self):
+        """Where there is a GPU all of on_gpu.py, else that the backend says so."""
+        ran = self.call(sys.executable, "-B", os.path.join(ROOT, "tests", "doubles", "tensorrt", "on_gpu.py"), "--build", os.path.dirname(os.path.abspath(BINARY)))
+        self.assertIn(ran.code, (0, 77), str(ran))
+        self.assertIn("rows passed" if ran.code == 0 else "PASS without a GPU", ran.out)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "NvInferVersion.h"
+#include "double_api.h"
 
 #define NV_TENSORRT_VERSION \
   (NV_TENSORRT_MAJOR * 10000L + NV_TENSORRT_MINOR * 100L + NV_TENSORRT_PATCH)

@@ -1,20 +1,20 @@
 // A test double of TensorRT 10 with its ONNX parser. IT IS NOT TENSORRT: networks are run by this
-// project's own interpreter, and there is no GPU (cudart_double.cc). It exists because TensorRT
-// cannot be had where the tests run, and it shows that the backend `tensorrt` uses the interface as
-// its headers say: in the right order, with live objects, extents, addresses and flags, and that
-// every error is answered.
+// project's own interpreter, and there is no GPU (cudart/cudart_double.cc), or one that holds the
+// tensors and computes nothing (gpu_cuda.cc). It exists because TensorRT cannot be had where the
+// tests run, and it shows that the backend `tensorrt` uses the interface as its headers say: in the
+// right order, with live objects, extents, addresses and flags, and that every error is answered.
 //
 // Misuse that would be undefined behaviour with the real library ends the process with a message;
 // what the real library answers with false or null and a logged error is answered so.
 //
 // Environment:
 //   TENSORRT_DOUBLE_VERSION  major.minor.patch.build that it reports (10.7.0.23)
-//   TENSORRT_DOUBLE_GPUS     names, separated by commas (Double GPU); empty: none
+//   TENSORRT_DOUBLE_GPUS     names, separated by commas (Double GPU); empty: none. Without a GPU
 //   TENSORRT_DOUBLE_FAIL     what fails, WHAT@N from the Nth call on: builder, network, config,
 //                            parser, parse, profile, dimensions, build, runtime, deserialize,
 //                            context, shape, address, enqueue; set_device, properties, stream,
-//                            malloc, copy_in, copy_out, synchronize; or what is wrong with engines:
-//                            type, output_shape, tensors, names
+//                            malloc, copy_in, copy_out, synchronize (these without a GPU); or what
+//                            is wrong with engines: type, output_shape, tensors, names
 //   TENSORRT_DOUBLE_REPORT   a file: gets a line for each engine that is built or read, and at the
 //                            end the objects still alive
 //
@@ -30,7 +30,8 @@
 #include <optional>
 #include <sstream>
 
-#include "cudart_double.h"
+#include "double.h"
+#include "gpu.h"
 #include "model/frontends/onnx/import.h"
 #include "model/interp/interpreter.h"
 
@@ -231,7 +232,7 @@ class Builder final : public nvinfer1::IBuilder {
         (1U << static_cast<uint32_t>(nvinfer1::NetworkDefinitionCreationFlag::kSTRONGLY_TYPED));
     std::string line =
         std::string("build typed=") + (typed ? "1" : "0") + " tf32=" + (config.tf32 ? "1" : "0");
-    std::string plan = "DOUBLE PLAN\n" + VersionText() + "\n" + Gpus()[CurrentGpu()] + "\n" +
+    std::string plan = "DOUBLE PLAN\n" + VersionText() + "\n" + GpuName(CurrentGpu()) + "\n" +
                        std::to_string(network.inputs.size()) + "\n";
     for (const auto& input : network.inputs) {
       Dims dims = input->getDimensions();
@@ -311,6 +312,28 @@ struct Model {
   int gpu = 0;
 };
 
+bool Run(const Model& model, const std::vector<const uint8_t*>& from,
+         const std::vector<uint8_t*>& to) {
+  std::vector<slipway::ir::Tensor> inputs;
+  for (const auto* v : model.graph->inputs()) {
+    const Dims dims = DimsOf(*v);
+    auto t = slipway::ir::Tensor::Allocate(
+        slipway::DType::kFloat32,
+        slipway::Dims(std::vector<int64_t>(dims.d, dims.d + dims.nbDims)));
+    if (!t.ok()) return false;
+    std::memcpy(t->mutable_data(), from[inputs.size()], BytesOf(dims));
+    inputs.push_back(std::move(*t));
+  }
+  const auto outputs = model.interpreter->Run(inputs);
+  if (!outputs.ok()) return false;
+  for (size_t i = 0; i < to.size(); ++i) {
+    const auto bytes = (*outputs)[i].bytes();
+    if (bytes.size() != BytesOf(DimsOf(*model.graph->outputs()[i]))) return false;
+    std::memcpy(to[i], bytes.data(), bytes.size());
+  }
+  return true;
+}
+
 class Context final : public nvinfer1::IExecutionContext {
  public:
   Context(const Model* model, ILogger* logger, int* siblings)
@@ -349,50 +372,43 @@ class Context final : public nvinfer1::IExecutionContext {
   bool enqueueV3(cudaStream_t stream) noexcept override {
     if (FailsAt(logger_, "enqueue")) return false;
     if (CurrentGpu() != model_->gpu) Misuse("enqueueV3 on another GPU than the engine's");
-    std::vector<std::pair<uint8_t*, Dims>> in, out;
-    Work work;
-    const auto gather = [&](const auto& values, auto& to) {
-      for (const auto* v : values) {
-        const auto it = addresses_.find(v->name());
-        if (it == addresses_.end() || !it->second)
-          Misuse("enqueueV3 before every address was set: " + v->name());
-        const Dims dims = DimsOf(*v);
-        to.emplace_back(Bytes(it->second, BytesOf(dims), "enqueueV3"), dims);
-        work.memory.push_back(it->second);
-      }
-    };
     for (const auto* v : model_->graph->inputs()) {
       if (!shapes_.count(v->name())) Misuse("enqueueV3 before every input had its extents");
     }
-    gather(model_->graph->inputs(), in);
-    gather(model_->graph->outputs(), out);
-    work.run = [model = model_, in, out] {
-      std::vector<slipway::ir::Tensor> inputs;
-      for (const auto& [bytes, dims] : in) {
-        auto t = slipway::ir::Tensor::Allocate(
-            slipway::DType::kFloat32,
-            slipway::Dims(std::vector<int64_t>(dims.d, dims.d + dims.nbDims)));
-        if (!t.ok()) return cudaErrorMemoryAllocation;
-        std::memcpy(t->mutable_data(), bytes, BytesOf(dims));
-        inputs.push_back(std::move(*t));
-      }
-      auto outputs = model->interpreter->Run(inputs);
-      if (!outputs.ok()) return cudaErrorLaunchFailure;
-      for (size_t i = 0; i < out.size(); ++i) {
-        if ((*outputs)[i].bytes().size() != BytesOf(out[i].second)) return cudaErrorLaunchFailure;
-        std::memcpy(out[i].first, (*outputs)[i].bytes().data(), (*outputs)[i].bytes().size());
-      }
-      return cudaSuccess;
-    };
-    Put(stream, std::move(work), "enqueueV3");
-    return true;
+    const std::vector<void*> in = Addresses(model_->graph->inputs()),
+                             out = Addresses(model_->graph->outputs());
+    if (!place_)
+      place_ = MakeWorkplace(
+          Sizes(model_->graph->inputs()), Sizes(model_->graph->outputs()),
+          [model = model_](const auto& from, const auto& to) { return Run(*model, from, to); });
+    const cudaError_t error = place_->Enqueue(stream, in, out);
+    if (error != cudaSuccess)
+      Complain(logger_, std::string("CUDA says ") + cudaGetErrorString(error));
+    return error == cudaSuccess;
   }
 
  private:
+  std::vector<void*> Addresses(const auto& values) const {
+    std::vector<void*> addresses;
+    for (const auto* v : values) {
+      const auto it = addresses_.find(v->name());
+      if (it == addresses_.end() || !it->second)
+        Misuse("enqueueV3 before every address was set: " + v->name());
+      addresses.push_back(it->second);
+    }
+    return addresses;
+  }
+  static std::vector<size_t> Sizes(const auto& values) {
+    std::vector<size_t> sizes;
+    for (const auto* v : values) sizes.push_back(BytesOf(DimsOf(*v)));
+    return sizes;
+  }
+
   const Model* model_;
   ILogger* logger_;
   std::map<std::string, bool> shapes_;
   std::map<std::string, void*> addresses_;
+  std::unique_ptr<Workplace> place_;
   Part part_;
 };
 
@@ -445,7 +461,7 @@ class Runtime final : public nvinfer1::IRuntime {
     std::getline(text, mark);
     std::getline(text, version);
     std::getline(text, gpu);
-    if (mark != "DOUBLE PLAN" || version != VersionText() || gpu != Gpus()[CurrentGpu()])
+    if (mark != "DOUBLE PLAN" || version != VersionText() || gpu != GpuName(CurrentGpu()))
       return Refuse("the plan is not one of this version for this GPU");
     size_t count = 0;
     text >> count;

@@ -1,14 +1,9 @@
 #pragma once
-// What the two halves of the double share (tensorrt_double.cc, cudart_double.cc).
+// What the files of the double share: settings, misuse, and which objects are alive.
 
-#include <cuda_runtime_api.h>
-
-#include <cstdint>
-#include <functional>
 #include <map>
 #include <mutex>
 #include <string>
-#include <vector>
 
 namespace tensorrt_double {
 
@@ -31,17 +26,5 @@ class Registry {
   std::map<const void*, std::string> live_;
 };
 Registry& TheRegistry();
-
-std::vector<std::string> Gpus();
-int CurrentGpu();  // the thread's
-
-// The bytes behind memory of the GPU.
-uint8_t* Bytes(const void* pointer, size_t size, const char* function);
-
-struct Work {
-  std::function<cudaError_t()> run;
-  std::vector<const void*> memory;  // of the GPU, that it uses
-};
-void Put(cudaStream_t stream, Work work, const char* function);
 
 }  // namespace tensorrt_double

@@ -9,73 +9,21 @@
 // Misuse (unknown or freed memory and streams, copies beyond an end, memory that goes while a
 // stream still uses it) ends the process with a message.
 
-#include "cudart_double.h"
-
+#include <cuda_runtime_api.h>
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
 #include <map>
 #include <memory>
 #include <mutex>
 
+#include "double.h"
+#include "gpu.h"
+
 namespace tensorrt_double {
-
-std::string Setting(const char* name, const char* otherwise) {
-  const char* value = std::getenv(name);
-  return value ? value : otherwise;
-}
-
-bool Fails(const std::string& what) {
-  static std::mutex mutex;
-  static std::map<std::string, int> calls;
-  const std::string asked = Setting("TENSORRT_DOUBLE_FAIL", "");
-  const size_t at = asked.find('@');
-  if (asked.substr(0, at) != what) return false;
-  const std::lock_guard lock(mutex);
-  return ++calls[what] >= (at == std::string::npos ? 1 : std::atoi(asked.c_str() + at + 1));
-}
-
-void Misuse(const std::string& what) {
-  std::fprintf(stderr, "tensorrt double: misuse: %s\n", what.c_str());
-  std::abort();
-}
-
-void Report(const std::string& line) {
-  const std::string path = Setting("TENSORRT_DOUBLE_REPORT", "");
-  if (path.empty()) return;
-  if (FILE* file = std::fopen(path.c_str(), "a")) {
-    std::fprintf(file, "%s\n", line.c_str());
-    std::fclose(file);
-  }
-}
-
-Registry::~Registry() {
-  std::map<std::string, int> left;
-  for (const auto& [object, kind] : live_) ++left[kind];
-  for (const auto& [kind, count] : left) Report("alive " + kind + " " + std::to_string(count));
-  Report("end");
-}
-void Registry::Add(const void* object, const char* kind) {
-  const std::lock_guard lock(mutex_);
-  live_[object] = kind;
-}
-void Registry::Check(const void* object, const char* kind, const char* function) {
-  const std::lock_guard lock(mutex_);
-  const auto it = live_.find(object);
-  if (it == live_.end() || it->second != kind)
-    Misuse(std::string(function) + " gets no live " + kind);
-}
-void Registry::Remove(const void* object, const char* kind, const char* function) {
-  Check(object, kind, function);
-  const std::lock_guard lock(mutex_);
-  live_.erase(object);
-}
-Registry& TheRegistry() {
-  static Registry registry;
-  return registry;
-}
+namespace {
 
 std::vector<std::string> Gpus() {
   const std::string list = Setting("TENSORRT_DOUBLE_GPUS", "Double GPU");
@@ -88,10 +36,12 @@ std::vector<std::string> Gpus() {
   return out;
 }
 
-namespace {
-
 thread_local int current_gpu = 0;
 
+struct Work {
+  std::function<cudaError_t()> run;
+  std::vector<const void*> memory;  // of the GPU, that it uses
+};
 struct Memory {
   size_t size, mapped;
   std::vector<uint8_t> bytes;
@@ -114,10 +64,7 @@ std::shared_ptr<Memory> Find(const void* pointer, size_t size, size_t* offset,
   return it->second;
 }
 
-}  // namespace
-
-int CurrentGpu() { return current_gpu; }
-
+// The bytes behind memory of the GPU.
 uint8_t* Bytes(const void* pointer, size_t size, const char* function) {
   const std::lock_guard lock(mutex);
   size_t offset = 0;
@@ -129,6 +76,46 @@ void Put(cudaStream_t stream, Work work, const char* function) {
   const auto it = streams.find(stream);
   if (it == streams.end()) Misuse(std::string(function) + " gets no live stream");
   it->second.push_back(std::move(work));
+}
+
+class HostWorkplace final : public Workplace {
+ public:
+  HostWorkplace(std::vector<size_t> input_bytes, std::vector<size_t> output_bytes, Compute compute)
+      : input_bytes_(std::move(input_bytes)),
+        output_bytes_(std::move(output_bytes)),
+        compute_(std::move(compute)) {}
+  cudaError_t Enqueue(cudaStream_t stream, const std::vector<void*>& inputs,
+                      const std::vector<void*>& outputs) override {
+    std::vector<const uint8_t*> in;
+    std::vector<uint8_t*> out;
+    Work work;
+    for (size_t i = 0; i < inputs.size(); ++i)
+      in.push_back(Bytes(inputs[i], input_bytes_[i], "enqueueV3"));
+    for (size_t i = 0; i < outputs.size(); ++i)
+      out.push_back(Bytes(outputs[i], output_bytes_[i], "enqueueV3"));
+    work.memory.assign(inputs.begin(), inputs.end());
+    work.memory.insert(work.memory.end(), outputs.begin(), outputs.end());
+    work.run = [compute = compute_, in, out] {
+      return compute(in, out) ? cudaSuccess : cudaErrorLaunchFailure;
+    };
+    Put(stream, std::move(work), "enqueueV3");
+    return cudaSuccess;
+  }
+
+ private:
+  const std::vector<size_t> input_bytes_, output_bytes_;
+  const Compute compute_;
+};
+
+}  // namespace
+
+int CurrentGpu() { return current_gpu; }
+std::string GpuName(int gpu) { return Gpus()[static_cast<size_t>(gpu)]; }
+
+std::unique_ptr<Workplace> MakeWorkplace(std::vector<size_t> input_bytes,
+                                         std::vector<size_t> output_bytes, Compute compute) {
+  return std::make_unique<HostWorkplace>(std::move(input_bytes), std::move(output_bytes),
+                                         std::move(compute));
 }
 
 }  // namespace tensorrt_double

@@ -4,7 +4,7 @@
 
 #include <cstddef>
 
-#define DOUBLE_API __attribute__((visibility("default")))
+#include "double_api.h"
 
 enum cudaError {
   cudaSuccess = 0,

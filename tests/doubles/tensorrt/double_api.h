@@ -1,0 +1,3 @@
+#pragma once
+
+#define DOUBLE_API __attribute__((visibility("default")))
