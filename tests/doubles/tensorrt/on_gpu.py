@@ -59,7 +59,8 @@ class Gpu:
         self.environment = {k: v for k, v in os.environ.items() if not k.startswith(("SLIPWAY_", "TENSORRT_DOUBLE_"))}
         if arguments.bundle:
             with tarfile.open(arguments.bundle) as tar:
-                tar.extractall(folder, filter="data")
+                tar.extraction_filter = getattr(tarfile, "data_filter", None)
+                tar.extractall(folder)
             self.build, self.models, self.cases = (os.path.join(folder, "bundle", f) for f in ("bin", "models", "cases"))
             libraries = [os.path.join(folder, "bundle", "lib")]
             if subprocess.run([os.path.join(self.build, "slipway"), "--version"], env=dict(self.environment, LD_LIBRARY_PATH=libraries[0]),
