@@ -47,12 +47,13 @@ class GraphCompiler {
  public:
   GraphCompiler(std::vector<const CompileBackend*> own, std::vector<const CompileBackend*> fallback,
                 const CompileBackend& helper, const backends::Target& target, const CostModel& cost,
-                bool greedy)
+                const CodedConstants& coded, bool greedy)
       : own_(std::move(own)),
         fallback_(std::move(fallback)),
         helper_(helper),
         target_(target),
         cost_(cost),
+        coded_(coded),
         greedy_(greedy) {}
 
   // Fills everything of `result` but its passes. `graph` lives as long as the package.
@@ -96,7 +97,7 @@ class GraphCompiler {
     result.expected_ms = assignment.cost_ms;
     result.exact = assignment.exact;
     SLIPWAY_RETURN_IF_ERROR(
-        Lower(graph, assignment, target_, cost_, helper_, controls, sequences, result));
+        Lower(graph, assignment, target_, cost_, helper_, controls, sequences, coded_, result));
     for (const auto& node : graph.nodes()) {
       AddPlacement(*node, assignment, result, shares);
       for (Body& body : bodies[node.get()]) {
@@ -166,6 +167,7 @@ class GraphCompiler {
   const CompileBackend& helper_;
   const backends::Target& target_;
   const CostModel& cost_;
+  const CodedConstants& coded_;
   const bool greedy_;
   uint64_t features_ = 0;
 };
@@ -310,7 +312,8 @@ Result<std::unique_ptr<ir::Graph>> PreparedGraph(const ir::Graph& original,
                                                  const Platform& platform,
                                                  const BackendSet& backends,
                                                  const CompileOptions& options,
-                                                 std::vector<passes::PassReport>* reports) {
+                                                 std::vector<passes::PassReport>* reports,
+                                                 CodedConstants* coded) {
   std::unique_ptr<ir::Graph> graph = original.Clone();
   SLIPWAY_ASSIGN_OR_RETURN(const auto own, Resolve(platform.backends, platform, backends));
   const backends::Target target = TargetOf(platform, options.threads);
@@ -326,6 +329,7 @@ Result<std::unique_ptr<ir::Graph>> PreparedGraph(const ir::Graph& original,
                                     (pairs || !node.IsSlipway("ConvDepthwise")) && supported(node);
                            }));
   if (reports) *reports = std::move(ran);
+  SLIPWAY_RETURN_IF_ERROR(FoldRecurrentWeights(*graph, coded));
   if (platform.precision == "bfloat16" || platform.precision == "float16") {
     const DType type = platform.precision == "float16" ? DType::kFloat16 : DType::kBFloat16;
     SLIPWAY_RETURN_IF_ERROR(passes::LowerHalf(*graph, type, supported).status());
@@ -338,8 +342,10 @@ Result<CompileResult> Compile(const ir::Graph& original, const Platform& platfor
                               const BackendSet& backends, const CompileOptions& options) {
   CompileResult result;
   SLIPWAY_ASSIGN_OR_RETURN(auto own, Resolve(platform.backends, platform, backends));
-  SLIPWAY_ASSIGN_OR_RETURN(std::unique_ptr<ir::Graph> graph,
-                           PreparedGraph(original, platform, backends, options, &result.passes));
+  CodedConstants coded;
+  SLIPWAY_ASSIGN_OR_RETURN(
+      std::unique_ptr<ir::Graph> graph,
+      PreparedGraph(original, platform, backends, options, &result.passes, &coded));
   SLIPWAY_ASSIGN_OR_RETURN(auto fallback, Resolve(platform.fallback, platform, backends));
   const CompileBackend* helper = backends.Find("reference");
   if (!helper)
@@ -349,7 +355,7 @@ Result<CompileResult> Compile(const ir::Graph& original, const Platform& platfor
   target.prepack = options.prepack;
   AnalyticCost analytic;
   const CostModel& cost = options.cost ? *options.cost : analytic;
-  GraphCompiler compiler(std::move(own), std::move(fallback), *helper, target, cost,
+  GraphCompiler compiler(std::move(own), std::move(fallback), *helper, target, cost, coded,
                          options.greedy);
   Shares shares;
   SLIPWAY_RETURN_IF_ERROR(compiler.Compile(*graph, result, shares));

@@ -8,6 +8,7 @@
 
 #include "engine/backends/compile.h"
 #include "engine/compiler/assign.h"
+#include "engine/compiler/coded_constants.h"
 #include "engine/compiler/cost.h"
 #include "engine/compiler/platform.h"
 #include "engine/format/package.h"
@@ -83,12 +84,13 @@ Result<std::vector<passes::PassReport>> Prepare(
     ir::Graph& graph, const Platform& platform, const CompileOptions& options,
     const std::function<bool(const ir::Node&)>& supported = {});
 
-// All that Compile does before assignment, on a copy: what is assigned to kernels. `reports` may be
-// null.
+// All that Compile does before assignment, on a copy: what is assigned to kernels. `reports` and
+// `coded` (constants that packages hold as codes) may be null.
 Result<std::unique_ptr<ir::Graph>> PreparedGraph(const ir::Graph& graph, const Platform& platform,
                                                  const BackendSet& backends,
                                                  const CompileOptions& options,
-                                                 std::vector<passes::PassReport>* reports);
+                                                 std::vector<passes::PassReport>* reports,
+                                                 CodedConstants* coded = nullptr);
 
 backends::Target TargetOf(const Platform& platform, int threads);
 

@@ -31,7 +31,7 @@ class Lowering {
  public:
   Lowering(const ir::Graph& graph, const Assignment& assignment, const backends::Target& target,
            const CostModel& cost, const backends::CompileBackend& helper, const Controls& controls,
-           const Sequences& sequences, CompileResult& result)
+           const Sequences& sequences, const CodedConstants& coded, CompileResult& result)
       : graph_(graph),
         assignment_(assignment),
         target_(target),
@@ -39,6 +39,7 @@ class Lowering {
         helper_(helper),
         controls_(controls),
         sequences_(sequences),
+        coded_(coded),
         result_(result),
         package_(result.package) {}
 
@@ -74,6 +75,7 @@ class Lowering {
   const backends::CompileBackend& helper_;
   const Controls& controls_;
   const Sequences& sequences_;
+  const CodedConstants& coded_;
   CompileResult& result_;
   format::PackageData& package_;
   std::map<std::pair<const ir::Value*, Layout>, int> tensors_;
@@ -183,7 +185,13 @@ int Lowering::ConstantTensor(const ir::Tensor& tensor, const std::string& name) 
   for (int64_t d : tensor.dims()) t.shape.push_back(d);
   t.data = tensor.bytes();
   package_.owners.push_back(std::make_shared<ir::Tensor>(tensor));
-  result_.constant_bytes += tensor.bytes().size();
+  if (const auto coded = coded_.find(t.data.data()); coded != coded_.end()) {
+    t.code_bits = coded->second.bits;
+    t.code_rows = static_cast<uint64_t>(coded->second.rows);
+    t.coded = *coded->second.bytes;
+    package_.owners.push_back(coded->second.bytes);
+  }
+  result_.constant_bytes += t.code_bits != 0 ? t.coded.size() : t.data.size();
   package_.tensors.push_back(std::move(t));
   return it->second;
 }
@@ -542,8 +550,9 @@ Status Lowering::Run() {
 
 Status Lower(const ir::Graph& graph, const Assignment& assignment, const backends::Target& target,
              const CostModel& cost, const backends::CompileBackend& helper, const Controls& controls,
-             const Sequences& sequences, CompileResult& result) {
-  return Lowering(graph, assignment, target, cost, helper, controls, sequences, result).Run();
+             const Sequences& sequences, const CodedConstants& coded, CompileResult& result) {
+  return Lowering(graph, assignment, target, cost, helper, controls, sequences, coded, result)
+      .Run();
 }
 
 }  // namespace slipway::compiler

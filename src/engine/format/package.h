@@ -21,8 +21,9 @@
 namespace slipway::format {
 
 // The newest that is read. Version 2 has steps whose outputs' extents depend on data, version 3 has control flow, version 4 sequences and optionals, version 5
-// weights packed for the kernels of x86 and tensors that are parts of others; a package is written as the oldest version that has all it uses.
-inline constexpr uint32_t kFormatVersion = 5;
+// weights packed for the kernels of x86 and tensors that are parts of others, version 6 float constants that are stored as integers; a package is written as
+// the oldest version that has all it uses.
+inline constexpr uint32_t kFormatVersion = 6;
 // Bodies in bodies in bodies, and bodies altogether.
 inline constexpr int kMaxProgramDepth = 16;
 inline constexpr size_t kMaxPrograms = 1 << 14;
@@ -48,6 +49,11 @@ struct PackageTensor {
   // plan only, whose storage has no package output. So the pieces of a concatenation are written where they belong.
   int64_t part = -1;
   Container container = Container::kTensor;  // else no shape, plain layout, no alias, no constant
+  // Of a float32 constant that is no alias, when not 0: the file has integers of so many bits with a scale for each of `code_rows` rows (codes.h), which are
+  // `coded`; `data` are the floats that they stand for.
+  int code_bits = 0;
+  uint64_t code_rows = 0;
+  std::span<const uint8_t> coded;
   bool is_container() const { return container != Container::kTensor; }
 };
 

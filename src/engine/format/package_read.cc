@@ -1,7 +1,11 @@
 #include <algorithm>
 #include <cstring>
+#include <map>
+#include <tuple>
 
+#include "base/aligned.h"
 #include "base/checked.h"
+#include "engine/format/codes.h"
 #include "engine/format/package.h"
 #include "engine/format/package_file.h"
 #include "engine/format/package_generated.h"
@@ -142,7 +146,39 @@ Result<SymShape> ReadShape(const fb::Tensor& t, const std::string& where, const 
   return shape;
 }
 
-Status ReadTensors(const fb::Package& root, std::span<const std::span<const uint8_t>> segments, PackageData& out) {
+// The constants of a file, of all its programs.
+struct FileConstants {
+  std::vector<std::span<const uint8_t>> segments;
+  uint64_t budget = 0;  // bytes that are left to be made floats: each of the file's is once
+  struct Floats {
+    int bits;
+    uint64_t rows, count;
+    std::shared_ptr<const AlignedBuffer> values;
+  };
+  std::map<const uint8_t*, Floats> floats;  // by where their codes are
+};
+
+// Fills data from coded.
+Status MakeFloats(const std::string& where, uint64_t count, FileConstants& file, PackageTensor& to, PackageData& out) {
+  auto [at, is_new] = file.floats.try_emplace(to.coded.data(), FileConstants::Floats{to.code_bits, to.code_rows, count, nullptr});
+  FileConstants::Floats& floats = at->second;
+  if (is_new) {
+    if (to.coded.size() > file.budget) return DataLoss(where + ".code_bits: the file has more codes than constants");
+    file.budget -= to.coded.size();
+    auto values = std::make_shared<AlignedBuffer>(count * sizeof(float));
+    if (!values->data()) return ResourceExhausted(where + ": no memory for " + std::to_string(count) + " floats");
+    DecodeRows(to.coded, to.code_rows, count, to.code_bits, reinterpret_cast<float*>(values->data()));
+    floats.values = std::move(values);
+  } else if (std::tie(floats.bits, floats.rows, floats.count) != std::tie(to.code_bits, to.code_rows, count)) {
+    return DataLoss(where + ".code_rows: another tensor has the same bytes as other codes");
+  }
+  to.data = {floats.values->data(), floats.values->size()};
+  out.owners.push_back(floats.values);
+  return OkStatus();
+}
+
+Status ReadTensors(const fb::Package& root, FileConstants& file, PackageData& out) {
+  const auto& segments = file.segments;
   out.tensors.reserve(SizeOf(root.tensors()));
   for (size_t i = 0; i < SizeOf(root.tensors()); ++i) {
     const fb::Tensor& t = *root.tensors()->Get(static_cast<uint32_t>(i));
@@ -185,13 +221,30 @@ Status ReadTensors(const fb::Package& root, std::span<const std::span<const uint
       if (t.segment() >= segments.size()) return DataLoss(where + ".segment: " + std::to_string(t.segment()) + " is out of range");
       const auto segment = segments[t.segment()];
       if (t.offset() % kSegmentAlignment != 0) return DataLoss(where + ".offset: " + std::to_string(t.offset()) + " is not a multiple of 64");
-      const auto size = static_cast<uint64_t>(*bytes);
+      auto size = static_cast<uint64_t>(*bytes);
+      if (t.code_bits() != 0) {
+        if (root.format_version() < 6) return DataLoss(where + ".code_bits: needs format version 6");
+        if (to.dtype != DType::kFloat32 || to.layout != Layout::kPlain) return DataLoss(where + ".code_bits: only of plain float32 constants");
+        const auto coded = CodedBytes(t.code_rows(), size / sizeof(float), t.code_bits());
+        if (!coded) {
+          return DataLoss(where + ".code_rows: " + std::to_string(t.code_rows()) + " rows of codes of " + std::to_string(t.code_bits()) + " bits");
+        }
+        size = *coded;
+        to.code_bits = t.code_bits();
+        to.code_rows = t.code_rows();
+      }
       if (size > 0) {
         if (t.offset() > segment.size() || size > segment.size() - t.offset()) {
           return DataLoss(where + ".offset: ends behind its segment of " + std::to_string(segment.size()) + " bytes");
         }
         to.data = segment.subspan(t.offset(), size);
       }
+      if (to.code_bits != 0) {
+        to.coded = to.data;
+        SLIPWAY_RETURN_IF_ERROR(MakeFloats(where, static_cast<uint64_t>(*bytes) / sizeof(float), file, to, out));
+      }
+    } else if (t.code_bits() != 0) {
+      return DataLoss(where + ".code_bits: only of constants of their own");
     }
     out.tensors.push_back(std::move(to));
   }
@@ -289,8 +342,7 @@ Status ReadIndices(const flatbuffers::Vector<uint32_t>* list, const char* field,
 }
 
 // One program: the root's, or that of a body. `programs`: how many there are so far.
-Status ReadProgram(const fb::Package& root, std::span<const std::span<const uint8_t>> segments, int depth, size_t& programs,
-                   PackageData& out) {
+Status ReadProgram(const fb::Package& root, FileConstants& file, int depth, size_t& programs, PackageData& out) {
   out.name = Text(root.name());
   if (SizeOf(root.programs()) > 0 && root.format_version() < 3) return DataLoss("programs: need format version 3");
   if (SizeOf(root.programs()) > 0 && depth >= kMaxProgramDepth) {
@@ -304,10 +356,10 @@ Status ReadProgram(const fb::Package& root, std::span<const std::span<const uint
     if (body.format_version() != root.format_version()) return DataLoss(where + ".format_version: differs from the root's");
     if (SizeOf(body.segments()) > 0) return DataLoss(where + ".segments: belong to the root");
     out.programs.emplace_back();
-    SLIPWAY_RETURN_IF_ERROR(ReadProgram(body, segments, depth + 1, programs, out.programs.back()).With(where));
+    SLIPWAY_RETURN_IF_ERROR(ReadProgram(body, file, depth + 1, programs, out.programs.back()).With(where));
   }
   SLIPWAY_RETURN_IF_ERROR(ReadSymbols(root, out));
-  SLIPWAY_RETURN_IF_ERROR(ReadTensors(root, segments, out));
+  SLIPWAY_RETURN_IF_ERROR(ReadTensors(root, file, out));
   SLIPWAY_RETURN_IF_ERROR(ReadSteps(root, out));
   SLIPWAY_RETURN_IF_ERROR(ReadIndices(root.inputs(), "inputs", out.tensors.size(), out.inputs));
   SLIPWAY_RETURN_IF_ERROR(ReadIndices(root.outputs(), "outputs", out.tensors.size(), out.outputs));
@@ -327,9 +379,11 @@ Result<PackageData> Parse(std::span<const uint8_t> bytes) {
     const fb::KeyValue& e = *root.provenance()->Get(static_cast<uint32_t>(i));
     out.provenance.emplace(Text(e.key()), Text(e.value()));
   }
-  SLIPWAY_ASSIGN_OR_RETURN(auto segments, ReadSegments(root, bytes));
+  FileConstants constants;
+  SLIPWAY_ASSIGN_OR_RETURN(constants.segments, ReadSegments(root, bytes));
+  constants.budget = bytes.size();
   size_t programs = 0;
-  SLIPWAY_RETURN_IF_ERROR(ReadProgram(root, segments, 0, programs, out));
+  SLIPWAY_RETURN_IF_ERROR(ReadProgram(root, constants, 0, programs, out));
   return out;
 }
 

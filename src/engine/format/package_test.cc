@@ -6,6 +6,8 @@
 #include <random>
 
 #include "base/mapped_file.h"
+#include "engine/format/package_file.h"
+#include "engine/format/package_generated.h"
 #include "engine/format/package_test_util.h"
 
 namespace slipway::format {
@@ -480,6 +482,126 @@ TEST(Package, PartsAreCheckedByTheirBytes) {
     std::string error = WriteError(m);
     EXPECT_NE(error.find(c.expected), std::string::npos) << "expected: " << c.expected << "\n     got: " << error;
   }
+}
+
+TEST(Package, CodedConstantsBecomeFloats) {
+  PackageMaker m = CodedPackage();
+  const auto bytes = *SerializePackage(m.data);
+  EXPECT_EQ(bytes[8], 6);  // the format version
+  auto p = ParsePackage(bytes, nullptr);
+  ASSERT_TRUE(p.ok()) << p.status().ToString();
+  const auto floats = [&](size_t t) {
+    const auto* v = reinterpret_cast<const float*>(p->tensors[t].data.data());
+    return std::vector<float>(v, v + p->tensors[t].data.size() / sizeof(float));
+  };
+  EXPECT_EQ(floats(1), (std::vector<float>{-64, 1, 63.5f, 1, -1.25f, 1.5f}));
+  EXPECT_EQ(floats(2), (std::vector<float>{-16, 14, 2, 0, -1, 5}));
+  EXPECT_EQ(p->tensors[1].code_bits, 8);
+  EXPECT_EQ(p->tensors[2].coded.size(), 2 * (sizeof(float) + 2));
+  EXPECT_EQ(p->tensors[3].code_bits, 0);
+  // What was read can be written.
+  EXPECT_EQ(*SerializePackage(*p), [&] {
+    PackageData again = m.data;
+    again.programs.clear();
+    return *SerializePackage(again);
+  }());
+}
+
+TEST(Package, EqualCodesAreStoredOnceAndOtherCodesNot) {
+  PackageMaker once = CodedPackage(), twice = CodedPackage(), other = CodedPackage();
+  twice.Coded("a2", {2, 3}, {0.5f, 0.25f}, {-128, 2, 127, 4, -5, 6}, 8);
+  // The same bytes as rows of another extent.
+  other.Coded("a3", {1, 10}, {0.5f}, {0, 0, -128, 62, -128, 2, 127, 4, -5, 6}, 8);
+  const auto constants = [](const PackageMaker& m) {
+    uint64_t most = 0;
+    const auto bytes = *SerializePackage(m.data);
+    const auto p = *ParsePackage(bytes, nullptr);
+    for (const PackageTensor& t : p.tensors) {
+      if (t.kind == TensorKind::kConstant && t.alias < 0) most = std::max(most, t.offset);
+    }
+    return most;
+  };
+  EXPECT_EQ(constants(once), constants(twice));
+  EXPECT_LT(constants(once), constants(other));
+}
+
+// What no writer makes: fields changed in the file, with its SHA-256 made right again.
+TEST(Package, DamagedCodesAreNamed) {
+  struct Case {
+    const char* expected;
+    flatbuffers::voffset_t field;
+    uint64_t value;
+  };
+  using fb::Tensor;
+  const Case cases[] = {
+      {".code_rows: 2 rows of codes of 3 bits", Tensor::VT_CODE_BITS, 3},
+      {".code_rows: 2 rows of codes of 255 bits", Tensor::VT_CODE_BITS, 255},
+      {".code_rows: 4 rows of codes of 8 bits", Tensor::VT_CODE_ROWS, 4},
+      {".code_rows: 0 rows of codes of 8 bits", Tensor::VT_CODE_ROWS, 0},
+      {".code_rows: 18446744073709551615 rows", Tensor::VT_CODE_ROWS, UINT64_MAX},
+      {".code_bits: only of plain float32 constants", Tensor::VT_DTYPE, static_cast<uint64_t>(DType::kInt32)},
+      {".code_bits: only of constants of their own", Tensor::VT_KIND, static_cast<uint64_t>(TensorKind::kArena)},
+  };
+  for (const Case& c : cases) {
+    auto bytes = *SerializePackage(CodedPackage().data);
+    FileHeader header;
+    std::memcpy(&header, bytes.data(), sizeof(header));
+    auto* program = bytes.data() + header.program_offset;
+    const auto* tensor = reinterpret_cast<const flatbuffers::Table*>(fb::GetPackage(program)->tensors()->Get(1));
+    auto* field = const_cast<uint8_t*>(tensor->GetAddressOf(c.field));
+    ASSERT_NE(field, nullptr);
+    if (c.field == Tensor::VT_CODE_ROWS) {
+      std::memcpy(field, &c.value, sizeof(c.value));
+    } else {
+      *field = static_cast<uint8_t>(c.value);
+    }
+    header.program_sha256 = Sha256Of({program, header.program_size});
+    std::memcpy(bytes.data(), &header, sizeof(header));
+    const auto p = ParsePackage(bytes, nullptr);
+    ASSERT_FALSE(p.ok()) << c.expected;
+    EXPECT_EQ(p.status().code(), StatusCode::kDataLoss);
+    EXPECT_NE(p.status().message().find(c.expected), std::string::npos) << "expected: " << c.expected << "\n     got: " << p.status().message();
+  }
+  // One place of the file is one set of floats, whatever its tensors say.
+  auto bytes = *SerializePackage([] {
+    PackageMaker m = CodedPackage();
+    m.Coded("a2", {2, 3}, {0.5f, 0.25f}, {-128, 2, 127, 4, -5, 6}, 8);
+    return m;
+  }().data);
+  FileHeader header;
+  std::memcpy(&header, bytes.data(), sizeof(header));
+  auto* program = bytes.data() + header.program_offset;
+  const auto* tensors = fb::GetPackage(program)->tensors();
+  const auto* last = reinterpret_cast<const flatbuffers::Table*>(tensors->Get(tensors->size() - 1));
+  const uint64_t rows = 3;
+  std::memcpy(const_cast<uint8_t*>(last->GetAddressOf(Tensor::VT_CODE_ROWS)), &rows, sizeof(rows));
+  header.program_sha256 = Sha256Of({program, header.program_size});
+  std::memcpy(bytes.data(), &header, sizeof(header));
+  const auto p = ParsePackage(bytes, nullptr);
+  ASSERT_FALSE(p.ok());
+  EXPECT_NE(p.status().message().find("another tensor has the same bytes as other codes"), std::string::npos) << p.status().message();
+}
+
+TEST(Package, WrongCodesAreNotWritten) {
+  PackageMaker m = CodedPackage();
+  m.data.tensors[1].code_rows = 3;
+  EXPECT_NE(WriteError(m).find("constant 'a' has 14 bytes of codes"), std::string::npos) << WriteError(m);
+}
+
+// As v1.slip, for version 6.
+TEST(Package, GoldenVersion6Loads) {
+  const std::string path = std::string(SLIPWAY_SOURCE_DIR) + "/src/engine/format/testdata/v6.slip";
+  if (std::getenv("SLIPWAY_WRITE_GOLDEN_6")) {
+    ASSERT_TRUE(WritePackage(CodedPackage().data, path).ok());
+  }
+  ASSERT_TRUE(VerifyHashes(path).ok());
+  auto p = ReadPackage(path);
+  ASSERT_TRUE(p.ok()) << p.status().ToString();
+  EXPECT_EQ(p->tensors[1].code_rows, 2u);
+  EXPECT_EQ(p->tensors[2].code_bits, 4);
+  float first;
+  std::memcpy(&first, p->tensors[2].data.data(), sizeof(first));
+  EXPECT_EQ(first, -16);
 }
 
 // As v1.slip, for version 5.

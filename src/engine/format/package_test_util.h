@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/format/codes.h"
 #include "engine/format/op_desc.h"
 #include "engine/format/package.h"
 #include "engine/format/plan.h"
@@ -42,6 +43,19 @@ class PackageMaker {
     if (!values.empty()) std::memcpy(bytes->data(), values.data(), bytes->size());
     data.tensors.back().data = *bytes;
     data.owners.push_back(bytes);
+    return index;
+  }
+  // Floats that are stored as codes of 8 or 4 bits, rows of as many as there are for each scale.
+  int Coded(const std::string& name, SymShape shape, const std::vector<float>& scales, const std::vector<int8_t>& codes, int bits) {
+    auto coded = std::make_shared<std::vector<uint8_t>>(EncodeRows(scales, codes, bits));
+    std::vector<float> values(codes.size());
+    DecodeRows(*coded, scales.size(), codes.size(), bits, values.data());
+    int index = Constant<float>(name, std::move(shape), values);
+    PackageTensor& t = data.tensors.back();
+    t.code_bits = bits;
+    t.code_rows = scales.size();
+    t.coded = *coded;
+    data.owners.push_back(coded);
     return index;
   }
   PackageStep& Step(const std::string& name, const std::string& domain, const std::string& op, std::vector<int> inputs,
@@ -216,6 +230,20 @@ inline PackageMaker ControlPackage() {
   int yes = m.Body("then_branch", then), no = m.Body("else_branch", other);
   int y = m.Output("y", DType::kFloat32, {n, 4});
   m.Control("if", {.kind = ControlKind::kIf, .bodies = {yes, no}}, {flag, x, trips}, {y});
+  return m;
+}
+
+// y = x + a + b + c, constants of 8 bits, 4 bits and floats.
+inline PackageMaker CodedPackage() {
+  PackageMaker m;
+  int x = m.Input("x", DType::kFloat32, {2, 3});
+  int a = m.Coded("a", {2, 3}, {0.5f, 0.25f}, {-128, 2, 127, 4, -5, 6}, 8);
+  int b = m.Coded("b", {2, 3}, {2.0f, 1.0f}, {-8, 7, 1, 0, -1, 5}, 4);
+  int c = m.Constant<float>("c", {3}, {1, 2, 3});
+  int p = m.Arena("p", DType::kFloat32, {2, 3}), q = m.Arena("q", DType::kFloat32, {2, 3}), y = m.Output("y", DType::kFloat32, {2, 3});
+  m.Step("add_a", "", "Add", {x, a}, {p});
+  m.Step("add_b", "", "Add", {p, b}, {q});
+  m.Step("add_c", "", "Add", {q, c}, {y});
   return m;
 }
 

@@ -4,6 +4,7 @@
 #include <unordered_map>
 
 #include "base/checked.h"
+#include "engine/format/codes.h"
 #include "engine/format/package.h"
 #include "engine/format/package_file.h"
 #include "engine/format/package_generated.h"
@@ -39,17 +40,24 @@ struct Constants {
   std::unordered_multimap<uint64_t, const PackageTensor*> seen;  // by content hash
 };
 
+std::span<const uint8_t> StoredBytes(const PackageTensor& t) { return t.code_bits != 0 ? t.coded : t.data; }
+
+// Whether both may be one place of the file. The reader makes floats of a place once, in one way.
+bool SamePlace(const PackageTensor& a, const PackageTensor& b) {
+  const auto x = StoredBytes(a), y = StoredBytes(b);
+  return a.code_bits == b.code_bits && a.code_rows == b.code_rows && a.data.size() == b.data.size() && x.size() == y.size() &&
+         (x.empty() || std::memcmp(x.data(), y.data(), x.size()) == 0);
+}
+
 // Those of the bodies too: what a program shares with its bodies is stored once.
 void PlaceConstants(const PackageData& package, Constants& out) {
   for (const PackageTensor& t : package.tensors) {
     if (t.kind != TensorKind::kConstant || t.alias >= 0) continue;
     if (out.segments.empty()) out.segments.emplace_back();
-    uint64_t hash = Hash64(t.data);
+    const auto stored = StoredBytes(t);
+    uint64_t hash = Hash64(stored);
     auto [first, last] = out.seen.equal_range(hash);
-    auto same = std::find_if(first, last, [&](const auto& e) {
-      auto other = e.second->data;
-      return other.size() == t.data.size() && (other.empty() || std::memcmp(other.data(), t.data.data(), other.size()) == 0);
-    });
+    auto same = std::find_if(first, last, [&](const auto& e) { return SamePlace(*e.second, t); });
     if (same != last) {
       const Placement there = out.placements.at(same->second);
       out.placements.emplace(&t, there);
@@ -60,8 +68,8 @@ void PlaceConstants(const PackageData& package, Constants& out) {
     SegmentLayout& segment = out.segments.back();
     uint64_t offset = Align(segment.size);
     out.placements.emplace(&t, Placement{static_cast<uint32_t>(out.segments.size() - 1), offset});
-    segment.pieces.emplace_back(offset, t.data);
-    segment.size = offset + t.data.size();
+    segment.pieces.emplace_back(offset, stored);
+    segment.size = offset + stored.size();
   }
   for (const PackageData& body : package.programs) PlaceConstants(body, out);
 }
@@ -103,7 +111,8 @@ Offset<fb::Tensor> WriteTensor(flatbuffers::FlatBufferBuilder& b, const PackageD
   return fb::CreateTensor(b, name, static_cast<uint8_t>(t.dtype), static_cast<uint8_t>(t.layout),
                           static_cast<fb::TensorKind>(t.kind), fb_dims, fb_symbolic, constant ? placement.segment : 0,
                           constant ? placement.offset : planned ? t.offset : 0,
-                          static_cast<uint64_t>(bytes), t.alias, static_cast<fb::Container>(t.container), t.part);
+                          static_cast<uint64_t>(bytes), t.alias, static_cast<fb::Container>(t.container), t.part,
+                          static_cast<uint8_t>(t.code_bits), t.code_rows);
 }
 
 std::vector<int32_t> Ints(const std::vector<int>& list) { return {list.begin(), list.end()}; }
@@ -142,7 +151,7 @@ Offset<fb::Step> WriteStep(flatbuffers::FlatBufferBuilder& b, const PackageStep&
 uint32_t VersionOf(const PackageData& package) {
   uint32_t version = package.programs.empty() ? 1 : 3;
   for (const PackageStep& s : package.steps) version = std::max({version, s.needs, s.sequence ? 4u : s.control ? 3u : s.data_dims ? 2u : 1u});
-  for (const PackageTensor& t : package.tensors) version = std::max(version, t.part >= 0 ? 5u : t.is_container() ? 4u : 1u);
+  for (const PackageTensor& t : package.tensors) version = std::max(version, t.code_bits != 0 ? 6u : t.part >= 0 ? 5u : t.is_container() ? 4u : 1u);
   for (const PackageData& body : package.programs) version = std::max(version, VersionOf(body));
   return version;
 }
@@ -230,6 +239,9 @@ Status CheckWritable(const PackageData& package) {
     if (!bytes || static_cast<uint64_t>(*bytes) != t.data.size()) {
       return Internal("constant '" + t.name + "' " + ToString(t.shape) + " of " + DTypeName(t.dtype) + " has " +
                       std::to_string(t.data.size()) + " bytes");
+    }
+    if (t.code_bits != 0 && CodedBytes(t.code_rows, t.data.size() / sizeof(float), t.code_bits) != t.coded.size()) {
+      return Internal("constant '" + t.name + "' has " + std::to_string(t.coded.size()) + " bytes of codes");
     }
   }
   return OkStatus();

@@ -21,7 +21,7 @@ void CheckStatus(const Status& status) {
 }
 
 TEST(Damage, GoodPackagesRun) {
-  ASSERT_EQ(GoodPackages().size(), 7u);
+  ASSERT_EQ(GoodPackages().size(), 8u);
   for (const GoodPackage& g : GoodPackages()) {
     AlignedBuffer file = Aligned(g.bytes);
     Status status = LoadAndRun({file.data(), file.size()});

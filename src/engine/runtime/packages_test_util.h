@@ -134,7 +134,8 @@ inline std::vector<GoodPackage> GoodPackages() {
                                                          {"indexing", IndexingPackage()},
                                                          {"selection", SelectionPackage()},
                                                          {"control", format::ControlPackage()},
-                                                         {"sequence", format::SequencePackage()}};
+                                                         {"sequence", format::SequencePackage()},
+                                                         {"coded", format::CodedPackage()}};
   std::vector<GoodPackage> list;
   for (const auto& [name, maker] : makers) {
     auto bytes = format::SerializePackage(maker.data);

@@ -3,10 +3,24 @@
 #include "model/passes/rewrite.h"
 
 namespace slipway::passes {
+namespace {
+
+// Weights of recurrent nodes stay: packages hold their codes (compiler/coded_constants.h).
+bool FeedsRecurrent(const Value* v) {
+  return !v->uses().empty() && std::all_of(v->uses().begin(), v->uses().end(), [](const Use& u) {
+    if (u.node->Is("Reshape") || u.node->Is("Transpose"))
+      return u.index == 0 && FeedsRecurrent(u.node->output());
+    return (u.index == 1 || u.index == 2) &&
+           (u.node->Is("RNN") || u.node->Is("GRU") || u.node->Is("LSTM"));
+  });
+}
+
+}  // namespace
 
 Result<int> FoldDequantize(ir::Graph& graph, const PassOptions&) {
   int changes = VisitNodes(graph, [&](Node* node) {
     if (!node->IsSlipway("Dequantize") || node->output()->is_output()) return false;
+    if (FeedsRecurrent(node->output())) return false;
     std::vector<Tensor> inputs;
     for (const Value* v : node->inputs()) {
       if (v && !v->is_constant()) return false;

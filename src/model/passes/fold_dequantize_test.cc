@@ -20,5 +20,37 @@ TEST(FoldDequantize, MakesFloatConstants) {
     })");
 }
 
+// Packages hold these codes: compiler/coded_constants.h.
+TEST(FoldDequantize, LeavesWeightsOfRecurrentLayers) {
+  ExpectBecomes(R"(graph "g" {
+      input %x: float32[4, 1, 2]
+      const %w: int8[2, 2] = [1, 2, 3, 4]
+      const %r: int8[1, 2, 2] = [5, 6, 7, 8]
+      const %s: float32[2] = [0.5, 0.25]
+      const %shape: int64[3] = [1, 2, 2]
+      %rows = slipway.Dequantize(%w, %s) {axis = 0}
+      %wf = Reshape(%rows, %shape)
+      %rf = slipway.Dequantize(%r, %s) {axis = 1}
+      %b = slipway.Dequantize(%w, %s) {axis = 0}
+      %y = RNN(%x, %wf, %rf) {hidden_size = 2}
+      %z = MatMul(%y, %b)
+      output %z
+    })",
+                {"fold-dequantize"}, R"(graph "g" {
+      input %x: float32[4, 1, 2]
+      const %w: int8[2, 2] = [1, 2, 3, 4]
+      const %r: int8[1, 2, 2] = [5, 6, 7, 8]
+      const %s: float32[2] = [0.5, 0.25]
+      const %shape: int64[3] = [1, 2, 2]
+      const %b: float32[2, 2] = [0.5, 1, 0.75, 1]
+      %rows = slipway.Dequantize(%w, %s) {axis = 0}
+      %wf = Reshape(%rows, %shape)
+      %rf = slipway.Dequantize(%r, %s) {axis = 1}
+      %y = RNN(%x, %wf, %rf) {hidden_size = 2}
+      %z = MatMul(%y, %b)
+      output %z
+    })");
+}
+
 }  // namespace
 }  // namespace slipway::passes
