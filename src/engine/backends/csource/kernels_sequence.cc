@@ -204,17 +204,54 @@ static void sw_project(int32_t rows, int32_t columns, const float* m, const floa
   }
 }
 )"},
+    {"project8", "", R"(
+/* As sw_project, of codes: a row's sum times its scale. */
+static void sw_project8(int32_t rows, int32_t columns, const int8_t* m, const float* scales, const float* x, int32_t parts, float* y) {
+  int32_t i, k;
+  for (i = 0; i < rows; ++i, m += columns) {
+    if (parts) {
+      float p[8] = {0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f};
+      for (k = 0; k < columns; ++k) p[k & 7] += (float)m[k] * x[k];
+      y[i] = scales[i] * (((p[0] + p[1]) + (p[2] + p[3])) + ((p[4] + p[5]) + (p[6] + p[7])));
+    } else {
+      float v = 0.0f;
+      for (k = 0; k < columns; ++k) v += (float)m[k] * x[k];
+      y[i] = scales[i] * v;
+    }
+  }
+}
+)"},
+    {"project4", "", R"(
+/* The same of two codes a byte, the first in its low half; a row begins with a byte. */
+static void sw_project4(int32_t rows, int32_t columns, const uint8_t* m, const float* scales, const float* x, int32_t parts, float* y) {
+  int32_t i, k;
+  (void)parts;
+  for (i = 0; i < rows; ++i, m += (columns + 1) / 2) {
+    float p[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+    for (k = 0; k + 1 < columns; k += 2) {
+      const int32_t code = m[k / 2];
+      p[k & 2] += (float)(((code & 15) ^ 8) - 8) * x[k];
+      p[(k & 2) + 1] += (float)(((code >> 4) ^ 8) - 8) * x[k + 1];
+    }
+    if (k < columns) p[0] += (float)(((m[k / 2] & 15) ^ 8) - 8) * x[k];
+    y[i] = scales[i] * ((p[0] + p[1]) + (p[2] + p[3]));
+  }
+}
+)"},
     // @G: gates; @B: rows to whose input part the hidden bias is added; @C: the cell, from v
     // (input's part of the gates) and u (hidden state's) to h, with c the cell state and rd, bd, pd
-    // the direction's hidden weights, biases and peepholes.
-    {"recurrent", "gate project", R"(
-static void sw_@N(const sw_recurrent* r, const float* x, const float* w, const float* recurrent, const float* bias, const int32_t* lengths, const float* h0,
-                  const float* c0, const float* peep, float* v, float* y, float* yh, float* yc) {
+    // the direction's hidden weights, biases and peepholes. Of W: @T its type, @I a row's elements,
+    // @P what multiplies; of codes @A the parameter of their scales, @D those of a direction, @S as
+    // an argument, else nothing. Of R: @U, @J, @Q (in @C), @E, @F.
+    {"recurrent", "gate", R"(
+static void sw_@N(const sw_recurrent* r, const float* x, const @T* w, const @U* recurrent, const float* bias, const int32_t* lengths, const float* h0,
+                  const float* c0, const float* peep, @A@Efloat* v, float* y, float* yh, float* yc) {
   const int32_t n = r->hidden, width = @G * n;
   float *u = v + width, *h = u + width, *c = h + n;
   int32_t d, b, s, i;
   for (d = 0; d < r->directions; ++d) {
-    const float *wd = w + d * width * r->input, *rd = recurrent + d * width * n;
+    const @T* wd = w + d * width * @I;
+    const @U* rd = recurrent + d * width * @J;@D@F
     const float *bd = bias ? bias + d * 2 * width : 0, *pd = peep ? peep + d * 3 * n : 0;
     const int32_t f = 3 * d;
     (void)pd;
@@ -230,7 +267,7 @@ static void sw_@N(const sw_recurrent* r, const float* x, const float* w, const f
         const int32_t t = s < length && (d == 1 || r->reverse) ? length - 1 - s : s;
         float* to = y ? y + (r->batch_first ? (b * r->steps + t) * r->directions + d : (t * r->directions + d) * r->batch + b) * n : 0;
         if (s < length) {
-          sw_project(width, r->input, wd, x + (r->batch_first ? b * r->steps + t : t * r->batch + b) * r->input, 0, v);
+          @P(width, r->input, wd, @Sx + (r->batch_first ? b * r->steps + t : t * r->batch + b) * r->input, 0, v);
           for (i = 0; bd && i < width; ++i) {
             v[i] += bd[i];
             if (i < @B) v[i] += bd[width + i];

@@ -391,7 +391,7 @@ Result<Source> GenerateSource(const PackageData& given, const SourceOptions& opt
   const std::string upper = Upper(out.name);
   uint64_t constants = 0;
   for (const PackageTensor& t : package.tensors) {
-    constants += t.data.size();
+    constants += t.code_bits != 0 ? t.coded.size() : t.data.size();
     if (t.kind == TensorKind::kConstant) continue;
     if (t.is_container() || !CType(t.dtype))
       return Unsupported("tensor '" + t.name + "' has the type " + DTypeName(t.dtype) +

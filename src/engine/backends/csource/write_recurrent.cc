@@ -2,7 +2,9 @@
 // holds the gates of one step and not of all.
 
 #include <array>
+#include <cstring>
 #include <iterator>
+#include <map>
 #include <string_view>
 
 #include "engine/backends/csource/source.h"
@@ -12,15 +14,17 @@
 namespace slipway::backends::csource {
 namespace {
 
-constexpr char kRnn[] = R"(sw_project(width, n, rd, h, 1, u);
+// Bodies of cells: @Q multiplies with R, @J are the elements of one of its rows, @R and @K the
+// arguments of its scales from the first row on and from that of the third gate, if it has any.
+constexpr char kRnn[] = R"(@Q(width, n, rd, @Rh, 1, u);
           for (i = 0; i < n; ++i) h[i] = sw_gate(r, f, v[i] + u[i]);)";
 
 // Gates z r h. With linear_before_reset the hidden state's part of h is multiplied by r, else the
 // state itself, which is then in c.
-constexpr char kGru[] = R"(sw_project(r->variant ? width : 2 * n, n, rd, h, 1, u);
+constexpr char kGru[] = R"(@Q(r->variant ? width : 2 * n, n, rd, @Rh, 1, u);
           if (!r->variant) {
             for (i = 0; i < n; ++i) c[i] = sw_gate(r, f, v[n + i] + u[n + i]) * h[i];
-            sw_project(n, n, rd + 2 * n * n, c, 1, u + 2 * n);
+            @Q(n, n, rd + 2 * n * @J, @Kc, 1, u + 2 * n);
           }
           for (i = 0; i < n; ++i) {
             const float z = sw_gate(r, f, v[i] + u[i]);
@@ -31,7 +35,7 @@ constexpr char kGru[] = R"(sw_project(r->variant ? width : 2 * n, n, rd, h, 1, u
           })";
 
 // Gates i o f c, peepholes i o f.
-constexpr char kLstm[] = R"(sw_project(width, n, rd, h, 1, u);
+constexpr char kLstm[] = R"(@Q(width, n, rd, @Rh, 1, u);
           for (i = 0; i < n; ++i) {
             const float old = c[i];
             const float in = sw_gate(r, f, v[i] + u[i] + (pd ? pd[i] * old : 0.0f));
@@ -51,6 +55,43 @@ constexpr Cell kCells[] = {
     {"GRU", "gru", kGru, 3, 2, "(r->variant ? 2 * n : width)"},
     {"LSTM", "lstm", kLstm, 4, 3, "width"},
 };
+
+std::string Filled(std::string text, const std::map<std::string, std::string>& places) {
+  for (const auto& [place, value] : places) {
+    for (size_t at = 0; (at = text.find(place, at)) != std::string::npos; at += value.size())
+      text.replace(at, place.size(), value);
+  }
+  return text;
+}
+
+// Weights as C has them: what `codes` says where the package has codes, else floats.
+struct Matrix {
+  std::string type = "float", project = "project", row, array, scales;
+};
+Matrix MatrixOf(SourceWriter& w, size_t input, int64_t rows, const std::string& columns) {
+  const format::PackageTensor& t = w.In(input);
+  Matrix m;
+  m.row = columns;
+  const bool packed = t.code_bits == 4;
+  // The scales may be of several rows each, which must begin with bytes all the same.
+  const size_t given = t.code_rows, all = static_cast<size_t>(rows);
+  if (t.code_bits == 0 || all % given != 0 ||
+      (packed && all != given && w.Shape(t).back() % 2 != 0)) {
+    m.array = w.Input(input);
+    return m;
+  }
+  const size_t scales = given * sizeof(float);
+  std::vector<float> values(all);
+  for (size_t i = 0; i < all; ++i)
+    std::memcpy(&values[i], t.coded.data() + i / (all / given) * sizeof(float), sizeof(float));
+  m.scales = w.FloatArray(values);
+  m.array = w.ByteArray(t.coded.subspan(scales), !packed);
+  m.type = packed ? "uint8_t" : "int8_t";
+  if (packed) m.row = "((" + columns + " + 1) / 2)";
+  m.project = packed ? "project4" : "project8";
+  return m;
+}
+
 const Cell* FindCell(std::string_view op) {
   for (const Cell& c : kCells) {
     if (op == c.op) return &c;
@@ -135,17 +176,56 @@ Status Recurrent(SourceWriter& w) {
   }
   SLIPWAY_ASSIGN_OR_RETURN(const std::string functions, Functions(w, cell, directions));
   const bool variant = a.Int(cell.gates == 3 ? "linear_before_reset" : "input_forget", 0) != 0;
-  const std::string name =
-      w.Instance("recurrent", cell.name,
-                 {{"@G", std::to_string(cell.gates)}, {"@B", cell.rows}, {"@C", cell.body}});
-  w.Call(name,
-         {w.Struct("sw_recurrent",
-                   Number(steps) + ", " + Number(batch) + ", " + Number(x[2]) + ", " +
-                       Number(hidden) + ", " + Number(directions) + ", " +
-                       (batch_first ? "1, " : "0, ") + (direction == "reverse" ? "1, " : "0, ") +
-                       (variant ? "1, " : "0, ") + Number(a.Float("clip", 0)) + ", " + functions),
-          w.Input(0), w.Input(1), w.Input(2), w.Input(3), w.Input(4), w.Input(5), w.Input(6),
-          w.Input(7), w.Workspace("float"), w.Output(0), w.Output(1), w.Output(2)});
+  const Matrix in = MatrixOf(w, 1, directions * width, "r->input"),
+               state = MatrixOf(w, 2, directions * width, "n");
+  std::map<std::string, std::string> places = {{"@+", in.project + " " + state.project},
+                                               {"@G", std::to_string(cell.gates)},
+                                               {"@B", cell.rows},
+                                               {"@T", in.type},
+                                               {"@I", in.row},
+                                               {"@P", "sw_" + in.project},
+                                               {"@U", state.type},
+                                               {"@J", state.row},
+                                               {"@A", ""},
+                                               {"@D", ""},
+                                               {"@S", ""},
+                                               {"@E", ""},
+                                               {"@F", ""}};
+  std::map<std::string, std::string> in_cell = {
+      {"@Q", "sw_" + state.project}, {"@J", state.row}, {"@R", ""}, {"@K", ""}};
+  if (!in.scales.empty()) {
+    places["@A"] = "const float* ws, ";
+    places["@D"] = "\n    const float* sd = ws + d * width;";
+    places["@S"] = "sd, ";
+  }
+  if (!state.scales.empty()) {
+    places["@E"] = "const float* us, ";
+    places["@F"] = "\n    const float* td = us + d * width;";
+    in_cell["@R"] = "td, ";
+    in_cell["@K"] = "td + 2 * n, ";
+  }
+  places["@C"] = Filled(cell.body, in_cell);
+  const std::string name = w.Instance("recurrent", cell.name, places);
+  std::vector<std::string> arguments = {
+      w.Struct("sw_recurrent",
+               Number(steps) + ", " + Number(batch) + ", " + Number(x[2]) + ", " + Number(hidden) +
+                   ", " + Number(directions) + ", " + (batch_first ? "1, " : "0, ") +
+                   (direction == "reverse" ? "1, " : "0, ") + (variant ? "1, " : "0, ") +
+                   Number(a.Float("clip", 0)) + ", " + functions),
+      w.Input(0),
+      in.array,
+      state.array,
+      w.Input(3),
+      w.Input(4),
+      w.Input(5),
+      w.Input(6),
+      w.Input(7)};
+  for (const Matrix* m : {&in, &state}) {
+    if (!m->scales.empty()) arguments.push_back(m->scales);
+  }
+  for (std::string last : {w.Workspace("float"), w.Output(0), w.Output(1), w.Output(2)})
+    arguments.push_back(std::move(last));
+  w.Call(name, arguments);
   return OkStatus();
 }
 
