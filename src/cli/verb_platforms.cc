@@ -130,6 +130,9 @@ Action SetupPlatforms(CLI::App& app) {
                 std::to_string(op->version()) + " of " + op->plugin() + "\n";
       if (p.has_scheme) {
         const compiler::Scheme& s = p.scheme;
+        std::vector<std::string> integers, recurrent;
+        for (const std::string& op : s.operators)
+          (op == "RNN" || op == "GRU" || op == "LSTM" ? recurrent : integers).push_back(op);
         text +=
             "  weights: " + Describe(s.weights) +
             "\n  activations: " + (s.weight_only ? "float" : Describe(s.activations)) +
@@ -138,8 +141,9 @@ Action SetupPlatforms(CLI::App& app) {
              : s.bias == compiler::BiasKind::kProducts
                  ? "32 bits on the scale of the products"
                  : std::to_string(s.bias_bits) + " bits, powers of two") +
-            "\n  integer operators: " + Join(s.operators) +
+            "\n  integer operators: " + Join(integers) +
             (s.outputs ? "; their outputs are codes too" : "; their inputs are codes") +
+            (recurrent.empty() ? "" : "\n  weights alone: " + Join(recurrent)) +
             (s.shared.empty() ? "" : "\n  one scale for all that they touch: " + Join(s.shared)) +
             (s.end_bits ? "\n  layers at the ends: " + std::to_string(s.end_bits) + " bits" : "") +
             "\n";

@@ -176,8 +176,10 @@ Status Execute(const Options& o, Context& context) {
     text += ShowWeightOnly(*outcome.weights, outcome.weight_only_bits, o.output, json);
   } else {
     const deploy::QuantizedModel& model = outcome.model;
-    text += std::to_string(model.quantized_nodes) + " nodes on integers; wrote " + o.output + "\n";
+    text += deploy::IntegerShareText(model) + "; wrote " + o.output + "\n";
     json["quantized_nodes"] = model.quantized_nodes;
+    for (const deploy::RecurrentWeights& r : model.recurrent)
+      json["recurrent_layers"].push_back({{"node", r.node}, {"bits", r.bits}});
     for (const std::string& note : model.notes) text += "note: " + note + "\n";
     if (!model.notes.empty()) json["notes"] = model.notes;
     if (!request.adjust.empty()) text += ShowAdjustments(model.adjusted, json);

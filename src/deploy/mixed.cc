@@ -14,6 +14,7 @@
 #include "deploy/toolchain.h"
 #include "model/ir/stats.h"
 #include "quant/schemes/quantize.h"
+#include "quant/schemes/recurrent.h"
 
 namespace slipway::deploy {
 namespace {
@@ -102,6 +103,14 @@ Status Mixer::Open(const ir::Graph& graph) {
     nodes_.push_back(n);
     layers_.push_back({n->name(), {}});
   }
+  // Recurrent layers run in float whatever their weights are: they cost no time.
+  if (options_.budget.budget.kind != BudgetKind::kLatency) {
+    for (const quant::RecurrentLayer& r : quant::RecurrentLayers(*original_, scheme_, kept_)) {
+      if (!r.kept.empty()) continue;
+      nodes_.push_back(r.node);
+      layers_.push_back({r.node->name(), {}});
+    }
+  }
   if (nodes_.empty())
     return InvalidArgument("the model has no layer that this platform runs on integers");
   const int64_t total = options_.quantize.calibration_samples > 0
@@ -139,11 +148,15 @@ Result<std::unique_ptr<ir::Graph>> Mixer::Variant(const std::map<std::string, La
     }
     treated.insert(n);
     options.weight_bits[n->name()] = found->second.weights;
+    if (quant::IsRecurrent(*n)) continue;
     int& bits = options.activation_bits[n->input(0)->name()];
     bits = std::max(bits, found->second.activations);
   }
   for (const ir::Node* n : quant::QuantizedNodes(*original_, scheme_, kept_)) {
     if (!uniform && !treated.contains(n)) options.keep_float.insert(n->name());
+  }
+  for (const quant::RecurrentLayer& r : quant::RecurrentLayers(*original_, scheme_, kept_)) {
+    if (!uniform && !treated.contains(r.node)) options.keep_float.insert(r.node->name());
   }
   auto variant = original_->Clone();
   if (treated.empty()) return variant;
@@ -205,9 +218,17 @@ Status Mixer::MeasureLosses() {
 Status Mixer::StaticCosts() {
   for (size_t l = 0; l < layers_.size(); ++l) {
     const ir::Node& node = *nodes_[l];
-    const auto weights = static_cast<double>(node.constant_input(1)->count());
-    const auto channels =
-        static_cast<double>(node.constant_input(2) ? node.constant_input(2)->count() : 0);
+    auto weights = static_cast<double>(node.constant_input(1)->count());
+    double channels = 0, scales = 0;  // biases, which have scales too; scales alone
+    if (quant::IsRecurrent(node)) {
+      weights += static_cast<double>(node.constant_input(2)->count());
+      for (const size_t i : {1, 2}) {
+        const Dims& dims = node.constant_input(i)->dims();
+        scales += static_cast<double>(dims[0] * dims[1]);
+      }
+    } else if (node.constant_input(2)) {
+      channels = static_cast<double>(node.constant_input(2)->count());
+    }
     const auto macs =
         ir::NodeMacs(node).Evaluate([](std::string_view) { return std::optional<int64_t>(1); });
     if (!macs.ok()) return macs.status().With(node.Describe());
@@ -216,8 +237,9 @@ Status Mixer::StaticCosts() {
       const double wb = IsFloat(b) ? 32 : b.weights, ab = IsFloat(b) ? 32 : b.activations;
       layers_[l].options[c].cost =
           options_.budget.budget.kind == BudgetKind::kSize
-              ? std::ceil(weights * wb / 8) + channels * (IsFloat(b) ? 4 : 8)
-              : static_cast<double>(*macs) * wb * ab;
+              ? std::ceil(weights * wb / 8) + channels * (IsFloat(b) ? 4 : 8) +
+                    scales * (IsFloat(b) ? 0 : 4)
+              : static_cast<double>(*macs) * wb * (quant::IsRecurrent(node) ? 32 : ab);
     }
   }
   return OkStatus();

@@ -9,6 +9,7 @@
 #include "deploy/runtime_evaluator.h"
 #include "model/passes/pass.h"
 #include "quant/schemes/quantize.h"
+#include "quant/schemes/recurrent.h"
 
 namespace slipway::deploy {
 
@@ -136,7 +137,7 @@ void NoteBodies(const ir::Graph& graph, std::vector<std::string>* notes) {
   const std::function<void(const ir::Graph&, const std::string&)> count =
       [&](const ir::Graph& g, const std::string& owner) {
         for (const auto& node : g.nodes()) {
-          if (!owner.empty() && quant::HasConstantWeights(*node)) {
+          if (!owner.empty() && (quant::HasConstantWeights(*node) || quant::IsRecurrent(*node))) {
             if (layers++ == 0) first = node->name() + "' in " + owner;
           }
           for (const auto& [name, body] : node->subgraphs) count(*body, node->Describe());
@@ -188,6 +189,9 @@ Result<QuantizedModel> QuantizeModel(const ir::Graph& graph, const compiler::Sch
       if (options.weight_bits > 0 && quant::HasConstantWeights(*node) &&
           !ends.weight_bits.contains(node->name()))
         quantize.weight_bits[node->name()] = options.weight_bits;
+      // Few bits are asked of each recurrent layer by its name.
+      if (options.weight_bits > 0 && quant::IsRecurrent(*node))
+        quantize.weight_bits[node->name()] = options.weight_bits < 4 ? 8 : options.weight_bits;
     }
     for (const std::string& name : quant::ValuesToObserve(*model.original, scheme, quantize)) {
       if (options.activation_bits > 0 && !ends.activation_bits.contains(name))
@@ -204,8 +208,10 @@ Result<QuantizedModel> QuantizeModel(const ir::Graph& graph, const compiler::Sch
   std::map<std::string, int> own_bits;
   for (const auto& [name, bits] : options.layer_bits) {
     const ir::Node* node = model.original->FindNode(name);
-    if (!node || !quant::HasConstantWeights(*node)) return unknown(name, "give bits of its own");
+    if (!node || !(quant::HasConstantWeights(*node) || quant::IsRecurrent(*node)))
+      return unknown(name, "give bits of its own");
     quantize.weight_bits[name] = bits.weights;
+    if (quant::IsRecurrent(*node)) continue;  // it reads floats
     // Where layers share what they read, the widest decides.
     int& activations = own_bits[node->input(0)->name()];
     activations = std::max(activations, bits.activations);
@@ -213,6 +219,15 @@ Result<QuantizedModel> QuantizeModel(const ir::Graph& graph, const compiler::Sch
   for (const auto& [name, bits] : own_bits) quantize.activation_bits[name] = bits;
   model.quantized_nodes =
       static_cast<int>(quant::QuantizedNodes(*model.original, scheme, quantize).size());
+  for (const quant::RecurrentLayer& layer :
+       quant::RecurrentLayers(*model.original, scheme, quantize)) {
+    if (layer.kept.empty()) {
+      model.recurrent.push_back({layer.node->name(), layer.bits});
+    } else {
+      model.notes.push_back("recurrent layer '" + layer.node->name() + "' stays float: " +
+                            layer.kept);
+    }
+  }
   auto make = [&](const ir::Graph& g) {
     std::string why;
     auto evaluator =
@@ -245,13 +260,28 @@ int64_t WeightBytes(const ir::Graph& graph) {
   return (bits + 7) / 8;
 }
 
+std::string IntegerShareText(const QuantizedModel& model) {
+  std::string text = std::to_string(model.quantized_nodes) + " nodes on integers";
+  std::map<int, int> layers;  // by bits
+  for (const RecurrentWeights& r : model.recurrent) ++layers[r.bits];
+  for (const auto& [bits, count] : layers) {
+    text += ", " + std::to_string(count) +
+            (count == 1 ? " recurrent layer" : " recurrent layers") + " with weights of " +
+            std::to_string(bits) + " bits";
+  }
+  return text;
+}
+
 double FloatShare(const QuantizedModel& model) {
   int layers = 0, in_float = 0;
   for (const auto& node : model.original->nodes()) {
-    if (!quant::HasConstantWeights(*node)) continue;
+    const bool recurrent = quant::IsRecurrent(*node);
+    if (!recurrent && !quant::HasConstantWeights(*node)) continue;
     ++layers;
     const ir::Node* now = model.quantized->FindNode(node->name());
-    in_float += now && quant::HasConstantWeights(*now);
+    in_float += recurrent ? std::none_of(model.recurrent.begin(), model.recurrent.end(),
+                                         [&](const auto& r) { return r.node == node->name(); })
+                          : now && quant::HasConstantWeights(*now);
   }
   return layers > 0 ? static_cast<double>(in_float) / layers : 0;
 }

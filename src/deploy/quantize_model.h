@@ -52,10 +52,17 @@ struct QuantizeModelOptions {
   std::function<void(int64_t done, int64_t total)> progress;  // samples
 };
 
+// A recurrent layer, whose weights alone become codes.
+struct RecurrentWeights {
+  std::string node;
+  int bits = 0;
+};
+
 struct QuantizedModel {
   std::unique_ptr<ir::Graph> original;   // fused, activations split: what the pairs were put into
   std::unique_ptr<ir::Graph> quantized;  // with Quantize/Dequantize
   int quantized_nodes = 0;
+  std::vector<RecurrentWeights> recurrent;
   std::vector<quant::BlockReport> blocks;  // of a method
   AdjustReport adjusted;
   std::vector<std::string> notes;  // what a user should know: layers that no calibration reaches
@@ -79,7 +86,9 @@ Result<QuantizedModel> QuantizeModel(const ir::Graph& graph, const compiler::Sch
 
 // Bytes of the constants that nodes read, codes at the bits they need.
 int64_t WeightBytes(const ir::Graph& graph);
-// Layers with weights that stayed float, as a share of all of them; 0 when there is none.
+// What became integers, for people: "3 nodes on integers, 1 recurrent layer with weights of 8 bits".
+std::string IntegerShareText(const QuantizedModel& model);
+// Layers with weights that stayed float, recurrent ones too, as a share of all of them; 0 when there is none.
 double FloatShare(const QuantizedModel& model);
 
 // Signal-to-noise of every layer on the first samples of `data`.

@@ -44,8 +44,8 @@ struct Scheme {
   int bias_bits = 32;
   int end_bits = 0;  // of the layers at the network's ends and what they read; 0: as all others
   std::string rounding = "half_even";
-  // Operators that run on integers, by IR name ("Conv", "slipway.Linear" is written Linear);
-  // everything else stays float.
+  // Operators that run on integers, by IR name ("Conv", "slipway.Linear" is written Linear); of RNN,
+  // GRU and LSTM the weights alone become integers. Everything else stays float.
   std::vector<std::string> operators;
   bool outputs = false;  // the outputs of these operators are codes too, the network's included
   // Operators whose inputs and outputs share one scale and zero point, as where codes are copied.

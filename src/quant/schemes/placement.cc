@@ -38,6 +38,7 @@ bool IsUnaryFunction(const Node& node) {
 bool SchemeQuantizes(const Node& node, const Scheme& scheme,
                      const std::set<std::string>& keep_float) {
   if (keep_float.count(node.name()) || !Names(scheme.operators, node)) return false;
+  if (IsRecurrent(node)) return false;
   if (!IsFloatActivation(node.input(0))) return false;
   if (HasWeights(node)) {
     const Tensor* w = node.constant_input(1);
@@ -79,6 +80,10 @@ bool IsActivationInput(const Node& node, size_t i) {
 bool HasWeights(const Node& node) {
   return node.Is("Conv") || node.IsSlipway("Conv") || node.Is("ConvTranspose") || node.Is("Gemm") ||
          node.Is("MatMul") || node.IsSlipway("Linear");
+}
+
+bool IsRecurrent(const Node& node) {
+  return node.Is("RNN") || node.Is("GRU") || node.Is("LSTM");
 }
 
 int ChannelAxis(const Node& node) {

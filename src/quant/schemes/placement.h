@@ -16,6 +16,8 @@ bool HasWeights(const ir::Node& node);
 // The dimension of the weights that counts output channels: -1 where no one dimension does (a
 // transposed convolution in groups).
 int ChannelAxis(const ir::Node& node);
+// RNN, GRU or LSTM: never an integer node, though its weights may be codes (schemes/recurrent.h).
+bool IsRecurrent(const ir::Node& node);
 // Moves codes about without changing them: its output keeps its input's scale.
 bool IsTransparent(const ir::Node& node);
 

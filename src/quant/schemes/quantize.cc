@@ -7,6 +7,7 @@
 
 #include "model/ir/infer.h"
 #include "quant/schemes/placement.h"
+#include "quant/schemes/recurrent.h"
 #include "quant/schemes/weights.h"
 
 namespace slipway::quant {
@@ -52,6 +53,7 @@ class Inserter {
     for (size_t i = 0; i < coded.size(); ++i)
       SLIPWAY_RETURN_IF_ERROR(InsertPair(coded[i], codes[i]));
     for (Node* n : weighted) SLIPWAY_RETURN_IF_ERROR(QuantizeWeights(n));
+    SLIPWAY_RETURN_IF_ERROR(QuantizeRecurrent(graph_, scheme_, options_));
     SLIPWAY_RETURN_IF_ERROR(graph_.SortTopologically());
     return ir::InferShapes(graph_);
   }
@@ -409,7 +411,10 @@ Status Quantize(Graph& graph, const Scheme& scheme,
   SplitActivations(graph);
   if (scheme.outputs) SplitResiduals(graph);
   std::set<std::string> names = ValuesToObserve(graph, scheme, options);
-  if (QuantizedNodes(graph, scheme, options).empty()) {
+  const auto recurrent = RecurrentLayers(graph, scheme, options);
+  if (QuantizedNodes(graph, scheme, options).empty() &&
+      std::none_of(recurrent.begin(), recurrent.end(),
+                   [](const RecurrentLayer& r) { return r.kept.empty(); })) {
     return InvalidArgument(
         "the model has no node that this platform runs on integers; its operators or weights are "
         "not of the scheme's kind");

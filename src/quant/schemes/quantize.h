@@ -62,7 +62,8 @@ std::set<std::string> ValuesToObserve(const ir::Graph& graph, const Scheme& sche
                                       const QuantizeOptions& options);
 
 // Inserts the pairs. Weights and biases become integer constants behind a Dequantize (weights per
-// output channel on the output axis, biases int32 with scale s_x * s_w). InvalidArgument names a
+// output channel on the output axis, biases int32 with scale s_x * s_w); of recurrent layers the
+// weights alone (schemes/recurrent.h). InvalidArgument names a
 // value without observer or with a scale that cannot be represented.
 Status InsertQuantization(ir::Graph& graph, const Scheme& scheme, const Observers& observers,
                           const QuantizeOptions& options);

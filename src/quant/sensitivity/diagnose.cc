@@ -7,6 +7,7 @@
 #include <set>
 
 #include "quant/adjust/layer.h"
+#include "quant/schemes/placement.h"
 #include "quant/sensitivity/isolated.h"
 
 namespace slipway::quant {
@@ -228,7 +229,7 @@ void Centre(const Bench& bench, const Tensor& out, int axis, LayerDiagnosis* d, 
 // What the layer would be with other ranges, more bits or float, all else as it is.
 Status Try(const Bench& bench, const Node* float_node, LayerDiagnosis* d) {
   const Node& node = bench.node_;
-  const Node* dw = DequantizeOf(node, 1);
+  const Node* dw = HasWeights(node) ? DequantizeOf(node, 1) : nullptr;
   const auto pw = dw && dw->constant_input(0) ? PairOf(*dw) : std::nullopt;
   const auto add = [&](const std::string& what, const std::string& option, double db, bool free,
                        bool bound = false) {
@@ -320,7 +321,7 @@ Result<std::vector<LayerDiagnosis>> Diagnose(const ir::Graph& original, const ir
       out.push_back(std::move(d));
       continue;
     }
-    const Tensor& reference = values.at(node->output()->name());
+    const Tensor& reference = values.at(JudgedOutput(*node)->name());
     Bench bench(*node, reference, pool);
     for (size_t i = 0; i < node->inputs().size(); ++i) {
       SLIPWAY_ASSIGN_OR_RETURN(Tensor t, IsolatedInput(node->input(i), values, pool));

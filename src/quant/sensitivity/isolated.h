@@ -36,7 +36,11 @@ struct Similarity {
   }
 };
 
-// `like`: gives the extent of the output.
+// The output by which a node is judged: its only one, or the first that a recurrent node gives; null
+// for all others.
+const ir::Value* JudgedOutput(const ir::Node& node);
+
+// That output, or the first. `like`: gives its extent.
 Result<ir::Tensor> RunNode(const ir::Node& node, const std::vector<ir::Tensor>& inputs,
                            const ir::Tensor& like, Parallel* pool);
 

@@ -27,8 +27,9 @@ Result<std::vector<LayerError>> LayerErrors(const ir::Graph& original, const ir:
       }));
   std::vector<LayerError> rows;
   for (const auto& node : quantized.nodes()) {
-    if (!ReadsQuantized(*node) || !node->schema() || node->outputs().size() != 1) continue;
-    auto reference = values.find(node->output()->name());
+    const ir::Value* judged = JudgedOutput(*node);
+    if (!ReadsQuantized(*node) || !node->schema() || !judged) continue;
+    auto reference = values.find(judged->name());
     if (reference == values.end() || reference->second.dtype() != DType::kFloat32) continue;
     std::vector<ir::Tensor> inputs;
     for (const ir::Value* v : node->inputs()) {
@@ -38,7 +39,7 @@ Result<std::vector<LayerError>> LayerErrors(const ir::Graph& original, const ir:
     SLIPWAY_ASSIGN_OR_RETURN(ir::Tensor out, RunNode(*node, inputs, reference->second, pool));
     Similarity alone;
     alone.Add(reference->second.data<float>(), out.data<float>(), out.count());
-    const Similarity& all = accumulated[node->output()->name()];
+    const Similarity& all = accumulated[judged->name()];
     rows.push_back({node->name(), node->FullOp(), alone.Db(), all.Db(), all.Cosine()});
   }
   return rows;
