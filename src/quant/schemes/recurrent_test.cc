@@ -251,6 +251,13 @@ TEST(Recurrent, LayersAreDiagnosedByTheirFirstOutput) {
   EXPECT_EQ((*rows)[0].error.node, "gru");
   EXPECT_GT((*rows)[0].error.alone_db, 10);
   EXPECT_LT((*rows)[0].error.alone_db, 60);
+  EXPECT_NEAR((*rows)[0].weights_db, (*rows)[0].error.alone_db, 1e-6);  // nothing else is rounded
+  const auto& tried = (*rows)[0].tried;
+  const auto wide = std::find_if(tried.begin(), tried.end(),
+                                 [](const Remedy& r) { return r.what == "weights of 8 bits"; });
+  ASSERT_NE(wide, tried.end());
+  EXPECT_EQ(wide->option, "--config with layers: gru: 8");
+  EXPECT_GT(wide->db, (*rows)[0].error.alone_db + 15);
 }
 
 // Any form: the file holds it, passes of all levels keep what it computes.

@@ -291,6 +291,33 @@ Status Try(const Bench& bench, const Node* float_node, LayerDiagnosis* d) {
   return OkStatus();
 }
 
+// The same for the weights of a recurrent layer, which are codes alone or not at all.
+Status TryRecurrent(const Bench& bench, int bits, LayerDiagnosis* d) {
+  const auto with = [&](const std::string& observer, int width) -> Result<double> {
+    const int64_t top = (int64_t{1} << (width - 1)) - 1;
+    std::vector<Tensor> inputs = bench.rounded;
+    for (const size_t i : {1, 2}) {
+      const Dims dims = bench.exact[i].dims();
+      SLIPWAY_ASSIGN_OR_RETURN(
+          const Tensor rows, RoundedWeights(bench.exact[i].Reshaped({dims[0] * dims[1], dims[2]}),
+                                            observer, {-top, top, true}, 0));
+      inputs[i] = rows.Reshaped(dims);
+    }
+    return bench.Db(inputs);
+  };
+  for (const char* observer : {"minmax", "mse", "mse:2.4"}) {
+    SLIPWAY_ASSIGN_OR_RETURN(const double db, with(observer, bits));
+    d->tried.push_back({std::string("weights by ") + observer,
+                        std::string("--weight-observer ") + observer, db, true});
+  }
+  if (bits < 8) {
+    SLIPWAY_ASSIGN_OR_RETURN(const double db, with("minmax", 8));
+    d->tried.push_back(
+        {"weights of 8 bits", "--config with layers: " + d->error.node + ": 8", db, false});
+  }
+  return OkStatus();
+}
+
 }  // namespace
 
 Result<std::vector<LayerDiagnosis>> Diagnose(const ir::Graph& original, const ir::Graph& quantized,
@@ -366,6 +393,14 @@ Result<std::vector<LayerDiagnosis>> Diagnose(const ir::Graph& original, const ir
           Imbalance(Layer::Of(const_cast<Node*>(float_node))->OutputMagnitudes());
       SLIPWAY_ASSIGN_OR_RETURN(d.weights_db, bench.With(1, bench.rounded[1], false));
     }
+    const Node *w = WeightsDequantize(*node, 1), *r = WeightsDequantize(*node, 2);
+    const bool recurrent = IsRecurrent(*node) && w && r && bench.exact[1].dims().rank() == 3 &&
+                           bench.exact[2].dims().rank() == 3;
+    if (recurrent) {
+      std::vector<Tensor> weights = bench.exact;
+      weights[1] = bench.rounded[1], weights[2] = bench.rounded[2];
+      SLIPWAY_ASSIGN_OR_RETURN(d.weights_db, bench.Db(weights));
+    }
     if (layer && reference.dims().rank() > 1 && reference.count() > 0) {
       SLIPWAY_ASSIGN_OR_RETURN(const Tensor result, bench.Run(bench.rounded));
       double centred = 0;
@@ -374,6 +409,11 @@ Result<std::vector<LayerDiagnosis>> Diagnose(const ir::Graph& original, const ir
         d.tried.push_back({"bias correction", "--adjust bias-correction", centred, true});
     }
     if (worst.contains(row)) {
+      if (recurrent) {
+        const int bits = static_cast<int>(
+            std::min(w->attributes.Int("bits", 8), r->attributes.Int("bits", 8)));
+        SLIPWAY_RETURN_IF_ERROR(TryRecurrent(bench, std::clamp(bits, 2, 8), &d));
+      }
       SLIPWAY_RETURN_IF_ERROR(Try(bench, float_node, &d));
       std::stable_sort(d.tried.begin(), d.tried.end(),
                        [](const Remedy& a, const Remedy& b) { return a.db > b.db; });

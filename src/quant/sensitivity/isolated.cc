@@ -76,6 +76,13 @@ Result<ir::Tensor> IsolatedInput(const ir::Value* v, const FloatValues& values, 
   return it->second;
 }
 
+const ir::Node* WeightsDequantize(const ir::Node& node, size_t i) {
+  const ir::Value* v = node.input(i);
+  const ir::Node* p = v ? v->producer() : nullptr;
+  if (p && p->IsSlipway("Dequantize")) return p->constant_input(0) ? p : nullptr;
+  return IsRecurrent(node) ? ReshapedWeights(v) : nullptr;
+}
+
 bool ReadsQuantized(const ir::Node& node) {
   if (node.IsSlipway("Quantize") || node.IsSlipway("Dequantize")) return false;
   for (const ir::Value* v : node.inputs()) {

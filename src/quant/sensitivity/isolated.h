@@ -50,6 +50,10 @@ using FloatValues = std::unordered_map<std::string, ir::Tensor>;  // by name, of
 // it is), or the float value put through the pair before the node.
 Result<ir::Tensor> IsolatedInput(const ir::Value* v, const FloatValues& values, Parallel* pool);
 
+// What makes input `i` of a node from constant codes: a Dequantize, of recurrent weights past a
+// Reshape; null otherwise.
+const ir::Node* WeightsDequantize(const ir::Node& node, size_t i);
+
 // Whether the node reads codes.
 bool ReadsQuantized(const ir::Node& node);
 
