@@ -166,6 +166,30 @@ class RecurrentWeights(CCase):
         self.assertIn('"recurrent_layers"', rows)
         self.assertIn('"cell"', rows)
 
+    def test_onnx_runtimes_form(self):
+        """DynamicQuantizeLSTM, by what its weights mean: they stay integers in package and C file, with zero points too."""
+        rng = random.Random(3)
+        for name, dtype, low, zero, scales in (("a scale a direction", ox.INT8, -128, 0, [2]), ("a scale a row", ox.INT8, -128, 0, [2, 48]),
+                                               ("unsigned", ox.UINT8, 0, 128, [2])):
+            with self.subTest(form=name):
+                count = scales[0] * (scales[1] if len(scales) > 1 else 1)
+                constants = []
+                for i, (key, columns) in enumerate((("w", 10), ("r", 12))):
+                    constants += [ox.tensor(key, [2, columns, 48], [low + rng.randrange(256) for _ in range(2 * columns * 48)], dtype),
+                                  ox.tensor(key + "s", scales, [rng.uniform(0.001, 0.004) for _ in range(count)]),
+                                  ox.tensor(key + "z", scales, [zero] * count, dtype)]
+                node = ox.node("DynamicQuantizeLSTM", ["x", "w", "r", "", "", "", "", "", "ws", "wz", "rs", "rz"], ["y"], "cell", "com.microsoft",
+                               hidden_size=12, direction="bidirectional")
+                model = self.write("dq.onnx", ox.model([node], [ox.value_info("x", [5, 1, 10])], [ox.value_info("y", [5, 2, 1, 12])], constants))
+                npy.save(self.path("x.npy"), floats(50, 3), [5, 1, 10])
+                want = self.run_on(model, "interpreter")
+                for platform in ("x86", "x86-int8", "reference"):
+                    self.agree(self.run_on(model, platform), want, 3e-5, f"{name} on {platform}")
+                    self.slipway("compile", model, "--platform", platform, "-o", self.path("m.slip"))
+                    self.assertLess(os.path.getsize(self.path("m.slip")), 96 * (22 + 8) + 4000)  # as floats 8448
+                text = self.run_as_c(model, [5, 1, 10], want, label=name)
+                self.assertIn("sw_project8(", text)
+
     def test_computed_weights_stay_float_and_the_report_says_why(self):
         net = ox.Net(2)
         r = net.weight([1, 12, 4])

@@ -47,29 +47,51 @@ Result<Folded> Evaluate(const Value* v) {
   return out;
 }
 
+// Codes of 8 bits less their zero points, which are one for each scale; nothing where that does not
+// fit the rows that scales have in packages.
+bool CentredCodes(const Node& dq, std::vector<int8_t>* out) {
+  const Tensor &codes = *dq.constant_input(0), &scales = *dq.constant_input(1);
+  const bool is_signed = codes.dtype() == DType::kInt8;
+  if (!is_signed && codes.dtype() != DType::kUInt8) return false;
+  const Tensor zeros = dq.input(2) ? *dq.constant_input(2) : Tensor();
+  if (zeros.present() && (zeros.dtype() != codes.dtype() || zeros.count() != scales.count()))
+    return false;
+  const auto value = [&](const Tensor& t, size_t i) {
+    const uint8_t byte = t.bytes()[i];
+    return is_signed ? static_cast<int8_t>(byte) : static_cast<int>(byte);
+  };
+  const auto count = static_cast<size_t>(codes.count()),
+             row = count / static_cast<size_t>(scales.count());
+  out->resize(count);
+  for (size_t i = 0; i < count; ++i) {
+    const int code = value(codes, i) - (zeros.present() ? value(zeros, i / row) : 0);
+    if (code < -128 || code > 127) return false;
+    (*out)[i] = static_cast<int8_t>(code);
+  }
+  return true;
+}
+
 // Nothing where the codes are not of the form that packages have; checked by decoding them.
 bool Encode(const Folded& folded, CodedConstant* out) {
   const Node& dq = *folded.dequantize;
   const Tensor *codes = dq.constant_input(0), *scales = dq.constant_input(1);
   if (folded.moved || folded.floats.dtype() != DType::kFloat32 || folded.floats.count() == 0 ||
-      codes->dtype() != DType::kInt8 || scales->dtype() != DType::kFloat32 ||
-      scales->count() == 0 || codes->count() % scales->count() != 0)
+      scales->dtype() != DType::kFloat32 || scales->count() == 0 ||
+      codes->count() % scales->count() != 0)
     return false;
-  const Tensor zero = dq.input(2) ? *dq.constant_input(2) : Tensor();
-  if (std::any_of(zero.bytes().begin(), zero.bytes().end(), [](uint8_t b) { return b != 0; }))
-    return false;
+  std::vector<int8_t> all;
+  if (!CentredCodes(dq, &all)) return false;
   const Tensor s = scales->Aligned();
-  const auto count = static_cast<uint64_t>(codes->count());
-  const std::span<const int8_t> all(codes->data<int8_t>(), count);
-  out->bits =
-      std::all_of(all.begin(), all.end(), [](int8_t c) { return c >= -8 && c <= 7; }) ? 4 : 8;
+  const bool few = std::all_of(all.begin(), all.end(), [](int8_t c) { return c >= -8 && c <= 7; });
+  out->bits = few ? 4 : 8;
   out->rows = s.count();
   auto bytes = std::make_shared<std::vector<uint8_t>>(
       format::EncodeRows({s.data<float>(), static_cast<size_t>(s.count())}, all, out->bits));
-  std::vector<float> decoded(count);
-  format::DecodeRows(*bytes, static_cast<uint64_t>(out->rows), count, out->bits, decoded.data());
+  std::vector<float> decoded(all.size());
+  format::DecodeRows(*bytes, static_cast<uint64_t>(out->rows), all.size(), out->bits,
+                     decoded.data());
   out->bytes = std::move(bytes);
-  return std::memcmp(decoded.data(), folded.floats.bytes().data(), count * sizeof(float)) == 0;
+  return std::memcmp(decoded.data(), folded.floats.bytes().data(), all.size() * sizeof(float)) == 0;
 }
 
 }  // namespace

@@ -90,43 +90,54 @@ TEST(CodedConstants, PackagesHoldTheCodes) {
   CheckAll(*graph, {Inputs(6, 6), Inputs(4, 0)});
 }
 
-TEST(CodedConstants, OtherFormsAreFloatsInThePackage) {
-  // A zero point, unsigned codes, a scale for each column: right all the same.
-  const char* forms[] = {
-      R"(  const %wq: int8[1, 48, 12] = random(1)
+TEST(CodedConstants, OtherFormsAreCodesOrFloatsInThePackage) {
+  // Zero points that leave a byte's range, a scale for each column, a Transpose: right all the
+  // same.
+  const std::pair<const char*, size_t> forms[] = {// with how many of W and R are codes
+                                                  {R"(  const %wq: int8[1, 48, 12] = random(1)
   const %ws: float32[] = [0.004]
   const %wz: int8[] = [3]
   %w = slipway.Dequantize(%wq, %ws, %wz)
 )",
-      R"(  const %wq: uint8[1, 48, 12] = random(1)
+                                                   2},
+                                                  {R"(  const %wq: int8[1, 48, 12] = random(1)
+  const %ws: float32[] = [0.004]
+  const %wz: int8[] = [127]
+  %w = slipway.Dequantize(%wq, %ws, %wz)
+)",
+                                                   1},
+                                                  {R"(  const %wq: uint8[1, 48, 12] = random(1)
   const %ws_: float32[48] = random(48)
   %wsa = Abs(%ws_)
   const %wsk: float32[] = [0.004]
   %ws = Mul(%wsa, %wsk)
   %w = slipway.Dequantize(%wq, %ws) {axis = 1, signed = 0}
 )",
-      R"(  const %wq: int8[1, 48, 12] = random(1)
+                                                   2},
+                                                  {R"(  const %wq: int8[1, 48, 12] = random(1)
   const %ws_: float32[12] = random(12)
   %wsa = Abs(%ws_)
   const %wsk: float32[] = [0.004]
   %ws = Mul(%wsa, %wsk)
   %w = slipway.Dequantize(%wq, %ws) {axis = 2}
 )",
-      R"(  const %wq: int8[1, 12, 48] = random(1)
+                                                   1},
+                                                  {R"(  const %wq: int8[1, 12, 48] = random(1)
   const %ws_: float32[48] = random(48)
   %wsa = Abs(%ws_)
   const %wsk: float32[] = [0.004]
   %ws = Mul(%wsa, %wsk)
   %wt = slipway.Dequantize(%wq, %ws) {axis = 2}
   %w = Transpose(%wt) {perm = [0, 2, 1]}
-)"};
-  for (const char* w : forms) {
+)",
+                                                   1}};
+  for (const auto& [w, coded] : forms) {
     SCOPED_TRACE(w);
     const auto graph = Parse(Model(w, kR4));
     for (const Platform& platform : Platforms()) {
       const auto compiled = MakeFor(*graph, platform);
       ASSERT_TRUE(compiled);
-      EXPECT_LE(Coded(compiled->result().package).size(), 2u);
+      EXPECT_EQ(Coded(compiled->result().package).size(), coded);
     }
     CheckAll(*graph, {Inputs(6, 5)});
   }

@@ -3,6 +3,8 @@
 // with float results stay exact integer products.
 
 #include <array>
+#include <cmath>
+#include <cstring>
 
 #include "model/frontends/onnx/contrib.h"
 #include "model/frontends/onnx/tensor_proto.h"
@@ -287,6 +289,49 @@ Status MatMulNBits(OldNode& n, Upgrader& u) {
   return Become(n, "Add", {u.Emit(n, "MatMul", {x, columns}), n.input(5)});
 }
 
+// Weights of an LSTM as rows behind a Dequantize, as `slipway quantize` writes them and packages hold
+// them; null where they are of another form.
+Value* DequantizedRows(OldNode& n, Upgrader& u, const Value* value, const Value* scale,
+                       const Value* zero) {
+  if (!value || !value->constant() || !scale->constant() || !zero->constant()) return nullptr;
+  const Tensor &codes = *value->constant(), &zeros = *zero->constant();
+  const Dims& dims = codes.dims();
+  if ((codes.dtype() != DType::kInt8 && codes.dtype() != DType::kUInt8) || dims.rank() != 3 ||
+      codes.count() == 0 || scale->constant()->dtype() != DType::kFloat32 ||
+      zeros.dtype() != codes.dtype() || zeros.count() != scale->constant()->count())
+    return nullptr;
+  const int64_t directions = dims[0], columns = dims[1], width = dims[2], rows = directions * width;
+  const Tensor scales = scale->constant()->Aligned();
+  const int64_t each = scales.count() == rows ? 1 : scales.count() == directions ? width : 0;
+  if (each == 0) return nullptr;
+  for (int64_t i = 0; i < scales.count(); ++i) {
+    if (const float s = scales.data<float>()[i]; !(s > 0 && std::isfinite(s))) return nullptr;
+  }
+  const bool one = directions == 1;
+  auto turned = Tensor::Allocate(codes.dtype(), one ? Dims{1, width, columns} : Dims{rows, columns});
+  auto row_scales = Tensor::Allocate(DType::kFloat32, {rows});
+  auto row_zeros = Tensor::Allocate(codes.dtype(), {rows});
+  if (!turned.ok() || !row_scales.ok() || !row_zeros.ok()) return nullptr;
+  for (int64_t row = 0; row < rows; ++row) {
+    const uint8_t* from = codes.bytes().data() + row / width * columns * width + row % width;
+    for (int64_t c = 0; c < columns; ++c)
+      turned->mutable_data()[row * columns + c] = from[c * width];
+    std::memcpy(row_scales->mutable_data() + row * 4, scales.data<float>() + row / each, 4);
+    row_zeros->mutable_data()[row] = zeros.bytes()[static_cast<size_t>(row / each)];
+  }
+  Value* floats = u.Emit(
+      n, "Dequantize",
+      {u.Constant(n, "codes", std::move(*turned)), u.Constant(n, "scales", std::move(*row_scales)),
+       u.Constant(n, "zeros", std::move(*row_zeros))},
+      {{"axis", int64_t{one ? 1 : 0}},
+       {"bits", int64_t{8}},
+       {"signed", int64_t{codes.dtype() == DType::kInt8}}},
+      ir::kSlipwayDomain);
+  if (one) return floats;
+  return u.Emit(n, "Reshape",
+                {floats, u.Ints(n, "shape", std::array<int64_t, 3>{directions, width, columns})});
+}
+
 // LSTM with int8 weights [directions, inputs, 4 * hidden], by what the codes mean: ONNX Runtime
 // also quantizes the inputs and states of every step, which is not repeated here. X, W, R, B?,
 // lengths?, h?, c?, P?, W scale, W zero, R scale, R zero
@@ -297,6 +342,10 @@ Status DynamicQuantizeLSTM(OldNode& n, Upgrader& u) {
     Value *codes = n.input(1 + i), *scale = n.input(8 + 2 * i), *zero = n.input(9 + 2 * i);
     if (!scale || !zero)
       return InvalidArgument(n.Describe() + " needs scales and zero points of its weights");
+    if (Value* rows = DequantizedRows(n, u, codes, scale, zero)) {
+      real[i] = rows;
+      continue;
+    }
     Value* shape =
         u.Ints(n, "shape", std::array<int64_t, 3>{0, 1, -1});  // a scale a direction or a row
     auto as_float = [&](Value* v) {
