@@ -4,15 +4,21 @@
 
 #include "base/cpu.h"
 #include "cli/cli.h"
-#include "cli/conformance_case.h"
-#include "cli/conformance_random.h"
-#include "cli/forked.h"
+#include "conformance/case.h"
+#include "conformance/forked.h"
+#include "conformance/random.h"
 #include "deploy/device_session.h"
 #include "deploy/emulated.h"
 #include "deploy/toolchain.h"
 
 namespace slipway::cli {
 namespace {
+
+using conformance::CaseNode;
+using conformance::CaseOptions;
+using conformance::CaseOutcome;
+using conformance::FamilyOutcome;
+using conformance::RandomOptions;
 
 struct Options {
   std::string folder, platform, filter;
@@ -42,23 +48,25 @@ std::string Brief(std::string reason) {
   return reason;
 }
 
-Status RunCases(const std::vector<ConformanceCase>& cases, const Options& o,
+Status RunCases(const std::vector<conformance::Case>& cases, const Options& o,
                 StageProgress& progress, std::vector<CaseOutcome>* outcomes) {
   const int64_t total = static_cast<int64_t>(cases.size());
   int64_t done = 0;
   if (o.in_process) {
     for (size_t i = 0; i < cases.size(); ++i) {
-      (*outcomes)[i] = JudgeCase(cases[i], o.cases);
+      (*outcomes)[i] = conformance::JudgeCase(cases[i], o.cases);
       progress.Update(++done, total);
     }
     return OkStatus();
   }
-  return RunForked(
+  return conformance::RunForked(
       cases.size(), o.jobs, o.cases.timeout,
-      [&](size_t i, const Write& write) { write(ToText(JudgeCase(cases[i], o.cases))); },
-      [&](size_t i, const ForkedResult& result) {
+      [&](size_t i, const conformance::Write& write) {
+        write(conformance::ToText(conformance::JudgeCase(cases[i], o.cases)));
+      },
+      [&](size_t i, const conformance::ForkedResult& result) {
         CaseOutcome& outcome = (*outcomes)[i];
-        if (!result.ended.empty() || !FromText(result.text, &outcome))
+        if (!result.ended.empty() || !conformance::FromText(result.text, &outcome))
           outcome.reason = result.ended.empty() ? "ended without a result" : result.ended;
         progress.Update(++done, total);
       });
@@ -99,7 +107,7 @@ struct PluginReport {
   int64_t nodes = 0, wrong = 0;
 };
 
-PluginReport ReportPlugins(const std::vector<ConformanceCase>& cases,
+PluginReport ReportPlugins(const std::vector<conformance::Case>& cases,
                            const std::vector<CaseOutcome>& outcomes,
                            const std::set<std::string>& plugins) {
   PluginReport report;
@@ -231,7 +239,7 @@ PluginReport ReportRandom(const std::vector<FamilyOutcome>& outcomes, const Rand
 }
 
 // The cases of every platform: who passed, and why not.
-std::string ReportCases(const std::vector<ConformanceCase>& cases,
+std::string ReportCases(const std::vector<conformance::Case>& cases,
                         const std::vector<CaseOutcome>& outcomes, const Options& o,
                         nlohmann::json& json, int64_t* failed) {
   int64_t passed = 0, unsupported = 0, compiled = 0;
@@ -298,10 +306,10 @@ std::string ReportCases(const std::vector<ConformanceCase>& cases,
   return text + "\n";
 }
 
-Result<std::vector<ConformanceCase>> AllCases(const Options& o) {
-  std::vector<ConformanceCase> cases;
+Result<std::vector<conformance::Case>> AllCases(const Options& o) {
+  std::vector<conformance::Case> cases;
   if (!o.folder.empty()) {
-    SLIPWAY_ASSIGN_OR_RETURN(cases, FindCases(o.folder, o.filter));
+    SLIPWAY_ASSIGN_OR_RETURN(cases, conformance::FindCases(o.folder, o.filter));
   }
   if (o.sample > 0 && o.sample < static_cast<int>(cases.size())) {
     std::mt19937 random(static_cast<unsigned>(std::max<int64_t>(o.seed, 0)));
@@ -320,7 +328,7 @@ Result<std::vector<ConformanceCase>> AllCases(const Options& o) {
 }
 
 Status Execute(Options o, Context& context) {
-  const std::vector<cts::Backend> backends = PluginBackends(o.random.off_by_one);
+  const std::vector<cts::Backend> backends = conformance::PluginBackends(o.random.off_by_one);
   const bool has_cases = !o.folder.empty() || !o.models.empty();
   const bool random = !backends.empty() && !o.no_random;
   if (!has_cases && !random)
@@ -374,10 +382,10 @@ Status Execute(Options o, Context& context) {
     o.random.timeout = o.cases.timeout;
     o.random.in_process = o.in_process;
     StageProgress progress("random shapes", context);
-    SLIPWAY_ASSIGN_OR_RETURN(const auto outcomes,
-                             RunRandom(backends, o.random, [&](int64_t done, int64_t total) {
-                               progress.Update(done, total);
-                             }));
+    SLIPWAY_ASSIGN_OR_RETURN(
+        const auto outcomes,
+        conformance::RunRandom(backends, o.random,
+                               [&](int64_t done, int64_t total) { progress.Update(done, total); }));
     progress.Done();
     on_random = ReportRandom(outcomes, o.random);
     text += on_random.text;

@@ -9,7 +9,7 @@
 #include "base/status.h"
 #include "engine/backends/cts/harness.h"
 
-namespace slipway::cli {
+namespace slipway::conformance {
 
 struct RandomOptions {
   uint64_t seed = 1;
@@ -39,4 +39,4 @@ Result<std::vector<FamilyOutcome>> RunRandom(const std::vector<cts::Backend>& ba
                                              const RandomOptions& options,
                                              const std::function<void(int64_t, int64_t)>& progress);
 
-}  // namespace slipway::cli
+}  // namespace slipway::conformance

@@ -1,4 +1,4 @@
-#include "cli/conformance_case.h"
+#include "conformance/case.h"
 
 #include <algorithm>
 #include <cmath>
@@ -18,17 +18,17 @@
 #include "model/ir/infer.h"
 #include "model/ir/schema.h"
 
-namespace slipway::cli {
+namespace slipway::conformance {
 
 namespace fs = std::filesystem;
 
 // Every folder under `root` (itself included) with a model and at least one data set, sorted by
 // name.
-Result<std::vector<ConformanceCase>> FindCases(const std::string& root, const std::string& filter) {
+Result<std::vector<Case>> FindCases(const std::string& root, const std::string& filter) {
   std::error_code error;
   if (!fs::is_directory(root, error))
     return NotFound("there is no folder '" + root + "'; give one with ONNX backend test cases");
-  std::vector<ConformanceCase> cases;
+  std::vector<Case> cases;
   auto consider = [&](const fs::path& folder) {
     if (!fs::exists(folder / "model.onnx", error)) return;
     bool data = false;
@@ -53,7 +53,7 @@ Result<std::vector<ConformanceCase>> FindCases(const std::string& root, const st
                     "; Debian's libonnx-testdata puts some in /usr/share/libonnx-testdata/data");
   }
   std::sort(cases.begin(), cases.end(),
-            [](const ConformanceCase& a, const ConformanceCase& b) { return a.name < b.name; });
+            [](const Case& a, const Case& b) { return a.name < b.name; });
   return cases;
 }
 
@@ -181,7 +181,7 @@ Result<std::vector<ir::Tensor>> ReadInputs(const fs::path& set, const ir::Graph&
 // second input is declared as large as the first and given with one element). What is tested is the
 // answer for the data, so the data decide; nullptr when they agree with the model.
 // `fix`: extents that the model leaves open become those of the data too.
-Result<std::shared_ptr<const ir::Graph>> FollowData(const ConformanceCase& c, const fs::path& set,
+Result<std::shared_ptr<const ir::Graph>> FollowData(const Case& c, const fs::path& set,
                                                     const ir::Graph& graph, bool fix,
                                                     std::string* note) {
   SLIPWAY_ASSIGN_OR_RETURN(auto inputs, ReadInputs(set, graph));
@@ -311,7 +311,7 @@ struct Vectors {
   std::vector<ir::Tensor> inputs, wanted;
 };
 
-Result<std::vector<Vectors>> ReadVectors(const ConformanceCase& c, const CaseOptions& o,
+Result<std::vector<Vectors>> ReadVectors(const Case& c, const CaseOptions& o,
                                          std::shared_ptr<const ir::Graph>& graph,
                                          CaseOutcome* outcome) {
   std::vector<Vectors> all;
@@ -365,7 +365,7 @@ bool AsInterpreter(const std::shared_ptr<const ir::Graph>& graph, const CaseOpti
   return true;
 }
 
-Status RunCase(const ConformanceCase& c, const CaseOptions& o, CaseOutcome* outcome) {
+Status RunCase(const Case& c, const CaseOptions& o, CaseOutcome* outcome) {
   SLIPWAY_ASSIGN_OR_RETURN(
       auto loaded, deploy::LoadModel(c.folder.empty() ? c.model : c.folder + "/model.onnx"));
   std::shared_ptr<const ir::Graph> graph(std::move(loaded));
@@ -418,7 +418,7 @@ bool CaseOutcome::RanOn(const std::set<std::string>& backends) const {
                      [&](const CaseNode& n) { return backends.contains(n.backend); });
 }
 
-CaseOutcome JudgeCase(const ConformanceCase& c, const CaseOptions& o) {
+CaseOutcome JudgeCase(const Case& c, const CaseOptions& o) {
   CaseOutcome outcome;
   Status status;
   try {
@@ -461,4 +461,4 @@ bool FromText(const std::string& text, CaseOutcome* o) {
   return true;
 }
 
-}  // namespace slipway::cli
+}  // namespace slipway::conformance

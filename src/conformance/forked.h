@@ -7,7 +7,7 @@
 
 #include "base/status.h"
 
-namespace slipway::cli {
+namespace slipway::conformance {
 
 struct ForkedResult {
   std::string text;   // what the work wrote, as far as it came
@@ -23,4 +23,4 @@ Status RunForked(size_t count, int jobs, int timeout,
                  const std::function<void(size_t, const Write&)>& work,
                  const std::function<void(size_t, const ForkedResult&)>& done);
 
-}  // namespace slipway::cli
+}  // namespace slipway::conformance

@@ -1,14 +1,14 @@
-#include "cli/conformance_random.h"
+#include "conformance/random.h"
 
 #include <chrono>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
-#include "cli/forked.h"
+#include "conformance/forked.h"
 #include "engine/backends/plugin/compiler.h"
 #include "engine/runtime/registry.h"
 
-namespace slipway::cli {
+namespace slipway::conformance {
 namespace {
 
 using nlohmann::json;
@@ -147,4 +147,4 @@ Result<std::vector<FamilyOutcome>> RunRandom(
   return outcomes;
 }
 
-}  // namespace slipway::cli
+}  // namespace slipway::conformance

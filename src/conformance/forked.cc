@@ -1,4 +1,4 @@
-#include "cli/forked.h"
+#include "conformance/forked.h"
 
 #include <poll.h>
 #include <sys/wait.h>
@@ -10,7 +10,7 @@
 #include <thread>
 #include <vector>
 
-namespace slipway::cli {
+namespace slipway::conformance {
 namespace {
 
 struct Child {
@@ -101,4 +101,4 @@ Status RunForked(size_t count, int jobs, int timeout,
   return OkStatus();
 }
 
-}  // namespace slipway::cli
+}  // namespace slipway::conformance

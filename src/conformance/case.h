@@ -10,7 +10,7 @@
 
 #include "base/status.h"
 
-namespace slipway::cli {
+namespace slipway::conformance {
 
 inline constexpr char kC[] = "c";  // the model's C file, compiled here
 
@@ -25,7 +25,7 @@ struct CaseOptions {
   bool IsPlatform() const { return platform != "interpreter" && platform != kC; }
 };
 
-struct ConformanceCase {
+struct Case {
   std::string name;
   std::string folder;  // with model.onnx and test_data_set_*; empty:
   std::string model;   // a file, for random inputs and what the interpreter gives for them
@@ -50,11 +50,11 @@ struct CaseOutcome {
 
 // Every folder under `root` (itself included) with a model and at least one data set, sorted by
 // name.
-Result<std::vector<ConformanceCase>> FindCases(const std::string& root, const std::string& filter);
-CaseOutcome JudgeCase(const ConformanceCase& c, const CaseOptions& o);
+Result<std::vector<Case>> FindCases(const std::string& root, const std::string& filter);
+CaseOutcome JudgeCase(const Case& c, const CaseOptions& o);
 
 // To another process.
 std::string ToText(const CaseOutcome& outcome);
 bool FromText(const std::string& text, CaseOutcome* outcome);
 
-}  // namespace slipway::cli
+}  // namespace slipway::conformance
