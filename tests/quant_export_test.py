@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """`slipway export` of quantized models: every format is read back by a reader of its own, written from the format's
 description, and must hold every quantized tensor of the model with its scale, zero point and codes; what ONNX Runtime
-can run runs and is compared with Slipway's interpreter.
+can run runs and is compared with Slipway's interpreter. Recurrent layers, whose weights alone are codes, too.
 
 Models: a small one made here (residual, Clip, Concat, pooling, a linear layer), quantized by `slipway quantize` with
 schemes of several vendors, and ResNet-20 of the shared data where that is. Skipped (exit code 77) without the Python
@@ -304,6 +304,47 @@ def run_vit(folder):
     return [f"ok vit_small: the .tflite off by {worst:.0e}"]
 
 
+def run_recurrent(folder, runtime):
+    """Weights of RNN, GRU and LSTM alone: codes with a scale a row in the file, and ONNX Runtime gives what the interpreter gives."""
+    lines, rng, n = [], np.random.default_rng(3), helper.make_node
+    place = os.path.join(folder, "recurrent")
+    os.makedirs(place, exist_ok=True)
+    x = rng.standard_normal((7, 2, 5)).astype(F)
+    np.save(os.path.join(place, "x.npy"), x)
+    np.savez(os.path.join(place, "calib.npz"), inputs=np.concatenate([x, x]))
+    for op, gates in (("RNN", 1), ("GRU", 3), ("LSTM", 4)):
+        for both in (0, 1):
+            rows, d = gates * 9, 1 + both
+            w, r = rng.standard_normal((d, rows, 5)).astype(F), (rng.standard_normal((d, rows, 9)) * 0.3).astype(F)
+            graph = helper.make_graph([n(op, ["x", "w", "r"], ["y"], "cell", hidden_size=9, direction="bidirectional" if both else "forward")], "cell",
+                                      [helper.make_tensor_value_info("x", TensorProto.FLOAT, [7, 2, 5])],
+                                      [helper.make_tensor_value_info("y", TensorProto.FLOAT, [7, d, 2, 9])],
+                                      [numpy_helper.from_array(w, "w"), numpy_helper.from_array(r, "r")])
+            model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+            model.ir_version = 8
+            path = os.path.join(place, "cell.onnx")
+            onnx.save(model, path)
+            for bits, opset, stored in ((8, 13, TensorProto.INT8), (8, 21, TensorProto.INT8), (4, 21, TensorProto.INT4 if hasattr(TensorProto, "INT4") else 22)):
+                quantized, name = os.path.join(place, "q.onnx"), f"{op} W{bits} opset {opset}, {d} directions"
+                slipway("quantize", path, "--platform", "onnxruntime-int8", "--bits", f"W{bits}A8", "--weight-observer", "minmax", "--opset", str(opset),
+                        "--calib", os.path.join(place, "calib.npz"), "-o", quantized)
+                written = onnx.load(quantized)
+                held = {t.name: t for t in written.graph.initializer}
+                pairs = [node for node in written.graph.node if node.op_type == "DequantizeLinear"]
+                check(len(pairs) == 2, f"{name}: {len(pairs)} DequantizeLinear")
+                for node, given in zip(pairs, (w, r)):
+                    codes, scale = held[node.input[0]], numpy_helper.to_array(held[node.input[1]])
+                    check(codes.data_type == stored, f"{name}: codes of type {codes.data_type}")
+                    want = np.abs(given).reshape(d * rows, -1).max(1) / ((1 << (bits - 1)) - 1)
+                    check(np.allclose(scale, want, rtol=1e-6), f"{name}: scales are not those of the rows")
+                    axis = {a.name: a.i for a in node.attribute}.get("axis", 1)
+                    check(axis == 1 - both and codes.dims[axis] == d * rows, f"{name}: axis {axis} of {list(codes.dims)}")
+                if runtime:
+                    off = compare_in_ort(runtime, quantized, quantized, place, "all", 1e-5)
+                    lines.append(f"ok {name}: in ONNX Runtime {off:.0e}")
+    return lines
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--filter", default="")
@@ -336,6 +377,12 @@ def main():
             except (Wrong, Failure) as wrong:
                 failed += 1
                 print(f"FAILED real models: {wrong}")
+        if options.filter in "recurrent":
+            try:
+                print("\n".join(run_recurrent(folder, runtime)))
+            except (Wrong, Failure) as wrong:
+                failed += 1
+                print(f"FAILED recurrent: {wrong}")
     if runtime:
         runtime.close()
     print(f"quant_export: {failed} formats failed")
