@@ -90,30 +90,6 @@ inline I Dot(I acc, I x, I w) {
   return SLIPWAY_MM(add_epi32)(acc, SLIPWAY_MM(madd_epi16)(x, w));
 #endif
 }
-#if defined(__aarch64__)
-// The same in instructions that stay where they stand, for cores that do not reorder: half 1 of a
-// product is the second of its instructions, if it has two.
-template <int kHalf>
-inline void DotInOrder(I& acc, I x, I w) {
-#if defined(__ARM_FEATURE_DOTPROD)
-  if (kHalf == 0) asm volatile("sdot %0.4s, %1.16b, %2.16b" : "+w"(acc) : "w"(x), "w"(w));
-#else
-  if (kHalf == 0)
-    asm volatile("smlal %0.4s, %1.4h, %2.4h" : "+w"(acc) : "w"(x), "w"(w));
-  else
-    asm volatile("smlal2 %0.4s, %1.8h, %2.8h" : "+w"(acc) : "w"(x), "w"(w));
-#endif
-}
-// The address as a sum of two registers: the A55 issues such loads together with products, and none
-// whose offset is a number.
-inline I LoadInOrder(const uint8_t* p, int64_t offset) {
-  I v;
-  asm volatile("ldr %q0, [%1, %2]"
-               : "=w"(v)
-               : "r"(p), "r"(offset), "m"(*reinterpret_cast<const uint8_t(*)[16]>(p + offset)));
-  return v;
-}
-#endif
 // Between int32 and float32, to the nearest even. The plain intrinsics of GCC 12 warn of their own
 // undefined operands.
 inline F ToFloat(I v) {
@@ -412,41 +388,7 @@ __attribute__((noinline)) void FinishActivated(const Finish& f, uint8_t* values,
 }
 
 #if defined(__aarch64__)
-// All outputs are summed by one tap, then by the next: what is summed waits for kOutputs others.
-// The columns, and behind them in number the weights, in the order in which these products need
-// them; three products pass between a load and its use, and one load stands behind each.
-template <int kWindow, int kStride>
-struct LoadOrder {
-  static constexpr int kColumns = (kOutputs - 1) * kStride + kWindow, kCount = kColumns + kWindow;
-  struct Items {
-    int item[kCount] = {}, before = 0;
-    constexpr int operator[](int i) const { return item[i]; }
-  };
-  static constexpr Items Make() {
-    int need[kCount] = {};
-    for (int c = 0; c < kCount; ++c) {
-      need[c] = c < kColumns ? kWindow * kOutputs : (c - kColumns) * kOutputs;
-      for (int t = kWindow * kOutputs - 1; t >= 0 && c < kColumns; --t) {
-        if (t % kOutputs * kStride + t / kOutputs == c) need[c] = t;
-      }
-    }
-    Items items;
-    int at = 0;
-    for (int t = 0; t <= kWindow * kOutputs; ++t) {
-      for (int c = kCount - 1; c >= 0; --c) {  // weights first
-        if (need[c] == t) items.item[at++] = c;
-      }
-    }
-    // So many before the first product that each of the others has three before its own.
-    for (int i = 0; i < kCount; ++i) {
-      const int early = i - (need[items.item[i]] - 3) + 1;
-      if (early > items.before) items.before = early;
-    }
-    return items;
-  }
-  static constexpr Items kItems = Make();
-  static constexpr int kBefore = kItems.before;
-};
+#include "engine/kernels/depthwise/arm_qdepthwise.h"
 #endif
 
 // kOutputs outputs of a row, of which the first `outputs` are stored. kWindow and kStride are those
@@ -590,6 +532,9 @@ OutputsFunction ChooseOutputs([[maybe_unused]] const DepthwiseShape& s) {
 #if defined(__AVX2__) || defined(__aarch64__)
   constexpr bool kWorth = kCodes || kBytes > 16;  // the code
   if (kWorth && s.dilation_w == 1) {
+#if defined(__aarch64__)
+    if (kCodes && s.kernel_w == 3 && s.stride_w == 1 && GroupsFit(s)) return Codes;
+#endif
     if (s.kernel_w == 3 && s.stride_w == 1) return Outputs<3, 1, kCodes>;
     if (s.kernel_w == 3 && s.stride_w == 2) return Outputs<3, 2, kCodes>;
     if (s.kernel_w == 5 && s.stride_w == 1) return Outputs<5, 1, kCodes>;
@@ -684,7 +629,8 @@ __attribute__((noinline)) void Place(const QDepthwiseView& d, const QDepthwiseCa
 template <int kPieces>
 void RunBand(const QDepthwiseView& d, const QDepthwiseCall& call, const Unit& u, int64_t band) {
   const DepthwiseShape& s = d.shape;
-  alignas(64) uint8_t buffer[kQDepthwiseBuffer];
+  constexpr int64_t kBehind = kOutputs * kColumnBytes;  // a loop may read so far, for nothing
+  alignas(64) uint8_t buffer[kQDepthwiseBuffer + kBehind];
   const int64_t steps = (u.column_end - u.column + kOutputs - 1) / kOutputs;
   const int64_t advance = kOutputs * s.stride_w,
                 reach = (kOutputs - 1) * s.stride_w + (s.kernel_w - 1) * s.dilation_w + 1;
@@ -700,6 +646,17 @@ void RunBand(const QDepthwiseView& d, const QDepthwiseCall& call, const Unit& u,
   const int64_t weights = d.groups * s.kernel_w * 4 * kBytes;  // of one row of outputs
   int64_t filled = 0;
   Place(d, call, u, band, strip);
+#if defined(__aarch64__)
+  if (compute == Codes) {  // whole rows
+    Fill<kPieces>(strip, buffer, 0, (steps - 1) * advance + reach);
+    for (int64_t r = 0; r < d.rows; ++r) {
+      Place<kPieces>(d, call, u, band, r, u.column, f);
+      if (!f.y[0]) break;
+      Codes(d, buffer, packed + r * weights, packed + d.rows * weights, f, u.column_end - u.column);
+    }
+    return;
+  }
+#endif
   for (int64_t i = 0; i < steps; ++i) {
     const int64_t to = i * advance + reach;
     Fill<kPieces>(strip, buffer, filled, to);
