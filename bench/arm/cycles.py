@@ -35,7 +35,7 @@ LOOPS = [
     ("bytes8", ("qgemm", "arm_baseline"), r"\d+LoopBytes8", tuple(CORES), "2/3, 3/2", "the same, eight"),
     ("bytes", ("qgemm", "arm_baseline"), r"\d+LoopBytes16", tuple(CORES), "2/2", "the same, sixteen"),
     ("bits", ("bits", "arm_baseline"), r"\d+CountFour", tuple(CORES), "1/1", "AND, CNT, ADD; times the planes of both sides"),
-    ("depthwise", ("depthwise", "qarm_baseline"), r"\d+ClampedSigned", tuple(CORES), "any", "SMLAL by channel, 2 taps of a column: 7 outputs of 8 channels, their rounding to codes, clamp and store too"),
+    ("depthwise", ("depthwise", "qarm_baseline"), r"\d+ClampedSigned", ("A53", "A72"), "any", "SMLAL by channel, 2 taps of a column: 7 outputs of 8 channels, their rounding to codes, clamp and store too"),
     ("depthwise sdot", ("depthwise", "qarm_dotprod"), r"\d+ClampedSigned", DOT, "any", "the same by SDOT: 4 taps of a column, of which a window of 3 x 3 has 3"),
     ("sdot", ("qgemm", "arm_dotprod"), r"\d+LoopDot", DOT, "any", "SDOT: four products in a lane of 32 bits"),
     ("float", ("gemm", "arm_baseline"), (r"\d+TileInFours", r"\d+TileOneByOne"), tuple(CORES), "float32", "FMLA on 4 numbers: 8 rows by 8 columns"),

@@ -169,12 +169,13 @@ struct QDepthwiseCall {
 };
 
 struct QDepthwiseKernels {
-  int taps;        // of a column that one instruction takes: 4 int8 or 2 int16 weights
-  bool is_signed;  // the codes that it multiplies; others are moved
-  bool apart;      // weights of two taps lie behind each other for four channels, not in pairs
-  int width;       // bytes of a vector
-  int outputs;     // of a row that one step computes
-  bool direct;     // small windows have a way of their own
+  int taps;           // of a column that one instruction takes: 4 int8 or 2 int16 weights
+  bool is_signed;     // the codes that it multiplies; others are moved
+  bool apart;         // weights of two taps lie behind each other for four channels, not in pairs
+  bool side_by_side;  // weights of a part of 4 channels lie behind each other
+  int width;          // bytes of a vector
+  int outputs;        // of a row that one step computes
+  bool direct;        // small windows have a way of their own
   // The units [begin, end) of what QDepthwisePlan::units counts.
   void (*run)(const QDepthwiseView& view, const QDepthwiseCall& call, int64_t begin, int64_t end);
 };

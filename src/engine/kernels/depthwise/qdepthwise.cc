@@ -127,7 +127,10 @@ bool QDepthwisePlan::Make(const DepthwiseShape& shape, const QDepthwiseParams& p
         for (int64_t y = 0; y < s.kernel_h; ++y) {
           const int64_t row = y + r * s.stride_h, g = row / taps, t = row % taps;
           for (int64_t x = 0; x < s.kernel_w; ++x) {
-            uint8_t* p = to + (((r * v.groups + g) * s.kernel_w + x) * 4 + part) * width + at;
+            const int64_t group = r * v.groups + g;
+            uint8_t* p = to + at +
+                         width * (kernels.side_by_side ? (group * 4 + part) * s.kernel_w + x
+                                                       : (group * s.kernel_w + x) * 4 + part);
             const int16_t value = w[y * s.kernel_w + x];
             if (taps == 4)
               p[t] = static_cast<uint8_t>(value);

@@ -64,8 +64,20 @@ constexpr bool kDirect = false;
 // All shuffles work in lanes of 16 bytes. Of 16 channels in a lane, part j of four holds 4 j to 4 j
 // + 3.
 constexpr int kLanes = kBytes / 16;
-// One column of interleaved rows.
+// One column of interleaved rows: four parts, each beside that of the next column or the next part.
 constexpr int kColumnBytes = 4 * kBytes;
+#if defined(__aarch64__)
+constexpr bool kSideBySide = true;
+#else
+constexpr bool kSideBySide = false;
+#endif
+constexpr int kColumnStep = kSideBySide ? kBytes : kColumnBytes;
+inline int64_t PartStep(int64_t plane) { return kSideBySide ? plane / 4 : kBytes; }
+// Where the weights of a part lie in a row of the window's groups, and from one column to the next.
+constexpr int kTapStep = kSideBySide ? kBytes : 4 * kBytes;
+inline int64_t PartWeights(int64_t group, int64_t window, int64_t part) {
+  return kSideBySide ? (group * 4 + part) * window * kBytes : (group * window * 4 + part) * kBytes;
+}
 constexpr int kMostGroups = kQDepthwiseMostRows / kTaps;
 
 template <typename T>
@@ -149,7 +161,7 @@ inline I Gather(const uint8_t* (&at)[kPieces], const int64_t (&step)[kPieces]) {
   return v;
 }
 
-inline void Interleave(const I (&rows)[kTaps], I flip, uint8_t* to) {
+inline void Interleave(const I (&rows)[kTaps], I flip, uint8_t* to, int64_t part) {
   const I a = rows[0] ^ flip, b = rows[1] ^ flip;
   const I low = kApart ? SLIPWAY_MM(unpacklo_epi32)(a, b) : SLIPWAY_MM(unpacklo_epi8)(a, b),
           high = kApart ? SLIPWAY_MM(unpackhi_epi32)(a, b) : SLIPWAY_MM(unpackhi_epi8)(a, b);
@@ -157,15 +169,15 @@ inline void Interleave(const I (&rows)[kTaps], I flip, uint8_t* to) {
     const I c = rows[kTaps - 2] ^ flip, d = rows[kTaps - 1] ^ flip;
     const I low2 = SLIPWAY_MM(unpacklo_epi8)(c, d), high2 = SLIPWAY_MM(unpackhi_epi8)(c, d);
     Store(to, SLIPWAY_MM(unpacklo_epi16)(low, low2));
-    Store(to + kBytes, SLIPWAY_MM(unpackhi_epi16)(low, low2));
-    Store(to + 2 * kBytes, SLIPWAY_MM(unpacklo_epi16)(high, high2));
-    Store(to + 3 * kBytes, SLIPWAY_MM(unpackhi_epi16)(high, high2));
+    Store(to + part, SLIPWAY_MM(unpackhi_epi16)(low, low2));
+    Store(to + 2 * part, SLIPWAY_MM(unpacklo_epi16)(high, high2));
+    Store(to + 3 * part, SLIPWAY_MM(unpackhi_epi16)(high, high2));
   } else {
     const I zero = {};
     Store(to, SLIPWAY_MM(unpacklo_epi8)(low, zero));
-    Store(to + kBytes, SLIPWAY_MM(unpackhi_epi8)(low, zero));
-    Store(to + 2 * kBytes, SLIPWAY_MM(unpacklo_epi8)(high, zero));
-    Store(to + 3 * kBytes, SLIPWAY_MM(unpackhi_epi8)(high, zero));
+    Store(to + part, SLIPWAY_MM(unpackhi_epi8)(low, zero));
+    Store(to + 2 * part, SLIPWAY_MM(unpacklo_epi8)(high, zero));
+    Store(to + 3 * part, SLIPWAY_MM(unpackhi_epi8)(high, zero));
   }
 }
 
@@ -203,15 +215,16 @@ template <int kPieces>
 __attribute__((noinline)) void Fill(const Strip<kPieces>& s, uint8_t* buffer, int64_t begin,
                                     int64_t end) {
   const I flip = SLIPWAY_MM(set1_epi8)(static_cast<char>(s.flip));
+  const int64_t part = PartStep(s.plane);
   for (int64_t g = 0; g < s.groups; ++g) {
     const Rows<kPieces>& r = s.rows[g];
-    uint8_t* to = buffer + g * s.plane + begin * kColumnBytes;
+    uint8_t* to = buffer + g * s.plane + begin * kColumnStep;
     int64_t c = begin;
     const auto pad = [&](int64_t stop) {
-      for (; c < stop; ++c, to += kColumnBytes) {
+      for (; c < stop; ++c, to += kColumnStep) {
         const I byte = Load<I>(s.padding) ^ flip;
         const I rows = kTaps == 4 ? byte : SLIPWAY_MM(unpacklo_epi8)(byte, I{});
-        for (int j = 0; j < 4; ++j) Store(to + j * kBytes, rows);
+        for (int j = 0; j < 4; ++j) Store(to + j * part, rows);
       }
     };
     pad(MinOf(s.inside, end));
@@ -220,16 +233,16 @@ __attribute__((noinline)) void Fill(const Strip<kPieces>& s, uint8_t* buffer, in
     for (int t = 0; t < kTaps; ++t) {
       for (int p = 0; p < kPieces; ++p) at[t][p] = r.at[t][p] + (s.left + c) * r.step[t][p];
     }
-    for (const int64_t stop = MinOf(s.safe_end, end); c < stop; ++c, to += kColumnBytes) {
+    for (const int64_t stop = MinOf(s.safe_end, end); c < stop; ++c, to += kColumnStep) {
       I rows[kTaps];
 #pragma GCC unroll 4
       for (int t = 0; t < kTaps; ++t) rows[t] = Gather<kPieces>(at[t], r.step[t]);
-      Interleave(rows, flip, to);
+      Interleave(rows, flip, to, part);
     }
-    for (const int64_t stop = MinOf(s.inside_end, end); c < stop; ++c, to += kColumnBytes) {
+    for (const int64_t stop = MinOf(s.inside_end, end); c < stop; ++c, to += kColumnStep) {
       I rows[kTaps];
       SlowColumn(s, g, c, rows);
-      Interleave(rows, flip, to);
+      Interleave(rows, flip, to, part);
     }
     pad(end);
   }
@@ -409,7 +422,7 @@ void Outputs(const QDepthwiseView& d, const uint8_t* buffer, const uint8_t* weig
     for (int i = 1; i < kOutputs; ++i) acc[i] = acc[0];
 #pragma GCC unroll 1
     for (int64_t g = 0; g < groups; ++g) {
-      const uint8_t* x = buffer + g * f.plane + j * kBytes;
+      const uint8_t* x = buffer + g * f.plane + j * PartStep(f.plane);
       if constexpr (kWindow > 0) {
         I w[kWindow];
 #if defined(__aarch64__)
@@ -418,10 +431,10 @@ void Outputs(const QDepthwiseView& d, const uint8_t* buffer, const uint8_t* weig
         const auto load = [&](int at) __attribute__((always_inline)) {
           const int item = Order::kItems[at];
           if (item < Order::kColumns)
-            v[item] = LoadInOrder(x, item * kColumnBytes);
+            v[item] = LoadInOrder(x, item * kColumnStep);
           else
-            w[item - Order::kColumns] = LoadInOrder(weights + (g * kWindow * 4 + j) * kBytes,
-                                                    (item - Order::kColumns) * 4 * kBytes);
+            w[item - Order::kColumns] = LoadInOrder(weights + PartWeights(g, kWindow, j),
+                                                    (item - Order::kColumns) * kTapStep);
         };
 #pragma GCC unroll 8
         for (int at = 0; at < Order::kBefore; ++at) load(at);
@@ -440,9 +453,9 @@ void Outputs(const QDepthwiseView& d, const uint8_t* buffer, const uint8_t* weig
 #endif
 #pragma GCC unroll 8
         for (int k = 0; k < kWindow; ++k)
-          w[k] = Load<I>(weights + ((g * kWindow + k) * 4 + j) * kBytes);
+          w[k] = Load<I>(weights + PartWeights(g, kWindow, j) + k * kTapStep);
 #pragma GCC unroll 32
-        for (int c = 0; c < (kOutputs - 1) * kStride + kWindow; ++c, x += kColumnBytes) {
+        for (int c = 0; c < (kOutputs - 1) * kStride + kWindow; ++c, x += kColumnStep) {
           const I v = Load<I>(x);
 #pragma GCC unroll 8
           for (int k = 0; k < kWindow; ++k) {
@@ -453,11 +466,11 @@ void Outputs(const QDepthwiseView& d, const uint8_t* buffer, const uint8_t* weig
         }
       } else {
 #pragma GCC unroll 1
-        for (int64_t k = 0; k < window; ++k, x += d.shape.dilation_w * kColumnBytes) {
-          const I w = Load<I>(weights + ((g * window + k) * 4 + j) * kBytes);
+        for (int64_t k = 0; k < window; ++k, x += d.shape.dilation_w * kColumnStep) {
+          const I w = Load<I>(weights + PartWeights(g, window, j) + k * kTapStep);
 #pragma GCC unroll 8
           for (int i = 0; i < kOutputs; ++i)
-            acc[i] = Dot(acc[i], Load<I>(x + i * d.shape.stride_w * kColumnBytes), w);
+            acc[i] = Dot(acc[i], Load<I>(x + i * d.shape.stride_w * kColumnStep), w);
         }
       }
     }
@@ -629,8 +642,7 @@ __attribute__((noinline)) void Place(const QDepthwiseView& d, const QDepthwiseCa
 template <int kPieces>
 void RunBand(const QDepthwiseView& d, const QDepthwiseCall& call, const Unit& u, int64_t band) {
   const DepthwiseShape& s = d.shape;
-  constexpr int64_t kBehind = kOutputs * kColumnBytes;  // a loop may read so far, for nothing
-  alignas(64) uint8_t buffer[kQDepthwiseBuffer + kBehind];
+  alignas(64) uint8_t buffer[kQDepthwiseBuffer];
   const int64_t steps = (u.column_end - u.column + kOutputs - 1) / kOutputs;
   const int64_t advance = kOutputs * s.stride_w,
                 reach = (kOutputs - 1) * s.stride_w + (s.kernel_w - 1) * s.dilation_w + 1;
@@ -665,7 +677,7 @@ void RunBand(const QDepthwiseView& d, const QDepthwiseCall& call, const Unit& u,
     for (int64_t r = 0; r < d.rows; ++r) {
       Place<kPieces>(d, call, u, band, r, first, f);
       if (kPieces == 1 && !f.y[0]) break;
-      compute(d, buffer + i * advance * kColumnBytes, packed + r * weights,
+      compute(d, buffer + i * advance * kColumnStep, packed + r * weights,
               packed + d.rows * weights, f, outputs);
     }
   }
@@ -736,6 +748,7 @@ void Run(const QDepthwiseView& d, const QDepthwiseCall& call, int64_t begin, int
 
 }  // namespace
 
-const QDepthwiseKernels kQDepthwise = {kTaps, kSigned, kApart, kBytes, kOutputs, kDirect, Run};
+const QDepthwiseKernels kQDepthwise = {kTaps,  kSigned,  kApart,  kSideBySide,
+                                       kBytes, kOutputs, kDirect, Run};
 
 }  // namespace slipway::kernels::SLIPWAY_ISA
