@@ -21,6 +21,20 @@ static_assert(offsetof(Strip, y) == 48 && offsetof(Strip, first) == 80 &&
               offsetof(Strip, low) == 112 && offsetof(Strip, bias) == 144 &&
               offsetof(Strip, sums) == 208);
 
+// The same with stride 2: nine rows of the image, of which each output takes two columns.
+struct StripOfTwo {
+  const float* x[kStripRows * 2 + 1];  // at the second column of the first output's window
+  float* y[kStripRows];
+  int64_t first, others, last;  // bytes from a column to the next: of x[0], of all others, of x[8]
+  int64_t pixel;                // bytes from an output to the next
+  int64_t turns;                // of two outputs each, at least one
+  float low[4], high[4], bias[4][4];
+  float sums[kStripRows][4];  // of the first outputs, by the first column of their windows
+};
+static_assert(offsetof(StripOfTwo, y) == 72 && offsetof(StripOfTwo, first) == 104 &&
+              offsetof(StripOfTwo, turns) == 136 && offsetof(StripOfTwo, low) == 144 &&
+              offsetof(StripOfTwo, bias) == 176 && offsetof(StripOfTwo, sums) == 240);
+
 // It would indent each of the lists below a hundred columns deep:
 // clang-format off
 
@@ -132,6 +146,46 @@ __attribute__((noinline)) void ColumnsApart(Strip* t, const float* taps) {
       "b.ne 1b\n"
       D_END);
 }
+
+// Stride 2, for all cores. Sums lie in v9 to v16, a column in v17 to v25. x0 to x8: rows of the
+// image, x9 to x12: of outputs; the column is at x13 (first row), x14, x15 (last row).
+#define D_HALF_COLUMN                                                                              \
+  D_X(17, x0, x13) D_X(18, x1, x14) D_X(19, x2, x14) D_X(20, x3, x14) D_X(21, x4, x14)             \
+  D_X(22, x5, x14) D_X(23, x6, x14) D_X(24, x7, x14) D_X(25, x8, x15)                              \
+  D_ADD(x13, x16) D_ADD(x14, x17) D_ADD(x15, x19)
+#define D_STORE_HALF(...) D_STORE_HALF_(__VA_ARGS__)
+#define D_STORE_HALF_(S, T, U, V)                                                                  \
+  "str q" #S ", [x9, x20]\nstr q" #T ", [x10, x20]\n"                                              \
+  "str q" #U ", [x11, x20]\nstr q" #V ", [x12, x20]\n"
+#define D_HALF_BIAS(...) D_HALF_BIAS_(__VA_ARGS__)
+#define D_HALF_BIAS_(S, T, U, V) "ld1 {v" #S ".4s-v" #V ".4s}, [x23]\n"
+#define D_OUTPUT(DONE, NEW)                                                                        \
+  D_HALF_COLUMN D_HALF_BIAS(NEW)                                                                   \
+  D_FOUR(DONE, 17, 19, 21, 23, 1) D_FOUR(DONE, 18, 20, 22, 24, 4) D_FOUR(DONE, 19, 21, 23, 25, 7)  \
+  D_HALF_COLUMN                                                                                    \
+  D_FOUR(DONE, 17, 19, 21, 23, 2) D_FOUR(NEW, 17, 19, 21, 23, 0)                                   \
+  D_FOUR(DONE, 18, 20, 22, 24, 5) D_FOUR(NEW, 18, 20, 22, 24, 3)                                   \
+  D_FOUR(DONE, 19, 21, 23, 25, 8) D_FOUR(NEW, 19, 21, 23, 25, 6)                                   \
+  D_EACH(D_LOW, DONE) D_EACH(D_HIGH, DONE) D_STORE_HALF(DONE) D_ADD(x20, x21)
+__attribute__((noinline)) void OutputsOfTwo(StripOfTwo* t, const float* taps) {
+  asm volatile(
+      "ldp x0, x1, [%[t]]\nldp x2, x3, [%[t], #16]\nldp x4, x5, [%[t], #32]\n"
+      "ldp x6, x7, [%[t], #48]\nldp x8, x9, [%[t], #64]\nldp x10, x11, [%[t], #80]\n"
+      "ldp x12, x16, [%[t], #96]\nldp x17, x19, [%[t], #112]\nldp x21, x22, [%[t], #128]\n"
+      "add x23, %[t], #176\nmov x13, #0\nmov x14, #0\nmov x15, #0\nmov x20, #0\n"
+      "ldp q30, q31, [%[t], #144]\nldp q9, q10, [%[t], #240]\nldp q11, q12, [%[t], #272]\n"
+      "ldp q0, q1, [%[w]]\nldp q2, q3, [%[w], #32]\nldp q4, q5, [%[w], #64]\n"
+      "ldp q6, q7, [%[w], #96]\nldr q8, [%[w], #128]\n"
+      ".p2align 4\n1:\n"
+      D_OUTPUT(D_SUMS0, D_SUMS1) D_OUTPUT(D_SUMS1, D_SUMS0)
+      "subs x22, x22, #1\nb.ne 1b\n"
+      "stp q9, q10, [%[t], #240]\nstp q11, q12, [%[t], #272]\n"
+      : : [t] "r"(t), [w] "r"(taps)
+      : "x0", "x1", "x2", "x3", "x4", "x5", "x6", "x7", "x8", "x9", "x10", "x11", "x12", "x13",
+        "x14", "x15", "x16", "x17", "x19", "x20", "x21", "x22", "x23", "v0", "v1", "v2", "v3",
+        "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v12", "v13", "v14", "v15", "v16", "v17",
+        "v18", "v19", "v20", "v21", "v22", "v23", "v24", "v25", "v30", "v31", "cc", "memory");
+}
 // clang-format on
 
 #undef D_ADD
@@ -146,6 +200,9 @@ __attribute__((noinline)) void ColumnsApart(Strip* t, const float* taps) {
 #undef D_FIRST_SUMS_
 #undef D_FOUR
 #undef D_FOUR_
+#undef D_HALF_BIAS
+#undef D_HALF_BIAS_
+#undef D_HALF_COLUMN
 #undef D_HIGH
 #undef D_LAST_SUMS
 #undef D_LAST_SUMS_
@@ -153,10 +210,13 @@ __attribute__((noinline)) void ColumnsApart(Strip* t, const float* taps) {
 #undef D_LOAD_REST
 #undef D_LOW
 #undef D_ONE
+#undef D_OUTPUT
 #undef D_REST_SUMS
 #undef D_REST_SUMS_
 #undef D_STORE
 #undef D_STORE_
+#undef D_STORE_HALF
+#undef D_STORE_HALF_
 #undef D_SUMS0
 #undef D_SUMS1
 #undef D_SUMS2

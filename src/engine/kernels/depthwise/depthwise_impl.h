@@ -282,10 +282,10 @@ void Run(const DepthwiseShape& shape, const DepthwiseParams& p, const DepthwiseC
       for (int64_t row = band * rows; row < last; row += kStripRows) {
         for (int64_t c = 0; c < channel; c += kLanes) {
           float* const y = static_cast<float*>(call.y) + (plane * d.out_h + row) * d.out_w * pixel;
-          RunStrip(
-              d,
-              {x + c, row - d.pad_top, pixel, weights + c / kLanes * packed, y + c, p.low, p.high},
-              MinOf(kStripRows, last - row));
+          RunStrip(d,
+                   {x + c, row * d.stride_h - d.pad_top, pixel, weights + c / kLanes * packed,
+                    y + c, p.low, p.high},
+                   MinOf(kStripRows, last - row));
         }
       }
     }
