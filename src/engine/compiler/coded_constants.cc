@@ -20,20 +20,20 @@ struct Folded {
   bool moved = false;  // rows are no rows any more
 };
 
-// The value of `v` from constants alone.
-Result<Folded> Evaluate(const Value* v) {
+// The value of `v` from constants alone, with no more than so many nodes behind the Dequantize.
+Result<Folded> Evaluate(const Value* v, int moves = 8) {
   const Node* node = v->producer();
   if (!node) return Unsupported("an input");
   Folded out;
   std::vector<Tensor> inputs;
   const bool dequantize = node->IsSlipway("Dequantize");
-  const bool moves = node->Is("Reshape") || node->Is("Transpose");
-  if (!dequantize && !moves) return Unsupported(node->Describe());
+  const bool moved = node->Is("Reshape") || node->Is("Transpose");
+  if (!dequantize && !(moved && moves > 0)) return Unsupported(node->Describe());
   for (size_t i = 0; i < node->inputs().size(); ++i) {
     const Value* in = node->input(i);
     if (in && !in->constant() && (dequantize || i > 0)) return Unsupported(node->Describe());
     if (in && !in->constant()) {
-      SLIPWAY_ASSIGN_OR_RETURN(out, Evaluate(in));
+      SLIPWAY_ASSIGN_OR_RETURN(out, Evaluate(in, moves - 1));
       inputs.push_back(out.floats);
     } else {
       inputs.push_back(in ? *in->constant() : Tensor());
@@ -113,7 +113,10 @@ Status FoldRecurrentWeights(Graph& graph, CodedConstants* coded) {
         CodedConstant form;
         const bool has_form = coded && Encode(*folded, &form);
         made = graph.AddConstant(v->name(), std::move(folded->floats));
-        if (has_form) (*coded)[made->constant()->bytes().data()] = std::move(form);
+        if (has_form) {
+          form.floats = *made->constant();
+          (*coded)[form.floats.bytes().data()] = std::move(form);
+        }
       }
       graph.SetInput(node, i, made);
       any = true;

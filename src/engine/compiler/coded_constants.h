@@ -16,8 +16,9 @@ struct CodedConstant {
   int bits = 8;  // 4 or 8
   int64_t rows = 1;
   std::shared_ptr<const std::vector<uint8_t>> bytes;  // as format/codes.h has them
+  ir::Tensor floats;  // what they stand for; keeps the address below from becoming another's
 };
-// By the address of the float constant's bytes, which the graph keeps.
+// By the address of the float constant's bytes.
 using CodedConstants = std::map<const uint8_t*, CodedConstant>;
 
 // Makes float constants of what recurrent nodes, also in bodies, read as W and R from a Dequantize

@@ -5,11 +5,12 @@
 namespace slipway::passes {
 namespace {
 
-// Weights of recurrent nodes stay: packages hold their codes (compiler/coded_constants.h).
-bool FeedsRecurrent(const Value* v) {
-  return !v->uses().empty() && std::all_of(v->uses().begin(), v->uses().end(), [](const Use& u) {
+// Weights of recurrent nodes stay: packages hold their codes (compiler/coded_constants.h), which
+// may have so many nodes behind them that move them.
+bool FeedsRecurrent(const Value* v, int moves = 8) {
+  return !v->uses().empty() && std::all_of(v->uses().begin(), v->uses().end(), [&](const Use& u) {
     if (u.node->Is("Reshape") || u.node->Is("Transpose"))
-      return u.index == 0 && FeedsRecurrent(u.node->output());
+      return moves > 0 && u.index == 0 && FeedsRecurrent(u.node->output(), moves - 1);
     return (u.index == 1 || u.index == 2) &&
            (u.node->Is("RNN") || u.node->Is("GRU") || u.node->Is("LSTM"));
   });

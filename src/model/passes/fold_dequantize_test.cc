@@ -52,5 +52,27 @@ TEST(FoldDequantize, LeavesWeightsOfRecurrentLayers) {
     })");
 }
 
+// However long the chain behind it is.
+TEST(FoldDequantize, FoldsBehindALongChain) {
+  for (const int moves : {8, 9, 100000}) {
+    ir::Graph graph;
+    ir::Value* v = graph
+                       .AddNode({"Dequantize",
+                                 {graph.AddConstant("w", Tensor::Vector<int8_t>({1})),
+                                  graph.AddConstant("s", Tensor::Vector<float>({0.5f}))},
+                                 {},
+                                 ir::kSlipwayDomain})
+                       ->output();
+    ir::Value* shape = graph.AddConstant("shape", Tensor::Vector<int64_t>({1, 1, 1}));
+    for (int i = 0; i < moves; ++i) v = graph.AddNode({"Reshape", {v, shape}})->output();
+    ir::Value* x = graph.AddInput("x", {DType::kFloat32, SymShape{4, 1, 1}});
+    ir::Value* y = graph.AddNode({"RNN", {x, v, v}})->output();
+    graph.AddOutput(y);
+    const Result<int> changes = FindPass("fold-dequantize")->run(graph, {});
+    ASSERT_TRUE(changes.ok()) << changes.status().ToString();
+    EXPECT_EQ(*changes, moves > 8 ? 1 : 0) << moves;
+  }
+}
+
 }  // namespace
 }  // namespace slipway::passes
