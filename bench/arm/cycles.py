@@ -41,7 +41,7 @@ LOOPS = [
     ("float", ("gemm", "arm_baseline"), (r"\d+TileInFours", r"\d+TileOneByOne"), tuple(CORES), "float32", "FMLA on 4 numbers: 8 rows by 8 columns"),
     ("float conv", ("conv", "arm_baseline"), (r"\d+PixelsTogether", r"\d+PixelsApart"), tuple(CORES), "float32", "the same; 8 pixels are read where they lie"),
     ("float depthwise", ("depthwise", "arm_baseline"), (r"\d+ColumnsTogether", r"\d+ColumnsApart"), tuple(CORES), "float32", "FMLA by channel: 3 columns for 4 rows of outputs; the start, clamp and store of 12 outputs too"),
-    ("float depthwise /2", ("depthwise", "arm_baseline"), r"\d+OutputsOfTwo", tuple(CORES), "float32", "the same with stride 2: 2 outputs for 4 rows, of nine numbers each column"),
+    ("float depthwise /2", ("depthwise", "arm_baseline"), (r"\d+TwoTogether", r"\d+TwoApart"), tuple(CORES), "float32", "the same with stride 2: 2 outputs for 4 rows, of nine numbers each column"),
     ("half", ("half", "arm_fp16"), r"\d+LoopHalf", DOT, "float16", "FMLA on 8 numbers of 16 bits; sums move to float32 every 64 products"),
     ("half wide", ("gemm", "arm_baseline"), r"\d+TileInFours", ("A53", "A72"), "float16", "without FP16: `float`, and weights widened once for 4 tiles"),
     ("smmla", ("qgemm", "arm_i8mm"), r"ProductsILi4E", ("N1",), "any", "SMMLA, on N1's model only to compare: it has none"),

@@ -155,7 +155,7 @@ __attribute__((noinline)) void SumStripOfTwo(const DepthwiseShape& d, const Stri
         constexpr int64_t kSize = sizeof(float);
         t.first = step[0] * kSize, t.others = pixel * kSize, t.last = step[kInputs - 1] * kSize;
         t.pixel = pixel * kSize, t.turns = turns;
-        OutputsOfTwo(&t, taps);
+        (HasFeature(CpuFeature::kArmDotprod) ? TwoApart : TwoTogether)(&t, taps);
         for (int i = 0; i < kRows; ++i) sum[i] = load(t.sums[i]);
         o += turns * 2, c += turns * 4, y += turns * 2 * pixel;
         if (o >= d.out_w) break;

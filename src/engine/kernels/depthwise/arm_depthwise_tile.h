@@ -147,48 +147,86 @@ __attribute__((noinline)) void ColumnsApart(Strip* t, const float* taps) {
       D_END);
 }
 
-// Stride 2, for all cores. Sums lie in v9 to v16, a column in v17 to v25. x0 to x8: rows of the
-// image, x9 to x12: of outputs; the column is at x13 (first row), x14, x15 (last row).
-#define D_HALF_COLUMN                                                                              \
-  D_X(17, x0, x13) D_X(18, x1, x14) D_X(19, x2, x14) D_X(20, x3, x14) D_X(21, x4, x14)             \
-  D_X(22, x5, x14) D_X(23, x6, x14) D_X(24, x7, x14) D_X(25, x8, x15)                              \
-  D_ADD(x13, x16) D_ADD(x14, x17) D_ADD(x15, x19)
+// Stride 2. Sums lie in v9 to v16. x0 to x8: rows of the image, x9 to x12: of outputs; the column is
+// at x13 (first row), x14, x15 (last row). The second column of a window lies in v17 to v25; of the
+// third rows 2, 4, 6 and 8 in v26 to v29 and the others where those of the second were.
+#define D_FORWARD D_ADD(x13, x16) D_ADD(x14, x17) D_ADD(x15, x19)
 #define D_STORE_HALF(...) D_STORE_HALF_(__VA_ARGS__)
 #define D_STORE_HALF_(S, T, U, V)                                                                  \
   "str q" #S ", [x9, x20]\nstr q" #T ", [x10, x20]\n"                                              \
   "str q" #U ", [x11, x20]\nstr q" #V ", [x12, x20]\n"
 #define D_HALF_BIAS(...) D_HALF_BIAS_(__VA_ARGS__)
 #define D_HALF_BIAS_(S, T, U, V) "ld1 {v" #S ".4s-v" #V ".4s}, [x23]\n"
+// Loads stand where sums wait for the products before.
 #define D_OUTPUT(DONE, NEW)                                                                        \
-  D_HALF_COLUMN D_HALF_BIAS(NEW)                                                                   \
-  D_FOUR(DONE, 17, 19, 21, 23, 1) D_FOUR(DONE, 18, 20, 22, 24, 4) D_FOUR(DONE, 19, 21, 23, 25, 7)  \
-  D_HALF_COLUMN                                                                                    \
-  D_FOUR(DONE, 17, 19, 21, 23, 2) D_FOUR(NEW, 17, 19, 21, 23, 0)                                   \
-  D_FOUR(DONE, 18, 20, 22, 24, 5) D_FOUR(NEW, 18, 20, 22, 24, 3)                                   \
-  D_FOUR(DONE, 19, 21, 23, 25, 8) D_FOUR(NEW, 19, 21, 23, 25, 6)                                   \
-  D_EACH(D_LOW, DONE) D_EACH(D_HIGH, DONE) D_STORE_HALF(DONE) D_ADD(x20, x21)
-__attribute__((noinline)) void OutputsOfTwo(StripOfTwo* t, const float* taps) {
+  D_X(17, x0, x13) D_X(18, x1, x14) D_X(19, x2, x14) D_X(20, x3, x14) D_X(21, x4, x14)             \
+  D_X(22, x5, x14) D_X(23, x6, x14) D_X(24, x7, x14) D_X(25, x8, x15) D_FORWARD D_HALF_BIAS(NEW)   \
+  D_FOUR(DONE, 17, 19, 21, 23, 1)                                                                  \
+  D_X(17, x0, x13) D_X(26, x2, x14) D_X(27, x4, x14) D_X(28, x6, x14) D_X(29, x8, x15)             \
+  D_FOUR(DONE, 18, 20, 22, 24, 4)                                                                  \
+  D_X(18, x1, x14) D_X(20, x3, x14) D_X(22, x5, x14) D_X(24, x7, x14)                              \
+  D_FOUR(DONE, 19, 21, 23, 25, 7)                                                                  \
+  D_FOUR(NEW, 17, 26, 27, 28, 0) D_FOUR(DONE, 17, 26, 27, 28, 2)                                   \
+  D_FOUR(NEW, 18, 20, 22, 24, 3) D_FOUR(DONE, 18, 20, 22, 24, 5)                                   \
+  D_FOUR(NEW, 26, 27, 28, 29, 6) D_FOUR(DONE, 26, 27, 28, 29, 8)                                   \
+  D_EACH(D_LOW, DONE) D_EACH(D_HIGH, DONE) D_STORE_HALF(DONE) D_FORWARD D_ADD(x20, x21)
+#define D_TWO_BEGIN                                                                                \
+  "ldp x0, x1, [%[t]]\nldp x2, x3, [%[t], #16]\nldp x4, x5, [%[t], #32]\n"                         \
+  "ldp x6, x7, [%[t], #48]\nldp x8, x9, [%[t], #64]\nldp x10, x11, [%[t], #80]\n"                  \
+  "ldp x12, x16, [%[t], #96]\nldp x17, x19, [%[t], #112]\nldp x21, x22, [%[t], #128]\n"            \
+  "add x23, %[t], #176\nmov x13, #0\nmov x14, #0\nmov x15, #0\nmov x20, #0\n"                      \
+  "ldp q30, q31, [%[t], #144]\nldp q9, q10, [%[t], #240]\nldp q11, q12, [%[t], #272]\n"            \
+  "ldp q0, q1, [%[w]]\nldp q2, q3, [%[w], #32]\nldp q4, q5, [%[w], #64]\n"                         \
+  "ldp q6, q7, [%[w], #96]\nldr q8, [%[w], #128]\n"
+#define D_TWO_END                                                                                  \
+  "stp q9, q10, [%[t], #240]\nstp q11, q12, [%[t], #272]\n"                                        \
+  : : [t] "r"(t), [w] "r"(taps)                                                                    \
+  : "x0", "x1", "x2", "x3", "x4", "x5", "x6", "x7", "x8", "x9", "x10", "x11", "x12", "x13",        \
+    "x14", "x15", "x16", "x17", "x19", "x20", "x21", "x22", "x23", "v0", "v1", "v2", "v3", "v4",   \
+    "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v12", "v13", "v14", "v15", "v16", "v17", "v18",   \
+    "v19", "v20", "v21", "v22", "v23", "v24", "v25", "v26", "v27", "v28", "v29", "v30", "v31",     \
+    "cc", "memory"
+__attribute__((noinline)) void TwoTogether(StripOfTwo* t, const float* taps) {
   asm volatile(
-      "ldp x0, x1, [%[t]]\nldp x2, x3, [%[t], #16]\nldp x4, x5, [%[t], #32]\n"
-      "ldp x6, x7, [%[t], #48]\nldp x8, x9, [%[t], #64]\nldp x10, x11, [%[t], #80]\n"
-      "ldp x12, x16, [%[t], #96]\nldp x17, x19, [%[t], #112]\nldp x21, x22, [%[t], #128]\n"
-      "add x23, %[t], #176\nmov x13, #0\nmov x14, #0\nmov x15, #0\nmov x20, #0\n"
-      "ldp q30, q31, [%[t], #144]\nldp q9, q10, [%[t], #240]\nldp q11, q12, [%[t], #272]\n"
-      "ldp q0, q1, [%[w]]\nldp q2, q3, [%[w], #32]\nldp q4, q5, [%[w], #64]\n"
-      "ldp q6, q7, [%[w], #96]\nldr q8, [%[w], #128]\n"
-      ".p2align 4\n1:\n"
+      D_TWO_BEGIN ".p2align 4\n1:\n"
       D_OUTPUT(D_SUMS0, D_SUMS1) D_OUTPUT(D_SUMS1, D_SUMS0)
       "subs x22, x22, #1\nb.ne 1b\n"
-      "stp q9, q10, [%[t], #240]\nstp q11, q12, [%[t], #272]\n"
-      : : [t] "r"(t), [w] "r"(taps)
-      : "x0", "x1", "x2", "x3", "x4", "x5", "x6", "x7", "x8", "x9", "x10", "x11", "x12", "x13",
-        "x14", "x15", "x16", "x17", "x19", "x20", "x21", "x22", "x23", "v0", "v1", "v2", "v3",
-        "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v12", "v13", "v14", "v15", "v16", "v17",
-        "v18", "v19", "v20", "v21", "v22", "v23", "v24", "v25", "v30", "v31", "cc", "memory");
+      D_TWO_END);
+}
+
+// For cores of ARMv8.2: each load beside a product.
+#define D_APART(...) D_APART_(__VA_ARGS__)
+#define D_APART_(D, E, F, G, N, O, P, Q, BEFORE, NEXT0, NEXT2, NEXT4, NEXT6)                       \
+  D_ONE(D, 17, 1) D_X(18, x1, x14) D_ONE(E, 19, 1) D_X(20, x3, x14) D_ONE(F, 21, 1)                \
+  D_X(22, x5, x14) D_ONE(G, 23, 1) D_X(24, x7, x14) D_X(25, x8, x15) D_FORWARD                     \
+  D_ONE(D, 18, 4) D_X(17, x0, x13) D_ONE(E, 20, 4) D_X(26, x2, x14) D_ONE(F, 22, 4)                \
+  D_X(27, x4, x14) D_ONE(G, 24, 4) D_X(28, x6, x14)                                                \
+  D_ONE(D, 19, 7) D_X(29, x8, x15) D_ONE(E, 21, 7) D_X(18, x1, x14) D_ONE(F, 23, 7)                \
+  D_X(20, x3, x14) D_ONE(G, 25, 7) D_X(22, x5, x14) D_X(24, x7, x14) BEFORE D_FORWARD              \
+  D_ONE(D, 17, 2) D_X(N, x23, xzr) D_ONE(E, 26, 2) D_X(O, x23, xzr) D_ONE(F, 27, 2)                \
+  D_X(P, x23, xzr) D_ONE(G, 28, 2) D_X(Q, x23, xzr)                                                \
+  D_ONE(D, 18, 5) D_ONE(N, 17, 0) D_ONE(E, 20, 5) D_ONE(O, 26, 0) D_ONE(F, 22, 5)                  \
+  D_ONE(P, 27, 0) D_ONE(G, 24, 5) D_ONE(Q, 28, 0)                                                  \
+  D_ONE(D, 26, 8) NEXT0 D_ONE(E, 27, 8) NEXT2 D_ONE(F, 28, 8) NEXT4 D_ONE(G, 29, 8) NEXT6          \
+  D_LOW(D, 0) D_ONE(N, 18, 3) D_LOW(E, 1) D_ONE(O, 20, 3) D_LOW(F, 2) D_ONE(P, 22, 3)              \
+  D_LOW(G, 3) D_ONE(Q, 24, 3)                                                                      \
+  D_HIGH(D, 0) D_ONE(N, 26, 6) D_HIGH(E, 1) D_ONE(O, 27, 6) D_HIGH(F, 2) D_ONE(P, 28, 6)           \
+  D_HIGH(G, 3) D_ONE(Q, 29, 6)
+__attribute__((noinline)) void TwoApart(StripOfTwo* t, const float* taps) {
+  asm volatile(
+      D_TWO_BEGIN ".p2align 4\n1:\n"
+      D_X(17, x0, x13) D_X(19, x2, x14) D_X(21, x4, x14) D_X(23, x6, x14)
+      D_APART(D_SUMS0, D_SUMS1, "", D_X(17, x0, x13), D_X(19, x2, x14), D_X(21, x4, x14),
+              D_X(23, x6, x14))
+      D_APART(D_SUMS1, D_SUMS0, D_STORE_HALF(D_SUMS0) D_ADD(x20, x21), "", "", "", "")
+      "subs x22, x22, #1\n" D_STORE_HALF(D_SUMS1) D_ADD(x20, x21) "b.ne 1b\n"
+      D_TWO_END);
 }
 // clang-format on
 
 #undef D_ADD
+#undef D_APART
+#undef D_APART_
 #undef D_BEGIN
 #undef D_BIAS
 #undef D_BIAS_
@@ -198,11 +236,11 @@ __attribute__((noinline)) void OutputsOfTwo(StripOfTwo* t, const float* taps) {
 #undef D_END
 #undef D_FIRST_SUMS
 #undef D_FIRST_SUMS_
+#undef D_FORWARD
 #undef D_FOUR
 #undef D_FOUR_
 #undef D_HALF_BIAS
 #undef D_HALF_BIAS_
-#undef D_HALF_COLUMN
 #undef D_HIGH
 #undef D_LAST_SUMS
 #undef D_LAST_SUMS_
@@ -221,4 +259,6 @@ __attribute__((noinline)) void OutputsOfTwo(StripOfTwo* t, const float* taps) {
 #undef D_SUMS1
 #undef D_SUMS2
 #undef D_THREE
+#undef D_TWO_BEGIN
+#undef D_TWO_END
 #undef D_X
