@@ -142,6 +142,34 @@ TEST_P(Rows, SoftmaxOfManyRows) {
   }
 }
 
+// Scores so far below the largest that their powers of two have no exponent, as masks make them.
+TEST_P(Rows, SoftmaxOfFarScores) {
+  const float far[] = {-100, -178, -200, -356, -1e3f, -1e9f, -3e38f, -INFINITY};
+  for (int64_t n : {1, 15, 16, 49, 197}) {
+    auto x = Values(2 * n, -5, 5);
+    for (int64_t r = 0; r < 2; ++r) {
+      for (int64_t i = 1; i < n; i += 2) x[static_cast<size_t>(r * n + i)] = far[i / 2 % 8];
+    }
+    std::vector<float> rows(x.size()), work(static_cast<size_t>(4 * (n + 15)));
+    std::vector<uint8_t> codes(x.size());
+    k_.softmax(x.data(), rows.data(), 2, n, false);
+    SoftmaxCodesCall c{.x = x.data(), .y = codes.data(), .work = work.data(), .x_stride = n};
+    c.y_stride = n, c.rows = 2, c.n = n, c.code = {1.0f / 255, 0, 255};
+    k_.softmax_codes(c);
+    for (int64_t r = 0; r < 2; ++r) {
+      double sum = 0;
+      const float* s = x.data() + r * n;
+      for (int64_t i = 0; i < n; i += 2) sum += std::exp(static_cast<double>(s[i]));
+      for (int64_t i = 0; i < n; ++i) {
+        const auto at = static_cast<size_t>(r * n + i);
+        const double want = i % 2 ? 0 : std::exp(static_cast<double>(s[i])) / sum;
+        EXPECT_NEAR(rows[at], want, 2e-6) << n << " " << i;
+        EXPECT_NEAR(codes[at], 255 * want, 0.501) << n << " " << i;
+      }
+    }
+  }
+}
+
 TEST_P(Rows, SoftmaxToCodes) {
   for (int64_t n : {1, 3, 16, 49, 64, 197}) {
     for (int kind = 0; kind < 6; ++kind) {

@@ -5,7 +5,7 @@
 // the processor does not look far enough ahead to find the others' by itself.
 template <int kR>
 inline void ExpOf(V (&x)[kR]) {
-  typedef int32_t I __attribute__((vector_size(kLanes * 4)));
+  typedef uint32_t U __attribute__((vector_size(kLanes * 4)));  // the sum may leave 32 bits
 #define SLIPWAY_EACH _Pragma("GCC unroll 4") for (int r = 0; r < kR; ++r)
   const V low = Splat(-87.3f), magic = Splat(12582912.0f), one = Splat(1.0f);
   V t[kR], n[kR], m[kR], p[kR];
@@ -15,7 +15,7 @@ inline void ExpOf(V (&x)[kR]) {
   SLIPWAY_EACH m[r] = Fma(n[r], Splat(-0.693359375f), x[r]);
   // The magic number has no bit where the exponent goes.
   SLIPWAY_EACH t[r] =
-      reinterpret_cast<V>((reinterpret_cast<I>(t[r]) << 23) + reinterpret_cast<I>(one));
+      reinterpret_cast<V>((reinterpret_cast<U>(t[r]) << 23) + reinterpret_cast<U>(one));
   SLIPWAY_EACH m[r] = Fma(n[r], Splat(2.12194440e-4f), m[r]);
   SLIPWAY_EACH p[r] = Fma(Splat(0.00139263256f), m[r], Splat(0.00836329275f));
   SLIPWAY_EACH p[r] = Fma(p[r], m[r], Splat(0.0416665538f));
