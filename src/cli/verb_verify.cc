@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/cpu.h"
 #include "cli/cli.h"
 #include "deploy/model_io.h"
 #include "deploy/parity.h"
@@ -11,7 +12,7 @@ namespace slipway::cli {
 namespace {
 
 struct Options {
-  std::string package, model, data;
+  std::string package, model, data, platform;
   int runs = 4, threads = 1;
   double tolerance = -1;
   std::vector<std::string> shapes;
@@ -34,7 +35,12 @@ Status Execute(const Options& o, Context& context) {
   }
   SLIPWAY_ASSIGN_OR_RETURN(auto shapes, ParseShapes(o.shapes));
   deploy::SessionOptions session{.threads = o.threads};
-  SLIPWAY_ASSIGN_OR_RETURN(auto runner, deploy::Runner::ForPackage(o.package, session));
+  // What this machine cannot run goes to the device that it was compiled for.
+  const bool foreign =
+      !package.arch.empty() && package.arch != "any" && package.arch != ThisCpu().arch;
+  const std::string platform =
+      o.platform.empty() && foreign ? package.provenance["platform"] : o.platform;
+  SLIPWAY_ASSIGN_OR_RETURN(auto runner, deploy::Runner::OnDevice(o.package, platform, session));
   // A package with float inputs and outputs was compiled from the model in that form.
   SLIPWAY_ASSIGN_OR_RETURN(deploy::ModelOptions model, o.read.OptionsFor(o.model, shapes));
   const auto holds_codes = [](const deploy::Runner::Port& port) {
@@ -70,13 +76,19 @@ Status Execute(const Options& o, Context& context) {
   bool integer = package.provenance["precision"] == "int8",
        half = package.provenance["precision"] == "bfloat16",
        float16 = package.provenance["precision"] == "float16";
-  // Float platforms differ by rounding only, bfloat16 by that of eight bits, float16 by that of eleven, in sums too. Integers compute other numbers by design: there the
-  // ratio of signal to noise is what counts.
-  double tolerance = o.tolerance >= 0 ? o.tolerance : integer ? 0.25 : half ? 0.05 : float16 ? 0.02 : 1e-4;
+  // Float platforms differ by rounding only, bfloat16 by that of eight bits, float16 by that of
+  // eleven, in sums too. Integers compute other numbers by design: there the ratio of signal to
+  // noise is what counts.
+  double tolerance = o.tolerance >= 0 ? o.tolerance
+                     : integer        ? 0.25
+                     : half           ? 0.05
+                     : float16        ? 0.02
+                                      : 1e-4;
   text += "against " + o.model + " (interpreter, " + std::to_string(parity.runs) +
           " inputs): largest difference " + Fixed(100 * parity.max_error, 5) +
           " % of the output's range ('" + parity.worst_output + "'), signal to noise " +
           (std::isinf(parity.sqnr_db) ? "infinite" : Fixed(parity.sqnr_db, 1) + " dB") + "\n";
+  json["platform"] = runner.platform();
   json["max_error"] = parity.max_error;
   json["sqnr_db"] = std::isinf(parity.sqnr_db) ? nlohmann::json() : nlohmann::json(parity.sqnr_db);
   json["tolerance"] = tolerance;
@@ -96,6 +108,10 @@ Action SetupVerify(CLI::App& app) {
   app.add_option("PACKAGE", o->package, "the .slip file")->required();
   app.add_option("--against", o->model,
                  "the model it was compiled from: compare outputs with the interpreter's");
+  app.add_option(
+      "--platform", o->platform,
+      "the platform that it was compiled for, whose device runs it (default: this machine, "
+      "and for a package of another processor its platform's device)");
   app.add_option("--data", o->data, "compare on these samples instead of random inputs");
   app.add_option("--runs", o->runs, "how many inputs")->check(CLI::Range(1, 100000));
   app.add_option("--tolerance", o->tolerance,

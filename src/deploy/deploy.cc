@@ -373,6 +373,7 @@ Result<Hits> Road::HitsOnDevice(const Platform& platform, const std::string& pac
   data::AccuracyCounter counter;
   for (int64_t portion = 16; counter.n() < EvaluationSamples(); portion *= 2) {
     int64_t begin = counter.n(), count = std::min(portion, EvaluationSamples() - begin);
+    if (feed.whole) count = 1;
     feed.batch = count;
     feed.dynamic_batch = true;  // slipway-run cuts the rows into the package's batches
     std::vector<int64_t> labels;

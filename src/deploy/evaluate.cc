@@ -4,6 +4,15 @@
 #include <chrono>
 
 namespace slipway::deploy {
+namespace {
+
+// Scores of one sample: no more than one extent is not 1.
+bool IsOneVector(const Dims& dims) {
+  return std::count_if(dims.begin(), dims.end(), [](int64_t d) { return d != 1; }) <= 1 &&
+         std::none_of(dims.begin(), dims.end(), [](int64_t d) { return d == 0; });
+}
+
+}  // namespace
 
 Result<data::AccuracyCounter> Evaluate(const RunFunction& run, const data::Dataset& data,
                                        const Feed& feed, const EvaluateOptions& options) {
@@ -18,12 +27,14 @@ Result<data::AccuracyCounter> Evaluate(const RunFunction& run, const data::Datas
     std::vector<int64_t> labels;
     SLIPWAY_ASSIGN_OR_RETURN(const auto batch,
                              LoadBatch(data, feed, begin, end, options.pool, &labels));
-    const int64_t rows = batch[0].dims()[0];
+    const int64_t rows = feed.whole ? 1 : batch[0].dims()[0];
     SLIPWAY_ASSIGN_OR_RETURN(auto outputs, run(batch));
-    if (outputs.empty() || outputs[0].dtype() != DType::kFloat32 || outputs[0].dims().empty() ||
-        outputs[0].dims()[0] != rows || rows == 0) {
-      return InvalidArgument(
-          "the model's first output is not float32 [batch, classes]; accuracy needs class scores");
+    if (outputs.empty() || outputs[0].dtype() != DType::kFloat32 || rows == 0 ||
+        !(feed.whole ? IsOneVector(outputs[0].dims())
+                     : !outputs[0].dims().empty() && outputs[0].dims()[0] == rows)) {
+      return InvalidArgument("the model's first output is not float32 [" +
+                             std::string(feed.whole ? "" : "batch, ") +
+                             "classes]; accuracy needs class scores");
     }
     int64_t classes = outputs[0].count() / rows;
     std::span<const float> logits(outputs[0].data<float>(),

@@ -155,8 +155,8 @@ std::string Text(const std::vector<int64_t>& dims) {
 
 namespace {
 
-// Which part of a sample an input takes.
-Result<Feed::Input> InputOf(const Port& port, const data::Dataset& data) {
+// Which part of a sample an input takes, and whether that is the whole input.
+Result<Feed::Input> InputOf(const Port& port, const data::Dataset& data, bool* all) {
   Feed::Input input{port.name, port.type.dtype, data.sample_dims(), 0, data.sample_elements()};
   if (!data.parts().empty()) {
     const auto part = std::find_if(data.parts().begin(), data.parts().end(),
@@ -177,18 +177,24 @@ Result<Feed::Input> InputOf(const Port& port, const data::Dataset& data) {
   const bool whole = t == DType::kInt64 || t == DType::kInt32 || t == DType::kBool;
   if (!port.type.shape || port.type.shape->empty() || !(real || (whole && !data.is_images()))) {
     return InvalidArgument("input '" + port.name + "' is " + port.type.ToString() +
-                           "; data sets feed inputs with a batch dimension first, float32 or "
+                           "; data sets feed inputs of at least one dimension, float32 or "
                            "float16, and from arrays also int32, int64 and bool");
   }
   const SymShape& shape = *port.type.shape;
-  bool fits = shape.size() == input.dims.size() + 1;
-  for (size_t i = 0; fits && i < input.dims.size(); ++i)
-    fits = !shape[i + 1].known() || shape[i + 1].value() == input.dims[i];
+  const size_t rank = input.dims.size();
+  *all = shape.size() == rank;
+  bool fits = *all || shape.size() == rank + 1;
+  for (size_t i = 0; fits && i < rank; ++i) {
+    const Dim& extent = shape[shape.size() - rank + i];
+    fits = !extent.known() || extent.value() == input.dims[i];
+  }
   if (!fits) {
     const std::string what = "samples of '" + data.path() + "' are " + Text(input.dims);
     if (!data.is_images())
-      return InvalidArgument(what + ", but input '" + port.name + "' is " + port.type.ToString() +
-                             "; give arrays of [N, ...] with these extents behind N");
+      return InvalidArgument(
+          what + ", but input '" + port.name + "' is " + port.type.ToString() +
+          "; give arrays of [N, ...] with the extents behind the batch behind N, or "
+          "with all of the input's");
     return InvalidArgument(what + " after preprocessing, but input '" + port.name + "' is " +
                            port.type.ToString() +
                            "; give a preprocess.yaml that resizes and lays them out so");
@@ -238,9 +244,17 @@ Result<Feed> FeedFor(const std::vector<Port>& inputs, const data::Dataset& data,
   Feed feed;
   std::string fixed;
   for (const Port& port : inputs) {
-    SLIPWAY_ASSIGN_OR_RETURN(Feed::Input input, InputOf(port, data));
+    bool whole = false;
+    SLIPWAY_ASSIGN_OR_RETURN(Feed::Input input, InputOf(port, data, &whole));
+    if (!feed.inputs.empty() && whole != feed.whole) {
+      const std::string &first = feed.inputs[0].name, row = whole ? first : port.name;
+      return InvalidArgument("a sample of '" + data.path() + "' is a row of input '" + row +
+                             "', but all of input '" + (whole ? port.name : first) +
+                             "'; data sets feed one row of every input, or all of each");
+    }
+    feed.whole = whole;
     const Dim& batch = (*port.type.shape)[0];
-    if (batch.known()) {
+    if (batch.known() && !whole) {
       if (batch.value() < 1)
         return InvalidArgument("input '" + port.name + "' has a batch of " + batch.ToString() +
                                "; export the model with a batch of 1");
@@ -253,7 +267,7 @@ Result<Feed> FeedFor(const std::vector<Port>& inputs, const data::Dataset& data,
     }
     feed.inputs.push_back(std::move(input));
   }
-  feed.dynamic_batch = fixed.empty();
+  feed.dynamic_batch = fixed.empty() && !feed.whole;
   if (feed.dynamic_batch) feed.batch = preferred_batch;
   return feed;
 }
@@ -271,7 +285,8 @@ Result<std::vector<ir::Tensor>> LoadBatch(const data::Dataset& data, const Feed&
   const int64_t rows = feed.dynamic_batch ? count : feed.batch;
   std::vector<ir::Tensor> batch;
   for (const Feed::Input& input : feed.inputs) {
-    Dims dims{rows};
+    Dims dims;
+    if (!feed.whole) dims.push_back(rows);
     for (int64_t d : input.dims) dims.push_back(d);
     SLIPWAY_ASSIGN_OR_RETURN(ir::Tensor t, ir::Tensor::Allocate(input.dtype, dims));
     batch.push_back(std::move(t));

@@ -56,17 +56,21 @@ struct Feed {
   std::vector<Input> inputs;
   int64_t batch = 1;
   bool dynamic_batch = false;
+  // A sample is the whole of every input, batch axis included if there is one, and feeds one run:
+  // of models without a batch, and of those that have it elsewhere than first (sequences by time).
+  bool whole = false;
 };
 // A set of images or of `inputs` feeds a model of one input, a set with named arrays any. Inputs
 // are float32 or float16 or, where no preprocessing makes the values, int32, int64 or bool; a batch
-// comes first. InvalidArgument names the input that does not fit, with both extents.
+// comes first, or a sample has the extents of the whole input. InvalidArgument names the input that
+// does not fit, with both extents.
 Result<Feed> FeedFor(const std::vector<Port>& inputs, const data::Dataset& data,
                      int64_t preferred_batch);
 Result<Feed> FeedFor(const ir::Graph& graph, const data::Dataset& data, int64_t preferred_batch);
 
-// Samples [begin, begin + feed.batch) as the input tensors; a static batch is filled up by
-// repeating the last sample. `labels` gets those of the real samples. InvalidArgument: a value that
-// an integer input cannot take.
+// Samples [begin, begin + feed.batch) as the input tensors (one sample where it is whole); a static
+// batch is filled up by repeating the last sample. `labels` gets those of the real samples.
+// InvalidArgument: a value that an integer input cannot take.
 Result<std::vector<ir::Tensor>> LoadBatch(const data::Dataset& data, const Feed& feed,
                                           int64_t begin, int64_t end, ThreadPool* pool,
                                           std::vector<int64_t>* labels);

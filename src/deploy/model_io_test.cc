@@ -8,6 +8,7 @@
 #include "base/float16.h"
 #include "data/archive.h"
 #include "data/npy.h"
+#include "deploy/evaluate.h"
 #include "deploy/export_model.h"
 #include "deploy/graph_test_util.h"
 #include "deploy/quantize_model.h"
@@ -78,6 +79,64 @@ TEST_F(FeedTest, SeveralInputsOfSeveralTypes) {
   ASSERT_TRUE(batch.ok()) << batch.status().ToString();
   EXPECT_EQ((*batch)[0].ToDoubles(), (std::vector<double>{1, 2, 3, 4, 5, 16777215, 5, 16777215}));
   EXPECT_EQ((*batch)[1].ToDoubles(), (std::vector<double>{0.5, 1, -2, -2}));
+}
+
+// Sequences by time and models without a batch: a sample is the whole input.
+TEST_F(FeedTest, WholeInputs) {
+  const auto set = Set({Array<float>("x", {3, 2, 1, 2}, {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}),
+                        Array<float>("h", {3, 2}, {-1, -2, -3, -4, -5, -6}),
+                        Array<int64_t>("labels", {3}, {0, 1, 1})});
+  ASSERT_TRUE(set);
+  const Port x = In("x", DType::kFloat32, {Dim(2), Dim::Symbol("N"), Dim(2)});
+  for (const bool two : {false, true}) {
+    std::vector<Port> ports{x};
+    if (two) ports.push_back(In("h", DType::kFloat16, {Dim(2)}));
+    auto feed = FeedFor(ports, *set, 8);
+    ASSERT_TRUE(feed.ok()) << feed.status().ToString();
+    EXPECT_TRUE(feed->whole);
+    EXPECT_FALSE(feed->dynamic_batch);
+    EXPECT_EQ(feed->batch, 1);
+    std::vector<int64_t> labels;
+    auto batch = LoadBatch(*set, *feed, 1, 3, nullptr, &labels);
+    ASSERT_TRUE(batch.ok()) << batch.status().ToString();
+    EXPECT_EQ((*batch)[0].dims(), (Dims{2, 1, 2}));
+    EXPECT_EQ((*batch)[0].ToDoubles(), (std::vector<double>{5, 6, 7, 8}));
+    EXPECT_EQ(labels, (std::vector<int64_t>{1}));
+    if (two) {
+      EXPECT_EQ((*batch)[1].ToDoubles(), (std::vector<double>{-3, -4}));
+    }
+  }
+  // A row of one and all of another.
+  const Port rows = In("h", DType::kFloat32, {Dim::Symbol("N"), Dim(2)});
+  for (const auto& ports : {std::vector{x, rows}, std::vector{rows, x}}) {
+    const auto feed = FeedFor(ports, *set, 8);
+    ASSERT_FALSE(feed.ok());
+    EXPECT_NE(feed.status().message().find("is a row of input 'h', but all of input 'x'"),
+              std::string::npos)
+        << feed.status().message();
+  }
+
+  const auto accuracy = [&](const Dims& scores, std::vector<float> values) {
+    const auto feed = FeedFor({x}, *set, 8);
+    return Evaluate(
+        [&](const std::vector<ir::Tensor>& in) -> Result<std::vector<ir::Tensor>> {
+          // Each of the three samples in turn: the first number says which.
+          std::vector<float> out = values;
+          out[0] += in[0].data<float>()[0];
+          return std::vector<ir::Tensor>{ir::Tensor::Of<float>(scores, out)};
+        },
+        *set, *feed, {});
+  };
+  // 1 against 6, 5 against 6, 9 against 6: classes 1, 1, 0, of which the second is right.
+  for (const Dims& scores : {Dims{2}, Dims{1, 2}, Dims{1, 1, 2}}) {
+    const auto counter = accuracy(scores, {0, 6});
+    ASSERT_TRUE(counter.ok()) << counter.status().ToString();
+    EXPECT_EQ(counter->n(), 3);
+    EXPECT_FLOAT_EQ(counter->top1(), 1.0f / 3);
+  }
+  const auto steps = accuracy({2, 2}, {0, 0, 0, 0});  // scores of every step
+  ASSERT_FALSE(steps.ok());
+  EXPECT_NE(steps.status().message().find("float32 [classes]"), std::string::npos);
 }
 
 TEST_F(FeedTest, WhatDoesNotFitIsNamed) {

@@ -16,6 +16,11 @@ namespace slipway::deploy {
 Result<std::vector<ir::Tensor>> AllSamples(const data::Dataset& data, const Feed& feed,
                                            int64_t samples, ThreadPool* pool,
                                            quant::WorkFolder& work) {
+  if (feed.whole) {
+    return Unsupported(
+        "learning needs samples that are rows of a batch, which is the first dimension of every "
+        "input; export the model with such a dimension, or quantize it without --algorithm");
+  }
   const int64_t count = samples < feed.batch ? samples : samples / feed.batch * feed.batch;
   Feed part = feed;
   part.batch = std::min(count, feed.batch);
@@ -224,8 +229,8 @@ Result<QuantizedModel> QuantizeModel(const ir::Graph& graph, const compiler::Sch
     if (layer.kept.empty()) {
       model.recurrent.push_back({layer.node->name(), layer.bits});
     } else {
-      model.notes.push_back("recurrent layer '" + layer.node->name() + "' stays float: " +
-                            layer.kept);
+      model.notes.push_back("recurrent layer '" + layer.node->name() +
+                            "' stays float: " + layer.kept);
     }
   }
   auto make = [&](const ir::Graph& g) {
@@ -265,9 +270,8 @@ std::string IntegerShareText(const QuantizedModel& model) {
   std::map<int, int> layers;  // by bits
   for (const RecurrentWeights& r : model.recurrent) ++layers[r.bits];
   for (const auto& [bits, count] : layers) {
-    text += ", " + std::to_string(count) +
-            (count == 1 ? " recurrent layer" : " recurrent layers") + " with weights of " +
-            std::to_string(bits) + " bits";
+    text += ", " + std::to_string(count) + (count == 1 ? " recurrent layer" : " recurrent layers") +
+            " with weights of " + std::to_string(bits) + " bits";
   }
   return text;
 }

@@ -67,6 +67,10 @@ class Arm(Case):
         for name in PLATFORMS:
             with self.subTest(platform=name):
                 self.exact("resnet20_cifar10", name)
+        # The last package goes to its platform's device by itself.
+        verified = self.slipway("verify", self.path("m.slip"), "--against", self.path(f"resnet20_cifar10-{name}.onnx"), "--runs", "1", "--json").json
+        self.assertEqual(verified["platform"], f"arm64-{name}")
+        self.assertGreater(verified["sqnr_db"] or 999, 30)
 
     def test_mobilenetv2(self):
         for name in ("int8", "w4a8", "w2a2"):

@@ -85,6 +85,11 @@ class Boards(Case):
         row = deployed["platforms"][0]
         self.assertEqual(row["accuracy"], 1.0, row)
         self.assertGreater(row["p50_ms"], 0, row)
+        self.slipway("compile", self.model, "--platform", platform, "-o", self.path("v.slip"))
+        verified = self.slipway("verify", self.path("v.slip"), "--against", self.model, "--platform", platform, "--json").json
+        self.assertEqual(verified["platform"], platform)
+        self.assertLess(verified["max_error"], 1e-4)
+        self.fails("verify", self.path("v.slip"), "--against", self.model, "--platform", "x86", says=["compiled for '" + platform], code=None)
 
     def test_ssh(self):
         self.start_sshd()
