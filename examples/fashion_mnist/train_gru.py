@@ -6,17 +6,14 @@ Needs what train.py needs. The test images are used once, at the end.
 
 usage: train_gru.py [-o gru_fashion.onnx] [--data FOLDER] [--epochs N] [--threads N] [--seed N]
 """
-import argparse
-import os
 import sys
 import time
-import warnings
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-from train import accuracy, average_of, load
+from train import average_of, run
 
 
 class Rows(nn.Module):
@@ -56,32 +53,5 @@ def train(images, labels, epochs, batch, seed):
     return average.eval()
 
 
-def main():
-    here = os.path.dirname(os.path.abspath(__file__))
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("-o", "--output", default=os.path.join(here, "gru_fashion.onnx"))
-    parser.add_argument("--data", default="/usr/share/datasets/fashion-mnist")
-    parser.add_argument("--epochs", type=int, default=12)
-    parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    try:
-        images, labels = load(options.data, "train")
-        test_images, test_labels = load(options.data, "t10k")
-    except (OSError, ValueError) as error:
-        print(f"train_gru.py: {error}", file=sys.stderr)
-        return 2
-    model = train(images, labels, options.epochs, options.batch, options.seed)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that a variable batch needs initial states as inputs
-        torch.onnx.export(model, torch.zeros(1, 1, 28, 28), options.output, opset_version=14, input_names=["input"],
-                          output_names=["output"], dynamic_axes={"input": {0: "N"}, "output": {0: "N"}})
-    print(f"top-1 on the {len(test_labels)} test images: {accuracy(model, test_images, test_labels):.4f}")
-    print(f"{options.output}: {os.path.getsize(options.output)} bytes")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(__doc__, "gru_fashion.onnx", train, opset=14))
