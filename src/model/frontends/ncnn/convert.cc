@@ -200,6 +200,8 @@ Status Converter::WriteNode(const ir::Node& n) {
   for (auto* find : {FindConvolution, FindElementwise, FindMovement, FindNormal}) {
     if (Writer write = find(n)) return write(*this, n);
   }
+  if (n.Is("RNN") || n.Is("GRU") || n.Is("LSTM"))
+    return Refuse(n, "Slipway does not write ncnn's recurrent layers");
   return Refuse(n, "ncnn has no layer for it");
 }
 
