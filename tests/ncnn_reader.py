@@ -1,6 +1,7 @@
 """A second implementation of ncnn's .param and .bin for tests: reads a network and runs it with torch, layer by layer, as
 ncnn's documentation says what each does (docs/developer-guide/operators.md and param-and-model-file-structure.md of
-Tencent/ncnn). Written from that documentation alone; it knows nothing of Slipway.
+Tencent/ncnn). Written from that documentation alone, but for the order of gates and biases of recurrent layers, which is that
+of src/layer/gru.cpp and lstm.cpp there; it knows nothing of Slipway.
 
 A blob is a float32 tensor of one to four dimensions, outermost first: [w], [h, w], [c, h, w], [c, d, h, w].
 """
@@ -287,6 +288,38 @@ def channels(v, x):
     return v.reshape([-1] + [1] * (x.dim() - 1))
 
 
+# Gates R U N and I F O G, and rows of their biases: the new gate of a GRU has one of the input and one of the state.
+GATES, BIASES = {"RNN": 1, "GRU": 3, "LSTM": 4}, {"RNN": 1, "GRU": 4, "LSTM": 4}
+
+
+def recurrent(kind, inputs, p, weights):
+    """[time, features], the states [directions, hidden] if given -> [time, directions * hidden] and the states at the end."""
+    x, hidden, direction = inputs[0], p[0], p.get(2, 0)
+    both = 2 if direction == 2 else 1
+    w, r = (t.reshape(both, GATES[kind], hidden, -1) for t in (weights[0], weights[2]))
+    b = weights[1].reshape(both, BIASES[kind], hidden)
+    h = inputs[1].clone() if len(inputs) > 1 else torch.zeros(both, hidden)
+    c = inputs[2].clone() if len(inputs) > 2 else torch.zeros(both, hidden)
+    out = torch.zeros(x.shape[0], both, hidden)
+    for d in range(both):
+        backwards = direction == 1 or d == 1
+        for t in reversed(range(x.shape[0])) if backwards else range(x.shape[0]):
+            from_x, from_h = w[d] @ x[t], r[d] @ h[d]
+            if kind == "RNN":
+                h[d] = torch.tanh(b[d, 0] + from_x[0] + from_h[0])
+            elif kind == "GRU":
+                reset, update = torch.sigmoid(b[d, :2] + from_x[:2] + from_h[:2])
+                new = torch.tanh(b[d, 2] + from_x[2] + reset * (b[d, 3] + from_h[2]))
+                h[d] = (1 - update) * new + update * h[d]
+            else:
+                gates = b[d] + from_x + from_h
+                take, keep, give = torch.sigmoid(gates[:3])
+                c[d] = keep * c[d] + take * torch.tanh(gates[3])
+                h[d] = give * torch.tanh(c[d])
+            out[t, d] = h[d]
+    return [out.reshape(x.shape[0], -1), h, c]
+
+
 def read_weights(kind, p, bin_file):
     if kind.startswith(("Convolution", "Deconvolution")):
         weights = [bin_file.tagged(p[6])] + ([bin_file.raw(p[0])] if p.get(5, 0) else [])
@@ -298,6 +331,9 @@ def read_weights(kind, p, bin_file):
     if kind == "InnerProduct":
         weights = [bin_file.tagged(p[2])] + ([bin_file.raw(p[0])] if p.get(1, 0) else [])
         return weights + ([bin_file.raw(p[0]), bin_file.raw(1)] if p.get(8, 0) else [])
+    if kind in GATES:
+        both = 2 if p.get(2, 0) == 2 else 1
+        return [bin_file.tagged(count) for count in (p[1], both * BIASES[kind] * p[0], both * GATES[kind] * p[0] * p[0])]
     if kind == "BatchNorm":
         return [bin_file.raw(p[0]) for _ in range(4)]
     if kind == "LayerNorm":
@@ -330,6 +366,8 @@ def run_layer(kind, inputs, p, weights):
         return [deconvolution(kind, x, p, weights)]
     if kind.startswith("Pooling"):
         return [pooling(kind, x, p)]
+    if kind in GATES:
+        return recurrent(kind, inputs, p, weights)
     if kind == "InnerProduct":
         weight = weights[0].reshape(p[0], -1)
         flat = x if x.dim() == 2 and x.shape[1] == weight.shape[1] else x.reshape(-1)
@@ -461,6 +499,7 @@ class Net:
                 except Exception as error:
                     raise RuntimeError(f"{kind} layer {name} of {[list(t.shape) for t in taken]}, {dict(p)}: {error}"
                                        ) from error
+                made = made[:len(tops)] if kind in GATES else made  # states at the end, if wanted
                 assert len(made) == len(tops), name
                 for blob, value in zip(tops, made):
                     assert 1 <= value.dim() <= 4, f"{name}: {value.dim()} dimensions"

@@ -173,8 +173,9 @@ Status Converter::AddScales(const Node& n, const Int8Weights& weights, int64_t o
     const float scale = weights.scales[static_cast<size_t>(count == 1 ? 0 : p * each)];
     for (int64_t i = 1; count > 1 && i < each; ++i) {
       if (weights.scales[static_cast<size_t>(p * each + i)] != scale)
-        return Refuse(n, "ncnn has one int8 scale for each group of a convolution, its weights have "
-                         "one for each output (keep it float with --keep-float)");
+        return Refuse(n,
+                      "ncnn has one int8 scale for each group of a convolution, its weights have "
+                      "one for each output (keep it float with --keep-float)");
     }
     factors[static_cast<size_t>(p)] = 1 / scale;
   }
@@ -197,15 +198,24 @@ Status Converter::AddScales(const Node& n, const Int8Weights& weights, int64_t o
 }
 
 Status Converter::WriteNode(const ir::Node& n) {
-  for (auto* find : {FindConvolution, FindElementwise, FindMovement, FindNormal}) {
+  for (auto* find : {FindConvolution, FindElementwise, FindMovement, FindNormal, FindRecurrent}) {
     if (Writer write = find(n)) return write(*this, n);
   }
-  if (n.Is("RNN") || n.Is("GRU") || n.Is("LSTM"))
-    return Refuse(n, "Slipway does not write ncnn's recurrent layers");
   return Refuse(n, "ncnn has no layer for it");
 }
 
+void Converter::GiveName(const std::string& from, const std::string& to) {
+  for (Layer& layer : net_->layers()) {
+    std::replace(layer.inputs.begin(), layer.inputs.end(), from, to);
+    std::replace(layer.outputs.begin(), layer.outputs.end(), from, to);
+  }
+  for (auto& [value, blob] : blobs_) {
+    if (blob.name == from) blob.name = to;
+  }
+}
+
 Status Converter::Outputs() {
+  std::set<std::string> done;
   for (const Value* v : graph_.outputs()) {
     SLIPWAY_ASSIGN_OR_RETURN(Blob blob, Get(v));
     Extents shape = Shape(v);
@@ -216,7 +226,21 @@ Status Converter::Outputs() {
     blob = As(blob, shape);
     // The output is found by its name: a view of another value gets a layer of its own.
     std::string wanted = net_->NewBlob(v->name());
-    if (wanted != v->name() && blob.name == v->name()) continue;
+    if (wanted != v->name() && blob.name == v->name()) {
+      done.insert(blob.name);
+      continue;
+    }
+    // The layer that made it has the name for a blob of other extents.
+    const auto makes = [&](const Layer& l) {
+      return l.type != "Input" &&
+             std::find(l.outputs.begin(), l.outputs.end(), v->name()) != l.outputs.end();
+    };
+    if (wanted != v->name() && !done.contains(v->name()) &&
+        std::any_of(net_->layers().begin(), net_->layers().end(), makes)) {
+      GiveName(v->name(), wanted);
+      wanted = v->name();
+    }
+    done.insert(wanted);
     Layer* layer = net_->Add("Noop", "output_" + v->name());
     layer->inputs = {blob.name};
     layer->outputs = {wanted};
@@ -239,7 +263,8 @@ Status Converter::Run(Net* net) {
   SLIPWAY_RETURN_IF_ERROR(Outputs());
   for (const auto& [name, weights] : options_.int8) {
     if (!taken_.contains(name)) {
-      return Unsupported("weights '" + name + "' are codes, and no layer of ncnn that computes in "
+      return Unsupported("weights '" + name +
+                         "' are codes, and no layer of ncnn that computes in "
                          "int8 reads them; quantize only convolutions and linear layers");
     }
   }

@@ -74,6 +74,7 @@ class Converter {
   Status CheckTypes() const;
   Status WriteNode(const ir::Node& n);
   Status Outputs();
+  void GiveName(const std::string& from, const std::string& to);  // to a blob
 
   const ir::Graph& graph_;
   const ExportOptions& options_;
@@ -96,5 +97,6 @@ Writer FindConvolution(const ir::Node& n);  // layers_conv.cc
 Writer FindElementwise(const ir::Node& n);  // layers_elementwise.cc
 Writer FindMovement(const ir::Node& n);     // layers_movement.cc
 Writer FindNormal(const ir::Node& n);       // layers_norm.cc
+Writer FindRecurrent(const ir::Node& n);    // layers_recurrent.cc
 
 }  // namespace slipway::ncnn

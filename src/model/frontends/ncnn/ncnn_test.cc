@@ -189,5 +189,57 @@ TEST_F(Ncnn, PathsOfEitherFile) {
   EXPECT_EQ(lost.status().code(), StatusCode::kUnavailable);
 }
 
+// Gates, their order and their biases are compared by tests/ncnn_agreement.py.
+TEST_F(Ncnn, RecurrentLayers) {
+  const auto lines = Lines(R"(
+    input %x: float32[5, 1, 3]
+    input %h: float32[2, 1, 4]
+    const %w: float32[2, 12, 3] = random(1)
+    const %r: float32[2, 12, 4] = random(2)
+    const %b: float32[2, 24] = random(3)
+    %y, %last = GRU(%x, %w, %r, %b, _, %h) {hidden_size = 4, direction = "bidirectional", linear_before_reset = 1} "cell"
+    output %y
+    output %last)");
+  // The outputs have their names, though the layer's blobs are of other extents.
+  const std::vector<std::string> want = {
+      "Reshape reshape_x 1 1 x x_reshaped 0=3 1=5",
+      "Reshape reshape_h 1 1 h h_reshaped 0=4 1=2",
+      "GRU cell 2 2 x_reshaped h_reshaped y_0 cell_hidden 0=4 1=72 2=2",
+  };
+  for (const std::string& line : want)
+    EXPECT_NE(std::find(lines.begin(), lines.end(), line), lines.end()) << line;
+  for (const std::string name : {"y", "last"}) {
+    EXPECT_EQ(std::count_if(lines.begin(), lines.end(),
+                            [&](const std::string& l) { return l.ends_with(" " + name); }),
+              1)
+        << name;
+  }
+  // Behind a flag each: 72 weights, 4 rows of 4 biases for each direction, 96 weights.
+  EXPECT_EQ(Bin().size(), 4u * (3 + 72 + 32 + 96));
+
+  const std::string head = R"(
+    input %x: float32[5, 1, 3]
+    const %w: float32[1, 12, 3] = random(1)
+    const %r: float32[1, 12, 4] = random(2)
+    )";
+  Refused(head + "%y = GRU(%x, %w, %r) {hidden_size = 4} \"cell\"\n output %y",
+          {"GRU node 'cell'", "linear_before_reset"});
+  Refused(head +
+              "%y = GRU(%x, %w, %r) {hidden_size = 4, linear_before_reset = 1, clip = 2.0} "
+              "\"cell\"\n output %y",
+          {"GRU node 'cell'", "clip"});
+  Refused(head +
+              "%y = GRU(%x, %w, %r) {hidden_size = 4, linear_before_reset = 1, activations = "
+              "[\"HardSigmoid\", \"Tanh\"]} \"cell\"\n output %y",
+          {"sigmoid and tanh"});
+  Refused(R"(
+    input %x: float32[1, 5, 3]
+    const %w: float32[1, 4, 3] = random(1)
+    const %r: float32[1, 4, 4] = random(2)
+    %y = RNN(%x, %w, %r) {hidden_size = 4} "cell"
+    output %y)",
+          {"its batch must be 1"});
+}
+
 }  // namespace
 }  // namespace slipway::ncnn
