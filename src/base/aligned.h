@@ -33,8 +33,10 @@ class AlignedBuffer {
     constexpr size_t kPage = size_t{2} << 20;
     if (size < kPage) return AlignedBuffer(size);
     AlignedBuffer buffer;
-    buffer.data_.reset(static_cast<uint8_t*>(
-        std::aligned_alloc(kPage, (size + kAlignment - 1) / kAlignment * kAlignment)));
+    if (size > SIZE_MAX - kPage) return buffer;
+    // A multiple of the alignment, as C asks for; what is not touched takes no memory.
+    buffer.data_.reset(
+        static_cast<uint8_t*>(std::aligned_alloc(kPage, (size + kPage - 1) / kPage * kPage)));
     if (!buffer.data_) return buffer;
     buffer.size_ = size;
 #ifdef MADV_HUGEPAGE

@@ -17,7 +17,11 @@ class Platforms(LabelledNet):
             if p["run"] == "emulated":
                 continue  # as its x86 twin, only slower
             name, out = p["name"], self.path("q.onnx")
-            r = self.slipway("quantize", self.model, "--platform", name, "--calib", self.data, "--eval", self.data, "-o", out, "--json").json
+            r = self.slipway("quantize", self.model, "--platform", name, "--calib", self.data, "--eval", self.data, "-o", out, "--json", code=None)
+            if r.code == 2 and "which this build does not have" in r.err:
+                continue  # a vendor's library, which sanitized builds are made without
+            self.assertEqual(r.code, 0, str(r))
+            r = r.json
             self.assertGreaterEqual(r["quantized_nodes"], 1, name)
             self.assertGreater(r["top1"], 0.9 if p["weight_bits"] >= 7 else 0.7 if p["weight_bits"] >= 4 else 0.3, name)
             # What was computed with the platform's integers is what the file says.
