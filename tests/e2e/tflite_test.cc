@@ -92,7 +92,8 @@ class Converter {
   // Kernel and bias with the dimensions of the kernel permuted; a scale for each output channel.
   std::pair<int, int> Weights(const ir::Node& node, int x, const std::vector<size_t>& order,
                               bool depthwise) {
-    const ir::Tensor &from = *node.constant_input(1), &bias = *node.constant_input(2);
+    const ir::Tensor from = node.constant_input(1)->Aligned(),
+                     bias = node.constant_input(2)->Aligned();
     const Dims& d = from.dims();
     Shape shape;
     for (size_t o : order) shape.push_back(static_cast<int32_t>(d[o]));
