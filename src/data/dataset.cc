@@ -65,9 +65,10 @@ Result<std::unique_ptr<Dataset>> Dataset::Open(const std::string& path,
       SLIPWAY_ASSIGN_OR_RETURN(found, FindPreprocess(path, {}));
     }
     if (!found && !options.fallback)
-      Log(LogLevel::kWarning, path +
-                                  ": no preprocess.yaml lies with the images and none was given; " +
-                                  "the network gets pixel / 255, without mean and deviation");
+      Log(LogLevel::kWarning,
+          path + ": no preprocess.yaml lies with the images and none was given; " +
+              "the network gets pixel / 255, without mean and deviation; lay one "
+              "beside them or give --preprocess (docs/data.md)");
     set->preprocess_ = found ? *found : options.fallback.value_or(Preprocess{});
   }
 

@@ -80,6 +80,7 @@ class Road {
   Status Verify(const Platform& platform, PlatformOutcome& out);
   Status Accuracy(const Platform& platform, PlatformOutcome& out);
   Status Measure(const Platform& platform, PlatformOutcome& out);
+  static Result<RunFunction> OnDevice(const Platform& platform, const std::string& package);
   Result<Hits> HitsOnDevice(const Platform& platform, const std::string& package);
   void Report(const std::string& platform, const std::string& stage, int64_t done = 0,
               int64_t total = 0) const {
@@ -334,22 +335,12 @@ Status Road::Verify(const Platform& platform, PlatformOutcome& out) {
     runner = std::make_shared<Runner>(std::move(made));
     run = [runner](const auto& in) { return runner->Run(in); };
   } else {
-    run = [&](const std::vector<ir::Tensor>& in) -> Result<std::vector<ir::Tensor>> {
-      SLIPWAY_ASSIGN_OR_RETURN(
-          ir::Tensor t, RunRowsOnDevice(out.package, platform, Names(oracle.inputs()), in, 300));
-      return std::vector<ir::Tensor>{std::move(t)};
-    };
+    SLIPWAY_ASSIGN_OR_RETURN(run, OnDevice(platform, out.package));
   }
-  // A device answers with its first output only.
-  bool first_only = platform.device != "local";
-  auto reference = [&](const auto& in) -> Result<std::vector<ir::Tensor>> {
-    SLIPWAY_ASSIGN_OR_RETURN(auto all, oracle.Run(in));
-    if (first_only) all.resize(1);
-    return all;
-  };
   std::vector<std::string> names;
   for (const auto& port : oracle.outputs()) names.push_back(port.name);
-  SLIPWAY_ASSIGN_OR_RETURN(Parity parity, Compare(reference, run, inputs, names));
+  SLIPWAY_ASSIGN_OR_RETURN(
+      Parity parity, Compare([&](const auto& in) { return oracle.Run(in); }, run, inputs, names));
   out.parity_error = parity.max_error;
   out.parity_db = parity.sqnr_db;
   const double most = Quantizes(platform)                ? std::numeric_limits<double>::infinity()
@@ -365,15 +356,31 @@ Status Road::Verify(const Platform& platform, PlatformOutcome& out) {
   return OkStatus();
 }
 
+// A run of the package there, of its own batch.
+Result<RunFunction> Road::OnDevice(const Platform& platform, const std::string& package) {
+  SLIPWAY_ASSIGN_OR_RETURN(const auto file, MappedFile::Open(package));
+  return RunFunction([bytes = std::vector<uint8_t>(file->bytes().begin(), file->bytes().end()),
+                      &platform](const std::vector<ir::Tensor>& in) {
+    constexpr double kSeconds = 600;
+    return RunOnDevice(bytes, platform, in, kSeconds);
+  });
+}
+
 Result<Hits> Road::HitsOnDevice(const Platform& platform, const std::string& package) {
   // Emulation is slow: rows go over in growing portions until the time is spent.
   Hits hits;
   SLIPWAY_ASSIGN_OR_RETURN(Feed feed, FeedFor(*graph_, *evaluation_, 1));
+  if (feed.whole) {  // there are no rows to hand over
+    SLIPWAY_ASSIGN_OR_RETURN(const RunFunction run, OnDevice(platform, package));
+    SLIPWAY_ASSIGN_OR_RETURN(const auto counter, Evaluate(run, *evaluation_, feed,
+                                                          EvaluationOptions(platform.name, true)));
+    hits.top1 = counter.top1_hits();
+    return hits;
+  }
   const auto start = std::chrono::steady_clock::now();
   data::AccuracyCounter counter;
   for (int64_t portion = 16; counter.n() < EvaluationSamples(); portion *= 2) {
     int64_t begin = counter.n(), count = std::min(portion, EvaluationSamples() - begin);
-    if (feed.whole) count = 1;
     feed.batch = count;
     feed.dynamic_batch = true;  // slipway-run cuts the rows into the package's batches
     std::vector<int64_t> labels;

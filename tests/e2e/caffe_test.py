@@ -2,11 +2,10 @@
 """Caffe networks: every layer that OpenCV DNN has too, on generated prototxt + caffemodel with random weights; the real models of the shared data
 against OpenCV and against the same network in ONNX. Skips where OpenCV (python3-opencv) is absent."""
 import os
-import re
 import shutil
 import sys
 
-from harness import BINARY, Case, ROOT, main
+from harness import BINARY, Case, ROOT, main, sanitized_build
 
 try:
     import cv2
@@ -198,9 +197,8 @@ class Caffe(Case):
             self.skipTest("no shared data")
         if not shutil.which("cmake"):
             self.skipTest("no cmake")
-        with open(os.path.join(build, "CMakeCache.txt"), encoding="utf-8") as cache:
-            if any(re.match("SLIPWAY_SANITIZE:[A-Z]+=.", line) for line in cache):
-                self.skipTest("a library with a sanitizer needs a program with it")
+        if sanitized_build():
+            self.skipTest("a library with a sanitizer needs a program with it")
         for command in (("cmake", "--install", build, "--component", "runtime", "--prefix", self.path("installed")),
                         ("cmake", "-S", os.path.join(ROOT, "examples", "mtcnn"), "-B", self.path("b"), "-DCMAKE_PREFIX_PATH=" + self.path("installed")),
                         ("cmake", "--build", self.path("b"))):

@@ -2,6 +2,7 @@
 import json
 import math
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,15 @@ BINARY = os.environ.get("SLIPWAY_BINARY") or os.path.join(ROOT, "build", "releas
 RUNNER = os.environ.get("SLIPWAY_RUNNER") or os.path.join(os.path.dirname(BINARY), "slipway-run")
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import npy  # noqa: E402
+
+
+def sanitized_build():
+    """Whether the binary is of a build with SLIPWAY_SANITIZE."""
+    try:
+        with open(os.path.join(os.path.dirname(BINARY), "CMakeCache.txt"), encoding="utf-8") as cache:
+            return any(re.match("SLIPWAY_SANITIZE:[A-Z]+=.", line) for line in cache)
+    except OSError:
+        return False
 
 
 class Result:

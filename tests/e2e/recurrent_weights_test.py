@@ -139,6 +139,29 @@ class RecurrentWeights(CCase):
             self.assertEqual(done.code, 0, str(done))
             self.agree(self.outputs(folder), want, 0.01, op + " on arm64-int8")
 
+    def test_sequences_by_time(self):
+        """A sample has the extents of the whole input, batch included: calibrated, verified and evaluated, on devices too."""
+        platforms = ["reference", "x86-int8"] + (["arm64-generic"] if shutil.which("qemu-aarch64") and os.path.exists(RUNNER) else [])
+        for steps in (1, 5):
+            model = self.write("by_time.onnx", self.cell("GRU", steps, 1, 6, 8, linear_before_reset=1))
+            data, count = self.path("data.npz"), 12 * steps * 6
+            npy.save_npz(data, inputs=(floats(count), [12, steps, 1, 6], "<f4"), labels=([0] * 12, [12], "<i8"))
+            # Scores of one sample are a vector, which those of several steps are not.
+            evaluation = ["--eval", data] if steps == 1 else []
+            rows = self.slipway("deploy", model, "--platforms", ",".join(platforms), "--calib", data, *evaluation, "--no-record",
+                                "-o", self.path(f"deployed{steps}"), "--json").json["platforms"]
+            self.assertEqual([r["platform"] for r in rows], platforms)
+            for row in rows:
+                self.assertFalse(row.get("error"), row)
+            if steps == 1:
+                want = self.slipway("eval", model, "--platform", "interpreter", "--data", data, "--json").json["top1"]
+                self.assertEqual(rows[0]["accuracy"], want)
+                self.assertEqual(rows[-1]["accuracy"] if len(rows) > 2 else want, want)
+            else:
+                self.fails("eval", model, "--platform", "interpreter", "--data", data, says=["float32 [classes]"])
+        self.fails("quantize", model, "--platform", "x86-int8", "--calib", data, "--algorithm", "adaround", "-o", self.path("q.onnx"),
+                   says=["rows of a batch", "without --algorithm"])
+
     def test_options_are_honoured(self):
         model, shape = self.write("kw.onnx", self.keywords()), [1, 12, 8]
 
